@@ -1,0 +1,96 @@
+"""The exception tree: every message says what is wrong, where, and what to do.
+
+```
+ForetellError
+├── InputError            the file, table, setting or call is wrong        (exit code 2)
+│   ├── TableError        a table lacks a column, is empty, or holds a wrong value
+│   ├── ConversationError a conversation file cannot be understood
+│   ├── SpanError         a template's text cannot be split into segments
+│   ├── ModelError        a name or folder holds no model that can be loaded
+│   └── MissingExtraError an optional part of foretell is not installed
+├── NotReadableError      this model cannot be read exactly                (exit code 1)
+└── RunError              a run folder is damaged or belongs to another job (exit code 1)
+```
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "ConversationError",
+    "ForetellError",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "NotReadableError",
+    "RunError",
+    "SpanError",
+    "TableError",
+    "located",
+]
+
+
+class ForetellError(Exception):
+    """Anything foretell refuses to do, with a message meant for its user."""
+
+    exit_code = 1
+
+
+class InputError(ForetellError):
+    """The input or the call is wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class TableError(InputError):
+    """A table lacks a column, is empty, or holds a value it must not hold."""
+
+
+class ConversationError(InputError):
+    """A file of conversations is not of the shape it should be."""
+
+
+class SpanError(InputError):
+    """A rendered conversation cannot be split into segments exactly."""
+
+
+class ModelError(InputError):
+    """A name, folder or hub id does not lead to a model that can be loaded."""
+
+
+class MissingExtraError(InputError):
+    """An optional part of foretell is needed and not installed."""
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} needs an optional part: pip install 'foretell[{extra}]'")
+
+
+class NotReadableError(ForetellError):
+    """A model's attention or hidden states cannot be read exactly, so they are not read at all."""
+
+
+class RunError(ForetellError):
+    """A run folder is damaged, incomplete, or was made by another job."""
+
+
+def located(path: Path | str, message: str, *, row: int | None = None, column: str | None = None) -> str:
+    """Return `message` after the place it speaks of, such as `prompts.csv, row 3, column "id": ...`.
+
+    Args:
+        path: The file.
+        message: What is wrong and what to do.
+        row: Record number counted from 1, without a header line.
+        column: Column or field name.
+
+    Example:
+        >>> located("a.csv", "is missing", row=3, column="id")
+        'a.csv, row 3, column "id": is missing'
+    """
+    place = [str(path)]
+    if row is not None:
+        place.append(f"row {row}")
+    if column is not None:
+        place.append(f'column "{column}"')
+    return f"{', '.join(place)}: {message}"
