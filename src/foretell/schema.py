@@ -10,10 +10,16 @@ share one source. Axis order everywhere is sample, layer, head, token, segment.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
 from foretell.errors import TableError
+
+if TYPE_CHECKING:
+    DType: TypeAlias = pl.DataType
+else:  # polars' dtypes print like their instances, which a run-time type checker refuses
+    DType = object
 
 __all__ = [
     "ACTIVITY",
@@ -54,7 +60,7 @@ class Column:
     """One column: what it is called, holds and means."""
 
     name: str
-    dtype: type[pl.DataType] | pl.DataType
+    dtype: DType
     meaning: str
     lower: float | None = None
     upper: float | None = None
@@ -71,7 +77,7 @@ class Table:
     columns: tuple[Column, ...]
 
     @property
-    def dtypes(self) -> dict[str, type[pl.DataType] | pl.DataType]:
+    def dtypes(self) -> dict[str, DType]:
         """Column name to polars dtype, in order."""
         return {column.name: column.dtype for column in self.columns}
 
@@ -105,16 +111,16 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     return conformed
 
 
-_ID = Column("id", pl.String, "the sample, unique within a run")
-_DATASET = Column("dataset", pl.String, "the set of conversations the sample belongs to")
-_LAYER = Column("layer", pl.Int32, "decoder block, from 0", lower=0)
-_HEAD = Column("head", pl.Int32, "query head within the layer, from 0", lower=0)
-_REASON = Column("reason", pl.String, "why a number of this row is undefined", null="every number is defined")
+_ID = Column("id", pl.String(), "the sample, unique within a run")
+_DATASET = Column("dataset", pl.String(), "the set of conversations the sample belongs to")
+_LAYER = Column("layer", pl.Int32(), "decoder block, from 0", lower=0.0)
+_HEAD = Column("head", pl.Int32(), "query head within the layer, from 0", lower=0.0)
+_REASON = Column("reason", pl.String(), "why a number of this row is undefined", null="every number is defined")
 _UNDEFINED = "undefined; the reason column says why"
 
 
 def _number(name: str, meaning: str, lower: float | None = None, upper: float | None = None) -> Column:
-    return Column(name, pl.Float64, meaning, lower, upper, null=_UNDEFINED)
+    return Column(name, pl.Float64(), meaning, lower, upper, null=_UNDEFINED)
 
 
 def _fraction(name: str, meaning: str) -> Column:
@@ -122,7 +128,7 @@ def _fraction(name: str, meaning: str) -> Column:
 
 
 def _count(name: str, meaning: str) -> Column:
-    return Column(name, pl.Int64, meaning, lower=0)
+    return Column(name, pl.Int64(), meaning, lower=0.0)
 
 
 LABELS = Table(
@@ -130,9 +136,9 @@ LABELS = Table(
     ("id",),
     (
         _ID,
-        Column("behavior_label", pl.Int8, "1 the behaviour happened, 0 it did not", 0, 1, null="unknown"),
-        Column("label_source", pl.String, "verifier, file or judge that said so", null="no label"),
-        Column("label_reason", pl.String, "what the source saw, or why there is no label", null="not given"),
+        Column("behavior_label", pl.Int8(), "1 the behaviour happened, 0 it did not", 0, 1, null="unknown"),
+        Column("label_source", pl.String(), "verifier, file or judge that said so", null="no label"),
+        Column("label_reason", pl.String(), "what the source saw, or why there is no label", null="not given"),
     ),
 )
 
@@ -142,27 +148,27 @@ SAMPLES = Table(
     (
         _ID,
         _DATASET,
-        Column("group", pl.String, "samples of one group depend on each other and never straddle a split"),
-        Column("stratum", pl.String, "kind of task, which may itself predict the label", null="not given"),
-        Column("messages", pl.String, "the conversation before the answer, as JSON"),
-        Column("answer", pl.String, "what the model wrote", null="no answer"),
+        Column("group", pl.String(), "samples of one group depend on each other and never straddle a split"),
+        Column("stratum", pl.String(), "kind of task, which may itself predict the label", null="not given"),
+        Column("messages", pl.String(), "the conversation before the answer, as JSON"),
+        Column("answer", pl.String(), "what the model wrote", null="no answer"),
         *LABELS.columns[1:],
-        Column("verifier", pl.String, "the check of the answer, as JSON", null="none"),
+        Column("verifier", pl.String(), "the check of the answer, as JSON", null="none"),
         *(
-            Column(f"n_tokens_{segment}", pl.Int32, f"tokens in the segment {segment}", 0, null="not read")
+            Column(f"n_tokens_{segment}", pl.Int32(), f"tokens in the segment {segment}", 0, null="not read")
             for segment in SEGMENTS
         ),
-        Column("truncated", pl.Boolean, "the answer ended at the token limit", null="answer was given"),
+        Column("truncated", pl.Boolean(), "the answer ended at the token limit", null="answer was given"),
         Column(
             "mean_logprob",
-            pl.Float64,
+            pl.Float64(),
             "mean log-probability (nats) of the answer's tokens",
             None,
             0,
             null="no tokens",
         ),
-        Column("model", pl.String, "name of the model that was read"),
-        Column("reason", pl.String, "why the sample has no attention rows", null="it was read"),
+        Column("model", pl.String(), "name of the model that was read"),
+        Column("reason", pl.String(), "why the sample has no attention rows", null="it was read"),
     ),
 )
 
@@ -191,11 +197,11 @@ TOKENS = Table(
     ("id", "position"),
     (
         _ID,
-        Column("position", pl.Int32, "token position in the conversation, from 0", 0),
-        Column("token_id", pl.Int32, "id in the tokenizer's vocabulary", 0),
-        Column("text", pl.String, "the token's text"),
-        Column("segment", pl.String, "one of the five segments"),
-        Column("logprob", pl.Float64, "log-probability (nats) given all before", None, 0, null="not generated"),
+        Column("position", pl.Int32(), "token position in the conversation, from 0", 0),
+        Column("token_id", pl.Int32(), "id in the tokenizer's vocabulary", 0),
+        Column("text", pl.String(), "the token's text"),
+        Column("segment", pl.String(), "one of the five segments"),
+        Column("logprob", pl.Float64(), "log-probability (nats) given all before", None, 0, null="not generated"),
     ),
 )
 
@@ -205,13 +211,13 @@ ACTIVITY = Table(
     (
         _ID,
         _LAYER,
-        Column("position", pl.Int32, "generated token, from 0", 0),
-        Column("concept", pl.String, "what the direction stands for"),
+        Column("position", pl.Int32(), "generated token, from 0", 0),
+        Column("concept", pl.String(), "what the direction stands for"),
         _number("activity", "(hidden . direction - mean) / standard deviation"),
     ),
 )
 
-_METRIC = Column("metric", pl.String, "column of the attention table")
+_METRIC = Column("metric", pl.String(), "column of the attention table")
 _INTERVAL = "of the 95 % interval, dependent samples kept together"
 
 ASSOCIATION = Table(
@@ -244,7 +250,7 @@ _AUCS = (
     _fraction("auc_upper", f"upper end {_INTERVAL}"),
 )
 
-_LEVEL = Column("level", pl.String, "row: every (sample, layer, head); sample: mean over a sample's rows")
+_LEVEL = Column("level", pl.String(), "row: every (sample, layer, head); sample: mean over a sample's rows")
 
 ROC = Table(
     "roc",
@@ -262,8 +268,8 @@ ROC = Table(
 )
 
 _RATES = (
-    Column("false_positive_rate", pl.Float64, "share of negatives at or above the threshold", 0, 1),
-    Column("true_positive_rate", pl.Float64, "share of positives at or above the threshold", 0, 1),
+    Column("false_positive_rate", pl.Float64(), "share of negatives at or above the threshold", 0, 1),
+    Column("true_positive_rate", pl.Float64(), "share of positives at or above the threshold", 0, 1),
 )
 
 ROC_POINTS = Table("roc_points", ("dataset", "metric", "level"), (_DATASET, _METRIC, _LEVEL, *_RATES))
@@ -274,9 +280,9 @@ THRESHOLDS = Table(
     (
         _DATASET,
         _METRIC,
-        Column("objective", pl.String, "what the threshold maximises on training groups"),
+        Column("objective", pl.String(), "what the threshold maximises on training groups"),
         _number("threshold", "chosen value of the metric (median over folds)"),
-        Column("side", pl.String, "above: predict 1 if metric > threshold; below: the reverse", null=_UNDEFINED),
+        Column("side", pl.String(), "above: predict 1 if metric > threshold; below: the reverse", null=_UNDEFINED),
         _number("train_value", "objective on the groups it was chosen on", -1, 1),
         _number("heldout_value", "objective on groups it was not chosen on", -1, 1),
         _number("lower", f"lower end of heldout_value's interval, {_INTERVAL}", -1, 1),
@@ -287,8 +293,9 @@ THRESHOLDS = Table(
 
 _PROTOCOL = Column(
     "protocol",
-    pl.String,
-    "rows: random split of rows, as in the source; grouped: split by sample; placebo: rows with labels shuffled between samples",
+    pl.String(),
+    "rows: random split of rows, as in the source; grouped: split by sample; "
+    "placebo: split of rows with labels shuffled between samples",
 )
 
 FOREST = Table(
@@ -319,7 +326,7 @@ IMPORTANCES = Table(
         _DATASET,
         _PROTOCOL,
         _METRIC,
-        Column("kind", pl.String, "impurity (on training rows) or permutation (drop of held-out AUC)"),
+        Column("kind", pl.String(), "impurity (on training rows) or permutation (drop of held-out AUC)"),
         _number("importance", "impurity: share, sums to 1; permutation: AUC lost when the column is shuffled"),
         _number("lower", "lower end of the 95 % interval"),
         _number("upper", "upper end of the 95 % interval"),
@@ -332,8 +339,8 @@ DETECTORS = Table(
     ("dataset", "detector"),
     (
         _DATASET,
-        Column("detector", pl.String, "name of the features that make one score per sample"),
-        Column("role", pl.String, "detector, or baseline that needs no internals"),
+        Column("detector", pl.String(), "name of the features that make one score per sample"),
+        Column("role", pl.String(), "detector, or baseline that needs no internals"),
         *_AUCS,
         _fraction("auc_within_strata", "AUC over pairs of samples of the same stratum"),
         _number("increment", "AUC above the best baseline", -1, 1),
@@ -352,9 +359,9 @@ VERDICTS = Table(
     ("dataset", "signal"),
     (
         _DATASET,
-        Column("signal", pl.String, "a detector, the forest, or the best single head"),
-        Column("verdict", pl.String, "signal, weak signal, no signal found, leak, or not enough data"),
-        Column("why", pl.String, "the rule that fired, with its numbers"),
+        Column("signal", pl.String(), "a detector, the forest, or the best single head"),
+        Column("verdict", pl.String(), "signal, weak signal, no signal found, leak, or not enough data"),
+        Column("why", pl.String(), "the rule that fired, with its numbers"),
     ),
 )
 
