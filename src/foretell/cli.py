@@ -1,0 +1,295 @@
+"""The command line: one thin function per verb, each a call of the function of the same name.
+
+Exit codes: 0 done, 1 failed, 2 the input or the call is wrong (nothing was written). Progress goes to standard
+error and only to a terminal; results go to standard output, without colour where it is piped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foretell.errors import ForetellError
+
+if TYPE_CHECKING:
+    from foretell.conversations import Conversation
+    from foretell.reading.models import Model
+    from foretell.stats.study import Study
+
+__all__ = ["cli", "main"]
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(path_type=Path)
+_seed = click.option("--seed", default=0, show_default=True, help="Fixes every random step.")
+_quiet = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
+_trust = click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off by default.")
+_dtype = click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
+)
+_device = click.option("--device", default=None, help="Such as cpu, cuda or mps; default: where the library puts it.")
+
+
+class _Verbs(click.Group):
+    """Keeps verbs in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="foretell", prog_name="foretell")
+def cli() -> None:
+    """Do a language model's internals foretell what it does?
+
+    Read where attention goes and how far hidden states lean along a direction while a model answers; label what it
+    did; and find out, with statistics that cannot fool themselves, whether the one foretells the other.
+
+    \b
+    Start with:
+      foretell demo --to demo              everything once, on the embedded model
+      foretell study TABLE --to results    the statistics of a table you already have
+    """
+
+
+@cli.command()
+@click.option("--to", type=_FOLDER, default=Path("demo"), show_default=True, help="Folder for everything made.")
+@click.option("--quick", is_flag=True, help="A tenth of the prompts and facts: for tests.")
+@_seed
+@_quiet
+def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
+    """The whole way once, on the embedded model: answers, labels, signals, statistics, report.
+
+    A second call reuses what is there.
+
+    \b
+    Example:
+      foretell demo --to demo
+    """
+    from foretell.demo import run_demo
+    from foretell.showing.terminal import say
+
+    report = run_demo(to, quick=quick, seed=seed, progress=progress, tell=say)
+    say(f"report: {report}", style="green")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("conversations")
+@click.option("--to", type=_FOLDER, required=True, help="Folder of the run; an unfinished one goes on.")
+@click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
+@click.option("--format", "format_", default="auto", show_default=True, help="jsonl, parquet, csv, alpaca, ...")
+@click.option("--direction", "directions", type=_FILE, multiple=True, help="A saved direction; may be repeated.")
+@click.option("--max-new-tokens", default=64, show_default=True, help="Longest generated answer.")
+@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy; above 0 samples with --seed.")
+@click.option("--top-p", default=1.0, show_default=True, help="Sample only from the likeliest tokens of this mass.")
+@_dtype
+@_device
+@_trust
+@_seed
+@_quiet
+def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
+    """Read MODEL on CONVERSATIONS: attention mass, activity and log-probabilities, in one pass.
+
+    MODEL is smollm2 (the embedded one), a folder, or a hub id. CONVERSATIONS is a file, or "builtin".
+
+    \b
+    Examples:
+      foretell read smollm2 builtin --answers generate --to run
+      foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors
+    """
+    import foretell
+    from foretell.showing.terminal import say
+
+    samples = _conversations(conversations, options.pop("format_"))
+    loaded = _model(model, options)
+    fitted = [foretell.Direction.load(path) for path in directions]
+    run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
+    unread = run.samples["reason"].drop_nulls()
+    say(f"{run.samples.height} samples, {run.attention.height} attention rows: {run.path}")
+    for reason, count in unread.value_counts(sort=True).rows():
+        say(f"  not read: {count} ({reason})", style="yellow")
+
+
+@cli.command()
+@click.argument("run", type=_FOLDER)
+@click.option("--labels", type=_FILE, default=None, help="File with id and behavior_label; default: the verifiers.")
+def label(run: Path, labels: Path | None) -> None:
+    """Label what the model did in RUN: by each prompt's verifier, or from a file by id.
+
+    \b
+    Examples:
+      foretell label run
+      foretell label run --labels judged.csv
+    """
+    import foretell
+    from foretell.showing.terminal import say
+
+    for line in foretell.label(foretell.open_run(run), labels=labels).lines():
+        say(line)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--pairs", type=_FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
+@click.option("--concept", default="lying", show_default=True, help="What a higher activity means.")
+@click.option("--method", default="mean-difference", show_default=True)
+@click.option("--to", type=_FILE, required=True, help="File for the direction, such as lying.safetensors.")
+@_dtype
+@_device
+@_trust
+@_seed
+@_quiet
+def direction(model: str, to: Path, **options: Any) -> None:
+    """Fit a direction on contrast pairs, judge it on topics it was not fitted on, and save it.
+
+    \b
+    Examples:
+      foretell direction smollm2 --to lying.safetensors
+      foretell direction smollm2 --pairs refusals.csv --concept refusal --to refusal.safetensors
+    """
+    from foretell.directing import fit_and_judge
+    from foretell.showing.terminal import say, show_table
+
+    loaded = _model(model, options)
+    fitted, judged = fit_and_judge(loaded, **options)
+    fitted.save(to)
+    columns = ["layer", "measure", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
+    show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())
+    say(f"direction: {to}", style="green")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--question", required=True)
+@click.option("--answer", "answers", multiple=True, required=True, help="An answer; may be repeated.")
+@click.option("--direction", "saved", type=_FILE, default=None, help="A saved direction; default: fit on the facts.")
+@click.option("--to", type=_FOLDER, required=True, help="Folder for the figures and their numbers.")
+@_dtype
+@_device
+@_trust
+@_seed
+@_quiet
+def surface(model: str, question: str, answers: tuple[str, ...], saved: Path | None, to: Path, **options: Any) -> None:
+    """Draw the activity of answers to one question, layer by token, on one scale.
+
+    \b
+    Example:
+      foretell surface smollm2 --question "Who is Elon Musk?" --to surface \\
+        --answer "A pastry chef from rural France." --answer "An entrepreneur born in South Africa."
+    """
+    import foretell
+    from foretell.directing import fit_and_judge
+    from foretell.showing.surfaces import write_surface
+    from foretell.showing.terminal import say
+
+    seed, progress = options.pop("seed"), options.pop("progress")
+    loaded = _model(model, options)
+    if saved is None:
+        fitted, _ = fit_and_judge(loaded, seed=seed, progress=progress)
+    else:
+        fitted = foretell.Direction.load(saved)
+    for path in write_surface(foretell.surface(loaded, fitted, question, list(answers)), to):
+        say(str(path))
+
+
+@cli.command()
+@click.argument("table", type=_FILE)
+@click.option("--labels", type=_FILE, default=None, help="File with id and behavior_label, where TABLE has none.")
+@click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
+@click.option("--group", default=None, help="Column whose equal values must never straddle a split.")
+@click.option("--to", type=_FOLDER, required=True, help="Folder for the report, its tables and figures.")
+@_seed
+@_quiet
+def study(table: Path, labels: Path | None, metrics: str | None, group: str | None, to: Path, **options: Any) -> None:
+    """Test whether the metrics of TABLE foretell its labels. Needs no model and no torch.
+
+    TABLE is a CSV or Parquet file (or folder of parts) with id, dataset, layer, head and the metrics, or a run.
+
+    \b
+    Examples:
+      foretell study attention.csv --labels labels.csv --to results
+      foretell study run --to results
+    """
+    import foretell
+    from foretell.runs import is_run
+    from foretell.showing.terminal import say
+
+    chosen = {} if metrics is None else {"metrics": tuple(name.strip() for name in metrics.split(","))}
+    source = foretell.open_run(table) if is_run(table) else table
+    result = foretell.study(source, labels=labels, group=group, **chosen, **options)
+    page = foretell.report(result, to)
+    _summarise(result)
+    say(f"report: {page}", style="green")
+
+
+@cli.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--surface", "surfaces", type=_FOLDER, multiple=True, help="Folder of a surface; may be repeated.")
+@click.option("--to", type=_FOLDER, default=None, help="Folder for the page; default: FOLDER itself.")
+def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
+    """Render the page of a finished study again, from its tables, with surfaces if there are any.
+
+    \b
+    Example:
+      foretell report results --surface surface
+    """
+    from foretell.showing.report import rerender
+    from foretell.showing.terminal import say
+
+    say(f"report: {rerender(folder, to or folder, surfaces=surfaces)}", style="green")
+
+
+def _conversations(source: str, format_: str) -> list[Conversation]:
+    import foretell
+
+    return (
+        foretell.builtin_conversations() if source == "builtin" else foretell.read_conversations(source, format=format_)
+    )
+
+
+def _model(name: str, options: dict[str, Any]) -> Model:
+    import foretell
+
+    settings = {key: options.pop(key) for key in ("dtype", "device", "trust_remote_code")}
+    return foretell.load_model(name, **settings)
+
+
+def _summarise(result: Study) -> None:
+    from foretell.showing.terminal import show_table
+
+    verdicts = result.tables()["verdicts"].select("dataset", "signal", "verdict", "why")
+    show_table("What was found", verdicts.columns, verdicts.rows())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Words after `foretell`; None takes those of the process.
+
+    Returns:
+        0 done, 1 failed or stopped, 2 the input or the call is wrong.
+    """
+    try:
+        cli.main(args=arguments, prog_name="foretell", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.Abort:
+        click.secho("stopped", err=True, fg="yellow")
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except ForetellError as error:
+        from foretell.showing.untrusted import visible
+
+        click.secho(f"error: {visible(str(error))}", err=True, fg="red")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Tables and lines on a terminal: colour only where somebody looks, and no text that could steer the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from foretell.showing.untrusted import visible
+
+__all__ = ["say", "show_table"]
+
+
+def _console() -> Console:
+    # a pipe has no width; rows must not be folded for whoever reads the output with a program
+    console = Console(markup=False, highlight=False, emoji=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, emoji=False, width=200)
+
+
+def say(line: str, *, style: str | None = None) -> None:
+    """Print one line to standard output, its unseen characters made visible; coloured only on a terminal.
+
+    Args:
+        line: The text; anything may be in it.
+        style: A colour that click knows, or None.
+    """
+    click.echo(click.style(visible(line), fg=style) if style else visible(line))
+
+
+def _cell(value: object) -> Text:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return Text("-", style="dim")
+    if isinstance(value, float):
+        return Text(f"{value:.3f}")
+    return Text(visible(str(value)))
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table: numbers right and with three decimals, undefined as a dash.
+
+    Args:
+        title: Line above the table.
+        columns: Names of the columns.
+        rows: Cells in the order of `columns`; None and nan are undefined.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, name in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    _console().print(table)

@@ -1,0 +1,45 @@
+"""`import foretell` and `foretell --help` cost next to nothing, and the base install needs no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "transformers", "sklearn", "scipy", "numpy", "polars", "matplotlib", "plotly", "rich", "numba")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", ["foretell", "foretell.cli"])
+def test_import_brings_no_heavy_library(module: str) -> None:
+    loaded = python(f"import {module}, sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))")
+    assert not set(HEAVY) & set(loaded.split())
+
+
+def test_every_public_name_is_reachable_and_listed() -> None:
+    assert python("import foretell; [getattr(foretell, n) for n in foretell.__all__]; print(len(foretell.__all__))")
+    assert "study" in python("import foretell; print(dir(foretell))")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    code = "import foretell\ntry: foretell.nothing\nexcept AttributeError as error: print(error)"
+    assert "no attribute 'nothing'" in python(code)
+
+
+def test_reading_without_torch_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None; import foretell\n"
+        "try: foretell.load_model\nexcept foretell.errors.MissingExtraError as error: print(error)"
+    )
+    assert "pip install 'foretell[models]'" in python(code)
+
+
+def test_public_names_are_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    listed = python("import foretell; print(*foretell.__all__)").split()
+    assert [name for name in listed if f"`foretell.{name}" not in page] == []
