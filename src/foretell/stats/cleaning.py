@@ -1,0 +1,309 @@
+"""What is dropped from a table and why: one ledger entry per reason, and how valid the rest is.
+
+Cleaning turns text into numbers by stated rules, drops what cannot be used, and counts every dropped row under
+the first reason that applies. It never repairs a value and never depends on the order of the rows.
+
+    cleaned = clean(frame, metrics=("PAM_norm",), compositional=False)
+    cleaned.ledger.table()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from foretell.errors import TableError, located
+
+__all__ = [
+    "REASONS",
+    "Cleaned",
+    "Ledger",
+    "LedgerEntry",
+    "Validity",
+    "clean",
+    "parse_integer",
+    "parse_label",
+    "parse_number",
+    "parse_text",
+]
+
+REASONS = (
+    "label null",
+    "layer average",
+    "layer not an integer",
+    "head not an integer",
+    "id missing",
+    "not finite",
+    "negative",
+    "sum off",
+    "duplicate key",
+    "duplicate key, values differ",
+)
+"""Why a row may be dropped, in the order in which the reasons are tried; a row counts under the first."""
+
+_LARGEST = 2**31 - 1
+_EMPTY = ("", "nan", "-nan", "na", "n/a", "null", "none", "<na>")
+_KEY = ("dataset", "layer", "head", "id")
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """How many rows were dropped for one reason."""
+
+    reason: str
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What cleaning did: rows read, rows kept, and each dropped row under one reason."""
+
+    entries: tuple[LedgerEntry, ...]
+    """One per reason of `REASONS`, those with no rows included."""
+    n_read: int
+    n_kept: int
+    unmatched_table_ids: tuple[str, ...] = ()
+    """Ids of the table for which the labels file has no line."""
+    unmatched_label_ids: tuple[str, ...] = ()
+    """Ids of the labels file that are not in the table."""
+    notes: tuple[str, ...] = ()
+    """Decisions worth knowing, such as which file a label came from."""
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows dropped for any reason; always rows read minus rows kept."""
+        return sum(entry.n_rows for entry in self.entries)
+
+    def table(self) -> pl.DataFrame:
+        """Return the entries as a frame with the columns reason and n_rows."""
+        return pl.DataFrame(
+            {"reason": [e.reason for e in self.entries], "n_rows": [e.n_rows for e in self.entries]},
+            schema={"reason": pl.String, "n_rows": pl.Int64},
+        )
+
+
+@dataclass(frozen=True)
+class Validity:
+    """How valid the kept rows are; by construction nothing kept is infinite, and shares are never negative."""
+
+    n_rows: int
+    n_samples: dict[str, int] = field(hash=False)
+    """Samples per dataset."""
+    max_deviation: float | None
+    """Largest distance of a kept row's sum of shares from 1; None if the metrics are no shares."""
+    max_deviation_read: float | None
+    """The same over every row read whose metrics are numbers, before any was dropped."""
+    tolerance: float
+    """Rows further from 1 than this were dropped."""
+    n_not_finite: int
+    """Values of kept rows that are missing (only metrics that are no shares may be)."""
+    n_negative: int
+    """Negative values among the kept rows (only metrics that are no shares may be)."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The rows that are left, sorted by dataset, layer, head and id, and the account of the others."""
+
+    frame: pl.DataFrame
+    ledger: Ledger
+    validity: Validity
+
+
+def clean(
+    frame: pl.DataFrame,
+    *,
+    metrics: Sequence[str],
+    compositional: bool,
+    sum_tolerance: float = 1e-6,
+    layer_average: Sequence[str] = ("avg", "mean", "average", "-1"),
+    name: str = "<table>",
+) -> Cleaned:
+    """Drop what cannot be used, counted by reason, and return the rest sorted.
+
+    A row of shares (`compositional`) needs every metric finite, not negative, and their sum within
+    `sum_tolerance` of 1. Metrics that are no shares may be missing (null) in a row as long as one is there and
+    none is infinite, and may have any sign. Of rows with the same key and the same values one is kept; if the
+    values differ, nobody can say which is right and all are dropped.
+
+    Args:
+        frame: Columns id, dataset, layer, head, behavior_label (as `parse_label` leaves it) and the metrics;
+            layer, head and metrics may be text.
+        metrics: Names of the metric columns.
+        compositional: Whether the metrics are shares of one whole.
+        sum_tolerance: Largest accepted distance of the sum of shares from 1.
+        layer_average: Values of layer, in lower case, that mark a mean over layers.
+        name: The source, for messages.
+
+    Raises:
+        TableError: No row is left.
+    """
+    numbers = frame.select(
+        parse_text(frame, "id"),
+        parse_text(frame, "dataset"),
+        _average(frame, layer_average).alias("_average"),
+        parse_integer(frame, "layer"),
+        parse_integer(frame, "head"),
+        "behavior_label",
+        *(parse_number(frame, metric) for metric in metrics),
+    )
+    total = pl.sum_horizontal(pl.col(metric) for metric in metrics)
+    reason = _reason(metrics, compositional=compositional, total=total, tolerance=sum_tolerance)
+    numbers = numbers.with_columns(reason.alias("_reason"))
+    kept = numbers.filter(pl.col("_reason").is_null()).drop("_reason", "_average").sort(_KEY)
+    counts: dict[str, int] = dict(numbers.group_by("_reason").len().drop_nulls("_reason").iter_rows())
+    kept, doubled = _without_duplicates(kept, metrics)
+    counts |= doubled
+    ledger = Ledger(tuple(LedgerEntry(reason, counts.get(reason, 0)) for reason in REASONS), frame.height, kept.height)
+    if kept.height == 0:
+        told = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in ledger.entries if entry.n_rows)
+        raise TableError(located(name, f"no row is left after cleaning ({frame.height} read: {told})"))
+    deviation = numbers.select(((total - 1).abs()).fill_nan(None).max()).item() if compositional else None
+    return Cleaned(kept, ledger, _validity(kept, metrics, total, deviation, sum_tolerance))
+
+
+def parse_text(frame: pl.DataFrame, column: str) -> pl.Expr:
+    """Return an expression for a column as trimmed text; whole floats lose their `.0`, empty becomes null."""
+    dtype = frame.schema[column]
+    value = pl.col(column)
+    if dtype.is_float():
+        whole = (value == value.floor()) & (value.abs() < 2**53)
+        text = pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
+        return pl.when(value.is_not_nan()).then(text).alias(column)
+    text = value.cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text).alias(column)
+
+
+def parse_integer(frame: pl.DataFrame, column: str) -> pl.Expr:
+    """Return an expression for a column as Int32 where it is an integer from 0, else null.
+
+    `3`, `3.0`, `"3"`, `" 3 "` and `"3.0"` are integers; `"h3"`, `3.5`, `-1`, `true` and `2**31` are not.
+    """
+    dtype = frame.schema[column]
+    value = pl.col(column)
+    if dtype == pl.Boolean or dtype.is_nested() or dtype.is_temporal() or dtype == pl.Binary:
+        return pl.lit(None, dtype=pl.Int32).alias(column)
+    if not dtype.is_numeric():
+        value = value.cast(pl.String).str.strip_chars().str.extract(r"^\+?(\d+)(?:\.0*)?$").cast(pl.Int64, strict=False)
+    elif not dtype.is_integer():
+        value = pl.when(value.is_finite() & (value == value.floor())).then(value)
+    return pl.when(value.is_between(0, _LARGEST)).then(value.cast(pl.Int32, strict=False)).alias(column)
+
+
+def parse_number(frame: pl.DataFrame, column: str) -> pl.Expr:
+    """Return an expression for a column as Float64; what is no number, and NaN, becomes null."""
+    dtype = frame.schema[column]
+    value = pl.col(column)
+    if dtype.is_nested() or dtype.is_temporal() or dtype == pl.Binary:
+        return pl.lit(None, dtype=pl.Float64).alias(column)
+    if not dtype.is_numeric() and dtype != pl.Boolean:
+        value = value.cast(pl.String).str.strip_chars()
+    return value.cast(pl.Float64, strict=False).fill_nan(None).alias(column)
+
+
+def parse_label(frame: pl.DataFrame, column: str, *, name: str) -> pl.Series:
+    """Return a column of labels as Int8: 1 the behaviour happened, 0 it did not, null unknown.
+
+    Accepted are 0 and 1 as numbers or text, true and false, yes and no in any case; null, NaN and empty cells
+    (also the words nan, na, null, none) mean unknown.
+
+    Raises:
+        TableError: A cell holds anything else; the message names file, row and column.
+    """
+    series = frame.get_column(column)
+    if series.dtype == pl.Boolean:
+        return series.cast(pl.Int8)
+    if series.dtype.is_numeric():
+        number = series.cast(pl.Float64, strict=False).fill_nan(None)
+        label = pl.select(pl.when(number.is_in([0.0, 1.0])).then(number).cast(pl.Int8)).to_series()
+        wrong = label.is_null() & number.is_not_null()
+    elif series.dtype.is_nested():
+        label, wrong = pl.Series([None] * len(series), dtype=pl.Int8), series.is_not_null()
+    else:
+        text = series.cast(pl.String).str.strip_chars().str.to_lowercase()
+        yes = text.str.contains(r"^(1(\.0*)?|true|yes)$")
+        no = text.str.contains(r"^(0(\.0*)?|false|no)$")
+        label = pl.select(pl.when(yes).then(1).when(no).then(0).cast(pl.Int8)).to_series()
+        wrong = label.is_null() & text.is_not_null() & ~text.is_in(_EMPTY)
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        message = f"{str(series[row])[:60]!r} is no label; use 0 or 1, true or false, yes or no, or leave it empty"
+        raise TableError(located(name, message, row=row + 1, column=column))
+    return label.alias(column)
+
+
+def _average(frame: pl.DataFrame, layer_average: Sequence[str]) -> pl.Expr:
+    names = [value.casefold() for value in layer_average]
+    text = parse_text(frame, "layer").str.to_lowercase().str.replace(r"^(-?\d+)\.0*$", "$1")
+    if frame.schema["layer"].is_nested():
+        return pl.lit(value=False)
+    return text.is_in(names).fill_null(value=False)
+
+
+def _reason(metrics: Sequence[str], *, compositional: bool, total: pl.Expr, tolerance: float) -> pl.Expr:
+    columns = [pl.col(metric) for metric in metrics]
+    infinite = pl.any_horizontal(column.is_infinite() for column in columns).fill_null(value=False)
+    missing = [column.is_null() for column in columns]
+    absent = pl.any_horizontal(missing) if compositional else pl.all_horizontal(missing)
+    reason = (
+        pl.when(pl.col("behavior_label").is_null())
+        .then(pl.lit("label null"))
+        .when(pl.col("_average"))
+        .then(pl.lit("layer average"))
+        .when(pl.col("layer").is_null())
+        .then(pl.lit("layer not an integer"))
+        .when(pl.col("head").is_null())
+        .then(pl.lit("head not an integer"))
+        .when(pl.col("id").is_null() | pl.col("dataset").is_null())
+        .then(pl.lit("id missing"))
+        .when(infinite | absent)
+        .then(pl.lit("not finite"))
+    )
+    if not compositional:
+        return reason.otherwise(pl.lit(None, dtype=pl.String))
+    return (
+        reason.when(pl.any_horizontal(column < 0 for column in columns))
+        .then(pl.lit("negative"))
+        .when((total - 1).abs() > tolerance)
+        .then(pl.lit("sum off"))
+        .otherwise(pl.lit(None, dtype=pl.String))
+    )
+
+
+def _without_duplicates(kept: pl.DataFrame, metrics: Sequence[str]) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Return the sorted rows with one of each key, and how many rows went for either kind of duplicate."""
+    same = pl.all_horizontal(pl.col(column) == pl.col(column).shift() for column in _KEY).fill_null(value=False)
+    if not kept.select(same.any()).item():
+        return kept, {}
+    unique = kept.unique(maintain_order=True)
+    sizes = unique.group_by(_KEY).len()
+    if int(sizes.get_column("len").max() or 1) == 1:  # type: ignore[arg-type]
+        return unique, {"duplicate key": kept.height - unique.height}
+    clear = unique.join(sizes.filter(pl.col("len") == 1), on=_KEY, how="semi").sort(_KEY)
+    unclear = kept.join(sizes.filter(pl.col("len") > 1), on=_KEY, how="semi").height
+    return clear, {
+        "duplicate key": kept.height - unclear - clear.height,
+        "duplicate key, values differ": unclear,
+    }
+
+
+def _validity(
+    kept: pl.DataFrame, metrics: Sequence[str], total: pl.Expr, deviation: float | None, tolerance: float
+) -> Validity:
+    counted = kept.group_by("dataset").agg(pl.col("id").n_unique()).sort("dataset")
+    facts = kept.select(
+        deviation=(total - 1).abs().max(),
+        missing=pl.sum_horizontal(pl.col(metric).is_null().sum() for metric in metrics),
+        negative=pl.sum_horizontal((pl.col(metric) < 0).sum() for metric in metrics),
+    ).row(0, named=True)
+    return Validity(
+        n_rows=kept.height,
+        n_samples=dict(counted.iter_rows()),
+        max_deviation=None if deviation is None else facts["deviation"],
+        max_deviation_read=deviation,
+        tolerance=tolerance,
+        n_not_finite=int(facts["missing"]),
+        n_negative=int(facts["negative"]),
+    )
