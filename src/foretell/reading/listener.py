@@ -1,0 +1,207 @@
+"""The ear itself: turns hook calls of forward passes into what `Heard` speaks of.
+
+It follows where each pass stands in its sequences (prompt, decoding step, whole text) from the model's own
+arguments, and knows nothing of how hooks are attached.
+
+    listener = Listener(model, recording, blocks, logprob=True, chunk_bytes=64 << 20)
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from foretell.errors import InputError, NotReadableError
+from foretell.reading.attention import AttentionCall
+from foretell.reading.heard import GENERATED, Heard, Pass, Recording
+from foretell.reading.logprobs import token_logprobs
+from foretell.reading.rows import Rows
+
+__all__ = ["Listener"]
+
+
+class Listener:
+    """Follows the passes of one model; see `listening.listen`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        recording: Recording,
+        blocks: Sequence[nn.Module],
+        *,
+        logprob: bool,
+        chunk_bytes: int,
+    ) -> None:
+        self.heard = Heard(recording, finish=self._finish)
+        self._model = model
+        self._recording = recording
+        self._layer_of = {id(module): layer for layer, block in enumerate(blocks) for module in block.modules()}
+        self._logprob = logprob
+        self._chunk_bytes = chunk_bytes
+        self._thread = threading.get_ident()
+        self._open = True
+        self._signature = inspect.signature(model.forward)
+        self._arguments: dict[str, Any] = {}
+        self._token_ids: Tensor | None = None
+        self._pass: Pass | None = None
+        self._rows: Rows | None = None
+        self._query_rows: dict[torch.device, Tensor] = {}
+        self._pending: tuple[int, Tensor] | None = None
+
+    def close(self) -> None:
+        """Let go of the model's cache and last logits; nothing more can be fed."""
+        self._open = False
+        self._arguments, self._token_ids, self._pending, self._rows = {}, None, None, None
+
+    def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Remember what the whole model is asked."""
+        if threading.get_ident() != self._thread:
+            raise InputError("this model is being listened to in another thread")
+        self._arguments = dict(self._signature.bind_partial(*arguments, **options).arguments)
+        self._arguments.update(self._arguments.pop("kwargs", {}))
+        self._token_ids = self._arguments.get("input_ids")
+
+    def before_decoder(self, module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Start a pass: find out which tokens it is given, and which of them are rows."""
+        bound = inspect.signature(module.forward).bind_partial(*arguments, **options).arguments
+        bound = {**bound, **bound.get("kwargs", {})}
+        given = next((bound[name] for name in ("input_ids", "inputs_embeds") if bound.get(name) is not None), None)
+        if given is None:
+            raise NotReadableError(f"{type(module).__name__}: it is given neither token ids nor embeddings")
+        n_samples, width = given.shape[:2]
+        if n_samples != len(self._recording.segments):
+            raise InputError(f"segments are for {len(self._recording.segments)} samples, and the model got {n_samples}")
+        cache = bound.get("past_key_values")
+        start = int(cache.get_seq_length()) if cache is not None else 0
+        if self._token_ids is None and bound.get("input_ids") is not None:
+            self._token_ids = bound["input_ids"]
+        self._begin(start, width)
+
+    def _begin(self, start: int, width: int) -> None:
+        if start == 0:
+            self._recording.passes.clear()
+            self._recording.kept = None
+            self._pending = None
+        self.heard.forget()
+        codes = self._recording.codes(start + width)
+        columns, rows = _rows_of(codes[:, start:] == GENERATED, start)
+        self._pass = Pass(start=start, width=width, columns=torch.from_numpy(columns))
+        self._recording.passes.append(self._pass)
+        self._query_rows = {torch.device("cpu"): torch.from_numpy(rows)}
+        self._rows = None
+        if rows.shape[1]:
+            self._rows = Rows(torch.from_numpy(codes), torch.from_numpy(rows), chunk_bytes=self._chunk_bytes)
+            self._score_pending()
+
+    def on_attention(self, call: AttentionCall) -> None:
+        """Read the masses of the pass's rows in one attention call."""
+        layer = self._layer_of.get(id(call.module))
+        if self._rows is None or self._pass is None or layer is None:
+            return
+        if layer in self._pass.masses:
+            raise NotReadableError(f"{self._recording.model_name}: block {layer} calls attention more than once")
+        with torch.no_grad():
+            reading = self._rows.read(call)
+        self._pass.masses[layer] = reading.mass
+        self._pass.shares[layer] = reading.share
+
+    def on_residual(self, project: Callable[[int, Tensor], Tensor], layer: int, hidden: Tensor) -> None:
+        """Project the pass's rows of one block's output."""
+        if self._rows is None or self._pass is None:
+            return
+        with torch.no_grad():
+            rows = self._rows_on(hidden.device)
+            samples = torch.arange(len(hidden), device=hidden.device)[:, None]
+            self._pass.activities[layer] = project(layer, hidden[samples, rows])
+
+    def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
+        """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""
+        logits = getattr(output, "logits", None)
+        current = self._pass
+        if not self._logprob or current is None or not isinstance(logits, Tensor) or logits.ndim != 3:
+            return
+        with torch.no_grad():
+            if self._rows is not None and self._token_ids is not None:
+                self._score(current, logits, self._token_ids)
+            end = current.start + current.width
+            # Logits that a later pass may need: the last position's, and only if its token is yet to come.
+            if end >= self._recording.segments.shape[1] or self._arguments.get("use_cache"):
+                self._pending = (end, logits[:, -1:].clone())
+
+    def _score(self, current: Pass, logits: Tensor, token_ids: Tensor) -> None:
+        """Score the rows whose previous position has logits in the same pass."""
+        missing = current.width - logits.shape[1]
+        rows = self._rows_on(logits.device)
+        positions = rows - 1 - missing
+        columns = current.columns.masked_fill((positions < 0).cpu(), -1)
+        if not bool((columns >= 0).any()):
+            return
+        tokens = token_ids.to(logits.device).gather(1, rows)
+        values = token_logprobs(logits, positions.clamp_min(0), tokens, chunk_bytes=self._chunk_bytes)
+        current.logprobs.append((columns, values))
+
+    def _score_pending(self) -> None:
+        """Score the first token of this pass by the last logits of the pass before."""
+        pending, current, token_ids = self._pending, self._pass, self._token_ids
+        if pending is None or current is None or token_ids is None or pending[0] != current.start:
+            return
+        first = current.columns[:, :1]
+        with torch.no_grad():
+            tokens = token_ids[:, :1].to(pending[1].device)
+            values = token_logprobs(pending[1], torch.zeros_like(tokens), tokens, chunk_bytes=self._chunk_bytes)
+        current.logprobs.append((first.masked_fill(first != current.start, -1), values))
+
+    def _rows_on(self, device: torch.device) -> Tensor:
+        if device not in self._query_rows:
+            self._query_rows[device] = self._query_rows[torch.device("cpu")].to(device)
+        return self._query_rows[device]
+
+    def _finish(self, token_ids: Tensor) -> None:
+        """Feed the last tokens of `token_ids` that no pass has seen, with the cache of the last pass."""
+        seen = self._recording.n_columns
+        if token_ids.shape[1] <= seen:
+            return
+        if not self._open:
+            raise InputError("finish: the block of listen has been left; finish inside it")
+        arguments = dict(self._arguments)
+        n_new = token_ids.shape[1] - seen
+        if arguments.get("past_key_values") is None:
+            fresh: Tensor = token_ids
+        else:
+            fresh = token_ids[:, seen:]
+        mask, positions = arguments.get("attention_mask"), arguments.get("position_ids")
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            arguments["attention_mask"] = torch.nn.functional.pad(mask, (0, n_new), value=1)
+        if isinstance(positions, Tensor):
+            following = positions[..., -1:] + torch.arange(1, n_new + 1, device=positions.device)
+            whole = torch.cat([positions, following], dim=-1)
+            arguments["position_ids"] = whole[..., -fresh.shape[1] :]
+        arguments.update(input_ids=fresh.to(self._model.device), inputs_embeds=None, labels=None)
+        arguments.pop("cache_position", None)
+        with torch.inference_mode(torch.is_inference(self._pending[1]) if self._pending else False), torch.no_grad():
+            self._model(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def _rows_of(generated: np.ndarray, start: int) -> tuple[Int[np.ndarray, "sample row"], Int[np.ndarray, "sample row"]]:
+    """Return columns (-1 where a sample has fewer rows) and query positions of the generated tokens of a pass.
+
+    A sample's missing rows repeat its first one, so that every row can be computed; they are never used.
+    """
+    n_rows = int(generated.sum(1).max(initial=0))
+    columns = np.full((len(generated), n_rows), -1, dtype=np.int64)
+    rows = np.zeros((len(generated), n_rows), dtype=np.int64)
+    for sample, chosen in enumerate(generated):
+        places = np.flatnonzero(chosen)
+        columns[sample, : len(places)] = places + start
+        rows[sample, : len(places)] = places
+        if len(places):
+            rows[sample, len(places) :] = places[0]
+    return columns, rows

@@ -1,0 +1,215 @@
+"""Listen to any loaded decoder: whatever runs inside `listen` is read, and the model's own numbers stay as they are.
+
+It reads; it does not render text, store tables or know statistics.
+
+    with listen(model, segments) as heard:
+        model.model(input_ids=input_ids, attention_mask=attention_mask)
+    heard.mass      # (sample, layer, head, segment)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from foretell.errors import InputError
+from foretell.reading.attention import observed_attention
+from foretell.reading.heard import Heard, Recording
+from foretell.reading.listener import Listener
+from foretell.reading.models import Model
+from foretell.reading.readable import check_readable
+from foretell.reading.residual import decoder_blocks, decoder_of, residual_hooks
+from foretell.schema import SEGMENTS
+
+__all__ = ["Heard", "ReadableDirection", "listen"]
+
+_LISTENED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
+_LOCK = threading.Lock()
+
+
+class ReadableDirection(Protocol):
+    """What `listen` needs of a direction."""
+
+    @property
+    def concept(self) -> str:
+        """What the direction stands for."""
+
+    @property
+    def vectors(self) -> Float[np.ndarray, "layer width"]:
+        """One unit vector per layer."""
+
+    @property
+    def mean(self) -> Float[np.ndarray, " layer"]:
+        """Mean projection on the calibration set."""
+
+    @property
+    def standard_deviation(self) -> Float[np.ndarray, " layer"]:
+        """Standard deviation of the projection on the calibration set."""
+
+
+@contextlib.contextmanager
+def listen(
+    model: Model | PreTrainedModel,
+    segments: Int[np.ndarray, "sample token"] | Int[Tensor, "sample token"] | Sequence[Sequence[int]],
+    *,
+    directions: Sequence[ReadableDirection] = (),
+    logprob: bool = True,
+    chunk_mib: int = 64,
+    check: bool = True,
+) -> Iterator[Heard]:
+    """Read attention masses, activity and log-probabilities of whatever `model` runs inside the block.
+
+    One forward pass over prompt and answer reads the rows of the tokens whose code is 4 (generated). Around
+    `model.generate`, give the segments of the left-padded prompts: every token beyond them is generated, and when
+    `generate` returns, its last token is fed once more, so that both ways give the same numbers. Rows after a
+    sample's first end-of-sequence token do not count (`Heard.keep` decides otherwise). In a loop of one's own,
+    call `heard.finish(token_ids)` for that.
+
+    A pass with an empty cache starts the reading afresh. Logits inside the block are bit-identical to those
+    outside. On leaving, also by an exception, the model is as it was before.
+
+    Args:
+        model: a loaded decoder, evaluated by its `sdpa` or `eager` attention.
+        segments: `(sample, token)` codes: 0 system, 1 prompt, 2 query, 3 template, 4 generated, -1 padding.
+        directions: concepts whose activity is read.
+        logprob: also read log-probabilities (needs a model with a language-model head).
+        chunk_mib: bound in MiB for scores and masks held at a time.
+        check: compare with eager attention on a short random text first, once per configuration.
+
+    Yields:
+        `Heard`, whose arrays speak of what ran so far.
+
+    Raises:
+        InputError: Segments are no matrix of codes -1 to 4, a direction does not fit the model, the model is
+            already being listened to, or it was given another number of samples.
+        NotReadableError: The model cannot be read exactly; the message says why.
+    """
+    network = model.model if isinstance(model, Model) else model
+    codes = _checked(segments)
+    if chunk_mib < 1:
+        raise InputError(f"chunk_mib: at least 1 MiB is needed, not {chunk_mib}")
+    with _exclusively(network):
+        if check:
+            check_readable(network, listen=_listen_unchecked)
+        with _listen_unchecked(network, codes, directions, logprob=logprob, chunk_bytes=chunk_mib << 20) as heard:
+            yield heard
+
+
+@contextlib.contextmanager
+def _exclusively(model: PreTrainedModel) -> Iterator[None]:
+    with _LOCK:
+        if model in _LISTENED:
+            raise InputError("this model is already being listened to; read both things in one block")
+        _LISTENED.add(model)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _LISTENED.discard(model)
+
+
+@contextlib.contextmanager
+def _listen_unchecked(
+    model: PreTrainedModel,
+    codes: Int[np.ndarray, "sample token"],
+    directions: Sequence[ReadableDirection] = (),
+    *,
+    logprob: bool,
+    chunk_bytes: int,
+) -> Iterator[Heard]:
+    blocks = decoder_blocks(model)
+    recording = Recording(codes, len(blocks), len(directions), type(model).__name__)
+    listener = Listener(model, recording, blocks, logprob=logprob, chunk_bytes=chunk_bytes)
+    with contextlib.ExitStack() as stack:
+        stack.callback(listener.close)
+        for handle in (
+            model.register_forward_pre_hook(listener.before_model, with_kwargs=True),
+            decoder_of(model).register_forward_pre_hook(listener.before_decoder, with_kwargs=True),
+            model.register_forward_hook(listener.after_model),
+        ):
+            stack.callback(handle.remove)
+        stack.enter_context(observed_attention(model, listener.on_attention))
+        if directions:
+            project = _projection(directions, len(blocks), int(model.config.get_text_config(decoder=True).hidden_size))
+            stack.enter_context(residual_hooks(model, functools.partial(listener.on_residual, project)))
+        stack.enter_context(_finishing_generate(model, listener))
+        yield listener.heard
+
+
+@contextlib.contextmanager
+def _finishing_generate(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
+    """Let `model.generate` feed its last token once more before it returns."""
+    if not hasattr(model, "generate"):
+        yield
+        return
+    own = vars(model).get("generate")
+    generate: Callable[..., Any] = model.generate  # type: ignore[assignment]
+
+    @functools.wraps(generate)
+    def finishing(*arguments: Any, **options: Any) -> Any:
+        output = generate(*arguments, **options)
+        sequences = output if isinstance(output, Tensor) else output.sequences
+        listener.heard.finish(sequences, end_ids=_end_ids(model, options))
+        return output
+
+    vars(model)["generate"] = finishing
+    try:
+        yield
+    finally:
+        if own is None:
+            vars(model).pop("generate", None)
+        else:
+            vars(model)["generate"] = own
+
+
+def _end_ids(model: PreTrainedModel, options: dict[str, Any]) -> tuple[int, ...]:
+    """Return the token ids that end a sequence in this call of `generate`."""
+    settings = options.get("generation_config") or model.generation_config
+    ids = options.get("eos_token_id", getattr(settings, "eos_token_id", None))
+    if ids is None:
+        return ()
+    return tuple(int(token_id) for token_id in torch.as_tensor(ids).reshape(-1))
+
+
+def _checked(segments: Any) -> Int[np.ndarray, "sample token"]:
+    codes = segments.detach().cpu().numpy() if isinstance(segments, Tensor) else np.asarray(segments)
+    if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
+        raise InputError(f"segments: an integer matrix (sample, token) is needed, not {codes.dtype} of {codes.shape}")
+    if codes.size and (codes.min() < -1 or codes.max() >= len(SEGMENTS)):
+        raise InputError(f"segments: codes are -1 to {len(SEGMENTS) - 1}, not {codes.min()} to {codes.max()}")
+    return codes.astype(np.int64)
+
+
+def _projection(directions: Sequence[ReadableDirection], n_layers: int, width: int) -> Callable[[int, Tensor], Tensor]:
+    """Return the function that turns a layer's hidden rows into calibrated scores."""
+    for direction in directions:
+        shapes = (np.shape(direction.vectors), np.shape(direction.mean), np.shape(direction.standard_deviation))
+        if shapes != ((n_layers, width), (n_layers,), (n_layers,)):
+            raise InputError(
+                f'direction "{direction.concept}": vectors of {shapes[0]} do not fit a model of {(n_layers, width)}'
+            )
+    vectors = torch.stack([torch.as_tensor(np.asarray(d.vectors, dtype=np.float32)) for d in directions], dim=2)
+    mean = torch.stack([torch.as_tensor(np.asarray(d.mean, dtype=np.float32)) for d in directions], dim=1)
+    scale = torch.stack(
+        [torch.as_tensor(np.asarray(d.standard_deviation, dtype=np.float32)) for d in directions], dim=1
+    )
+    scale = torch.where(scale > 0, scale, torch.nan)
+    moved: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def project(layer: int, hidden: Tensor) -> Tensor:
+        if hidden.device not in moved:
+            moved[hidden.device] = (vectors.to(hidden.device), mean.to(hidden.device), scale.to(hidden.device))
+        vector, centre, spread = (part[layer] for part in moved[hidden.device])
+        return (hidden.float() @ vector - centre) / spread
+
+    return project

@@ -1,0 +1,218 @@
+"""Attention mass of chosen rows: a model's own attention applied to indicator values.
+
+softmax(QK^T) times a 0/1 matrix (token x segment) is the mass per segment, so no token x token matrix is kept.
+It knows nothing of configurations, hooks or generation.
+
+    rows = Rows(codes=codes, rows=rows, chunk_bytes=64 << 20)
+    reading = rows.read(call)
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from foretell.errors import NotReadableError
+from foretell.reading.attention import AttentionCall
+from foretell.schema import SEGMENTS
+
+__all__ = ["RowReading", "Rows"]
+
+N_SEGMENTS = len(SEGMENTS)
+_CACHED_MASKS = 4
+
+
+@dataclass(frozen=True)
+class RowReading:
+    """Masses of one attention call's chosen rows, and each segment's share of the tokens a row sees."""
+
+    mass: Tensor
+    """`(sample, head, row, segment)` float32."""
+    share: Tensor
+    """`(sample, row, segment)` float32; each row sums to 1 where every visible token has a segment."""
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """What chosen rows see: `additive` None means every key."""
+
+    source: Tensor | None
+    additive: Tensor | None
+    share: Tensor
+
+
+class Rows:
+    """The rows to read in one forward pass, and what all its layers have in common.
+
+    Args:
+        codes: `(sample, token)` segment code of every token up to the end of this pass, -1 where padding.
+        rows: `(sample, row)` query positions within this pass.
+        chunk_bytes: bound for the scores and masks that are held at a time.
+    """
+
+    def __init__(self, codes: Tensor, rows: Tensor, *, chunk_bytes: int) -> None:
+        self._codes = codes
+        self._rows = rows
+        self._chunk_bytes = chunk_bytes
+        self._on_device: dict[torch.device, Tensor] = {}
+        self._indicators: dict[tuple[Any, ...], Tensor] = {}
+        self._masks: OrderedDict[tuple[Any, ...], _Mask] = OrderedDict()
+
+    def read(self, call: AttentionCall) -> RowReading:
+        """Return the masses of this pass's rows in one attention call.
+
+        Raises:
+            NotReadableError: The call's tensors are not those of plain multi-head attention.
+        """
+        n_samples, n_heads, _, _ = call.query.shape
+        n_keys, n_rows = call.key.shape[2], self._rows.shape[1]
+        # Scores of the general path and its softmax, or the additive mask of the fused one, per row.
+        bytes_per_row = n_samples * n_heads * n_keys * 4 * 2
+        step = max(1, min(n_rows, self._chunk_bytes // max(1, bytes_per_row)))
+        readings = [
+            self._read_chunk(call, slice(first, first + step), keep=step >= n_rows) for first in range(0, n_rows, step)
+        ]
+        if len(readings) == 1:
+            return readings[0]
+        return RowReading(
+            mass=torch.cat([reading.mass for reading in readings], dim=2),
+            share=torch.cat([reading.share for reading in readings], dim=1),
+        )
+
+    def _read_chunk(self, call: AttentionCall, chunk: slice, *, keep: bool) -> RowReading:
+        device = call.query.device
+        rows = self._rows_on(device)[:, chunk]
+        query = _gathered(call.query, rows).float()
+        key = call.key.float()
+        groups = call.query.shape[1] // call.key.shape[1]
+        fused = (
+            call.own is sdpa_attention_forward
+            and call.options.get("position_bias") is None
+            and groups * call.key.shape[1] == call.query.shape[1]
+            and (call.mask is None or call.mask.shape[1] == 1)
+        )
+        mask = self._mask(call, rows, packed=groups if fused else 1, keep=keep)
+        if fused:
+            mass = self._fused(call, query, key, mask.additive, groups)
+        else:
+            mass = self._general(call, query, key, mask.additive, rows)
+        return RowReading(mass=mass, share=mask.share)
+
+    def _fused(self, call: AttentionCall, query: Tensor, key: Tensor, additive: Tensor | None, groups: int) -> Tensor:
+        """Ask the fused kernel itself, with the heads of a group folded into rows so that no key is repeated."""
+        n_samples, n_heads, n_rows, width = query.shape
+        values = self._values(key, width=max(width, N_SEGMENTS))
+        mixed = scaled_dot_product_attention(
+            query.reshape(n_samples, n_heads // groups, groups * n_rows, width),
+            key,
+            values,
+            attn_mask=additive,
+            scale=call.options.get("scaling"),
+        )
+        return mixed[..., :N_SEGMENTS].reshape(n_samples, n_heads, n_rows, N_SEGMENTS)
+
+    def _general(
+        self, call: AttentionCall, query: Tensor, key: Tensor, additive: Tensor | None, rows: Tensor
+    ) -> Tensor:
+        """Ask the model's own attention function, whatever it adds to the softmax of scores."""
+        n_queries = call.query.shape[2]
+        options = {
+            name: _gathered(value, rows)
+            if isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] == n_queries and n_queries > 1
+            else value
+            for name, value in call.options.items()
+        }
+        options["dropout"] = 0.0
+        if call.implementation == "sdpa":
+            options["is_causal"] = False
+        output = call.own(call.module, query, key, self._values(key, width=N_SEGMENTS), additive, **options)[0]
+        expected = (query.shape[0], query.shape[2], query.shape[1], N_SEGMENTS)
+        if tuple(output.shape) != expected:
+            raise NotReadableError(
+                f"{type(call.module).__name__}: its attention returned {tuple(output.shape)} for {expected}"
+            )
+        return torch.as_tensor(output.transpose(1, 2).float())
+
+    def _rows_on(self, device: torch.device) -> Tensor:
+        if device not in self._on_device:
+            self._on_device[device] = self._rows.to(device)
+        return self._on_device[device]
+
+    def _key_codes(self, n_keys: int) -> Tensor:
+        """Segment code of every key; a windowed cache holds only the last ones."""
+        n_seen = self._codes.shape[1]
+        offset = max(n_seen - n_keys, 0)
+        codes = self._codes[:, offset : offset + n_keys]
+        return torch.nn.functional.pad(codes, (0, n_keys - codes.shape[1]), value=-1)
+
+    def _values(self, key: Tensor, *, width: int) -> Tensor:
+        """Indicator values `(sample, key head, key, width)`; columns beyond the segments are zero."""
+        n_samples, n_key_heads, n_keys, _ = key.shape
+        identity = (n_samples, n_keys, width, key.device)
+        if identity not in self._indicators:
+            codes = self._key_codes(n_keys).to(key.device)
+            columns = torch.arange(width, device=key.device)
+            self._indicators[identity] = (codes[:, None, :, None] == columns).float()
+        return self._indicators[identity].expand(n_samples, n_key_heads, n_keys, width)
+
+    def _mask(self, call: AttentionCall, rows: Tensor, *, packed: int, keep: bool) -> _Mask:
+        n_queries, n_keys = call.query.shape[2], call.key.shape[2]
+        causal = call.mask is None and n_queries > 1 and _is_causal(call)
+        identity = (id(call.mask), n_keys, causal, packed, call.query.device)
+        if keep and identity in self._masks:
+            return self._masks[identity]
+        additive, visible = _seen(call, rows, causal)
+        inside = self._values(call.key[:, :1], width=N_SEGMENTS)
+        everything = inside.sum(2).expand(-1, rows.shape[1], -1)
+        counts = everything if visible is None else (visible.float() @ inside).mean(1)
+        mask = _Mask(
+            source=call.mask,
+            additive=additive if additive is None or packed == 1 else additive.repeat(1, 1, packed, 1),
+            share=counts / counts.sum(-1, keepdim=True),
+        )
+        if keep:
+            self._masks[identity] = mask
+            if len(self._masks) > _CACHED_MASKS:
+                self._masks.popitem(last=False)
+        return mask
+
+
+def _is_causal(call: AttentionCall) -> bool:
+    stated = call.options.get("is_causal")
+    return bool(getattr(call.module, "is_causal", True) if stated is None else stated)
+
+
+def _seen(call: AttentionCall, rows: Tensor, causal: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Return the additive mask of the rows and what they see, both `(sample, head or 1, row, key)` or None for all."""
+    n_keys = call.key.shape[2]
+    if call.mask is None:
+        if not causal:
+            return None, None
+        visible = torch.arange(n_keys, device=rows.device) <= rows[:, None, :, None]
+    else:
+        if call.mask.ndim != 4 or call.mask.shape[3] < n_keys:
+            raise NotReadableError(
+                f"{type(call.module).__name__}: a mask of shape {tuple(call.mask.shape)} "
+                f"for {n_keys} keys is not understood"
+            )
+        chosen = _gathered(call.mask[..., :n_keys], rows)
+        if chosen.dtype != torch.bool:
+            return chosen.float(), chosen > torch.finfo(chosen.dtype).min / 2
+        visible = chosen
+    return torch.zeros_like(visible, dtype=torch.float32).masked_fill_(
+        ~visible, torch.finfo(torch.float32).min
+    ), visible
+
+
+def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Return `tensor[sample, :, rows[sample]]` as `(sample, head, row, ...)`."""
+    if tensor.shape[2] == 1:
+        return tensor.expand(rows.shape[0], -1, rows.shape[1], -1)
+    samples = torch.arange(rows.shape[0], device=rows.device)[:, None]
+    return tensor.expand(rows.shape[0], -1, -1, -1)[samples, :, rows].transpose(1, 2)
