@@ -1,0 +1,165 @@
+"""Variances of column statistics when samples depend on each other within groups.
+
+Answers to one prompt are not independent. Every number here sums a statistic's parts within each group first and
+takes the variance over groups, so that many answers to one prompt count for little more than one.
+
+    variance = clustered_auc_variance(values, label, codes)       # values: (column, sample)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int, Num, Shaped
+from scipy import special
+
+from foretell.stats.packed import Engine, compiled_loops, in_blocks, midranks, sort_order
+
+__all__ = [
+    "clustered_auc_variance",
+    "clustered_counts",
+    "clustered_slope_pvalue",
+    "clustered_spearman_pvalue",
+    "group_codes_of",
+]
+
+
+def group_codes_of(group: Shaped[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
+    """Return an integer from 0 for each group, in the order of their names."""
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)
+
+
+def clustered_counts(
+    values: Float[np.ndarray, "column sample"], label: Num[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
+) -> tuple[Int[np.ndarray, " column"], Int[np.ndarray, " column"], Int[np.ndarray, " column"]]:
+    """Return per column the groups with a value, those with a positive, and those with a negative."""
+    there = ~np.isnan(values)
+    positive = label == 1
+    counts = tuple(
+        np.count_nonzero(_group_sums(there & chosen, codes), axis=1)
+        for chosen in (np.ones_like(positive), positive, ~positive)
+    )
+    return counts[0], counts[1], counts[2]
+
+
+def clustered_auc_variance(
+    values: Float[np.ndarray, "column sample"],
+    label: Num[np.ndarray, " sample"],
+    codes: Int[np.ndarray, " sample"],
+    *,
+    engine: Engine = "auto",
+) -> Float[np.ndarray, " column"]:
+    """Variance of each column's AUC, summed within groups.
+
+    Args:
+        values: One column per row; nan where missing.
+        label: 1 positive, 0 negative.
+        codes: Integer of each sample's group, from 0.
+        engine: Compiled loops or numpy.
+
+    Undefined:
+        nan where a class is found in fewer than two groups.
+
+    Source:
+        Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data"; DeLong's variance when every
+        sample is its own group. `intervals.auc_variance` is the same for one column.
+    """
+    positive = np.ascontiguousarray(label == 1, dtype=np.uint32)
+    parts = in_blocks(lambda block: _block_variance(block, positive, codes, engine), np.ascontiguousarray(values))
+    return np.concatenate(parts)
+
+
+def clustered_slope_pvalue(
+    values: Float[np.ndarray, "column sample"], label: Num[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, " column"]:
+    """Two-sided p-value of the correlation of each column with the label, robust to dependence within groups.
+
+    The slope of the column on the label has a sandwich variance whose scores are summed within groups; its ratio
+    to the standard error is compared with Student's t with (groups - 1) degrees of freedom.
+
+    Undefined:
+        nan where a column is constant, has one class, or fewer than three groups.
+
+    Source:
+        Liang & Zeger (1986) with the factor G / (G - 1) * (n - 1) / (n - 2) (CR1, as in Stata).
+    """
+    there = ~np.isnan(values)
+    n = np.count_nonzero(there, axis=1).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = np.where(there, label - (np.where(there, label, 0).sum(axis=1) / n)[:, None], 0.0)
+        x = np.where(there, values - (np.where(there, values, 0.0).sum(axis=1, dtype=np.float64) / n)[:, None], 0.0)
+        x /= np.abs(x).max(axis=1, initial=0.0)[:, None]
+        power = np.einsum("cs,cs->c", y, y)
+        slope = np.einsum("cs,cs->c", x, y) / power
+        scores = _group_sums(y * (x - slope[:, None] * y), codes)
+        n_groups = np.count_nonzero(_group_sums(there, codes), axis=1).astype(np.float64)
+        factor = n_groups / (n_groups - 1) * (n - 1) / (n - 2)
+        variance = factor * np.einsum("cg,cg->c", scores, scores) / power**2
+        statistic = np.abs(slope) / np.sqrt(variance)
+        pvalue = 2 * special.stdtr(n_groups - 1, -statistic)
+    return np.where((n_groups >= 3) & np.isfinite(slope), np.minimum(pvalue, 1.0), np.nan)
+
+
+def clustered_spearman_pvalue(
+    values: Float[np.ndarray, "column sample"],
+    label: Num[np.ndarray, " sample"],
+    codes: Int[np.ndarray, " sample"],
+    *,
+    engine: Engine = "auto",
+) -> Float[np.ndarray, " column"]:
+    """Two-sided p-value of Spearman's coefficient, robust to dependence within groups.
+
+    The ranks take the place of the values in `clustered_slope_pvalue`.
+    """
+    return clustered_slope_pvalue(midranks(values, engine=engine), label, codes)
+
+
+def _group_sums(
+    values: Shaped[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "column group"]:
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
+    return np.add.reduceat(values[:, order].astype(np.float64), starts, axis=1)
+
+
+def _block_variance(
+    values: Float[np.ndarray, "column sample"],
+    positive: Shaped[np.ndarray, " sample"],
+    codes: Int[np.ndarray, " sample"],
+    engine: Engine,
+) -> Float[np.ndarray, " column"]:
+    there = ~np.isnan(values)
+    high, low = there & (positive == 1), there & (positive == 0)
+    m, q = (np.count_nonzero(chosen, axis=1).astype(np.float64)[:, None] for chosen in (high, low))
+    counts = _opponents_beaten(values, there, positive, engine)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        area = counts.sum(axis=1, where=high)[:, None] / (2 * m * q)
+        sum_high = _group_sums(np.where(high, counts / (2 * q) - area, 0.0), codes)
+        sum_low = _group_sums(np.where(low, counts / (2 * m) - area, 0.0), codes)
+        groups_high, groups_low, groups = (
+            np.count_nonzero(_group_sums(chosen, codes), axis=1).astype(np.float64) for chosen in (high, low, there)
+        )
+        variance = groups_high / (groups_high - 1) * np.einsum("cg,cg->c", sum_high, sum_high) / m[:, 0] ** 2
+        variance += groups_low / (groups_low - 1) * np.einsum("cg,cg->c", sum_low, sum_low) / q[:, 0] ** 2
+        shared = np.einsum("cg,cg->c", sum_high, sum_low) / (m[:, 0] * q[:, 0])
+        variance += 2 * groups / (groups - 1) * shared
+    return np.where((groups_high < 2) | (groups_low < 2), np.nan, np.maximum(variance, 0.0))
+
+
+def _opponents_beaten(
+    values: Float[np.ndarray, "column sample"],
+    there: Shaped[np.ndarray, "column sample"],
+    positive: Shaped[np.ndarray, " sample"],
+    engine: Engine,
+) -> Float[np.ndarray, "column sample"]:
+    """Return twice the count of the other class below each positive or above each negative, ties one half."""
+    loops = compiled_loops(engine)
+    if loops is not None:
+        out = np.zeros(values.shape)
+        loops.group_placements(values, sort_order(values), np.count_nonzero(there, axis=1), positive, out)
+        return out
+    ranks = midranks(values, engine=engine)
+    among_high = midranks(np.where(positive == 1, values, np.nan), engine=engine)
+    among_low = midranks(np.where(positive == 0, values, np.nan), engine=engine)
+    m = np.count_nonzero(there & (positive == 1), axis=1)[:, None]
+    out = np.where(positive == 1, 2 * (ranks - among_high), 2 * (m - (ranks - among_low)))
+    return np.where(there, out, 0.0)

@@ -1,0 +1,173 @@
+"""The inner loops of the column statistics, compiled with numba; `packed` has the same in numpy.
+
+Every loop takes columns as rows of a C-ordered array, so that one column is contiguous in memory. They release the
+interpreter lock: callers spread blocks of columns over threads.
+
+    sweep_keys(keys, n, out)
+"""
+
+from __future__ import annotations
+
+from typing import Any, no_type_check
+
+import numba
+import numpy as np
+
+__all__ = ["column_moments", "group_placements", "group_ranks", "pack_float32", "sweep_keys"]
+
+_MISSING32 = np.uint32(0xFFFFFFFF)
+
+
+@no_type_check
+def _pack_float32(values, label, keys, n, n_positive):
+    """Fill the keys of non-negative float32 columns; return whether a negative value stood in the way."""
+    negative = False
+    for column in range(values.shape[0]):
+        row = values[column]
+        bits = row.view(np.uint32)
+        out = keys[column]
+        there = 0
+        positive = 0
+        signs = np.uint32(0)
+        for sample in range(row.size):
+            missing = row[sample] != row[sample]
+            bit = np.uint32(0) if row[sample] == np.float32(0) else bits[sample]  # -0.0 and 0.0 are one value
+            signs |= np.uint32(0) if missing else bit
+            out[sample] = _MISSING32 if missing else (bit << np.uint32(1)) | label[sample]
+            there += 0 if missing else 1
+            positive += np.uint32(0) if missing else label[sample]
+        n[column] = there
+        n_positive[column] = positive
+        negative |= (signs >> np.uint32(31)) != 0
+    return negative
+
+
+@no_type_check
+def _sweep_keys(keys, n, n_positive, out):
+    """Fill rank sum parts of each column from its sorted keys: (2U, sum t^3 - t, squares of both placements)."""
+    for column in range(keys.shape[0]):
+        row = keys[column]
+        size = n[column]
+        positives = n_positive[column]
+        below = 0
+        below_positive = 0
+        wins = 0.0
+        ties = 0.0
+        square_positive = 0.0
+        square_negative = 0.0
+        while below < size:
+            value = row[below] >> 1
+            stop = below
+            p = 0
+            while stop < size and row[stop] >> 1 == value:
+                p += row[stop] & 1
+                stop += 1
+            t = stop - below
+            q = t - p
+            beaten = float(2 * (below - below_positive) + q)
+            beating = float(2 * (positives - below_positive) - p)
+            wins += p * beaten
+            square_positive += p * beaten * beaten
+            square_negative += q * beating * beating
+            if t > 1:
+                ties += float(t) * (float(t) * float(t) - 1.0)
+            below = stop
+            below_positive += p
+        out[column, 0] = wins
+        out[column, 1] = ties
+        out[column, 2] = square_positive
+        out[column, 3] = square_negative
+
+
+@no_type_check
+def _column_moments(values, label, out):
+    """Fill (constant, sum of squares, sum over positives) of each column, centred and scaled to at most 1."""
+    for column in range(values.shape[0]):
+        row = values[column]
+        total = 0.0
+        there = 0
+        low = np.inf
+        high = -np.inf
+        for sample in range(row.size):
+            value = np.float64(row[sample])
+            valid = value == value
+            total += value if valid else 0.0
+            there += 1 if valid else 0
+            low = min(low, value if valid else np.inf)
+            high = max(high, value if valid else -np.inf)
+        mean = total / there if there else 0.0
+        scale = max(high - mean, mean - low)
+        if not (low < high) or not np.isfinite(scale):
+            out[column, 0] = 1.0 if low == high else (0.0 if there == 0 else np.nan)
+            out[column, 1] = np.nan
+            out[column, 2] = np.nan
+            out[column, 3] = np.nan
+            continue
+        squares = 0.0
+        over_positive = 0.0
+        rest = 0.0
+        for sample in range(row.size):
+            value = np.float64(row[sample])
+            x = (value - mean) / scale if value == value else 0.0
+            squares += x * x
+            over_positive += x if label[sample] else 0.0
+            rest += x
+        out[column, 0] = 0.0
+        out[column, 1] = squares
+        out[column, 2] = over_positive
+        out[column, 3] = rest
+
+
+@no_type_check
+def _group_ranks(values, order, n, ranks):
+    """Fill midranks (from 1) of each column given the order that sorts it."""
+    for column in range(values.shape[0]):
+        row = values[column]
+        index = order[column]
+        start = 0
+        while start < n[column]:
+            value = row[index[start]]
+            stop = start + 1
+            while stop < n[column] and row[index[stop]] == value:
+                stop += 1
+            rank = 0.5 * (start + stop + 1)
+            for place in range(start, stop):
+                ranks[column, index[place]] = rank
+            start = stop
+
+
+@no_type_check
+def _group_placements(values, order, n, label, out):
+    """Fill twice the count of the other class that each value beats (positives) or is beaten by (negatives)."""
+    for column in range(values.shape[0]):
+        row = values[column]
+        index = order[column]
+        positives = 0
+        for place in range(n[column]):
+            positives += label[index[place]]
+        start = 0
+        below_positive = 0
+        while start < n[column]:
+            value = row[index[start]]
+            stop = start
+            p = 0
+            while stop < n[column] and row[index[stop]] == value:
+                p += label[index[stop]]
+                stop += 1
+            beaten = 2.0 * (start - below_positive) + (stop - start - p)
+            beating = 2.0 * (positives - below_positive) - p
+            for place in range(start, stop):
+                out[column, index[place]] = beaten if label[index[place]] else beating
+            start = stop
+            below_positive += p
+
+
+def _compiled(function: Any, **options: Any) -> Any:
+    return numba.njit(cache=True, nogil=True, **options)(function)
+
+
+pack_float32: Any = _compiled(_pack_float32)
+sweep_keys: Any = _compiled(_sweep_keys)
+column_moments: Any = _compiled(_column_moments, fastmath={"reassoc", "nsz"})
+group_ranks: Any = _compiled(_group_ranks)
+group_placements: Any = _compiled(_group_placements)
