@@ -32,13 +32,13 @@ class Dense:
     """Head of each index of axis 2, rising."""
     metrics: tuple[str, ...]
     ids: tuple[str, ...]
-    label: Int[np.ndarray, "sample"]
+    label: Int[np.ndarray, " sample"]
     """int8; 1 the behaviour happened, 0 it did not."""
-    group: Shaped[np.ndarray, "sample"]
+    group: Shaped[np.ndarray, " sample"]
     """Text; samples of one group depend on each other."""
-    stratum: Shaped[np.ndarray, "sample"] | None
+    stratum: Shaped[np.ndarray, " sample"] | None
     """Text, "" where not given; None where no sample has a stratum."""
-    baselines: Mapping[str, Float[np.ndarray, "sample"]] = field(hash=False)
+    baselines: Mapping[str, Float[np.ndarray, " sample"]] = field(hash=False)
     """float64 per column of `BASELINES` that the table has; nan where a sample has no value."""
 
     @property

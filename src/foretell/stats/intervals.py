@@ -39,13 +39,13 @@ class Estimate:
 class Placements:
     """Where each score stands among the scores of the other class: the parts an AUC is the mean of."""
 
-    of_positive: Float[np.ndarray, "positive"]
+    of_positive: Float[np.ndarray, " positive"]
     """Share of the negatives below each positive, ties one half."""
-    of_negative: Float[np.ndarray, "negative"]
+    of_negative: Float[np.ndarray, " negative"]
     """Share of the positives above each negative, ties one half."""
 
 
-def placements(score: Num[np.ndarray, "n"], positive: Shaped[np.ndarray, "n"]) -> Placements:
+def placements(score: Num[np.ndarray, " n"], positive: Shaped[np.ndarray, " n"]) -> Placements:
     """Return the share of the other class that each score beats (positives) or is beaten by (negatives).
 
     Args:
@@ -62,7 +62,7 @@ def placements(score: Num[np.ndarray, "n"], positive: Shaped[np.ndarray, "n"]) -
     return Placements(below / (2 * low.size), above / (2 * high.size))
 
 
-def auc(score: Num[np.ndarray, "n"], label: Num[np.ndarray, "n"]) -> float:
+def auc(score: Num[np.ndarray, " n"], label: Num[np.ndarray, " n"]) -> float:
     """Chance that a random positive scores above a random negative, ties one half.
 
     Args:
@@ -91,8 +91,8 @@ def auc(score: Num[np.ndarray, "n"], label: Num[np.ndarray, "n"]) -> float:
 
 def auc_variance(
     parts: Placements,
-    group_of_positive: Shaped[np.ndarray, "positive"],
-    group_of_negative: Shaped[np.ndarray, "negative"],
+    group_of_positive: Shaped[np.ndarray, " positive"],
+    group_of_negative: Shaped[np.ndarray, " negative"],
 ) -> float:
     """Variance of an AUC whose samples depend on each other within groups.
 
@@ -155,10 +155,10 @@ def interval_of_auc(
 
 
 def auc_interval(
-    score: Num[np.ndarray, "n"],
-    label: Num[np.ndarray, "n"],
+    score: Num[np.ndarray, " n"],
+    label: Num[np.ndarray, " n"],
     *,
-    group: Shaped[np.ndarray, "n"] | None = None,
+    group: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
 ) -> Estimate:
     """AUC of a score with an interval that keeps dependent samples together.
