@@ -26,10 +26,12 @@ __all__ = [
     "ASSOCIATION",
     "ATTENTION",
     "DETECTORS",
+    "DIRECTIONS",
     "FOREST",
     "FOREST_POINTS",
     "IMPORTANCES",
     "LABELS",
+    "RELIABILITY",
     "ROC",
     "ROC_POINTS",
     "SAMPLES",
@@ -38,6 +40,7 @@ __all__ = [
     "TABLES",
     "THRESHOLDS",
     "TOKENS",
+    "TRANSFER",
     "VERDICTS",
     "Column",
     "Table",
@@ -334,6 +337,8 @@ IMPORTANCES = Table(
     ),
 )
 
+_DETECTOR = Column("detector", pl.String, "name of the features that make one score per sample")
+
 DETECTORS = Table(
     "detectors",
     ("dataset", "detector"),
@@ -343,13 +348,64 @@ DETECTORS = Table(
         Column("role", pl.String(), "detector, or baseline that needs no internals"),
         *_AUCS,
         _fraction("auc_within_strata", "AUC over pairs of samples of the same stratum"),
+        _fraction("auc_within_lower", f"lower end {_INTERVAL}"),
+        _fraction("auc_within_upper", f"upper end {_INTERVAL}"),
+        Column("best_baseline", pl.String, "baseline with the highest AUC", null="a baseline itself, or none exists"),
         _number("increment", "AUC above the best baseline", -1, 1),
         _number("increment_lower", "lower end of the 95 % interval", -1, 1),
         _number("increment_upper", "upper end of the 95 % interval", -1, 1),
+        _number("increment_over_all", "AUC above all baselines together", -1, 1),
+        _number("increment_over_all_lower", "lower end of the 95 % interval", -1, 1),
+        _number("increment_over_all_upper", "upper end of the 95 % interval", -1, 1),
         _fraction("brier", "mean squared error of the predicted probability"),
         _fraction("calibration_error", "expected calibration error, ten equal-count bins"),
         _count("n", "samples"),
         _count("n_features", "columns the detector sees"),
+        _REASON,
+    ),
+)
+
+RELIABILITY = Table(
+    "reliability",
+    ("dataset", "detector", "bin"),
+    (
+        _DATASET,
+        _DETECTOR,
+        Column("bin", pl.Int32, "bin of equal counts, from the lowest probability, from 0", 0),
+        _count("n", "samples in the bin"),
+        _fraction("mean_probability", "mean predicted probability of label 1"),
+        _fraction("observed", "share of samples whose label is 1"),
+        _fraction("lower", "lower end of observed's 95 % interval"),
+        _fraction("upper", "upper end of observed's 95 % interval"),
+    ),
+)
+
+TRANSFER = Table(
+    "transfer",
+    ("train", "dataset", "detector"),
+    (
+        Column("train", pl.String, "dataset learnt from; others: all but the judged one; itself: held-out groups"),
+        Column("dataset", pl.String, "dataset that was judged"),
+        _DETECTOR,
+        *_AUCS,
+        _count("n_train", "samples learnt from"),
+        _count("n", "samples judged"),
+        _REASON,
+    ),
+)
+
+DIRECTIONS = Table(
+    "directions",
+    ("concept", "measure", "layer"),
+    (
+        Column("concept", pl.String, "what the direction stands for"),
+        Column("measure", pl.String, "score: activity along the direction; else the name of a baseline"),
+        Column("layer", pl.Int32, "decoder block, from 0", 0, null="a baseline has no layer"),
+        *_AUCS,
+        _fraction("auc_within_topics", "AUC over pairs of statements of the same topic"),
+        _fraction("pair_accuracy", "share of pairs whose positive statement scores higher, ties one half"),
+        _count("n", "statements"),
+        _count("n_pairs", "pairs of a positive and a negative statement"),
         _REASON,
     ),
 )
@@ -381,6 +437,9 @@ TABLES = {
         FOREST_POINTS,
         IMPORTANCES,
         DETECTORS,
+        RELIABILITY,
+        TRANSFER,
+        DIRECTIONS,
         VERDICTS,
     )
 }
