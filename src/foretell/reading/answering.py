@@ -1,0 +1,178 @@
+"""One batch of samples through the model under `listen`: answers given, or generated, with the same numbers.
+
+It knows neither tables nor runs.
+
+    answered = force(model, rendered, directions=(lying,))
+    answered = generate(model, rendered, directions=(lying,), sampling=Sampling(max_new_tokens=48))
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from transformers import GenerationConfig
+
+from foretell.errors import InputError
+from foretell.reading.directions import Direction
+from foretell.reading.listening import Heard, listen
+from foretell.reading.models import Model
+from foretell.reading.spans import Rendered, pad_batch
+from foretell.schema import SEGMENTS
+
+__all__ = ["Answered", "Sampling", "force", "generate"]
+
+_GENERATED = SEGMENTS.index("generated")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are generated."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    """0 takes the likeliest token; above 0 samples."""
+    top_p: float = 1.0
+    """Sample only from the likeliest tokens that hold this much probability."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        if self.temperature < 0.0:
+            raise InputError(f"temperature must be 0 (greedy) or above, not {self.temperature}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The signals of one sample's answer."""
+
+    token_ids: Int[np.ndarray, " token"]
+    segments: Int[np.ndarray, " token"]
+    layers: tuple[int, ...]
+    """Blocks that attend; the layer axis of mass and lift."""
+    mass: Float[np.ndarray, "layer head segment"]
+    lift: Float[np.ndarray, "layer head segment"]
+    activity: Float[np.ndarray, "block generated direction"]
+    logprob: Float[np.ndarray, " generated"]
+    truncated: bool | None
+    """Whether a generated answer ended at the token limit; None for a given answer."""
+
+    @property
+    def answer_ids(self) -> Int[np.ndarray, " generated"]:
+        """Token ids of the answer."""
+        return self.token_ids[self.segments == _GENERATED]
+
+
+def force(model: Model, rendered: Sequence[Rendered], *, directions: Sequence[Direction] = ()) -> list[Answered]:
+    """Read given answers in one forward pass.
+
+    Args:
+        model: A loaded model.
+        rendered: Conversations with their answers, each of at least one generated token.
+        directions: Concepts whose activity is read.
+    """
+    batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
+    options: dict[str, object] = {"use_cache": False}
+    if "logits_to_keep" in inspect.signature(model.model.forward).parameters:
+        # logits over the vocabulary are the largest tensor of the pass, and only answers need them
+        first = min(item.n_prompt_tokens for item in rendered)
+        options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
+    with torch.inference_mode(), listen(model, batch.segments, directions=directions) as heard:
+        model.model(
+            input_ids=batch.token_ids.to(model.device), attention_mask=batch.attention_mask.to(model.device), **options
+        )
+    return [
+        _answered(heard, sample, item.token_ids, item.segments, offset=0, truncated=None)
+        for sample, item in enumerate(rendered)
+    ]
+
+
+def generate(
+    model: Model, rendered: Sequence[Rendered], *, sampling: Sampling, directions: Sequence[Direction] = ()
+) -> list[Answered]:
+    """Let the model answer, and read it while it does.
+
+    The token that ends a turn belongs to the template, not to the answer, so that reading the stored answer again
+    gives the same numbers.
+
+    Args:
+        model: A loaded model.
+        rendered: Conversations without answers, up to the place where the answer starts.
+        sampling: Length, temperature and seed.
+        directions: Concepts whose activity is read.
+    """
+    batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
+    settings = _settings(model, sampling)
+    width = batch.token_ids.shape[1]
+    devices = [model.device] if model.device.type == "cuda" else []
+    with (
+        torch.inference_mode(),
+        torch.random.fork_rng(devices=devices),
+        listen(model, batch.segments, directions=directions) as heard,
+    ):
+        torch.manual_seed(sampling.seed)
+        output = model.model.generate(
+            input_ids=batch.token_ids.to(model.device),
+            attention_mask=batch.attention_mask.to(model.device),
+            generation_config=settings,
+        )
+        fresh = output[:, width:].cpu().numpy()
+        ended = np.isin(fresh, np.atleast_1d(settings.eos_token_id)) if settings.eos_token_id is not None else None
+        counts = _counts(fresh, ended)
+        heard.keep(counts)
+    return [
+        _answered(
+            heard,
+            sample,
+            np.concatenate([item.token_ids, fresh[sample, : counts[sample]]]),
+            np.concatenate([item.segments, np.full(counts[sample], _GENERATED, dtype=item.segments.dtype)]),
+            offset=width - len(item.token_ids),
+            truncated=bool(counts[sample] == sampling.max_new_tokens),
+        )
+        for sample, item in enumerate(rendered)
+    ]
+
+
+def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
+    own = model.model.generation_config
+    ends = None if own is None else own.eos_token_id
+    if ends is None:
+        ends = model.tokenizer.eos_token_id
+    sampled = (
+        {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        if sampling.temperature > 0.0
+        else {"do_sample": False}
+    )
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=model.pad_id, **sampled
+    )
+
+
+def _counts(fresh: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
+    """Return how many tokens each sample wrote before the one that ended its turn."""
+    if ended is None or not fresh.shape[1]:
+        return np.full(len(fresh), fresh.shape[1], dtype=np.int64)
+    return np.where(ended.any(axis=1), ended.argmax(axis=1), fresh.shape[1])
+
+
+def _answered(
+    heard: Heard, sample: int, token_ids: np.ndarray, segments: np.ndarray, *, offset: int, truncated: bool | None
+) -> Answered:
+    places = offset + np.flatnonzero(segments == _GENERATED)
+    return Answered(
+        token_ids=np.asarray(token_ids),
+        segments=np.asarray(segments),
+        layers=tuple(int(layer) for layer in heard.layers),
+        mass=heard.mass[sample],
+        lift=heard.lift[sample],
+        activity=heard.activity[sample][:, places],
+        logprob=heard.logprob[sample, places],
+        truncated=truncated,
+    )

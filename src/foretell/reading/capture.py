@@ -1,0 +1,228 @@
+"""Reading a whole set of conversations into a run: planned in batches, written part by part, resumed where it stopped.
+
+run = read(model, conversations, answers="generate", to="run")
+run.attention
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from foretell.conversations import Conversation
+from foretell.errors import InputError, SpanError
+from foretell.reading.answering import Answered, Sampling, force, generate
+from foretell.reading.directions import Direction
+from foretell.reading.fingerprints import weights_fingerprint
+from foretell.reading.models import Model
+from foretell.reading.records import Reading, Unread, tables
+from foretell.reading.spans import Rendered, render
+from foretell.runs import Run
+from foretell.schema import SEGMENTS
+
+__all__ = ["Answers", "read"]
+
+Answers = Literal["given", "generate"]
+
+_GENERATED = SEGMENTS.index("generated")
+_NO_ANSWER = "no answer was given; give one, or let the model generate it"
+_NO_TOKENS = "the answer has no tokens"
+_UNREAD_PART = "unread"
+
+
+def read(
+    model: Model,
+    conversations: Sequence[Conversation],
+    *,
+    answers: Answers = "given",
+    directions: Sequence[Direction] = (),
+    to: Path | str | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    batch_tokens: int = 4096,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Run:
+    """Read attention mass, activity and log-probabilities of every conversation's answer, all from one pass.
+
+    Batches are planned over the whole set, so a run that was stopped goes on to exactly the numbers it would have had.
+
+    Args:
+        model: A loaded model.
+        conversations: Samples with unique ids.
+        answers: `given` reads each conversation's own answer, `generate` lets the model write one.
+        directions: Concepts whose activity is read at every layer and generated token.
+        to: Folder of the run; None keeps it in a temporary folder that lives as long as the returned object.
+        max_new_tokens: Longest generated answer.
+        temperature: 0 takes the likeliest token; above 0 samples with `seed`.
+        top_p: Sample only from the likeliest tokens that hold this much probability.
+        batch_tokens: Padded tokens in one batch, answers included; a single longer sample is a batch of its own.
+        seed: Fixes sampling.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        The finished run. Samples that could not be read (no answer, no tokens, a template that cannot be split into
+        segments) are in `run.samples` with a reason and have no attention rows.
+
+    Raises:
+        InputError: No conversations, an id twice, a setting out of range, or a direction of another model.
+        RunError: The folder holds another job.
+        NotReadableError: The model's attention cannot be read exactly.
+
+    Example:
+        >>> import foretell
+        >>> model = foretell.load_model("smollm2")  # doctest: +SKIP
+        >>> foretell.read(model, foretell.builtin_conversations("alpaca"), answers="generate")  # doctest: +SKIP
+    """
+    _check(conversations, answers, batch_tokens)
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    for direction in directions:
+        direction.check_fits(model)
+    run = Run.create(to, _job(model, conversations, answers, directions, sampling, batch_tokens))
+    if run.finished:
+        return run
+    rendered, unread = _rendered(model, conversations, answers)
+    extra = max_new_tokens if answers == "generate" else 0
+    plan = _batches([len(item.token_ids) + extra for _, item in rendered], batch_tokens)
+    done = run.part_names
+    if unread and _UNREAD_PART not in done:
+        run.append(_UNREAD_PART, tables([], unread, model=model.name, concepts=(), given=answers == "given"))
+    bar = tqdm(total=len(rendered), desc="reading", unit="sample", disable=None if progress is None else not progress)
+    with bar:
+        for number, batch in enumerate(plan):
+            name = f"part-{number:05d}"
+            if name not in done:
+                chosen = [rendered[index] for index in batch]
+                _read_part(run, name, model, chosen, directions, replace(sampling, seed=seed + number), answers)
+            bar.update(len(batch))
+    run.finish()
+    return run
+
+
+def _check(conversations: Sequence[Conversation], answers: str, batch_tokens: int) -> None:
+    if not conversations:
+        raise InputError("there are no conversations to read")
+    if answers not in {"given", "generate"}:
+        raise InputError(f'answers must be "given" or "generate", not {answers!r}')
+    if batch_tokens < 1:
+        raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
+    seen: set[str] = set()
+    for conversation in conversations:
+        if conversation.id in seen:
+            raise InputError(f"id {conversation.id!r} stands for more than one conversation; ids must be unique")
+        seen.add(conversation.id)
+
+
+def _job(
+    model: Model,
+    conversations: Sequence[Conversation],
+    answers: str,
+    directions: Sequence[Direction],
+    sampling: Sampling,
+    batch_tokens: int,
+) -> dict[str, Any]:
+    """Return what fixes the numbers of a run, as plain JSON."""
+    text = json.dumps(
+        [
+            [c.id, c.dataset, c.group, c.stratum, c.messages_json(), c.answer if answers == "given" else None]
+            for c in conversations
+        ]
+    )
+    return {
+        "model": model.name,
+        "weights": weights_fingerprint(model.model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "n_conversations": len(conversations),
+        "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        "answers": answers,
+        "sampling": asdict(sampling) if answers == "generate" else None,
+        "batch_tokens": batch_tokens,
+        "directions": [
+            {"concept": d.concept, "vectors": hashlib.sha256(d.vectors.tobytes()).hexdigest()} for d in directions
+        ],
+    }
+
+
+def _rendered(
+    model: Model, conversations: Sequence[Conversation], answers: str
+) -> tuple[list[tuple[Conversation, Rendered]], list[Unread]]:
+    """Return what can be read, longest first, and what cannot, each with its reason."""
+    readable, unread = [], []
+    for conversation in conversations:
+        answer = conversation.answer if answers == "given" else None
+        if answers == "given" and answer is None:
+            unread.append(Unread(conversation, None, _NO_ANSWER))
+            continue
+        try:
+            item = render(model, conversation, answer=answer)
+        except SpanError as error:
+            unread.append(Unread(conversation, answer, str(error)))
+            continue
+        if answers == "given" and not (item.segments == _GENERATED).any():
+            unread.append(Unread(conversation, answer, _NO_TOKENS))
+            continue
+        readable.append((conversation, item))
+    readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
+    return readable, unread
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> list[range]:
+    """Return consecutive ranges whose padded size stays within the budget; lengths come longest first."""
+    batches, start = [], 0
+    while start < len(lengths):
+        stop = min(len(lengths), start + max(1, batch_tokens // max(1, lengths[start])))
+        batches.append(range(start, stop))
+        start = stop
+    return batches
+
+
+def _read_part(
+    run: Run,
+    name: str,
+    model: Model,
+    chosen: Sequence[tuple[Conversation, Rendered]],
+    directions: Sequence[Direction],
+    sampling: Sampling,
+    answers: str,
+) -> None:
+    """Read one batch into one part of the run."""
+    batch = [item for _, item in chosen]
+    if answers == "generate":
+        answered = generate(model, batch, sampling=sampling, directions=directions)
+    else:
+        answered = force(model, batch, directions=directions)
+    readings, empty = [], []
+    for (conversation, _), one in zip(chosen, answered, strict=True):
+        if len(one.answer_ids):
+            readings.append(_reading(model, conversation, one, answers))
+        else:
+            empty.append(Unread(conversation, "", _NO_TOKENS))
+    concepts = [direction.concept for direction in directions]
+    run.append(name, tables(readings, empty, model=model.name, concepts=concepts, given=answers == "given"))
+
+
+def _reading(model: Model, conversation: Conversation, one: Answered, answers: str) -> Reading:
+    answer = conversation.answer if answers == "given" else None
+    if answer is None:
+        answer = str(model.tokenizer.decode(one.answer_ids.tolist(), skip_special_tokens=True))
+    return Reading(
+        conversation=conversation,
+        answer=answer,
+        token_ids=one.token_ids,
+        token_texts=tuple(str(model.tokenizer.decode([int(token)])) for token in one.token_ids),
+        segments=one.segments,
+        layers=one.layers,
+        mass=one.mass,
+        lift=one.lift,
+        activity=np.asarray(one.activity),
+        logprob=one.logprob,
+        truncated=one.truncated,
+    )

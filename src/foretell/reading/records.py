@@ -1,0 +1,174 @@
+"""What was read of each sample, and the rows it becomes in the tables of a run.
+
+It knows the columns of `foretell.schema` and nothing of how the numbers were read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from foretell.conversations import Conversation
+from foretell.runs import RunTable
+from foretell.schema import MASSES, SEGMENTS, SHARES, TABLES, conform, empty
+
+__all__ = ["Reading", "Unread", "tables"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The signals of one sample."""
+
+    conversation: Conversation
+    answer: str
+    token_ids: Int[np.ndarray, " token"]
+    token_texts: tuple[str, ...]
+    segments: Int[np.ndarray, " token"]
+    """Code of each token's segment, 0 to 4 in the order of `SEGMENTS`."""
+    layers: tuple[int, ...]
+    """Block index of each row of `mass` and `lift`."""
+    mass: Float[np.ndarray, "layer head segment"]
+    lift: Float[np.ndarray, "layer head segment"]
+    """nan where the segment holds no token."""
+    activity: Float[np.ndarray, "block generated direction"]
+    """nan in layers whose direction is undefined."""
+    logprob: Float[np.ndarray, " generated"]
+    truncated: bool | None
+    """Whether a generated answer ended at the token limit; None for a given answer."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A sample that could not be read, and why."""
+
+    conversation: Conversation
+    answer: str | None
+    reason: str
+
+
+def tables(
+    readings: Sequence[Reading], unread: Sequence[Unread], *, model: str, concepts: Sequence[str], given: bool
+) -> dict[RunTable, pl.DataFrame]:
+    """Return the rows of these samples in each table of a run; unread ones have a sample row with their reason.
+
+    Args:
+        readings: The samples of one part that were read.
+        unread: Those that were not.
+        model: Name of the model.
+        concepts: Name of each direction, in the order of the activity's last axis.
+        given: Whether answers were given, so that a conversation's own label speaks of this answer.
+    """
+    rows: dict[RunTable, list[pl.DataFrame]] = {
+        "samples": [
+            *(_sample(reading, model=model, given=given) for reading in readings),
+            *(_unread(item, model=model) for item in unread),
+        ],
+        "attention": [_attention(reading) for reading in readings],
+        "tokens": [_tokens(reading) for reading in readings],
+        "activity": [_activity(reading, concepts) for reading in readings],
+    }
+    return {table: pl.concat(frames) for table, frames in rows.items() if frames}
+
+
+def _unread(item: Unread, *, model: str) -> pl.DataFrame:
+    row = {**_identity(item.conversation), "answer": item.answer, "model": model, "reason": item.reason}
+    return conform(pl.DataFrame([row]), TABLES["samples"])
+
+
+def _identity(conversation: Conversation) -> dict[str, object]:
+    verifier = conversation.verifier
+    return {
+        "id": conversation.id,
+        "dataset": conversation.dataset,
+        "group": conversation.group or conversation.id,
+        "stratum": conversation.stratum,
+        "messages": conversation.messages_json(),
+        "verifier": None if verifier is None else json.dumps(dict(verifier), ensure_ascii=False, sort_keys=True),
+    }
+
+
+def _sample(reading: Reading, *, model: str, given: bool) -> pl.DataFrame:
+    counts = np.bincount(reading.segments, minlength=len(SEGMENTS))
+    conversation = reading.conversation
+    label = (
+        {
+            "behavior_label": conversation.behavior_label,
+            "label_source": conversation.label_source,
+            "label_reason": conversation.label_reason,
+        }
+        if given
+        else {}
+    )
+    row = {
+        **_identity(conversation),
+        **label,
+        **{f"n_tokens_{segment}": int(count) for segment, count in zip(SEGMENTS, counts, strict=True)},
+        "answer": reading.answer,
+        "truncated": reading.truncated,
+        "mean_logprob": float(np.mean(reading.logprob, dtype=np.float64)),
+        "model": model,
+    }
+    return conform(pl.DataFrame([row]), TABLES["samples"])
+
+
+def _attention(reading: Reading) -> pl.DataFrame:
+    n_layers, n_heads, _ = reading.mass.shape
+    mass = {name: reading.mass[:, :, segment].astype(np.float64).ravel() for segment, name in enumerate(MASSES)}
+    with np.errstate(invalid="ignore"):
+        total = mass["PAM"] + mass["QAM"] + mass["SAM"]
+        shares = {share: mass[share.removesuffix("_norm")] / total for share in SHARES}
+    frame = pl.DataFrame(
+        {
+            "layer": np.repeat(reading.layers, n_heads),
+            "head": np.tile(np.arange(n_heads), n_layers),
+            **mass,
+            **shares,
+            **{
+                f"lift_{name}": reading.lift[:, :, segment].astype(np.float64).ravel()
+                for segment, name in enumerate(SEGMENTS)
+            },
+        }
+    ).with_columns(
+        pl.lit(reading.conversation.id).alias("id"),
+        pl.lit(reading.conversation.dataset).alias("dataset"),
+        pl.selectors.float().fill_nan(None),
+    )
+    return conform(frame, TABLES["attention"])
+
+
+def _tokens(reading: Reading) -> pl.DataFrame:
+    logprob = np.full(len(reading.token_ids), np.nan)
+    logprob[reading.segments == SEGMENTS.index("generated")] = reading.logprob
+    frame = pl.DataFrame(
+        {
+            "id": reading.conversation.id,
+            "position": np.arange(len(reading.token_ids)),
+            "token_id": reading.token_ids,
+            "text": list(reading.token_texts),
+            "segment": [SEGMENTS[code] for code in reading.segments],
+            "logprob": logprob,
+        }
+    ).with_columns(pl.col("logprob").fill_nan(None))
+    return conform(frame, TABLES["tokens"])
+
+
+def _activity(reading: Reading, concepts: Sequence[str]) -> pl.DataFrame:
+    n_layers, n_tokens, n_directions = reading.activity.shape
+    if not n_directions:
+        return empty(TABLES["activity"])
+    layer, position, direction = np.indices((n_layers, n_tokens, n_directions))
+    frame = pl.DataFrame(
+        {
+            "id": reading.conversation.id,
+            "layer": layer.ravel(),
+            "position": position.ravel(),
+            "concept": [concepts[index] for index in direction.ravel()],
+            "activity": reading.activity.astype(np.float64).ravel(),
+        }
+    ).with_columns(pl.col("activity").fill_nan(None))
+    return conform(frame, TABLES["activity"])
