@@ -1,0 +1,90 @@
+"""Figures drawn for paper: png at 200 dots per inch and svg, the same bytes for the same numbers.
+
+Only matplotlib's object interface is used, so that nothing of a caller's own pyplot figures is touched.
+
+    from foretell.showing import draw_matplotlib
+    draw_matplotlib.save(figure, "figures")
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.figure import Figure as Canvas
+
+from foretell.atomic import written_whole
+from foretell.showing.draw_matplotlib.bars import draw_bars
+from foretell.showing.draw_matplotlib.canvas import paper_style
+from foretell.showing.draw_matplotlib.curves import draw_curves
+from foretell.showing.draw_matplotlib.dots import draw_dots
+from foretell.showing.draw_matplotlib.maps import draw_maps
+from foretell.showing.draw_matplotlib.surfaces import draw_surfaces
+from foretell.showing.figures import BarFigure, CurveFigure, DotFigure, Figure, MapFigure
+
+__all__ = ["DOTS_PER_INCH", "draw", "rendered", "save"]
+
+DOTS_PER_INCH = 200
+"""Resolution of png files."""
+
+Format = Literal["png", "svg", "pdf"]
+
+
+def draw(figure: Figure) -> Canvas:
+    """Return the figure drawn on a matplotlib canvas that belongs to no window."""
+    with paper_style():
+        canvas = _drawn(figure)
+        if canvas.get_layout_engine() is not None:
+            canvas.draw_without_rendering()
+            canvas.set_layout_engine("none")  # the layout is settled once and not again for every file format
+        return canvas
+
+
+def _drawn(figure: Figure) -> Canvas:
+    if isinstance(figure, CurveFigure):
+        return draw_curves(figure)
+    if isinstance(figure, DotFigure):
+        return draw_dots(figure)
+    if isinstance(figure, BarFigure):
+        return draw_bars(figure)
+    if isinstance(figure, MapFigure):
+        return draw_maps(figure)
+    return draw_surfaces(figure)
+
+
+def rendered(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
+    """Return a drawn canvas as the bytes of a picture file, without dates or names of programs.
+
+    Args:
+        canvas: What `draw` returned.
+        kind: Picture format.
+        dots_per_inch: Resolution of a png.
+    """
+    metadata: dict[Format, dict[str, None]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    buffer = io.BytesIO()
+    with paper_style():
+        canvas.savefig(buffer, format=kind, dpi=dots_per_inch, metadata=metadata[kind])
+    return buffer.getvalue()
+
+
+def save(figure: Figure, folder: Path | str, *, kinds: tuple[Format, ...] = ("png", "svg")) -> tuple[Path, ...]:
+    """Draw a figure once and write it in each format; each file is written whole or not at all.
+
+    Args:
+        figure: Any figure of `foretell.showing.figures`.
+        folder: Where to; made if absent.
+        kinds: Picture formats; the figure's name becomes the file name.
+    """
+    canvas = draw(figure)
+    paths = []
+    for kind in kinds:
+        path = Path(folder) / f"{figure.words.name}.{kind}"
+        with written_whole(path) as draft:
+            draft.write_bytes(rendered(canvas, kind))
+        paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,222 @@
+"""Paper, type and text shared by every drawing: one style, fonts that have the characters, no mathematics in names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from foretell.showing.palette import NEUTRAL, Stops
+from foretell.showing.untrusted import visible, wrapped
+
+__all__ = [
+    "LINE_STYLES",
+    "MARKER_SHAPES",
+    "colour_map",
+    "drawable",
+    "empty_panel",
+    "grid",
+    "legend",
+    "paper_style",
+    "set_labels",
+    "thinned",
+    "write",
+]
+
+LINE_STYLES: dict[str, Any] = {
+    "solid": "-",
+    "dot": (0, (1.2, 1.6)),
+    "dash": (0, (5, 2.2)),
+    "dashdot": (0, (6, 2, 1.2, 2)),
+    "longdash": (0, (9, 3)),
+}
+"""Plotly's names of line styles in matplotlib's words."""
+
+MARKER_SHAPES = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "x": "X", "star": "*"}
+"""Plotly's names of markers in matplotlib's words."""
+
+_FIRST_FONT = "DejaVu Sans"
+_OTHER_FONTS = (
+    "Noto Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Noto Sans Symbols",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+)
+_INK = "#20242b"
+
+
+@cache
+def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
+    """Return the families to draw with and the characters they hold together."""
+    paths: dict[str, str] = {}
+    bold: set[str] = set()  # a family without a bold face makes matplotlib complain for every bold title
+    for entry in font_manager.fontManager.ttflist:
+        if entry.name in (_FIRST_FONT, *_OTHER_FONTS) and entry.style == "normal":
+            if entry.weight in (400, "normal"):
+                paths.setdefault(entry.name, entry.fname)
+            elif entry.weight in (700, "bold"):
+                bold.add(entry.name)
+    families = tuple(name for name in (_FIRST_FONT, *_OTHER_FONTS) if name in paths and name in bold)
+    known: set[int] = set()
+    for name in families:
+        known.update(font_manager.get_font(paths[name]).get_charmap())
+    return families, frozenset(known)
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw inside this block in the project's style, whatever the caller has set for matplotlib."""
+    settings = {
+        "font.family": list(_fonts()[0]),
+        "font.size": 9.0,
+        "text.usetex": False,
+        "text.color": _INK,
+        "axes.labelcolor": _INK,
+        "axes.edgecolor": "#6b7280",
+        "axes.facecolor": "white",
+        "axes.linewidth": 0.8,
+        "axes.titlesize": 10.0,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.grid": False,
+        "axes.axisbelow": True,
+        "axes.unicode_minus": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+        "xtick.labelsize": 8.0,
+        "ytick.labelsize": 8.0,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "savefig.bbox": None,
+        "legend.frameon": False,
+        "legend.fontsize": 8.0,
+        "grid.color": "#e5e7eb",
+        "grid.linewidth": 0.7,
+        "hatch.linewidth": 0.8,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "foretell",
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def drawable(text: str) -> str:
+    """Return visible `text` in which every character that no font at hand holds is an open square.
+
+    Example:
+        >>> drawable("a\\x1b[0m")
+        'a␛[0m'
+    """
+    known = _fonts()[1]
+    return "".join(
+        character if character == "\n" or ord(character) in known else "□" for character in visible(text, keep="\n")
+    )
+
+
+def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", width: int = 44) -> None:
+    """Set the words around an axes, wrapped and with no character read as mathematics."""
+    if title:
+        lines = "\n".join(wrapped(title, width=width, lines=2))
+        axes.set_title(drawable(lines), parse_math=False)
+    if x_label:
+        axes.set_xlabel(drawable(x_label), parse_math=False)
+    if y_label:
+        axes.set_ylabel(drawable(y_label), parse_math=False)
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """Add a legend below the axes whose labels are not read as mathematics."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    options = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 1, "handlelength": 3.2} | options
+    made = axes.legend(handles, [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in labels], **options)
+    for text in made.get_texts():
+        text.set_parse_math(False)
+
+
+def grid(
+    n_panels: int, *, n_columns: int, width: float, height: float, title: str
+) -> tuple[Canvas, list[Axes]]:
+    """Return a canvas and one axes per panel.
+
+    Args:
+        n_panels: Number of axes.
+        n_columns: At most so many side by side.
+        width: Of one panel, in inches.
+        height: Of one panel, in inches.
+        title: Over the whole canvas.
+    """
+    n_columns = max(1, min(n_columns, n_panels))
+    n_rows = math.ceil(n_panels / n_columns)
+    lines = wrapped(title, width=int(9 * width * n_columns), lines=2)
+    head = 0.2 + 0.2 * len(lines)
+    total = height * n_rows + head
+    engine = ConstrainedLayoutEngine(
+        w_pad=0.08, h_pad=0.08, hspace=0.05, wspace=0.04, rect=(0, 0, 1, 1 - head / total)
+    )
+    canvas = Canvas(figsize=(width * n_columns, total), layout=engine)
+    canvas.text(
+        0.01, 1 - 0.1 / total, drawable("\n".join(lines)), fontsize=12, fontweight="bold", va="top", parse_math=False
+    ).set_in_layout(False)
+    axes = [canvas.add_subplot(n_rows, n_columns, index + 1) for index in range(n_panels)]
+    return canvas, axes
+
+
+def empty_panel(axes: Axes, note: str) -> None:
+    """Say inside an axes why it shows nothing."""
+    lines = "\n".join(wrapped(note, width=34, lines=6))
+    axes.text(
+        0.5,
+        0.5,
+        drawable(f"undefined\n{lines}"),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color="#6b7280",
+        parse_math=False,
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(NEUTRAL)
+
+
+def colour_map(name: str, stops: Stops) -> LinearSegmentedColormap:
+    """Return a scale of the palette as a matplotlib colour map."""
+    return LinearSegmentedColormap.from_list(name, list(stops), N=256)
+
+
+def thinned(n_labels: int, most: int) -> list[int]:
+    """Return the places of at most `most` evenly spaced labels out of `n_labels`, the first among them.
+
+    Example:
+        >>> thinned(7, 3)
+        [0, 3, 6]
+    """
+    step = max(1, math.ceil(n_labels / most))
+    return list(range(0, n_labels, step))
+
+
+def set_labels(axes: Axes, axis: str, places: Sequence[float], labels: Sequence[str], **options: Any) -> None:
+    """Put tick labels that are not read as mathematics on one axis of an axes."""
+    target = getattr(axes, f"{axis}axis")
+    target.set_ticks(list(places), labels=[drawable(label) for label in labels], parse_math=False, **options)

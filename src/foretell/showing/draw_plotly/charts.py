@@ -1,0 +1,220 @@
+"""Curves, intervals and bars for the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from foretell.showing.draw_plotly.frame import empty_picture, lines, picture
+from foretell.showing.figures import BarFigure, Curve, CurveFigure, Dot, DotFigure
+from foretell.showing.palette import NEUTRAL, dash, marker, tone
+from foretell.showing.untrusted import plotly_text, shortened
+
+__all__ = ["bar_pictures", "curve_pictures", "dot_pictures"]
+
+_PATTERNS = ("", "/", ".", "x", "\\")
+_LEGEND_LINE = 20
+
+
+def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
+    """Return one picture of lines per panel, the legend below it."""
+    made = []
+    for panel in figure.panels:
+        if panel.note is not None:
+            made.append(empty_picture(panel.title, panel.note))
+            continue
+        traces: list[Any] = []
+        if figure.roc:
+            diagonal = {"color": NEUTRAL, "width": 1}
+            traces.append(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, showlegend=False, hoverinfo="skip"))
+        for curve in panel.curves:
+            traces += _curve(curve, per_point=not figure.roc)
+        span = _span(panel.curves)
+        for level in panel.levels:
+            style = {"color": NEUTRAL, "dash": dash(level.dash), "width": 1.6}
+            name = plotly_text(level.label)
+            traces.append(go.Scatter(x=span, y=[level.value] * 2, mode="lines", line=style, name=name))
+        n_entries = len(panel.curves) + len(panel.levels)
+        axis = {"title": {"text": figure.x_label}}
+        made.append(
+            picture(
+                traces,
+                title=panel.title,
+                height=(420 if figure.roc else 360) + _LEGEND_LINE * n_entries,
+                xaxis=axis | ({"range": [-0.01, 1.01]} if figure.roc else {}),
+                yaxis={"title": {"text": figure.y_label}}
+                | ({"range": [-0.01, 1.01]} if figure.roc else {"range": list(figure.y_range or ()) or None}),
+                legend={"orientation": "v", "x": 0, "y": -0.02, "yref": "container", "yanchor": "bottom"}
+                | {"font": {"size": 11}, "y": 0.0},
+                margin={"l": 56, "r": 12, "t": 40 if panel.title else 14, "b": 62 + _LEGEND_LINE * n_entries},
+            )
+        )
+    return tuple(made)
+
+
+def _span(curves: tuple[Curve, ...]) -> list[float]:
+    ends = [float(end) for curve in curves if curve.x.size for end in (curve.x.min(), curve.x.max())]
+    return [min(ends), max(ends)] if ends else [0.0, 1.0]
+
+
+def _numbers(values: Any) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _curve(curve: Curve, *, per_point: bool) -> list[Any]:
+    traces: list[Any] = []
+    colour = tone(curve.tone)
+    if curve.lower is not None and curve.upper is not None:
+        hidden: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+        x = _numbers(curve.x)
+        traces.append(go.Scatter(x=x, y=_numbers(curve.upper), **hidden))
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+        shade = f"rgba({red},{green},{blue},0.2)"
+        traces.append(go.Scatter(x=x, y=_numbers(curve.lower), fill="tonexty", fillcolor=shade, **hidden))
+    symbols = {"symbol": marker(curve.marker or 0), "size": 6, "color": colour}
+    if curve.marker is not None and not per_point:
+        symbols["maxdisplayed"] = 9
+    traces.append(
+        go.Scatter(
+            x=_numbers(curve.x),
+            y=_numbers(curve.y),
+            mode="lines" if curve.marker is None else "lines+markers",
+            name=lines(curve.label, 60),
+            line={"color": colour, "dash": dash(curve.dash), "width": 2},
+            marker=symbols,
+            hovertemplate="%{x:.3~f}, %{y:.3f}",
+        )
+    )
+    return traces
+
+
+def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
+    """Return one picture of estimates with intervals per panel."""
+    made = []
+    for panel in figure.panels:
+        if not panel.dots:
+            note = "; ".join(f"{label}: {reason}" for label, reason in panel.undefined)
+            made.append(empty_picture(panel.title, note or "no numbers"))
+            continue
+        names = [*(dot.label for dot in panel.dots), *(label for label, _ in panel.undefined)]
+        traces: list[Any] = []
+        for index in sorted({dot.tone for dot in panel.dots}):
+            chosen = [(place, dot) for place, dot in enumerate(panel.dots) if dot.tone == index]
+            name = figure.tone_labels[index] if figure.tone_labels else figure.first_label
+            traces.append(_dots(chosen, index, name))
+        second = [(place, dot) for place, dot in enumerate(panel.dots) if dot.second is not None]
+        if figure.second_label and second:
+            traces.append(_open_dots(second, figure.second_label))
+        shapes = []
+        if figure.reference is not None:
+            style = {"color": NEUTRAL, "dash": "dash", "width": 1.4}
+            shapes.append(
+                {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": style}
+                | {"x0": figure.reference, "x1": figure.reference}
+            )
+        labels = [plotly_text(shortened(name, 34)) for name in names]
+        chart = picture(
+            traces,
+            title=panel.title,
+            height=140 + 34 * max(len(names), 3),
+            xaxis={"title": {"text": figure.x_label}},
+            yaxis={"tickvals": list(range(len(names))), "ticktext": labels, "range": [len(names) - 0.5, -0.5]},
+            shapes=shapes,
+            legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "xref": "container"},
+            margin={"l": 40, "r": 12, "t": 40, "b": 84},
+        )
+        for place, (_, reason) in enumerate(panel.undefined, start=len(panel.dots)):
+            chart.add_annotation(
+                text=f"undefined: {plotly_text(shortened(reason, 40))}",
+                **{"x": 0, "xref": "paper", "y": place, "showarrow": False, "xanchor": "left", "font": {"size": 10}},
+            )
+        made.append(chart)
+    return tuple(made)
+
+
+def _dots(chosen: list[tuple[int, Dot]], index: int, name: str) -> go.Scatter:
+    upper = [0 if dot.upper is None else dot.upper - dot.estimate for _, dot in chosen]
+    lower = [0 if dot.lower is None else dot.estimate - dot.lower for _, dot in chosen]
+    return go.Scatter(
+        x=[dot.estimate for _, dot in chosen],
+        y=[place for place, _ in chosen],
+        mode="markers",
+        name=plotly_text(name),
+        marker={"color": tone(index), "size": 10, "symbol": "square" if index == 1 else "circle"},
+        error_x={"type": "data", "symmetric": False, "array": upper, "arrayminus": lower, "width": 0, "thickness": 2.5},
+        text=[plotly_text(dot.label) for _, dot in chosen],
+        customdata=[[dot.lower, dot.upper] for _, dot in chosen],
+        hovertemplate="%{text}<br>%{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra></extra>",
+    )
+
+
+def _open_dots(chosen: list[tuple[int, Dot]], name: str) -> go.Scatter:
+    return go.Scatter(
+        x=[dot.second for _, dot in chosen],
+        y=[place for place, _ in chosen],
+        mode="markers",
+        name=plotly_text(name),
+        marker={
+            "color": [tone(dot.tone) for _, dot in chosen],
+            "size": 9,
+            "symbol": "diamond-open",
+            "line": {"width": 2},
+        },
+        text=[plotly_text(dot.label) for _, dot in chosen],
+        hovertemplate="%{text}<br>%{x:.3f}<extra></extra>",
+    )
+
+
+def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
+    """Return one picture of grouped bars per panel."""
+    made = []
+    for panel in figure.panels:
+        if panel.note is not None:
+            made.append(empty_picture(panel.title, panel.note))
+            continue
+        names = [plotly_text(shortened(name, 18)) for name in panel.categories]
+        traces = []
+        for index, series in enumerate(panel.series):
+            whiskers = [
+                (0.0, 0.0) if value is None or low is None or high is None else (high - value, value - low)
+                for value, low, high in zip(series.values, series.lower, series.upper, strict=True)
+            ]
+            traces.append(
+                go.Bar(
+                    x=names,
+                    y=list(series.values),
+                    name=plotly_text(series.label),
+                    marker={"color": tone(series.tone), "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]}},
+                    error_y={
+                        "type": "data",
+                        "symmetric": False,
+                        "array": [up for up, _ in whiskers],
+                        "arrayminus": [down for _, down in whiskers],
+                        "thickness": 1.5,
+                        "width": 3,
+                        "color": NEUTRAL,
+                    },
+                    hovertemplate="%{x}: %{y:.3f}",
+                )
+            )
+        style = {"color": NEUTRAL, "dash": "dash", "width": 1.6}
+        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": panel.reference, "y1": panel.reference}
+        made.append(
+            picture(
+                traces,
+                title=panel.title,
+                height=330,
+                barmode="group",
+                yaxis={"title": {"text": panel.y_label}},
+                shapes=[line | {"line": style}],
+                annotations=[
+                    {"text": panel.reference_label, "x": 1, "xref": "paper", "y": panel.reference}
+                    | {"showarrow": False, "xanchor": "right", "yanchor": "bottom", "font": {"size": 11}}
+                ],
+                legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
+                margin={"l": 60, "r": 12, "t": 40, "b": 70},
+            )
+        )
+    return tuple(made)

@@ -1,0 +1,134 @@
+"""Layer x head maps and activity surfaces for the page."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from foretell.showing.draw_plotly.frame import empty_picture, picture
+from foretell.showing.figures import MapFigure, SurfaceFigure, SurfacePanel
+from foretell.showing.palette import COLOUR_SCALES, DIVERGING
+from foretell.showing.untrusted import plotly_text, token_label
+
+__all__ = ["map_pictures", "surface_pictures"]
+
+_EYE_DISTANCE = 2.05
+
+
+def _grid(values: Float[np.ndarray, "row column"]) -> list[list[float | None]]:
+    return [[round(float(value), 5) if np.isfinite(value) else None for value in row] for row in values]
+
+
+def map_pictures(figure: MapFigure) -> tuple[go.Figure, ...]:
+    """Return one map per panel, all on the same scale."""
+    made = []
+    for panel in figure.panels:
+        if panel.note is not None:
+            made.append(empty_picture(panel.title, panel.note))
+            continue
+        heat = go.Heatmap(
+            z=_grid(panel.values.T),
+            x=list(panel.layers),
+            y=list(panel.heads),
+            colorscale=[list(stop) for stop in DIVERGING],
+            zmin=figure.centre - figure.limit,
+            zmax=figure.centre + figure.limit,
+            colorbar={"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}, "nticks": 5},
+            hovertemplate="layer %{x}, head %{y}<br>%{z:.3f}<extra></extra>",
+        )
+        layer, head = np.nonzero(panel.marked)
+        ring = {"symbol": "circle-open", "size": 9, "color": "#111111", "line": {"width": 2, "color": "#111111"}}
+        marks = go.Scatter(
+            x=[panel.layers[index] for index in layer],
+            y=[panel.heads[index] for index in head],
+            mode="markers",
+            marker=ring,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        made.append(
+            picture(
+                [heat, marks],
+                title=panel.title,
+                height=int(np.clip(130 + 14 * len(panel.heads), 240, 560)),
+                xaxis={"title": {"text": "Layer"}, "showgrid": False, "zeroline": False},
+                yaxis={"title": {"text": "Head"}, "autorange": "reversed", "showgrid": False, "zeroline": False},
+                plot_bgcolor="#c9cdd4",
+            )
+        )
+    return tuple(made)
+
+
+def surface_pictures(figure: SurfaceFigure) -> tuple[go.Figure, ...]:
+    """Return one turning surface, or one flat map, per answer; the page draws the colour bar they share."""
+    return tuple(_surface(figure, p) if figure.shape == "surface" else _flat(figure, p) for p in figure.panels)
+
+
+def _hover(figure: SurfaceFigure, panel: SurfacePanel) -> dict[str, Any]:
+    """Return the numbers of one answer, tokens downwards, with each token's text for the pointer."""
+    text = [[plotly_text(token)] * len(figure.layers) for token in panel.tokens]
+    return {
+        "x": list(figure.layers),
+        "y": list(range(len(panel.tokens))),
+        "text": text,
+        "customdata": _grid(panel.values.T),
+        "colorscale": [list(stop) for stop in COLOUR_SCALES[figure.scale]],
+        "showscale": False,
+        "hovertemplate": "layer %{x}, token %{y}: “%{text}”<br>activity %{customdata:.2f}<extra></extra>",
+    }
+
+
+def _token_ticks(panel: SurfacePanel, most: int) -> dict[str, Any]:
+    step = max(1, math.ceil(len(panel.tokens) / most))
+    places = list(range(0, len(panel.tokens), step))
+    return {"tickvals": places, "ticktext": [plotly_text(token_label(panel.tokens[i], length=14)) for i in places]}
+
+
+def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
+    limit = figure.z_limit
+    trace = go.Surface(
+        z=_grid(np.clip(panel.values, -limit, limit).T),
+        cmin=-limit,
+        cmax=limit,
+        lighting={"ambient": 0.75, "diffuse": 0.5, "specular": 0.05, "roughness": 0.9},
+        contours={"z": {"highlight": False}},
+        **_hover(figure, panel),
+    )
+    elevation, azimuth = (math.radians(angle) for angle in figure.camera)
+    eye = {
+        "x": _EYE_DISTANCE * math.cos(elevation) * math.cos(azimuth),
+        "y": _EYE_DISTANCE * math.cos(elevation) * math.sin(azimuth),
+        "z": _EYE_DISTANCE * math.sin(elevation),
+    }
+    small = {"tickfont": {"size": 10}, "showspikes": False}
+    scene = {
+        "xaxis": {"title": {"text": "layer"}, **small},
+        "yaxis": {"title": {"text": ""}, **_token_ticks(panel, 16), **small},
+        "zaxis": {"title": {"text": "activity"}, "range": [-limit, limit], "nticks": 5, **small},
+        "aspectmode": "manual",
+        "aspectratio": {"x": 1.05, "y": 1.2, "z": 0.65},
+        "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.12}},
+        "dragmode": "turntable",
+    }
+    return picture([trace], title="", height=460, scene=scene, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+
+
+def _flat(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
+    trace = go.Heatmap(
+        z=_grid(panel.values.T), zmin=-figure.z_limit, zmax=figure.z_limit, **_hover(figure, panel)
+    )
+    return picture(
+        [trace],
+        title="",
+        height=int(np.clip(90 + 15 * len(panel.tokens), 240, 760)),
+        xaxis={"title": {"text": "Layer"}, "showgrid": False, "zeroline": False},
+        yaxis={"autorange": "reversed", "showgrid": False, "zeroline": False}
+        | _token_ticks(panel, 46)
+        | {"tickfont": {"size": 10}},
+        plot_bgcolor="#c9cdd4",
+        margin={"l": 90, "r": 12, "t": 10, "b": 44},
+    )

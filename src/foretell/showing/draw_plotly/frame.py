@@ -1,0 +1,49 @@
+"""The empty picture every plotly drawing starts from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from foretell.showing.untrusted import plotly_text, wrapped
+
+__all__ = ["empty_picture", "lines", "picture"]
+
+
+def lines(text: str, width: int) -> str:
+    """Return untrusted text as plotly lines of at most `width` characters.
+
+    Example:
+        >>> lines("one two <b>", 8)
+        'one two<br>&lt;b&gt;'
+    """
+    return "<br>".join(plotly_text(line) for line in wrapped(text, width=width, lines=4))
+
+
+def picture(traces: list[Any], *, title: str, height: int, **layout: Any) -> go.Figure:
+    """Return a plotly figure without a template, that fills its box in width.
+
+    Args:
+        traces: Plotly traces.
+        title: Untrusted text above the picture; empty for none.
+        height: In pixels.
+        layout: Further layout entries.
+    """
+    made = go.Figure(traces)
+    heading = {"text": lines(title, 42), "font": {"size": 13}, "x": 0.01, "xanchor": "left"} if title else None
+    margin = layout.pop("margin", {"l": 56, "r": 12, "t": 40 if title else 14, "b": 48})
+    made.update_layout(
+        template={}, title=heading, height=height, margin=margin, autosize=True, dragmode=False, **layout
+    )
+    return made
+
+
+def empty_picture(title: str, note: str, *, height: int = 260) -> go.Figure:
+    """Return a picture that says why it shows nothing."""
+    hidden = {"visible": False}
+    made = picture([], title=title, height=height, xaxis=hidden, yaxis=hidden)
+    made.add_annotation(
+        text=f"undefined<br>{lines(note, 40)}", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False
+    )
+    return made

@@ -1,0 +1,322 @@
+"""What the numbers say, in plain words, each sentence from a stated rule and traceable to the cells it was made from.
+
+No number is computed here beyond the difference of two cells that stand beside each other in the sentence.
+
+    for chapter in narrate(data):
+        for sentence in chapter.sentences:
+            print(sentence.text, sentence.sources)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from foretell.showing.report_data import ReportData
+from foretell.showing.rounding import (
+    count_text,
+    estimate_text,
+    number_text,
+    p_text,
+    percent_text,
+    signed_text,
+)
+
+__all__ = ["VERDICT_WORDS", "Chapter", "Sentence", "narrate", "rules"]
+
+VERDICT_WORDS = {
+    "signal": "foretells the label",
+    "weak signal": "foretells the label a little",
+    "no signal found": "does not foretell the label, as far as this table can tell",
+    "leak": "seems to foretell the label only because rows of one sample stood on both sides of the split",
+    "not enough data": "cannot be judged with this little data",
+}
+"""Each verdict as the end of a sentence that starts with the signal's name."""
+
+_EQUAL_SHARES = 0.03
+_SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One statement and where its numbers stand."""
+
+    rule: str
+    """Name of the rule that made it; `rules()` explains each."""
+    text: str
+    sources: tuple[str, ...] = ()
+    """Cells such as `forest[dataset=flan, protocol=rows].auc`."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What is said about one dataset, or about everything."""
+
+    title: str
+    sentences: tuple[Sentence, ...]
+
+
+def rules() -> dict[str, str]:
+    """Return every rule by name, in words a reader can check."""
+    return {
+        "verdict": "repeats the verdict table, with each verdict put as a sentence",
+        "detector": "takes the detector of highest held-out AUC and says whether its increment's interval lies above, "
+        "around or below 0",
+        "strata": "sets that detector's AUC within strata beside its AUC over all samples",
+        "head": f"names the row of smallest max-statistic p-value; it counts as found below {_SIGNIFICANT:g}",
+        "leak": "subtracts the grouped forest's AUC from the row split's; the placebo shows leak where its interval "
+        "lies above 0.5",
+        "accuracy": "compares the grouped forest's accuracy with that of always saying the larger class",
+        "impurity": f"fires where all impurity importances lie within {_EQUAL_SHARES:g} of an equal share",
+        "permutation": "names the columns whose permutation importance (grouped) has an interval above 0",
+        "simplex": "fires where the metrics are the three normalised shares",
+        "letters": "always said where metrics carry the letters of segments",
+        "ledger": "repeats the ledger",
+        "direction": "names the layer of highest held-out AUC and compares it with the baselines",
+    }
+
+
+def _cell(table: str, column: str, row: dict[str, Any], *keys: str) -> str:
+    return f"{table}[{', '.join(f'{key}={row[key]}' for key in keys)}].{column}"
+
+
+def narrate(data: ReportData) -> tuple[Chapter, ...]:
+    """Return the report's sentences: one chapter per dataset, then what holds for all of them."""
+    chapters = []
+    for dataset in data.datasets:
+        sentences = [
+            *_verdicts(data, dataset),
+            *_detector(data, dataset),
+            *_head(data, dataset),
+            *_leak(data, dataset),
+            *_importances(data, dataset),
+        ]
+        if sentences:
+            chapters.append(Chapter(dataset, tuple(sentences)))
+    general = [*_ledger(data), *_direction(data), *_simplex(data)]
+    if general:
+        chapters.append(Chapter("Of all of them", tuple(general)))
+    return tuple(chapters)
+
+
+def _of(data: ReportData, table: str, dataset: str) -> pl.DataFrame:
+    frame = data.table(table)
+    return frame.filter(pl.col("dataset") == dataset)
+
+
+def _verdicts(data: ReportData, dataset: str) -> list[Sentence]:
+    made = []
+    for row in _of(data, "verdicts", dataset).to_dicts():
+        words = VERDICT_WORDS.get(row["verdict"], row["verdict"])
+        source = _cell("verdicts", "verdict", row, "dataset", "signal")
+        made.append(Sentence("verdict", f"{_capital(row['signal'])} {words}: {row['why'].rstrip('.')}.", (source,)))
+    return made
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _detector(data: ReportData, dataset: str) -> list[Sentence]:
+    frame = _of(data, "detectors", dataset).filter(pl.col("auc").is_not_null())
+    detectors = frame.filter(pl.col("role") != "baseline").sort("auc", descending=True, maintain_order=True)
+    if detectors.is_empty():
+        return []
+    best = detectors.row(0, named=True)
+    auc = estimate_text(best["auc"], best["auc_lower"], best["auc_upper"])
+    baselines = frame.filter(pl.col("role") == "baseline").sort("auc", descending=True, maintain_order=True)
+    sources = [_cell("detectors", "auc", best, "dataset", "detector")]
+    beside = ""
+    if not baselines.is_empty():
+        second = baselines.row(0, named=True)
+        beside = f"; the best baseline, {second['detector']}, reaches {number_text(second['auc'], digits=2)}"
+        sources.append(_cell("detectors", "auc", second, "dataset", "detector"))
+    text = f"The best detector, {best['detector']}, tells positive from negative samples with held-out AUC {auc}{beside}."
+    if best["increment"] is not None:
+        gain = estimate_text(best["increment"], best["increment_lower"], best["increment_upper"])
+        text += f" Its gain over the best baseline is {gain}: {_gain_words(best)}."
+        sources.append(_cell("detectors", "increment", best, "dataset", "detector"))
+    made = [Sentence("detector", text, tuple(sources))]
+    if best["auc_within_strata"] is not None:
+        within = number_text(best["auc_within_strata"], digits=2)
+        made.append(
+            Sentence(
+                "strata",
+                f"Within samples of the same kind of task its AUC is {within} instead of "
+                f"{number_text(best['auc'], digits=2)}; what is above that may be no more than telling kinds of task apart.",
+                (_cell("detectors", "auc_within_strata", best, "dataset", "detector"),),
+            )
+            if best["auc_within_strata"] < best["auc"]
+            else Sentence(
+                "strata",
+                f"Within samples of the same kind of task its AUC is {within}, no lower than over all samples.",
+                (_cell("detectors", "auc_within_strata", best, "dataset", "detector"),),
+            )
+        )
+    return made
+
+
+def _gain_words(row: dict[str, Any]) -> str:
+    lower, upper = row["increment_lower"], row["increment_upper"]
+    if lower is None or upper is None:
+        return "without an interval, so nothing can be said about it"
+    if lower > 0:
+        return "the internals say more than the baselines do"
+    if upper < 0:
+        return "the internals say less than the baselines do"
+    return "the interval includes 0, so it is not shown that the internals say more than the baselines do"
+
+
+def _head(data: ReportData, dataset: str) -> list[Sentence]:
+    frame = _of(data, "association", dataset)
+    tested = frame.filter(pl.col("p_max").is_not_null())
+    if tested.is_empty():
+        return []
+    best = (
+        tested.with_columns(distance=(pl.col("auc") - 0.5).abs())
+        .sort(["p_max", "distance"], descending=[False, True], maintain_order=True)
+        .row(0, named=True)
+    )
+    passing = tested.filter(pl.col("p_max") < _SIGNIFICANT).height
+    name = f"layer {best['layer']}, head {best['head']}, {best['metric']}"
+    auc = estimate_text(best["auc"], best["auc_lower"], best["auc_upper"])
+    rho = number_text(best["spearman"], digits=2)
+    lead = f"Of {count_text(tested.height)} combinations of layer, head and metric, {count_text(passing) if passing else 'none'} "
+    lead += "stand" if passing > 1 else "stands"
+    text = f"{lead} out after correction for having looked at all of them. The strongest is {name}: AUC {auc}, rank "
+    text += f"correlation {rho}, corrected p {p_text(best['p_max'])}"
+    text += "." if passing else "; some head is always the strongest, and this one is not shown to be more than luck."
+    keys = ("dataset", "layer", "head", "metric")
+    return [
+        Sentence("head", text, tuple(_cell("association", column, best, *keys) for column in ("auc", "spearman", "p_max")))
+    ]
+
+
+def _leak(data: ReportData, dataset: str) -> list[Sentence]:
+    by_protocol = {row["protocol"]: row for row in _of(data, "forest", dataset).to_dicts()}
+    rows, grouped, placebo = (by_protocol.get(name) for name in ("rows", "grouped", "placebo"))
+    made = []
+    if rows and grouped and rows["auc"] is not None and grouped["auc"] is not None:
+        sources = [_cell("forest", "auc", row, "dataset", "protocol") for row in (rows, grouped)]
+        text = (
+            f"Random forest: AUC {number_text(rows['auc'], digits=2)} when rows are split at random as in the source, "
+            f"{number_text(grouped['auc'], digits=2)} when whole samples are held out. The difference, "
+            f"{signed_text(rows['auc'] - grouped['auc'], digits=2)}, comes from the way of splitting."
+        )
+        if placebo and placebo["auc"] is not None:
+            sources.append(_cell("forest", "auc", placebo, "dataset", "protocol"))
+            leaks = placebo["auc_lower"] is not None and placebo["auc_lower"] > 0.5
+            text += (
+                " With labels shuffled between samples, where nothing can be foretold, the row split scores "
+                f"{estimate_text(placebo['auc'], placebo['auc_lower'], placebo['auc_upper'])}: "
+            )
+            text += (
+                "it recognises samples instead of foretelling behaviour, and that much of its score is leak."
+                if leaks
+                else "no leak is shown on this table."
+            )
+        made.append(Sentence("leak", text, tuple(sources)))
+    if grouped and grouped["accuracy"] is not None and grouped["majority_accuracy"] is not None:
+        better = grouped["accuracy"] > grouped["majority_accuracy"]
+        made.append(
+            Sentence(
+                "accuracy",
+                f"With whole samples held out the forest is right on {percent_text(grouped['accuracy'])} of rows; always "
+                f"saying the larger class is right on {percent_text(grouped['majority_accuracy'])}"
+                + ("." if better else ", so that its accuracy and F1 are no evidence of a signal."),
+                tuple(
+                    _cell("forest", column, grouped, "dataset", "protocol")
+                    for column in ("accuracy", "majority_accuracy")
+                ),
+            )
+        )
+    return made
+
+
+def _importances(data: ReportData, dataset: str) -> list[Sentence]:
+    frame = _of(data, "importances", dataset).filter(pl.col("importance").is_not_null())
+    keys = ("dataset", "protocol", "metric", "kind")
+    made = []
+    impurity = frame.filter(pl.col("kind") == "impurity").to_dicts()
+    impurity = [row for row in impurity if row["protocol"] == "rows"] or impurity
+    metrics = {row["metric"] for row in impurity}
+    if len(metrics) > 1 and all(abs(row["importance"] - 1 / len(metrics)) <= _EQUAL_SHARES for row in impurity):
+        values = ", ".join(f"{row['metric']} {number_text(row['importance'])}" for row in impurity)
+        made.append(
+            Sentence(
+                "impurity",
+                f"The impurity importances are near 1/{len(metrics)} each ({values}). Exchangeable columns get that on "
+                "pure noise too: it does not mean that all of them matter equally.",
+                tuple(_cell("importances", "importance", row, *keys) for row in impurity),
+            )
+        )
+    permuted = frame.filter((pl.col("kind") == "permutation") & (pl.col("protocol") == "grouped")).to_dicts()
+    if permuted:
+        needed = [row for row in permuted if row["lower"] is not None and row["lower"] > 0]
+        names = ", ".join(f"{row['metric']} ({number_text(row['importance'])})" for row in needed)
+        text = (
+            f"Shuffling {names} costs the forest held-out AUC that is distinguishable from 0."
+            if needed
+            else "Shuffling any one metric costs the forest no held-out AUC that is distinguishable from 0."
+        )
+        sources = tuple(_cell("importances", "lower", row, *keys) for row in permuted)
+        made.append(Sentence("permutation", text, sources))
+    return made
+
+
+def _ledger(data: ReportData) -> list[Sentence]:
+    ledger = data.ledger
+    if ledger is None:
+        return []
+    dropped = ledger.n_read - ledger.n_kept
+    text = f"{count_text(ledger.n_read)} rows were read and {count_text(ledger.n_kept)} kept"
+    text += f"; {count_text(dropped)} were dropped, each counted under its reason below." if dropped else "."
+    return [Sentence("ledger", text, ("ledger",))]
+
+
+def _direction(data: ReportData) -> list[Sentence]:
+    direction = data.direction
+    if direction is None:
+        return []
+    made = []
+    defined = direction.filter(pl.col("auc").is_not_null() & pl.col("auc").is_not_nan())
+    for part in defined.partition_by("concept", maintain_order=True):
+        best = part.sort("auc", descending=True, maintain_order=True).row(0, named=True)
+        auc = estimate_text(best["auc"], best.get("auc_lower"), best.get("auc_upper"))
+        text = f"The direction “{best['concept']}” separates held-out topics best at layer {best['layer']}: AUC {auc}."
+        sources = [_cell("direction", "auc", best, "concept", "layer")]
+        for name in direction.columns:
+            if name.endswith("_auc") and best[name] is not None:
+                words = name.removesuffix("_auc").replace("_", " ")
+                verb = "stays below" if best[name] < best["auc"] else "does as well or better"
+                text += f" The baseline {words} {verb} ({number_text(best[name], digits=2)})."
+                sources.append(_cell("direction", name, best, "concept", "layer"))
+        text += " The best of many layers is always a little flattered by having been picked."
+        made.append(Sentence("direction", text, tuple(sources)))
+    return made
+
+
+def _simplex(data: ReportData) -> list[Sentence]:
+    metrics = data.metrics
+    made = []
+    if set(metrics) == {"PAM_norm", "QAM_norm", "SAM_norm"}:
+        made.append(
+            Sentence(
+                "simplex",
+                "Three shares that sum to 1 are two numbers, not three: where one rises another must fall, so their "
+                "correlations with the label cannot be read one by one.",
+                ("settings.metrics",),
+            )
+        )
+    if any(metric.startswith(("PAM", "QAM", "SAM", "TAM", "GAM")) for metric in metrics):
+        made.append(
+            Sentence(
+                "letters",
+                "Which part of a conversation the letters in a metric's name stand for is a setting of whoever made the "
+                "table. No spelling of them is a standard, and none is claimed here.",
+                ("settings.metrics",),
+            )
+        )
+    return made

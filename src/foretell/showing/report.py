@@ -1,0 +1,166 @@
+"""The report: one page that opens without a network, with the tables and figures it shows beside it.
+
+    import foretell
+    foretell.report(study, "out", surfaces=[surface])      # out/report.html
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from foretell.errors import InputError
+from foretell.showing import draw_matplotlib
+from foretell.showing.figures import Figure, SurfaceFigure
+from foretell.showing.page import render_page
+from foretell.showing.palette import ColourScale
+from foretell.showing.report_data import ReportData, RunFacts, StudyLike
+from foretell.showing.study_figures import study_figures
+from foretell.showing.surface_figures import surface_figures
+from foretell.surfaces import Surface
+
+__all__ = ["report", "save_surface", "write_report"]
+
+_STILL_DOTS_PER_INCH = 100
+
+
+def report(
+    study: StudyLike,
+    to: Path | str,
+    *,
+    surfaces: Sequence[Surface] = (),
+    direction: pl.DataFrame | None = None,
+    run_facts: RunFacts | None = None,
+    title: str = "Do the model's internals foretell what it does?",
+    z_limit: float = 2.0,
+    scale: ColourScale = "green-red",
+    progress: bool | None = None,
+) -> Path:
+    """Write a study as a page for people, with every table and figure beside it, and return the page's path.
+
+    Writes `report.html`, `study.json`, `tables/*.parquet`, `figures/*.png` and `figures/*.svg`. Everything is made in a
+    temporary folder first and then moved into place file by file, so that a failure leaves nothing half written.
+
+    Args:
+        study: What `foretell.study` returned.
+        to: Folder to write to; made if absent, files of the same names are replaced.
+        surfaces: Activity surfaces to show.
+        direction: A direction's held-out AUC per concept and layer; see `ReportData.from_study`.
+        run_facts: What is known about the run that made the table: model, an example, commands.
+        title: Heading of the page.
+        z_limit: Where the surfaces are clipped, in their own units; clipped scores are counted.
+        scale: Colours of the surfaces.
+        progress: Show a bar; None shows it only on a terminal.
+
+    Raises:
+        InputError: `to` is a file, or a surface has no answer or no token.
+    """
+    data = ReportData.from_study(study, surfaces=surfaces, direction=direction, run_facts=run_facts)
+    return write_report(data, to, title=title, z_limit=z_limit, scale=scale, progress=progress)
+
+
+def write_report(
+    data: ReportData,
+    to: Path | str,
+    *,
+    title: str = "Do the model's internals foretell what it does?",
+    z_limit: float = 2.0,
+    scale: ColourScale = "green-red",
+    progress: bool | None = None,
+) -> Path:
+    """Write a report of data that is already collected; see `report`."""
+    figures: list[Figure] = [
+        *_surfaces(data.surfaces, z_limit=z_limit, scale=scale),
+        *study_figures(data),
+    ]
+    folder = _folder(to)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
+        draft = Path(name)
+        _write_figures_and_page(draft, data, figures, title=title, progress=progress)
+        (draft / "study.json").write_text(data.study_json, encoding="utf-8")
+        _write_tables(draft / "tables", data)
+        _move(draft, folder)
+    return folder / "report.html"
+
+
+def save_surface(
+    surface: Surface,
+    to: Path | str,
+    *,
+    z_limit: float = 2.0,
+    scale: ColourScale = "green-red",
+    progress: bool | None = None,
+) -> Path:
+    """Write one surface as a page that turns, as png and svg, and as a table, and return the page's path.
+
+    Writes `report.html`, `figures/activity.png` and `.svg`, `figures/activity-flat.png` and `.svg` and
+    `tables/surface.parquet`; arguments are those of `report`.
+
+    Raises:
+        InputError: `to` is a file, or the surface has no answer or an answer without tokens.
+    """
+    data = ReportData(tables={}, surfaces=(surface,), facts=RunFacts(model=surface.model, asked=surface.question))
+    figures: list[Figure] = list(_surfaces(data.surfaces, z_limit=z_limit, scale=scale))
+    folder = _folder(to)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
+        draft = Path(name)
+        _write_figures_and_page(draft, data, figures, title=surface.question, progress=progress)
+        _write_tables(draft / "tables", data)
+        _move(draft, folder)
+    return folder / "report.html"
+
+
+def _surfaces(surfaces: Sequence[Surface], *, z_limit: float, scale: ColourScale) -> list[SurfaceFigure]:
+    made: list[SurfaceFigure] = []
+    for index, surface in enumerate(surfaces):
+        name = "activity" if len(surfaces) == 1 else f"activity-{index + 1}"
+        made += surface_figures(surface, z_limit=z_limit, scale=scale, name=name)
+    return made
+
+
+def _folder(to: Path | str) -> Path:
+    folder = Path(to)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the report")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_figures_and_page(
+    draft: Path, data: ReportData, figures: Sequence[Figure], *, title: str, progress: bool | None
+) -> None:
+    (draft / "figures").mkdir()
+    stills: dict[str, bytes] = {}
+    bar = tqdm(figures, desc="drawing", unit="figure", disable=None if progress is None else not progress)
+    for figure in bar:
+        canvas = draw_matplotlib.draw(figure)
+        name = figure.words.name
+        for kind in ("png", "svg"):
+            (draft / "figures" / f"{name}.{kind}").write_bytes(draw_matplotlib.rendered(canvas, kind))
+        stills[name] = draw_matplotlib.rendered(canvas, "png", dots_per_inch=_STILL_DOTS_PER_INCH)
+    page = render_page(data, figures, stills, title=title)
+    (draft / "report.html").write_text(page, encoding="utf-8", newline="\n")
+
+
+def _write_tables(folder: Path, data: ReportData) -> None:
+    folder.mkdir()
+    for name, frame in data.tables.items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    if data.direction is not None:
+        data.direction.write_parquet(folder / "direction.parquet")
+    for index, surface in enumerate(data.surfaces):
+        name = "surface" if len(data.surfaces) == 1 else f"surface-{index + 1}"
+        surface.table().write_parquet(folder / f"{name}.parquet")
+
+
+def _move(draft: Path, folder: Path) -> None:
+    """Put every finished file in its place; the page goes last, so that it never shows figures that are not there."""
+    paths = sorted(path for path in draft.rglob("*") if path.is_file())
+    for path in sorted(paths, key=lambda each: each.name == "report.html"):
+        target = folder / path.relative_to(draft)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
