@@ -168,11 +168,12 @@ def parse_text(frame: pl.DataFrame, column: str) -> pl.Expr:
     """Return an expression for a column as trimmed text; whole floats lose their `.0`, empty becomes null."""
     dtype = frame.schema[column]
     value = pl.col(column)
-    if dtype.is_float():
+    if dtype.is_float() or dtype.is_decimal():
+        value = value.cast(pl.Float64)
         whole = (value == value.floor()) & (value.abs() < 2**53)
         text = pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
         return pl.when(value.is_not_nan()).then(text).alias(column)
-    text = value.cast(pl.String).str.strip_chars()
+    text = value.cast(pl.String, strict=False).str.strip_chars()
     return pl.when(text != "").then(text).alias(column)
 
 
@@ -188,6 +189,7 @@ def parse_integer(frame: pl.DataFrame, column: str) -> pl.Expr:
     if not dtype.is_numeric():
         value = value.cast(pl.String).str.strip_chars().str.extract(r"^\+?(\d+)(?:\.0*)?$").cast(pl.Int64, strict=False)
     elif not dtype.is_integer():
+        value = value.cast(pl.Float64)
         value = pl.when(value.is_finite() & (value == value.floor())).then(value)
     return pl.when(value.is_between(0, _LARGEST)).then(value.cast(pl.Int32, strict=False)).alias(column)
 

@@ -151,7 +151,7 @@ def interval_of_auc(
     quantile = float(stats.norm.isf((1 - level) / 2))
     centre, half = np.log(inner / (1 - inner)), quantile * error / (inner * (1 - inner))
     lower, upper = 1 / (1 + np.exp(-(centre - half))), 1 / (1 + np.exp(-(centre + half)))
-    return np.minimum(lower, area), np.maximum(upper, area)
+    return np.asarray(np.minimum(lower, area)), np.asarray(np.maximum(upper, area))
 
 
 def auc_interval(

@@ -12,7 +12,7 @@ import csv
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import polars as pl
 
 from foretell.errors import TableError, located
+from foretell.runs import open_run
 
 __all__ = ["Source", "parquet_parts", "read_source", "require_columns"]
 
@@ -48,7 +49,8 @@ def read_source(source: Any, *, wanted: Collection[str]) -> Source:
         TableError: The file is missing, empty or unreadable, or the object is no table.
     """
     if isinstance(source, str | Path):
-        return _read_path(Path(source), wanted)
+        found = _read_path(Path(source), wanted)
+        return replace(found, frame=_without_objects(found.frame))
     name = f"<{type(source).__name__}>"
     if callable(getattr(source, "table", None)):
         name = str(getattr(source, "path", getattr(source, "folder", name)))
@@ -87,6 +89,8 @@ def parquet_parts(folder: Path) -> list[Path]:
 def _read_path(path: Path, wanted: Collection[str]) -> Source:
     if not path.exists():
         raise TableError(located(path, "there is no such file or folder"))
+    if (path / "manifest.json").is_file():
+        return read_source(open_run(path), wanted=wanted)
     if path.is_dir():
         return _read_parquet(parquet_parts(path), str(path), wanted)
     try:
@@ -233,11 +237,10 @@ def _frame_of(table: Any, wanted: Collection[str]) -> pl.DataFrame:
         table = table.collect()
     if isinstance(table, pl.DataFrame):
         frame = table.select([name for name in table.columns if name in wanted])
-        objects = [name for name, dtype in frame.schema.items() if dtype == pl.Object]
-        return frame.with_columns([_series(name, frame.get_column(name).to_list()) for name in objects])
+        return _without_objects(frame)
     if hasattr(table, "column_names") and hasattr(table, "select"):
         arrow = pl.from_arrow(table.select([name for name in table.column_names if name in wanted]))
-        return arrow if isinstance(arrow, pl.DataFrame) else arrow.to_frame()
+        return _without_objects(arrow if isinstance(arrow, pl.DataFrame) else arrow.to_frame())
     if hasattr(table, "columns") and hasattr(table, "dtypes"):
         series = []
         for name in table.columns:
@@ -251,6 +254,12 @@ def _frame_of(table: Any, wanted: Collection[str]) -> pl.DataFrame:
     raise TableError(
         f"a {type(table).__name__} is no table; give a path, a run, or a table of polars, pandas or pyarrow"
     )
+
+
+def _without_objects(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame whose columns of Python objects or bytes are numbers or text."""
+    names = [name for name, dtype in frame.schema.items() if dtype in (pl.Object, pl.Binary)]
+    return frame.with_columns([_series(name, frame.get_column(name).to_list()) for name in names])
 
 
 def _series(name: str, values: Sequence[Any]) -> pl.Series:
@@ -271,6 +280,8 @@ def _is_missing(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
 
 
