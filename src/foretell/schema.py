@@ -337,7 +337,7 @@ IMPORTANCES = Table(
     ),
 )
 
-_DETECTOR = Column("detector", pl.String, "name of the features that make one score per sample")
+_DETECTOR = Column("detector", pl.String(), "name of the features that make one score per sample")
 
 DETECTORS = Table(
     "detectors",
@@ -350,7 +350,7 @@ DETECTORS = Table(
         _fraction("auc_within_strata", "AUC over pairs of samples of the same stratum"),
         _fraction("auc_within_lower", f"lower end {_INTERVAL}"),
         _fraction("auc_within_upper", f"upper end {_INTERVAL}"),
-        Column("best_baseline", pl.String, "baseline with the highest AUC", null="a baseline itself, or none exists"),
+        Column("best_baseline", pl.String(), "baseline with the highest AUC", null="a baseline itself, or none exists"),
         _number("increment", "AUC above the best baseline", -1, 1),
         _number("increment_lower", "lower end of the 95 % interval", -1, 1),
         _number("increment_upper", "upper end of the 95 % interval", -1, 1),
@@ -371,7 +371,7 @@ RELIABILITY = Table(
     (
         _DATASET,
         _DETECTOR,
-        Column("bin", pl.Int32, "bin of equal counts, from the lowest probability, from 0", 0),
+        Column("bin", pl.Int32(), "bin of equal counts, from the lowest probability, from 0", 0),
         _count("n", "samples in the bin"),
         _fraction("mean_probability", "mean predicted probability of label 1"),
         _fraction("observed", "share of samples whose label is 1"),
@@ -384,8 +384,8 @@ TRANSFER = Table(
     "transfer",
     ("train", "dataset", "detector"),
     (
-        Column("train", pl.String, "dataset learnt from; others: all but the judged one; itself: held-out groups"),
-        Column("dataset", pl.String, "dataset that was judged"),
+        Column("train", pl.String(), "dataset learnt from; others: all but the judged one; itself: held-out groups"),
+        Column("dataset", pl.String(), "dataset that was judged"),
         _DETECTOR,
         *_AUCS,
         _count("n_train", "samples learnt from"),
@@ -398,9 +398,9 @@ DIRECTIONS = Table(
     "directions",
     ("concept", "measure", "layer"),
     (
-        Column("concept", pl.String, "what the direction stands for"),
-        Column("measure", pl.String, "score: activity along the direction; else the name of a baseline"),
-        Column("layer", pl.Int32, "decoder block, from 0", 0, null="a baseline has no layer"),
+        Column("concept", pl.String(), "what the direction stands for"),
+        Column("measure", pl.String(), "score: activity along the direction; else the name of a baseline"),
+        Column("layer", pl.Int32(), "decoder block, from 0", 0, null="a baseline has no layer"),
         *_AUCS,
         _fraction("auc_within_topics", "AUC over pairs of statements of the same topic"),
         _fraction("pair_accuracy", "share of pairs whose positive statement scores higher, ties one half"),
