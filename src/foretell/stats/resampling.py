@@ -1,0 +1,225 @@
+"""Splits and resamples that keep dependent samples together.
+
+A group is whatever must not straddle a split: the sample itself, or the prompt that several samples share. Everything
+here depends on the seed and on the sorted ids alone, never on the order in which samples arrive.
+
+    folds = grouped_folds(label, group, ids=ids, n_folds=5, seed=0)
+    train, heldout = folds.train(0), folds.heldout(0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from foretell.errors import InputError
+
+__all__ = ["Folds", "derived_seed", "group_codes", "group_weights", "grouped_folds", "shuffled_between"]
+
+_ATTEMPTS = 20
+"""Seeds tried until every training part holds both classes; uneven groups can make a split fail."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Which fold holds each sample out; groups never straddle."""
+
+    fold: Int[np.ndarray, " sample"]
+    """Fold of each sample from 0, or -1 everywhere if there is no split."""
+    n_folds: int
+    """Folds made: at most what was asked, at most the groups of the rarer class; 0 if there is no split."""
+    seed: int
+    reason: str | None
+    """Why there is no split; None if there is one."""
+
+    def heldout(self, fold: int) -> Bool[np.ndarray, " sample"]:
+        """Return which samples `fold` judges."""
+        return np.asarray(self.fold == fold)
+
+    def train(self, fold: int) -> Bool[np.ndarray, " sample"]:
+        """Return which samples are learnt from while `fold` is held out."""
+        return np.asarray((self.fold != fold) & (self.fold >= 0))
+
+
+def derived_seed(seed: int, *words: str | int) -> int:
+    """Return a seed for one purpose, so that parts do not share random numbers.
+
+    Args:
+        seed: The seed of the whole.
+        words: Names of the purpose, such as a dataset and a protocol.
+
+    Example:
+        >>> derived_seed(0, "alpaca") != derived_seed(0, "flan")
+        True
+    """
+    entropy = [seed, *(byte for word in words for byte in (*str(word).encode(), 256))]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def group_codes(group: Sequence[object] | np.ndarray) -> Int[np.ndarray, " sample"]:
+    """Return the rank of each sample's group among the sorted distinct groups, from 0.
+
+    Example:
+        >>> group_codes(["b", "a", "b"]).tolist()
+        [1, 0, 1]
+    """
+    return np.asarray(np.unique(np.asarray(group), return_inverse=True)[1].reshape(-1).astype(np.int64))
+
+
+def grouped_folds(
+    label: Int[np.ndarray, " sample"],
+    group: Sequence[object] | np.ndarray | None = None,
+    *,
+    ids: Sequence[str] | np.ndarray | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
+) -> Folds:
+    """Split samples so that groups stay whole and classes stay balanced.
+
+    Where the rarer class has fewer groups than `n_folds`, fewer folds are made.
+
+    Args:
+        label: `(sample,)`, 0 or 1, or codes of more classes to balance.
+        group: `(sample,)` of what must stay together; None: each sample by itself.
+        ids: `(sample,)` unique names that make the split independent of the order of samples; None: groups are taken
+            in the order of their names, or samples as they come.
+        n_folds: Number of folds, at least 2.
+        seed: Start of the random numbers.
+
+    Raises:
+        InputError: `n_folds` is below 2, or lengths differ.
+
+    Undefined:
+        `reason` is set and every fold is -1 where one class is missing, or has only one group.
+
+    Source:
+        scikit-learn's StratifiedGroupKFold; its StratifiedKFold on groups where all groups are of one kind and size.
+
+    Example:
+        >>> folds = grouped_folds(np.array([0, 1, 0, 1]), ["a", "a", "b", "b"], n_folds=2)
+        >>> bool(folds.fold[0] == folds.fold[1])
+        True
+    """
+    n = len(label)
+    if n_folds < 2:
+        raise InputError(f"n_folds is {n_folds}: splitting needs at least 2")
+    if (group is not None and len(group) != n) or (ids is not None and len(ids) != n):
+        raise InputError(f"label has {n} samples, and group or ids have another number")
+    nothing = np.full(n, -1, dtype=np.int64)
+    groups = np.arange(n) if group is None else group_codes(group)
+    order = np.argsort(groups if ids is None else np.asarray(ids), kind="stable")
+    ordered = np.asarray(label, dtype=np.int64)[order]
+    codes = _by_first_use(groups[order])
+    classes = np.unique(ordered)
+    if len(classes) < 2:
+        return Folds(nothing, 0, seed, f"all {n} samples have one label" if n else "no samples")
+    groups_of_class = {int(value): len(np.unique(codes[ordered == value])) for value in classes}
+    rarest = min(groups_of_class, key=lambda value: groups_of_class[value])
+    made = min(n_folds, groups_of_class[rarest])
+    if made < 2:
+        return Folds(nothing, 0, seed, f"only 1 group has label {rarest}: splitting needs at least 2")
+    for attempt in range(_ATTEMPTS):
+        split = _split(ordered, codes, made, derived_seed(seed, "folds", attempt))
+        if all(len(np.unique(ordered[split != fold])) == len(classes) for fold in range(made)):
+            fold = nothing.copy()
+            fold[order] = split
+            return Folds(fold, made, seed, None)
+    return Folds(nothing, 0, seed, f"no split into {made} folds leaves both labels in every training part")
+
+
+def _by_first_use(codes: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
+    """Number groups by where they first occur, so that only ids and not group names decide a split."""
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return np.asarray(rank[inverse.reshape(-1)])
+
+
+def _split(
+    label: Int[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"], n_folds: int, seed: int
+) -> Int[np.ndarray, " sample"]:
+    """Return the fold of each sample; groups of one kind and size need no search for balance."""
+    n_groups = int(codes.max()) + 1
+    size = np.bincount(codes, minlength=n_groups)
+    total = np.bincount(codes, weights=label, minlength=n_groups)
+    largest = np.zeros(n_groups, dtype=np.int64)
+    np.maximum.at(largest, codes, label)
+    pure = bool((largest * size == total).all())
+    if pure and size.min() == size.max():
+        of_group = np.zeros(n_groups, dtype=np.int64)
+        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        for fold, (_, heldout) in enumerate(splitter.split(np.zeros(n_groups), largest)):
+            of_group[heldout] = fold
+        return np.asarray(of_group[codes])
+    split = np.zeros(len(label), dtype=np.int64)
+    grouped = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    for fold, (_, heldout) in enumerate(grouped.split(np.zeros(len(label)), label, codes)):
+        split[heldout] = fold
+    return split
+
+
+def group_weights(
+    group: Int[np.ndarray, " sample"],
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    kind: Int[np.ndarray, " sample"] | None = None,
+) -> Float[np.ndarray, "resample group"]:
+    """Draw how often each group occurs in each cluster-bootstrap resample.
+
+    Args:
+        group: `(sample,)` codes from `group_codes`.
+        n_resamples: Number of resamples.
+        seed: Start of the random numbers.
+        kind: `(sample,)` codes; groups are drawn among groups of the same composition, so that no resample loses a
+            class. None: among all groups.
+
+    Returns:
+        `(resample, group)` counts as floats; each row sums to the number of groups.
+
+    Example:
+        >>> float(group_weights(np.array([0, 1, 2]), n_resamples=1)[0].sum())
+        3.0
+    """
+    generator = np.random.default_rng(derived_seed(seed, "bootstrap"))
+    n_groups = int(group.max()) + 1 if len(group) else 0
+    weights = np.zeros((n_resamples, n_groups))
+    composition = np.zeros(n_groups, dtype=np.int64) if kind is None else _composition(group, kind, n_groups)
+    for value in np.unique(composition):
+        members = np.flatnonzero(composition == value)
+        share = np.full(len(members), 1.0 / len(members))
+        weights[:, members] = generator.multinomial(len(members), share, size=n_resamples)
+    return weights
+
+
+def _composition(
+    group: Int[np.ndarray, " sample"], kind: Int[np.ndarray, " sample"], n_groups: int
+) -> Int[np.ndarray, " group"]:
+    """Return one code per group for the set of kinds it holds."""
+    holds = np.zeros((n_groups, int(kind.max()) + 1), dtype=bool)
+    holds[group, kind] = True
+    return np.asarray(np.unique(holds, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64))
+
+
+def shuffled_between(
+    label: Int[np.ndarray, " sample"], *, ids: Sequence[str] | np.ndarray | None = None, seed: int = 0
+) -> Int[np.ndarray, " sample"]:
+    """Return the labels dealt anew to the samples: what is left to find afterwards is no behaviour.
+
+    Args:
+        label: `(sample,)` of labels; as many of each remain.
+        ids: `(sample,)` unique names that make the shuffle independent of the order of samples.
+        seed: Start of the random numbers.
+
+    Example:
+        >>> sorted(shuffled_between(np.array([0, 0, 1])).tolist())
+        [0, 0, 1]
+    """
+    order = np.arange(len(label)) if ids is None else np.argsort(np.asarray(ids), kind="stable")
+    dealt = np.empty_like(label)
+    dealt[order] = np.random.default_rng(derived_seed(seed, "placebo")).permutation(np.asarray(label)[order])
+    return dealt
