@@ -23,6 +23,7 @@ __all__ = ["cli", "main"]
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(path_type=Path)
+_FORMATS = ("auto", "jsonl", "parquet", "csv", "alpaca", "sharegpt", "flan")
 _seed = click.option("--seed", default=0, show_default=True, help="Fixes every random step.")
 _quiet = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 _trust = click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off by default.")
@@ -80,7 +81,7 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
 @click.argument("conversations")
 @click.option("--to", type=_FOLDER, required=True, help="Folder of the run; an unfinished one goes on.")
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
-@click.option("--format", "format_", default="auto", show_default=True, help="jsonl, parquet, csv, alpaca, ...")
+@click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @click.option("--direction", "directions", type=_FILE, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--max-new-tokens", default=64, show_default=True, help="Longest generated answer.")
 @click.option("--temperature", default=0.0, show_default=True, help="0 is greedy; above 0 samples with --seed.")
@@ -125,10 +126,16 @@ def label(run: Path, labels: Path | None) -> None:
       foretell label run --labels judged.csv
     """
     import foretell
+    from foretell.labels import report_labels
     from foretell.showing.terminal import say
 
-    for line in foretell.label(foretell.open_run(run), labels=labels).lines():
-        say(line)
+    opened = foretell.open_run(run)
+    told = report_labels(opened.samples, foretell.label(opened, labels=labels))
+    say(f"{told.n_labelled} of {told.n_samples} samples labelled, {told.n_positive} of them 1")
+    for reason, count in told.reasons.items():
+        say(f"  no label: {count} ({reason})", style="yellow")
+    if told.unmatched_ids:
+        say(f"  labels of no sample: {len(told.unmatched_ids)}, such as {told.unmatched_ids[0]}", style="yellow")
 
 
 @cli.command()
@@ -142,7 +149,7 @@ def label(run: Path, labels: Path | None) -> None:
 @_trust
 @_seed
 @_quiet
-def direction(model: str, to: Path, **options: Any) -> None:
+def direction(model: str, pairs: Path | None, to: Path, **options: Any) -> None:
     """Fit a direction on contrast pairs, judge it on topics it was not fitted on, and save it.
 
     \b
@@ -150,13 +157,15 @@ def direction(model: str, to: Path, **options: Any) -> None:
       foretell direction smollm2 --to lying.safetensors
       foretell direction smollm2 --pairs refusals.csv --concept refusal --to refusal.safetensors
     """
-    from foretell.directing import fit_and_judge
+    from foretell.directing import fact_pairs, fit_and_judge
+    from foretell.reading.pairs import read_pairs
     from foretell.showing.terminal import say, show_table
 
+    contrasts = fact_pairs() if pairs is None else read_pairs(pairs)
     loaded = _model(model, options)
-    fitted, judged = fit_and_judge(loaded, **options)
+    fitted, judged = fit_and_judge(loaded, contrasts, **options)
     fitted.save(to)
-    columns = ["layer", "measure", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
+    columns = ["measure", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
     show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())
     say(f"direction: {to}", style="green")
 
@@ -181,18 +190,16 @@ def surface(model: str, question: str, answers: tuple[str, ...], saved: Path | N
         --answer "A pastry chef from rural France." --answer "An entrepreneur born in South Africa."
     """
     import foretell
-    from foretell.directing import fit_and_judge
-    from foretell.showing.surfaces import write_surface
+    from foretell.directing import fact_pairs
+    from foretell.showing.report import save_surface
     from foretell.showing.terminal import say
 
-    seed, progress = options.pop("seed"), options.pop("progress")
+    known = None if saved is None else foretell.Direction.load(saved)
     loaded = _model(model, options)
-    if saved is None:
-        fitted, _ = fit_and_judge(loaded, seed=seed, progress=progress)
-    else:
-        fitted = foretell.Direction.load(saved)
-    for path in write_surface(foretell.surface(loaded, fitted, question, list(answers)), to):
-        say(str(path))
+    fitted = known or foretell.fit_direction(loaded, fact_pairs(), **options)
+    shown = foretell.surface(loaded, fitted, question, list(answers))
+    shown.write(to)
+    say(f"surface: {save_surface(shown, to)}", style="green")
 
 
 @cli.command()
@@ -242,7 +249,7 @@ def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
     say(f"report: {rerender(folder, to or folder, surfaces=surfaces)}", style="green")
 
 
-def _conversations(source: str, format_: str) -> list[Conversation]:
+def _conversations(source: str, format_: Any) -> list[Conversation]:
     import foretell
 
     return (

@@ -26,7 +26,7 @@ from foretell import schema
 from foretell.atomic import written_whole
 from foretell.errors import InputError, RunError
 
-__all__ = ["Run", "RunTable", "open_run"]
+__all__ = ["Run", "RunTable", "is_run", "open_run"]
 
 RunTable = Literal["samples", "attention", "tokens", "activity"]
 RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "tokens", "activity")
@@ -74,7 +74,7 @@ class Run:
             weakref.finalize(run, folder.cleanup)
         else:
             run = cls(Path(path))
-        if (run.path / _MANIFEST).exists():
+        if is_run(run.path):
             known = run.manifest["job"]
             differing = sorted(key for key in {*known, *job} if known.get(key) != job.get(key))
             if differing:
@@ -215,6 +215,11 @@ class Run:
                     raise RunError(f"{file}: is missing or was changed since it was written; read into a new folder")
 
 
+def is_run(path: Path | str) -> bool:
+    """Whether a folder holds a run."""
+    return (Path(path) / _MANIFEST).is_file()
+
+
 def open_run(path: Path | str) -> Run:
     """Return the run in a folder.
 
@@ -223,7 +228,7 @@ def open_run(path: Path | str) -> Run:
         RunError: Its manifest is damaged.
     """
     run = Run(Path(path))
-    if not (run.path / _MANIFEST).exists():
+    if not is_run(run.path):
         raise InputError(f"{run.path}: is no run (no {_MANIFEST}); make one with `foretell read`")
     _ = run.manifest
     return run

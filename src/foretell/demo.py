@@ -1,0 +1,169 @@
+"""The whole way once, on the embedded model: direction, answers, labels, surfaces, statistics, report.
+
+Every stage keeps what it made, and a second call goes on from there.
+
+    report = run_demo(Path("demo"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from foretell.atomic import written_whole
+from foretell.builtin import BUILTIN_DATASETS, builtin_conversations
+from foretell.conversations import Conversation
+from foretell.directing import fact_pairs, fit_and_judge
+from foretell.labels import label
+from foretell.reading.capture import read
+from foretell.reading.directions import Direction
+from foretell.reading.models import Model, load_model
+from foretell.reading.surface import surface
+from foretell.runs import Run, is_run
+from foretell.showing.report import report
+from foretell.stats.study import study
+from foretell.surfaces import Surface, builtin_surface_question
+
+__all__ = ["run_demo"]
+
+_MODEL = "smollm2"
+_MAX_NEW_TOKENS = 48
+_BATCH_TOKENS = 8192
+_QUICK_PROMPTS = 10
+_QUICK_FACTS = 4
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """Where the demo keeps its things, and how much it does."""
+
+    folder: Path
+    quick: bool
+    seed: int
+    progress: bool | None
+    tell: Callable[[str], None]
+
+    @cached_property
+    def model(self) -> Model:
+        """The embedded model, loaded when the first stage needs it."""
+        self.tell("loading the embedded model (the first time it is converted, which takes a while)")
+        return load_model(_MODEL)
+
+    @property
+    def conversations(self) -> Sequence[Conversation]:
+        """The built-in prompts, or the first few of each set."""
+        chosen = [builtin_conversations(name) for name in BUILTIN_DATASETS]
+        return [
+            prompt
+            for prompts in chosen
+            for prompt in (prompts[:: len(prompts) // _QUICK_PROMPTS] if self.quick else prompts)
+        ]
+
+
+def run_demo(
+    folder: Path,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    progress: bool | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Path:
+    """Do everything once on the embedded model and return the path of the report.
+
+    Args:
+        folder: Where everything goes: `lying.safetensors`, `direction.parquet`, `run/`, `surface/`, `results/`.
+        quick: A tenth of the prompts and facts.
+        seed: Fixes every random step.
+        progress: Show bars; None shows them on a terminal only.
+        tell: Called with one line before each stage.
+
+    Raises:
+        ModelError: The package with the embedded weights is not installed.
+        RunError: The folder holds a run of another job.
+    """
+    demo = _Demo(folder, quick, seed, progress, tell)
+    direction, judged = _direction(demo)
+    run = _run(demo, direction)
+    labels = label(run)
+    demo.tell(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed their instruction")
+    shown = _surface(demo, direction)
+    return _report(demo, run, shown, judged)
+
+
+def _direction(demo: _Demo) -> tuple[Direction, pl.DataFrame]:
+    saved, table = demo.folder / "lying.safetensors", demo.folder / "direction.parquet"
+    if saved.exists() and table.exists():
+        return Direction.load(saved), pl.read_parquet(table)
+    pairs = fact_pairs(per_topic=_QUICK_FACTS if demo.quick else None)
+    model = demo.model
+    demo.tell(f'fitting the direction "lying" on {len(pairs)} facts, judging it on topics it was not fitted on')
+    direction, judged = fit_and_judge(model, pairs, seed=demo.seed, progress=demo.progress)
+    with written_whole(table) as draft:
+        judged.write_parquet(draft)
+    direction.save(saved)
+    return direction, judged
+
+
+def _run(demo: _Demo, direction: Direction) -> Run:
+    folder = demo.folder / "run"
+    prompts = demo.conversations
+    if is_run(folder) and (run := Run(folder)).finished and run.samples.height == len(prompts):
+        demo.tell(f"answers: {len(prompts)} are there already, in {folder}")
+        return run
+    model = demo.model
+    demo.tell(f"answering {len(prompts)} prompts and reading the model while it does")
+    return read(
+        model,
+        prompts,
+        answers="generate",
+        directions=(direction,),
+        to=folder,
+        max_new_tokens=_MAX_NEW_TOKENS,
+        batch_tokens=_BATCH_TOKENS,
+        seed=demo.seed,
+        progress=demo.progress,
+    )
+
+
+def _surface(demo: _Demo, direction: Direction) -> Surface:
+    folder = demo.folder / "surface"
+    if (folder / "surface.json").exists():
+        return Surface.read(folder)
+    asked = builtin_surface_question()
+    demo.tell(f"the activity surfaces of {len(asked.answers)} answers to: {asked.question}")
+    shown = surface(demo.model, direction, asked.question, asked.answers, titles=asked.titles)
+    shown.write(folder)
+    return shown
+
+
+def _report(demo: _Demo, run: Run, shown: Surface, judged: pl.DataFrame) -> Path:
+    folder = demo.folder / "results"
+    made_of = folder / "made-of.json"
+    page = folder / "report.html"
+    inputs = _inputs(run, shown, judged, demo.seed)
+    if page.exists() and made_of.exists() and json.loads(made_of.read_text(encoding="utf-8")) == inputs:
+        demo.tell("the report is there already, and nothing it was made of has changed")
+        return page
+    demo.tell("testing whether the signals foretell the labels (the forests take most of it)")
+    result = study(run, seed=demo.seed, progress=demo.progress)
+    page = report(result, folder, surfaces=[shown], direction=judged)
+    with written_whole(made_of) as draft:
+        draft.write_text(json.dumps(inputs, indent=2), encoding="utf-8")
+    return page
+
+
+def _inputs(run: Run, shown: Surface, judged: pl.DataFrame, seed: int) -> dict[str, object]:
+    """Return what a report is made of, so that it is made again only when something changed."""
+    from foretell import __version__
+
+    labels = run.samples.select("id", "behavior_label").write_csv()
+    parts = json.dumps(run.manifest["parts"], sort_keys=True)
+    pieces = {"labels": labels, "parts": parts, "surface": shown.table().write_csv(), "direction": judged.write_csv()}
+    checksums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in pieces.items()}
+    return {**checksums, "seed": seed, "foretell": __version__}
