@@ -125,9 +125,9 @@ def _parquet(path: Path | str, content: bytes, error: type[InputError], limit: i
 def _delimited(
     path: Path | str, text: str, error: type[InputError], headers: set[str], limit: int | None
 ) -> list[Record]:
-    """Return the rows of a CSV or TSV table; the delimiter is what its first line holds more of."""
+    """Return the rows of a CSV or TSV table; the separator is a tab if the first line holds one."""
     first = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
-    delimiter = max("\t,;", key=first.count)
+    delimiter = "\t" if "\t" in first else max(",;", key=first.count)
     named = {cell.strip().strip('"') for cell in first.split(delimiter)}
     headless = delimiter == "\t" and not named & headers
     lines = io.StringIO(text, newline="")
