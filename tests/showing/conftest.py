@@ -114,7 +114,7 @@ def _forest(rng: np.random.Generator) -> dict[str, pl.DataFrame]:
                     value = 0.333 + float(rng.normal(0, 0.004)) if kind == "impurity" else float(rng.normal(0, 0.01))
                     importances.append(
                         {"dataset": dataset, "protocol": protocol, "metric": metric, "kind": kind, "importance": value}
-                        | {"lower": value - 0.015, "upper": value + 0.015, "reason": None}
+                        | {"lower": value - 0.015, "upper": value + 0.015}
                     )
     return {
         "forest": _table("forest", rows),
@@ -124,8 +124,8 @@ def _forest(rng: np.random.Generator) -> dict[str, pl.DataFrame]:
 
 
 def _detectors() -> pl.DataFrame:
-    rows = []
-    names = (
+    rows: list[dict[str, Any]] = []
+    names: tuple[tuple[str, str, float, float | None, float | None, float | None], ...] = (
         ("all heads, log-ratios", "detector", 0.78, 0.69, 0.06, 0.02),
         ("all heads and baselines", "detector", 0.79, 0.7, 0.07, -0.01),
         ("lengths", "baseline", 0.61, 0.55, None, None),
@@ -156,7 +156,10 @@ def _thresholds() -> pl.DataFrame:
                     {"dataset": dataset, "metric": metric, "objective": objective}
                     | {"threshold": None if undefined else 0.41, "side": None if undefined else "above"}
                     | {"train_value": None if undefined else 0.6, "heldout_value": value}
-                    | {"lower": None if value is None else value - 0.06, "upper": None if value is None else value + 0.06}
+                    | {
+                        "lower": None if value is None else value - 0.06,
+                        "upper": None if value is None else value + 0.06,
+                    }
                     | {"reason": "the metric is constant" if undefined else None}
                 )
     return _table("thresholds", rows)
@@ -226,7 +229,13 @@ def make_direction() -> pl.DataFrame:
     layer = np.arange(N_LAYERS)
     auc = 0.5 + 0.48 / (1 + np.exp(-(layer - 9) / 2))
     return pl.DataFrame(
-        {"concept": "lying", "layer": layer, "auc": auc, "auc_lower": auc - 0.06, "auc_upper": np.minimum(1, auc + 0.05)}
+        {
+            "concept": "lying",
+            "layer": layer,
+            "auc": auc,
+            "auc_lower": auc - 0.06,
+            "auc_upper": np.minimum(1, auc + 0.05),
+        }
     ).with_columns(logprob_auc=pl.lit(0.91), length_auc=pl.lit(0.53))
 
 

@@ -133,6 +133,17 @@ class DotFigure:
     tone_labels: tuple[str, ...] = ()
     """What each tone stands for, if it stands for something."""
 
+    @property
+    def x_range(self) -> tuple[float, float] | None:
+        """Ends of an axis that holds every number of every panel, so that panels can be compared."""
+        dots = [dot for panel in self.panels for dot in panel.dots]
+        if not dots:
+            return None
+        every = [self.reference, *(n for dot in dots for n in (dot.estimate, dot.lower, dot.upper, dot.second))]
+        numbers = [number for number in every if number is not None]
+        margin = 0.04 * (max(numbers) - min(numbers)) or 0.05
+        return min(numbers) - margin, max(numbers) + margin
+
 
 @dataclass(frozen=True)
 class BarSeries:

@@ -133,7 +133,9 @@ def _detector(data: ReportData, dataset: str) -> list[Sentence]:
         second = baselines.row(0, named=True)
         beside = f"; the best baseline, {second['detector']}, reaches {number_text(second['auc'], digits=2)}"
         sources.append(_cell("detectors", "auc", second, "dataset", "detector"))
-    text = f"The best detector, {best['detector']}, tells positive from negative samples with held-out AUC {auc}{beside}."
+    text = (
+        f"The best detector, {best['detector']}, tells positive from negative samples with held-out AUC {auc}{beside}."
+    )
     if best["increment"] is not None:
         gain = estimate_text(best["increment"], best["increment_lower"], best["increment_upper"])
         text += f" Its gain over the best baseline is {gain}: {_gain_words(best)}."
@@ -145,7 +147,8 @@ def _detector(data: ReportData, dataset: str) -> list[Sentence]:
             Sentence(
                 "strata",
                 f"Within samples of the same kind of task its AUC is {within} instead of "
-                f"{number_text(best['auc'], digits=2)}; what is above that may be no more than telling kinds of task apart.",
+                f"{number_text(best['auc'], digits=2)}; what is above that may be no more than telling kinds of task "
+                "apart.",
                 (_cell("detectors", "auc_within_strata", best, "dataset", "detector"),),
             )
             if best["auc_within_strata"] < best["auc"]
@@ -183,14 +186,17 @@ def _head(data: ReportData, dataset: str) -> list[Sentence]:
     name = f"layer {best['layer']}, head {best['head']}, {best['metric']}"
     auc = estimate_text(best["auc"], best["auc_lower"], best["auc_upper"])
     rho = number_text(best["spearman"], digits=2)
-    lead = f"Of {count_text(tested.height)} combinations of layer, head and metric, {count_text(passing) if passing else 'none'} "
+    how_many = count_text(passing) if passing else "none"
+    lead = f"Of {count_text(tested.height)} combinations of layer, head and metric, {how_many} "
     lead += "stand" if passing > 1 else "stands"
     text = f"{lead} out after correction for having looked at all of them. The strongest is {name}: AUC {auc}, rank "
     text += f"correlation {rho}, corrected p {p_text(best['p_max'])}"
     text += "." if passing else "; some head is always the strongest, and this one is not shown to be more than luck."
     keys = ("dataset", "layer", "head", "metric")
     return [
-        Sentence("head", text, tuple(_cell("association", column, best, *keys) for column in ("auc", "spearman", "p_max")))
+        Sentence(
+            "head", text, tuple(_cell("association", column, best, *keys) for column in ("auc", "spearman", "p_max"))
+        )
     ]
 
 
@@ -223,8 +229,8 @@ def _leak(data: ReportData, dataset: str) -> list[Sentence]:
         made.append(
             Sentence(
                 "accuracy",
-                f"With whole samples held out the forest is right on {percent_text(grouped['accuracy'])} of rows; always "
-                f"saying the larger class is right on {percent_text(grouped['majority_accuracy'])}"
+                f"With whole samples held out the forest is right on {percent_text(grouped['accuracy'])} of rows; "
+                f"always saying the larger class is right on {percent_text(grouped['majority_accuracy'])}"
                 + ("." if better else ", so that its accuracy and F1 are no evidence of a signal."),
                 tuple(
                     _cell("forest", column, grouped, "dataset", "protocol")
@@ -314,8 +320,8 @@ def _simplex(data: ReportData) -> list[Sentence]:
         made.append(
             Sentence(
                 "letters",
-                "Which part of a conversation the letters in a metric's name stand for is a setting of whoever made the "
-                "table. No spelling of them is a standard, and none is claimed here.",
+                "Which part of a conversation the letters in a metric's name stand for is a setting of whoever made "
+                "the table. No spelling of them is a standard, and none is claimed here.",
                 ("settings.metrics",),
             )
         )

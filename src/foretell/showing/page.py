@@ -79,7 +79,8 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         title: Heading of the page.
     """
     pictures: dict[str, Any] = {}
-    views, surface_views = [], []
+    views: list[_View] = []
+    surface_views: list[_View] = []
     for figure in figures:
         view, drawn = _view(figure, stills[figure.words.name])
         pictures.update(drawn)
@@ -100,17 +101,21 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         "tables": bool(context["tables"]),
         "again": True,
     }
-    return _environment().get_template("report.html.jinja").render(
-        **context,
-        title=title,
-        contents=[(name, _NAMES[name]) for name, present in parts.items() if present],
-        views=views,
-        surface_views=surface_views,
-        policy=_policy(_plotly_script(), page_script),
-        style=Markup(files("foretell.showing").joinpath("templates/report.css").read_text(encoding="utf-8")),  # noqa: S704
-        figure_data=Markup(script_json(payload)),  # noqa: S704 - script_json leaves nothing that ends the element
-        plotly_script=Markup(_plotly_script()),  # noqa: S704
-        page_script=Markup(page_script),  # noqa: S704
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            **context,
+            title=title,
+            contents=[(name, _NAMES[name]) for name, present in parts.items() if present],
+            views=views,
+            surface_views=surface_views,
+            policy=_policy(_plotly_script(), page_script),
+            style=Markup(files("foretell.showing").joinpath("templates/report.css").read_text(encoding="utf-8")),  # noqa: S704
+            figure_data=Markup(script_json(payload)),  # noqa: S704 - script_json leaves nothing that ends the element
+            plotly_script=Markup(_plotly_script()),  # noqa: S704
+            page_script=Markup(page_script),  # noqa: S704
+        )
     )
 
 
@@ -200,7 +205,10 @@ def _words(data: ReportData) -> dict[str, Any]:
         {
             "dataset": part.item(0, "dataset"),
             "verdicts": [
-                {**row, "css": "-".join(row["verdict"].split()) if row["verdict"].replace(" ", "").isalpha() else "none"}
+                {
+                    **row,
+                    "css": "-".join(row["verdict"].split()) if row["verdict"].replace(" ", "").isalpha() else "none",
+                }
                 for row in part.to_dicts()
             ],
         }

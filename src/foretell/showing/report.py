@@ -1,7 +1,7 @@
 """The report: one page that opens without a network, with the tables and figures it shows beside it.
 
-    import foretell
-    foretell.report(study, "out", surfaces=[surface])      # out/report.html
+import foretell
+foretell.report(study, "out", surfaces=[surface])      # out/report.html
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def surface_figures(
     )
 
 
-def _figure(  # noqa: PLR0917 - one private constructor for two shapes
+def _figure(
     surface: Surface,
     panels: tuple[SurfacePanel, ...],
     z_limit: float,

@@ -19,7 +19,7 @@ _MAX_TOKEN = 24
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """Return `text` with every character that would act instead of being read replaced by a visible sign.
+    r"""Return `text` with every character that would act instead of being read replaced by a visible sign.
 
     Control characters become their control pictures, a line feed becomes an arrow, and direction overrides, unpaired
     surrogates and other unseen characters become their code point in brackets.
@@ -29,9 +29,9 @@ def visible(text: str, *, keep: str = "") -> str:
         keep: Characters to leave as they are, such as a line feed.
 
     Example:
-        >>> visible("red \\x1b[31m")
+        >>> visible("red \x1b[31m")
         'red ␛[31m'
-        >>> visible("a\\u202eb")
+        >>> visible("a\u202eb")
         'a⟨U+202E⟩b'
     """
     return "".join(character if character in keep else _seen(character) for character in text)
@@ -98,14 +98,14 @@ def plotly_text(text: str) -> str:
 
 
 def script_json(value: object) -> str:
-    """Return `value` as JSON that is safe inside a script element: it holds no `<`, `>`, `&` or line separator.
+    r"""Return `value` as JSON that is safe inside a script element: it holds no `<`, `>`, `&` or line separator.
 
     Raises:
         ValueError: A number is not finite; use None instead.
 
     Example:
         >>> script_json("</script>")
-        '"\\\\u003c/script\\\\u003e"'
+        '"\\u003c/script\\u003e"'
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":

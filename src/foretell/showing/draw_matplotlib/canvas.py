@@ -82,7 +82,7 @@ def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
 @contextmanager
 def paper_style() -> Iterator[None]:
     """Draw inside this block in the project's style, whatever the caller has set for matplotlib."""
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": list(_fonts()[0]),
         "font.size": 9.0,
         "text.usetex": False,
@@ -119,10 +119,10 @@ def paper_style() -> Iterator[None]:
 
 
 def drawable(text: str) -> str:
-    """Return visible `text` in which every character that no font at hand holds is an open square.
+    r"""Return visible `text` in which every character that no font at hand holds is an open square.
 
     Example:
-        >>> drawable("a\\x1b[0m")
+        >>> drawable("a\x1b[0m")
         'a␛[0m'
     """
     known = _fonts()[1]
@@ -147,15 +147,15 @@ def legend(axes: Axes, **options: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
-    options = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 1, "handlelength": 3.2} | options
-    made = axes.legend(handles, [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in labels], **options)
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 1, "handlelength": 3.2}
+    made = axes.legend(
+        handles, [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in labels], **(place | options)
+    )
     for text in made.get_texts():
         text.set_parse_math(False)
 
 
-def grid(
-    n_panels: int, *, n_columns: int, width: float, height: float, title: str
-) -> tuple[Canvas, list[Axes]]:
+def grid(n_panels: int, *, n_columns: int, width: float, height: float, title: str) -> tuple[Canvas, list[Axes]]:
     """Return a canvas and one axes per panel.
 
     Args:
@@ -170,9 +170,7 @@ def grid(
     lines = wrapped(title, width=int(9 * width * n_columns), lines=2)
     head = 0.2 + 0.2 * len(lines)
     total = height * n_rows + head
-    engine = ConstrainedLayoutEngine(
-        w_pad=0.08, h_pad=0.08, hspace=0.05, wspace=0.04, rect=(0, 0, 1, 1 - head / total)
-    )
+    engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05, wspace=0.04, rect=(0, 0, 1, 1 - head / total))
     canvas = Canvas(figsize=(width * n_columns, total), layout=engine)
     canvas.text(
         0.01, 1 - 0.1 / total, drawable("\n".join(lines)), fontsize=12, fontweight="bold", va="top", parse_math=False

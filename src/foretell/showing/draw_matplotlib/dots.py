@@ -22,26 +22,14 @@ def draw_dots(figure: DotFigure) -> Canvas:
     canvas, every = grid(
         len(figure.panels), n_columns=n_columns, width=width, height=1.1 + 0.3 * max(most, 2), title=figure.words.title
     )
-    ends = _shared_range(figure)
     for axes, panel in zip(every, figure.panels, strict=True):
         _panel(axes, figure, panel)
-        if ends is not None:
-            axes.set_xlim(*ends)
+        if figure.x_range is not None:
+            axes.set_xlim(*figure.x_range)
     canvas.legend(
         handles=_handles(figure), loc="outside lower center", ncols=4, fontsize=8, handletextpad=0.4, columnspacing=1.4
     )
     return canvas
-
-
-def _shared_range(figure: DotFigure) -> tuple[float, float] | None:
-    """Return the ends of an axis that holds every number of every panel, so that panels can be compared."""
-    dots = [dot for panel in figure.panels for dot in panel.dots]
-    every = [figure.reference, *(n for dot in dots for n in (dot.estimate, dot.lower, dot.upper, dot.second))]
-    numbers = [number for number in every if number is not None]
-    if not dots:
-        return None
-    margin = 0.04 * (max(numbers) - min(numbers)) or 0.05
-    return min(numbers) - margin, max(numbers) + margin
 
 
 def _panel(axes: Axes, figure: DotFigure, panel: DotPanel) -> None:

@@ -39,7 +39,7 @@ def draw_maps(figure: MapFigure) -> Canvas:
         write(axes, x_label="Layer", y_label="Head")
     bar = canvas.colorbar(ScalarMappable(limits, colours), ax=every, shrink=0.8, aspect=30, pad=0.02)
     bar.set_label(drawable(figure.value_label), parse_math=False)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return canvas
 
 

@@ -51,10 +51,11 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
 
 
 def _heading(canvas: Canvas, figure: SurfaceFigure, size: tuple[float, float]) -> None:
-    for text, below_top, font in (
+    lettering: tuple[tuple[str, float, dict[str, Any]], ...] = (
         (figure.question, 0.12, {"fontsize": 13, "fontweight": "bold"}),
         (figure.words.title, 0.42, {"fontsize": 9.5, "color": "#4b5563"}),
-    ):
+    )
+    for text, below_top, font in lettering:
         lines = wrapped(text, width=int(size[0] * 8.5), lines=1)
         canvas.text(
             0.3 / size[0],
@@ -83,7 +84,7 @@ def _panel_words(
     return 0.3 + 0.155 * len(lines)
 
 
-def _surface(  # noqa: PLR0917
+def _surface(
     canvas: Canvas,
     figure: SurfaceFigure,
     panel: SurfacePanel,

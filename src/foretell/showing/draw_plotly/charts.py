@@ -28,7 +28,9 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
         traces: list[Any] = []
         if figure.roc:
             diagonal = {"color": NEUTRAL, "width": 1}
-            traces.append(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, showlegend=False, hoverinfo="skip"))
+            traces.append(
+                go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, showlegend=False, hoverinfo="skip")
+            )
         for curve in panel.curves:
             traces += _curve(curve, per_point=not figure.roc)
         span = _span(panel.curves)
@@ -42,7 +44,7 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
             picture(
                 traces,
                 title=panel.title,
-                height=(420 if figure.roc else 360) + _LEGEND_LINE * n_entries,
+                height=_height(figure) + _LEGEND_LINE * n_entries,
                 xaxis=axis | ({"range": [-0.01, 1.01]} if figure.roc else {}),
                 yaxis={"title": {"text": figure.y_label}}
                 | ({"range": [-0.01, 1.01]} if figure.roc else {"range": list(figure.y_range or ()) or None}),
@@ -52,6 +54,13 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
             )
         )
     return tuple(made)
+
+
+def _height(figure: CurveFigure) -> int:
+    """Return the height without legend; a single ROC panel is wide, so it is made tall too."""
+    if not figure.roc:
+        return 360
+    return 560 if len(figure.panels) == 1 else 400
 
 
 def _span(curves: tuple[Curve, ...]) -> list[float]:
@@ -119,7 +128,7 @@ def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
             traces,
             title=panel.title,
             height=140 + 34 * max(len(names), 3),
-            xaxis={"title": {"text": figure.x_label}},
+            xaxis={"title": {"text": figure.x_label}, "range": list(figure.x_range or ()) or None},
             yaxis={"tickvals": list(range(len(names))), "ticktext": labels, "range": [len(names) - 0.5, -0.5]},
             shapes=shapes,
             legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "xref": "container"},
@@ -128,7 +137,12 @@ def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
         for place, (_, reason) in enumerate(panel.undefined, start=len(panel.dots)):
             chart.add_annotation(
                 text=f"undefined: {plotly_text(shortened(reason, 40))}",
-                **{"x": 0, "xref": "paper", "y": place, "showarrow": False, "xanchor": "left", "font": {"size": 10}},
+                x=0,
+                xref="paper",
+                y=place,
+                showarrow=False,
+                xanchor="left",
+                font={"size": 10},
             )
         made.append(chart)
     return tuple(made)

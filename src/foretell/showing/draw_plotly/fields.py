@@ -16,7 +16,7 @@ from foretell.showing.untrusted import plotly_text, token_label
 
 __all__ = ["map_pictures", "surface_pictures"]
 
-_EYE_DISTANCE = 2.05
+_EYE_DISTANCE = 2.45
 
 
 def _grid(values: Float[np.ndarray, "row column"]) -> list[list[float | None]]:
@@ -114,13 +114,11 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.12}},
         "dragmode": "turntable",
     }
-    return picture([trace], title="", height=460, scene=scene, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    return picture([trace], title="", height=480, scene=scene, margin={"l": 0, "r": 0, "t": 0, "b": 0})
 
 
 def _flat(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
-    trace = go.Heatmap(
-        z=_grid(panel.values.T), zmin=-figure.z_limit, zmax=figure.z_limit, **_hover(figure, panel)
-    )
+    trace = go.Heatmap(z=_grid(panel.values.T), zmin=-figure.z_limit, zmax=figure.z_limit, **_hover(figure, panel))
     return picture(
         [trace],
         title="",
@@ -130,5 +128,5 @@ def _flat(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         | _token_ticks(panel, 46)
         | {"tickfont": {"size": 10}},
         plot_bgcolor="#c9cdd4",
-        margin={"l": 90, "r": 12, "t": 10, "b": 44},
+        margin={"l": 90, "r": 12, "t": 28, "b": 44},
     )

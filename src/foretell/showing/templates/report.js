@@ -5,12 +5,12 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const theme = () => root.dataset.theme || (dark.matches ? "dark" : "light");
   const drawn = new Map();
-  const config = {
+  const config = (surface) => ({
     responsive: true,
     displaylogo: false,
     showTips: false,
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "zoom2d", "pan2d", "autoScale2d", "resetCameraLastSave3d"],
-  };
+    modeBarButtons: [surface ? ["resetCameraDefault3d", "toImage"] : ["toImage"]],
+  });
   const threeDimensional = (() => {
     try {
       const canvas = document.createElement("canvas");
@@ -41,7 +41,7 @@
     try {
       for (const plot of figure.querySelectorAll(".plot")) {
         const picture = page.pictures[plot.dataset.picture];
-        await Plotly.newPlot(plot, picture.data, withTheme(picture), config);
+        await Plotly.newPlot(plot, picture.data, withTheme(picture), config(figure.dataset.surface));
         drawn.set(plot, picture);
         if (figure.dataset.surface) turnTogether(figure, plot);
       }
@@ -56,7 +56,7 @@
       const camera = plot.layout.scene && plot.layout.scene.camera;
       const layout = withTheme(picture);
       if (camera) layout.scene = { ...layout.scene, camera };
-      Plotly.react(plot, picture.data, layout, config);
+      Plotly.react(plot, picture.data, layout, config(plot.closest("figure").dataset.surface));
     }
   };
 

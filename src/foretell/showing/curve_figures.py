@@ -1,0 +1,169 @@
+"""Curves of a study: ROC of single metrics and of the forest, and numbers per layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from foretell.showing.figures import (
+    Curve,
+    CurveFigure,
+    CurvePanel,
+    Level,
+    Words,
+)
+from foretell.showing.report_data import ReportData
+from foretell.showing.rounding import estimate_text
+from foretell.showing.table_cells import column, listed, matching, ordered, reasons
+
+__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "roc_figure", "segment_figure"]
+
+PROTOCOLS = {"rows": "rows (source)", "grouped": "grouped by sample", "placebo": "placebo labels"}
+"""What each forest protocol is called in figures."""
+
+_LEVELS = ("sample", "row")
+
+
+def roc_figure(data: ReportData) -> CurveFigure | None:
+    """Return the ROC curves of each metric alone, one panel per dataset, by sample and by row."""
+    roc, points = data.table("roc"), data.table("roc_points")
+    if roc.is_empty():
+        return None
+    metrics = ordered(roc, "metric")
+    panels = []
+    for dataset in ordered(roc, "dataset"):
+        rows = matching(roc, dataset=dataset)
+        curves = []
+        for level_index, level in enumerate(_LEVELS):
+            for metric_index, metric in enumerate(metrics):
+                line = points.filter(
+                    (pl.col("dataset") == dataset) & (pl.col("metric") == metric) & (pl.col("level") == level)
+                )
+                found = [row for row in rows if row["metric"] == metric and row["level"] == level]
+                if line.is_empty() or not found:
+                    continue
+                text = estimate_text(found[0]["auc"], found[0]["auc_lower"], found[0]["auc_upper"])
+                curves.append(
+                    Curve(
+                        label=f"{metric}, {level}: {text}",
+                        x=column(line, "false_positive_rate"),
+                        y=column(line, "true_positive_rate"),
+                        tone=metric_index,
+                        dash=level_index,
+                    )
+                )
+        panels.append(CurvePanel(dataset, tuple(curves), note=None if curves else reasons(rows)))
+    words = Words(
+        name="roc-single-metrics",
+        title="One metric alone: ROC per dataset",
+        caption=(
+            "Each metric by itself as a score for the label. Solid: one value per sample (mean over its layers and "
+            "heads). Dotted: every row of the table. The legend gives the area under the curve with its 95 % interval; "
+            "rows of one sample are kept together for it. The grey diagonal is chance."
+        ),
+        alt="ROC curves of each metric, one panel per dataset. "
+        + listed(f"{row['dataset']} {row['metric']} {row['level']} {estimate_text(row['auc'], None, None)}"
+                  for row in roc.to_dicts()),
+    )  # fmt: skip
+    return CurveFigure(words, tuple(panels), "False positive rate", "True positive rate", roc=True)
+
+
+def forest_figure(data: ReportData) -> CurveFigure | None:
+    """Return the forest's ROC curves of all datasets and protocols in one panel."""
+    forest, points = data.table("forest"), data.table("forest_points")
+    if forest.is_empty():
+        return None
+    datasets = ordered(forest, "dataset")
+    curves = []
+    for row in forest.to_dicts():
+        line = points.filter((pl.col("dataset") == row["dataset"]) & (pl.col("protocol") == row["protocol"]))
+        if line.is_empty() or row["auc"] is None:
+            continue
+        protocol = list(PROTOCOLS).index(row["protocol"]) if row["protocol"] in PROTOCOLS else len(PROTOCOLS)
+        text = estimate_text(row["auc"], row["auc_lower"], row["auc_upper"])
+        index = datasets.index(row["dataset"])
+        curves.append(
+            Curve(
+                label=f"{row['dataset']}, {PROTOCOLS.get(row['protocol'], row['protocol'])}: {text}",
+                x=column(line, "false_positive_rate"),
+                y=column(line, "true_positive_rate"),
+                tone=index,
+                dash=(2, 0, 1, 3)[protocol],
+                marker=index,
+            )
+        )
+    words = Words(
+        name="roc-forest",
+        title="Random forest on the metrics: ROC of every dataset and protocol",
+        caption=(
+            "Dashed: rows split at random, as in the source, so that rows of one sample stand on both sides. Solid: "
+            "whole samples held out, the honest one. Dotted: the row split again, with labels shuffled between "
+            "samples; whatever it scores above 0.5 is leak. Colour and marker name the dataset."
+        ),
+        alt="ROC curves of the random forest. "
+        + listed(f"{row['dataset']} {row['protocol']} {estimate_text(row['auc'], None, None)}"
+                  for row in forest.to_dicts()),
+    )  # fmt: skip
+    panel = CurvePanel("", tuple(curves), note=None if curves else reasons(forest.to_dicts()))
+    return CurveFigure(words, (panel,), "False positive rate", "True positive rate", roc=True)
+
+
+def segment_figure(data: ReportData) -> CurveFigure | None:
+    """Return each segment's mass per layer, from the optional table `segment_mass` (dataset, layer, segment, mass)."""
+    masses = data.tables.get("segment_mass")
+    if masses is None or masses.is_empty():
+        return None
+    segments = ordered(masses, "segment")
+    panels = tuple(
+        CurvePanel(
+            dataset,
+            tuple(
+                _layer_curve(masses.filter((pl.col("dataset") == dataset) & (pl.col("segment") == segment)), segment, i)
+                for i, segment in enumerate(segments)
+            ),
+        )
+        for dataset in ordered(masses, "dataset")
+    )
+    words = Words(
+        "segment-masses",
+        "Where attention lands, by layer",
+        "Share of attention that each segment receives from the generated tokens, mean over heads and samples. Shares "
+        "of prompt, query and system alone describe only the part that is not on template and generated tokens.",
+        "Lines of attention mass per segment over layers, one panel per dataset.",
+    )
+    return CurveFigure(words, panels, "Layer", "Attention mass", y_range=(0.0, 1.0))
+
+
+def _layer_curve(frame: pl.DataFrame, label: str, index: int) -> Curve:
+    ordered = frame.sort("layer")
+    value = "mass" if "mass" in ordered.columns else "auc"
+    band = {end: column(ordered, f"{value}_{end}") for end in ("lower", "upper") if f"{value}_{end}" in ordered.columns}
+    x, y = column(ordered, "layer"), column(ordered, value)
+    return Curve(label, x, y, tone=index, dash=index if value == "mass" else 0, marker=index, **band)
+
+
+def direction_figure(data: ReportData) -> CurveFigure | None:
+    """Return the direction's held-out AUC per layer, one panel per concept, with baselines as level lines."""
+    direction = data.direction
+    if direction is None or direction.is_empty():
+        return None
+    baselines = [name for name in direction.columns if name.endswith("_auc")]
+    panels = []
+    for concept in ordered(direction, "concept"):
+        frame = direction.filter(pl.col("concept") == concept)
+        levels = tuple(
+            Level(f"{name.removesuffix('_auc').replace('_', ' ')} (baseline)", float(values[0]), dash=index + 1)
+            for index, name in enumerate(baselines)
+            if (values := column(frame.drop_nulls(name), name)).size
+        )
+        panels.append(CurvePanel(concept, (_layer_curve(frame, "direction, held-out topics", 0),), levels))
+    words = Words(
+        "direction-by-layer",
+        "How well the direction tells true from false, by layer",
+        "AUC on topics the direction was not fitted on, with 95 % interval. Horizontal lines are baselines that need "
+        "no internals, such as the answer's log-probability: a direction that stays below them has found nothing new.",
+        "Line of held-out AUC per layer with baselines as horizontal lines.",
+    )
+    lowest = min((float(np.nanmin(line)) for name in ("auc", "auc_lower", *baselines) if name in direction.columns
+                  and np.isfinite(line := column(direction, name)).any()), default=0.5)  # fmt: skip
+    return CurveFigure(words, tuple(panels), "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))

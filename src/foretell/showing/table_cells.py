@@ -1,0 +1,42 @@
+"""Cells of a table as figures need them: rows by value, columns as numbers, reasons as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+__all__ = ["column", "listed", "matching", "ordered", "reasons"]
+
+
+def matching(frame: pl.DataFrame, **values: object) -> list[dict[str, Any]]:
+    """Return the rows in which each named column has the given value."""
+    for name, value in values.items():
+        frame = frame.filter(pl.col(name) == value)
+    return frame.to_dicts()
+
+
+def column(frame: pl.DataFrame, name: str) -> Float[np.ndarray, "point"]:
+    """Return a column as numbers, nan where it is null."""
+    return frame.get_column(name).cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
+
+
+def ordered(frame: pl.DataFrame, name: str) -> list[str]:
+    """Return the different values of a column, in the order they first appear."""
+    return [str(value) for value in frame.get_column(name).unique(maintain_order=True).to_list()]
+
+
+def reasons(rows: Iterable[dict[str, Any]]) -> str:
+    """Return why these rows have no numbers."""
+    reasons = dict.fromkeys(str(row["reason"]) for row in rows if row.get("reason"))
+    return "; ".join(reasons) or "no numbers in the table"
+
+
+def listed(parts: Iterable[str], *, most: int = 24) -> str:
+    """Return the parts as one sentence, cut after `most`."""
+    entries = list(parts)
+    tail = f"; and {len(entries) - most} more" if len(entries) > most else ""
+    return "; ".join(entries[:most]) + tail + "."

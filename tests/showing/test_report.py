@@ -1,0 +1,212 @@
+"""The report is whole, self-contained and inert, and a failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from foretell.errors import InputError
+from foretell.showing import report as report_module
+from foretell.showing.page import render_page
+from foretell.showing.page_tables import page_tables
+from foretell.showing.report import report, save_surface, write_report
+from foretell.showing.report_data import ReportData
+from foretell.showing.study_figures import study_figures
+from foretell.showing.surface_figures import surface_figures
+from tests.showing.conftest import DATASETS, make_study, make_surface
+
+_LOADS = {"src", "href", "srcset", "action", "data", "poster", "formaction", "background"}
+
+
+class _Page(HTMLParser):
+    """Collects tags, attributes that load, scripts and text of a page."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.handlers: list[str] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.text: list[str] = []
+        self.ids: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.policy = ""
+        self._attributes: dict[str, str | None] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._attributes = dict(attrs)
+        for name, value in attrs:
+            if name in _LOADS:
+                self.loads.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+            if name == "id":
+                self.ids.append(value or "")
+        if tag == "img":
+            self.images.append(self._attributes)
+        if tag == "meta" and self._attributes.get("http-equiv") == "Content-Security-Policy":
+            self.policy = self._attributes["content"] or ""
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] == "script" and self.lasttag == "script" and self.cdata_elem == "script":
+            attributes, text = self.scripts.pop() if self._attributes is None else (self._attributes, "")
+            self.scripts.append((attributes, text + data))
+        else:
+            self.text.append(data)
+
+
+def _parsed(html: str) -> _Page:
+    page = _Page()
+    page.feed(html)
+    page.close()
+    return page
+
+
+@pytest.fixture(scope="module")
+def folder(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    to = tmp_path_factory.mktemp("report") / "out"
+    assert write_report(data, to, title="A trial") == to / "report.html"
+    return to
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> _Page:
+    return _parsed((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_every_file_is_there(folder: Path, data: ReportData) -> None:
+    assert {path.name for path in folder.iterdir()} == {"report.html", "study.json", "tables", "figures"}
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert figures == {path.stem for path in (folder / "figures").glob("*.svg")}
+    assert len(figures) == 13
+    for name, frame in data.tables.items():
+        assert pl.read_parquet(folder / "tables" / f"{name}.parquet").equals(frame)
+    assert pl.read_parquet(folder / "tables" / "surface.parquet").height == data.surfaces[0].table().height
+    assert json.loads((folder / "study.json").read_text())["settings"]["seed"] == 0
+
+
+def test_the_page_loads_nothing_and_is_of_reasonable_size(folder: Path, page: _Page) -> None:
+    assert page.loads
+    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    assert (folder / "report.html").stat().st_size < 12e6
+
+
+def test_only_the_pages_own_scripts_may_run(page: _Page) -> None:
+    running = [text for attributes, text in page.scripts if attributes.get("type") != "application/json"]
+    assert len(running) == 2
+    for text in running:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in page.policy
+    assert "default-src 'none'" in page.policy
+    assert "'unsafe-eval'" not in page.policy
+    script_rule = next(rule for rule in page.policy.split(";") if "script-src" in rule)
+    assert "'unsafe-inline'" not in script_rule
+    assert page.handlers == []
+
+
+def test_plotly_is_embedded_once_and_figures_are_valid_json(page: _Page) -> None:
+    data_blocks = [text for attributes, text in page.scripts if attributes.get("type") == "application/json"]
+    assert len(data_blocks) == 1
+    pictures = json.loads(data_blocks[0])["pictures"]
+    assert len(pictures) == 2 + 2 + 3 + 1 + 6 + 27 + 3 + 3 + 3 + 3 + 1
+    assert sum("plotly.js v" in text[:400] for _, text in page.scripts) == 1
+
+
+def test_the_page_says_what_a_reader_needs(page: _Page) -> None:
+    text = " ".join(page.text)
+    for words in (
+        "In plain words",
+        "What was asked",
+        "87,480 rows read, 77,760 kept",
+        'layer is "avg"',
+        "2.2e-16",
+        "Three shares that sum to 1 are two numbers",
+        "no evidence of a signal",
+        "The strongest 20 of 2,430 rows",
+        "undefined",
+        "foretell study demo/attention.csv --seed 0 --to demo/study",
+        "You are a helpful assistant.",
+    ):
+        assert words in text, words
+    assert len(page.ids) == len(set(page.ids))
+    assert all(image.get("alt") for image in page.images)
+    assert len(page.images) == 13
+
+
+def test_hostile_text_is_inert_in_the_page(hostile_data: ReportData) -> None:
+    figures = [*surface_figures(hostile_data.surfaces[0]), *study_figures(hostile_data)]
+    stills = {figure.words.name: b"png" for figure in figures}
+    attack = "</script><script>alert(1)</script>"
+    html = render_page(hostile_data, figures, stills, title=f"{attack}\x1b[31m\u202e")
+    page = _parsed(html)
+    assert page.tags.count("script") == 3
+    assert "\x1b" not in html
+    assert "\u202e" not in html
+    assert page.handlers == []
+    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
+    assert page.tags.count("img") == len(figures)
+    assert any(attack in text for text in page.text)
+    assert "$\\frac{1}{0}$" in html
+
+
+def test_tables_show_undefined_with_a_reason(data: ReportData) -> None:
+    tables = {table.name: table for table in page_tables(data)}
+    thresholds = tables["thresholds"]
+    assert thresholds.footnotes == ("the metric is constant",)
+    undefined = [cell for row in thresholds.rows for cell in row if cell.text == "undefined"]
+    assert len(undefined) == 2 * 6
+    assert all(cell.reason == 1 for cell in undefined)
+    assert len(tables["association"].rows) == 20
+    first = dict(zip((name for name, _ in tables["association"].header), tables["association"].rows[0], strict=True))
+    assert first["p_max"].text == "0.003"
+    assert (first["layer"].text, first["head"].text) == ("12", "4")
+
+
+def test_a_table_alone_is_enough(tmp_path: Path) -> None:
+    study = replace(make_study(), frames={"verdicts": make_study().frames["verdicts"]})
+    path = report(study, tmp_path / "deep" / "out", progress=False)
+    html = path.read_text(encoding="utf-8")
+    page = _parsed(html)
+    assert "Activity while answering" not in " ".join(page.text)
+    assert all(dataset in html for dataset in DATASETS)
+
+
+def test_a_surface_alone_makes_a_page(tmp_path: Path) -> None:
+    path = save_surface(make_surface(), tmp_path / "out", progress=False)
+    page = _parsed(path.read_text(encoding="utf-8"))
+    assert "Who is Elon Musk?" in " ".join(page.text)
+    assert (tmp_path / "out" / "figures" / "activity.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "tables" / "surface.parquet").exists()
+    assert not (tmp_path / "out" / "study.json").exists()
+
+
+def test_a_failure_leaves_the_old_report_and_no_debris(
+    data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.html").write_text("old")
+
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("page")
+
+    monkeypatch.setattr(report_module, "render_page", broken)
+    with pytest.raises(RuntimeError, match="page"):
+        write_report(replace(data, tables={}, direction=None), tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == "old"
+
+
+def test_a_file_is_no_folder(data: ReportData, tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("mine")
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        write_report(data, target)
+    assert target.read_text() == "mine"
