@@ -126,11 +126,13 @@ def label(run: Path, labels: Path | None) -> None:
       foretell label run --labels judged.csv
     """
     import foretell
-    from foretell.labels import report_labels
+    from foretell.labels import read_labels, report_labels
     from foretell.showing.terminal import say
 
     opened = foretell.open_run(run)
-    told = report_labels(opened.samples, foretell.label(opened, labels=labels))
+    given = None if labels is None else read_labels(labels)
+    written = foretell.label(opened, labels=given)
+    told = report_labels(opened.samples, written if given is None else given)
     say(f"{told.n_labelled} of {told.n_samples} samples labelled, {told.n_positive} of them 1")
     for reason, count in told.reasons.items():
         say(f"  no label: {count} ({reason})", style="yellow")
