@@ -28,7 +28,7 @@ from foretell.stats.clustered import (
     clustered_spearman_pvalue,
     group_codes_of,
 )
-from foretell.stats.intervals import interval_of_auc
+from foretell.stats.intervals import degrees_of_freedom, interval_of_auc
 from foretell.stats.multiplicity import MaxStatistic, benjamini_hochberg, max_statistic
 from foretell.stats.packed import ColumnSums, Engine, column_sums
 from foretell.stats.resampling import derived_seed
@@ -185,14 +185,16 @@ def _single(sums: ColumnSums, level: float) -> ColumnStatistics:
         auc_p = np.where(spread > 0, np.minimum(2 * special.ndtr(-distance / spread), 1.0), 1.0)
         high = (sums.squares_of_positive / (4 * q * q) - m * area**2) / (m - 1)
         low = (sums.squares_of_negative / (4 * m * m) - q * area**2) / (q - 1)
-        variance = np.where((m < 2) | (q < 2), np.nan, np.maximum(high, 0) / m + np.maximum(low, 0) / q)
+        high, low = np.maximum(high, 0) / m, np.maximum(low, 0) / q
+        variance = np.where((m < 2) | (q < 2), np.nan, high + low)
+        degrees = degrees_of_freedom(variance, high, low, m, q)
     auc_p = np.where(np.isnan(area), np.nan, auc_p)
     return _gathered(
         sums,
         (pearson, pearson_p, spearman, spearman_p, area, variance, auc_p),
-        sizes=(m, q),
+        sizes=(m, q, degrees),
         level=level,
-        method="Student's t; Mann-Whitney; DeLong on the log-odds scale",
+        method="Student's t; Mann-Whitney; DeLong, Newcombe score",
     )
 
 
@@ -207,7 +209,7 @@ def _clustered(
     """Return the statistics of columns whose samples depend on each other within groups."""
     label = positive.astype(np.float64)
     _, _, _, area, pearson, spearman = _estimates(sums)
-    variance = clustered_auc_variance(columns, label, codes, engine=engine)
+    variance, degrees = clustered_auc_variance(columns, label, codes, engine=engine)
     groups, with_positive, with_negative = clustered_counts(columns, label, codes)
     with np.errstate(divide="ignore", invalid="ignore"):
         auc_p = 2 * special.stdtr(groups - 1.0, -np.abs(area - 0.5) / np.sqrt(variance))
@@ -217,9 +219,9 @@ def _clustered(
     return _gathered(
         sums,
         (pearson, pearson_p, spearman, spearman_p, area, variance, np.where(np.isnan(area), np.nan, auc_p)),
-        sizes=(with_positive.astype(np.float64), with_negative.astype(np.float64)),
+        sizes=(with_positive.astype(np.float64), with_negative.astype(np.float64), degrees),
         level=level,
-        method="variances over groups: sandwich with Student's t; Obuchowski on the log-odds scale",
+        method="variances over groups: sandwich with Student's t; Obuchowski, Newcombe score",
     )
 
 
@@ -240,7 +242,7 @@ def _gathered(
     sums: ColumnSums,
     numbers: tuple[np.ndarray, ...],
     *,
-    sizes: tuple[np.ndarray, np.ndarray],
+    sizes: tuple[np.ndarray, np.ndarray, np.ndarray],
     level: float,
     method: str,
 ) -> ColumnStatistics:
@@ -248,7 +250,9 @@ def _gathered(
     pearson, pearson_p, spearman, spearman_p, area, variance, auc_p = numbers
     constant = sums.ties >= sums.n.astype(np.float64) ** 3 - sums.n
     with np.errstate(divide="ignore", invalid="ignore"):
-        lower, upper = interval_of_auc(area, variance, *sizes, level=level)
+        lower, upper = interval_of_auc(
+            area, variance, *sizes[:2], degrees=sizes[2], independent="groups" not in method, level=level
+        )
     undefined = np.isnan(variance) | np.isnan(area) | constant
     unit = "group" if "groups" in method else "sample"
     reason = np.select(

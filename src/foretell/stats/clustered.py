@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
 from scipy import special
 
+from foretell.stats.intervals import degrees_of_freedom
 from foretell.stats.packed import Engine, compiled_loops, in_blocks, midranks, sort_order
 
 __all__ = [
@@ -47,8 +48,8 @@ def clustered_auc_variance(
     codes: Int[np.ndarray, " sample"],
     *,
     engine: Engine = "auto",
-) -> Float[np.ndarray, " column"]:
-    """Variance of each column's AUC, summed within groups.
+) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
+    """Variance of each column's AUC, summed within groups, and its degrees of freedom.
 
     Args:
         values: One column per row; nan where missing.
@@ -65,7 +66,7 @@ def clustered_auc_variance(
     """
     positive = np.ascontiguousarray(label == 1, dtype=np.uint32)
     parts = in_blocks(lambda block: _block_variance(block, positive, codes, engine), np.ascontiguousarray(values))
-    return np.concatenate(parts)
+    return np.concatenate([variance for variance, _ in parts]), np.concatenate([degrees for _, degrees in parts])
 
 
 def clustered_slope_pvalue(
@@ -126,7 +127,7 @@ def _block_variance(
     positive: Shaped[np.ndarray, " sample"],
     codes: Int[np.ndarray, " sample"],
     engine: Engine,
-) -> Float[np.ndarray, " column"]:
+) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
     there = ~np.isnan(values)
     high, low = there & (positive == 1), there & (positive == 0)
     m, q = (np.count_nonzero(chosen, axis=1).astype(np.float64)[:, None] for chosen in (high, low))
@@ -138,11 +139,13 @@ def _block_variance(
         groups_high, groups_low, groups = (
             np.count_nonzero(_group_sums(chosen, codes), axis=1).astype(np.float64) for chosen in (high, low, there)
         )
-        variance = groups_high / (groups_high - 1) * np.einsum("cg,cg->c", sum_high, sum_high) / m[:, 0] ** 2
-        variance += groups_low / (groups_low - 1) * np.einsum("cg,cg->c", sum_low, sum_low) / q[:, 0] ** 2
+        of_high = groups_high / (groups_high - 1) * np.einsum("cg,cg->c", sum_high, sum_high) / m[:, 0] ** 2
+        of_low = groups_low / (groups_low - 1) * np.einsum("cg,cg->c", sum_low, sum_low) / q[:, 0] ** 2
         shared = np.einsum("cg,cg->c", sum_high, sum_low) / (m[:, 0] * q[:, 0])
-        variance += 2 * groups / (groups - 1) * shared
-    return np.where((groups_high < 2) | (groups_low < 2), np.nan, np.maximum(variance, 0.0))
+        variance = np.maximum(of_high + of_low + 2 * groups / (groups - 1) * shared, 0.0)
+    degrees = degrees_of_freedom(variance, of_high, of_low, groups_high, groups_low)
+    undefined = (groups_high < 2) | (groups_low < 2)
+    return np.where(undefined, np.nan, variance), np.where(undefined, np.nan, degrees)
 
 
 def _opponents_beaten(

@@ -11,9 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Num, Shaped
-from scipy import stats
+from scipy import special, stats
 
-__all__ = ["Estimate", "Placements", "auc", "auc_interval", "auc_variance", "interval_of_auc", "placements"]
+__all__ = [
+    "Estimate",
+    "Placements",
+    "auc",
+    "auc_interval",
+    "auc_variance",
+    "degrees_of_freedom",
+    "interval_of_auc",
+    "placements",
+]
+
+_PRIOR_DEGREES = 20.0
+_HALVINGS = 50
 
 
 @dataclass(frozen=True)
@@ -93,8 +105,11 @@ def auc_variance(
     parts: Placements,
     group_of_positive: Shaped[np.ndarray, " positive"],
     group_of_negative: Shaped[np.ndarray, " negative"],
-) -> float:
-    """Variance of an AUC whose samples depend on each other within groups.
+) -> tuple[float, float]:
+    """Variance of an AUC whose samples depend on each other within groups, and its degrees of freedom.
+
+    The degrees of freedom are Satterthwaite's, from the parts that groups with positives and groups with negatives
+    add, between the smaller number of such groups minus 1 and the sum of both minus 2.
 
     Undefined:
         nan when either class has fewer than two groups.
@@ -108,16 +123,30 @@ def auc_variance(
     n_high, n_low = np.bincount(high, minlength=names.size), np.bincount(low, minlength=names.size)
     with_high, with_low = int(np.count_nonzero(n_high)), int(np.count_nonzero(n_low))
     if with_high < 2 or with_low < 2:
-        return float("nan")
+        return float("nan"), float("nan")
     area = float(parts.of_positive.mean())
     sum_high = np.bincount(high, weights=parts.of_positive - area, minlength=names.size)
     sum_low = np.bincount(low, weights=parts.of_negative - area, minlength=names.size)
-    variance = with_high / (with_high - 1) * float(sum_high @ sum_high) / high.size**2
-    variance += with_low / (with_low - 1) * float(sum_low @ sum_low) / low.size**2
-    if names.size > 1:
-        covariance = names.size / (names.size - 1) * float(sum_high @ sum_low) / (high.size * low.size)
-        variance += 2 * covariance
-    return float(max(variance, 0.0))
+    of_high = with_high / (with_high - 1) * float(sum_high @ sum_high) / high.size**2
+    of_low = with_low / (with_low - 1) * float(sum_low @ sum_low) / low.size**2
+    shared = names.size / (names.size - 1) * float(sum_high @ sum_low) / (high.size * low.size)
+    variance = max(of_high + of_low + 2 * shared, 0.0)
+    return variance, float(degrees_of_freedom(variance, of_high, of_low, with_high, with_low))
+
+
+def degrees_of_freedom(
+    variance: Float[np.ndarray, "*shape"] | float,
+    of_positive: Float[np.ndarray, "*shape"] | float,
+    of_negative: Float[np.ndarray, "*shape"] | float,
+    n_positive: Num[np.ndarray, "*shape"] | float,
+    n_negative: Num[np.ndarray, "*shape"] | float,
+) -> Float[np.ndarray, "*shape"]:
+    """Return Satterthwaite's degrees of freedom of a variance from the parts of both classes and their group counts."""
+    fewest, most = np.minimum(n_positive, n_negative) - 1.0, n_positive + n_negative - 2.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.square(of_positive) / (n_positive - 1) + np.square(of_negative) / (n_negative - 1)
+        degrees = np.square(variance) / spread
+    return np.asarray(np.clip(np.where(np.isnan(degrees), fewest, degrees), fewest, most))
 
 
 def interval_of_auc(
@@ -126,32 +155,62 @@ def interval_of_auc(
     n_positive: Num[np.ndarray, "*shape"] | float,
     n_negative: Num[np.ndarray, "*shape"] | float,
     *,
+    degrees: Float[np.ndarray, "*shape"] | float | None = None,
+    independent: bool = False,
     level: float = 0.95,
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Return the ends of the interval of an AUC, inside [0, 1], from its variance.
 
-    DeLong's variance, moved to the log-odds scale so that the interval stays inside [0, 1]. An AUC of 0 or 1 has a
-    variance of 0 there, which says nothing: it is moved inwards by half a pair and given the variance of Hanley &
-    McNeil (1982) at that point.
+    The interval holds every AUC that the one found does not contradict, given how the variance changes with the AUC:
+    by the shape of Newcombe's variance, at the height of the variance found. It is never empty, not even at 0 or 1,
+    where the variance found is 0 and says nothing. Of independent samples the height is moved towards Newcombe's by
+    20 / (20 + degrees): DeLong's variance of few samples is too noisy to be trusted alone. What this covers, beside
+    other intervals, is in docs/intervals.md.
 
     Args:
         area: AUC, in [0, 1].
         variance: Its variance, from `auc_variance` or from DeLong's formula.
         n_positive: Number of positives (groups with positives, where samples depend on each other).
         n_negative: Number of negatives, likewise.
+        degrees: Degrees of freedom of the variance; by default those of both classes together.
+        independent: Whether every sample stands alone.
         level: Intended coverage.
+
+    Undefined:
+        nan where the variance or the AUC is.
+
+    Source:
+        Newcombe (2006), "Confidence intervals for an effect size measure based on the Mann-Whitney statistic",
+        part 2, method 5, for the shape; DeLong et al. (1988) for the height.
     """
-    area, variance = np.asarray(area, dtype=np.float64), np.asarray(variance, dtype=np.float64)
-    pairs = np.asarray(n_positive, dtype=np.float64) * n_negative
-    inner = np.clip(area, 0.5 / pairs, 1 - 0.5 / pairs)
-    folded = np.maximum(inner, 1 - inner)
-    first, second = folded / (2 - folded), 2 * folded**2 / (1 + folded)
-    spread = folded * (1 - folded) + (n_positive - 1) * (first - folded**2) + (n_negative - 1) * (second - folded**2)
-    error = np.sqrt(np.where(variance > 0, variance, spread / pairs))
-    quantile = float(stats.norm.isf((1 - level) / 2))
-    centre, half = np.log(inner / (1 - inner)), quantile * error / (inner * (1 - inner))
-    lower, upper = 1 / (1 + np.exp(-(centre - half))), 1 / (1 + np.exp(-(centre + half)))
-    return np.asarray(np.minimum(lower, area)), np.asarray(np.maximum(upper, area))
+    total = n_positive + n_negative - 2
+    found = np.broadcast_arrays(area, variance, n_positive, n_negative, total if degrees is None else degrees)
+    shape = found[0].shape
+    area, variance, n_positive, n_negative, degrees = (np.array(part, dtype=np.float64, ndmin=1) for part in found)
+    inner = np.clip(area, 0.5 / (n_positive * n_negative), 1 - 0.5 / (n_positive * n_negative))
+    height = variance / _newcombe_variance(inner, n_positive, n_negative)
+    prior = _PRIOR_DEGREES if independent else 0.0
+    height = (degrees * height + prior) / (degrees + prior)
+    height = np.where(variance > 0, height, 1.0)
+    quantile = special.stdtrit(degrees + prior, (1 + level) / 2)
+    scale = quantile**2 * height
+    ends: list[np.ndarray] = []
+    for end in (0.0, 1.0):
+        near, far = area.copy(), np.full_like(area, end)
+        for _ in range(_HALVINGS):
+            middle = (near + far) / 2
+            outside = (area - middle) ** 2 > scale * _newcombe_variance(middle, n_positive, n_negative)
+            near, far = np.where(outside, near, middle), np.where(outside, middle, far)
+        ends.append(np.where(np.isnan(area) | np.isnan(variance), np.nan, far))
+    return ends[0].reshape(shape), ends[1].reshape(shape)
+
+
+def _newcombe_variance(
+    area: Float[np.ndarray, "*shape"], n_positive: Float[np.ndarray, "*shape"], n_negative: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    mean = (n_positive + n_negative) / 2 - 1
+    shape = 1 + mean * ((1 - area) / (2 - area) + area / (1 + area))
+    return np.asarray(area * (1 - area) * shape / (n_positive * n_negative))
 
 
 def auc_interval(
@@ -182,18 +241,19 @@ def auc_interval(
     there = ~np.isnan(score)
     score, positive = score[there], label[there] == 1
     names = np.arange(score.size) if group is None else group[there]
-    method = "DeLong, log-odds" if group is None else "clustered DeLong (Obuchowski), log-odds"
     n_groups = int(np.unique(names).size)
+    independent = n_groups == score.size
+    method = ("DeLong" if independent else "clustered DeLong (Obuchowski)") + ", Newcombe score"
     n_positive = int(np.count_nonzero(positive))
     if n_positive in (0, score.size):
         reason = "no values" if score.size == 0 else "only one class is present"
         return Estimate(None, None, None, level, score.size, n_groups, method, reason=reason)
     parts = placements(score, positive)
     area = float(parts.of_positive.mean())
-    variance = auc_variance(parts, names[positive], names[~positive])
+    variance, degrees = auc_variance(parts, names[positive], names[~positive])
     if np.isnan(variance):
         reason = "a class has fewer than two groups: no interval"
         return Estimate(area, None, None, level, score.size, n_groups, method, reason=reason)
-    sizes = (np.unique(names[positive]).size, np.unique(names[~positive]).size)
-    lower, upper = interval_of_auc(area, variance, *map(float, sizes), level=level)
+    sizes = (float(np.unique(names[positive]).size), float(np.unique(names[~positive]).size))
+    lower, upper = interval_of_auc(area, variance, *sizes, degrees=degrees, independent=independent, level=level)
     return Estimate(area, float(lower), float(upper), level, score.size, n_groups, method)

@@ -113,7 +113,7 @@ def pooled_auc(
     """
     there = ~np.isnan(score)
     names = np.arange(score.size) if group is None else group
-    found: list[tuple[Placements, float]] = []
+    found: list[tuple[Placements, float, float]] = []
     n, n_groups, sizes = 0, 0, np.zeros(2)
     for code in np.unique(part[there]):
         chosen = there & (part == code)
@@ -122,23 +122,29 @@ def pooled_auc(
             continue
         placed = placements(score[chosen], positive)
         high, low = names[chosen][positive], names[chosen][~positive]
-        found.append((placed, auc_variance(placed, high, low)))
+        found.append((placed, *auc_variance(placed, high, low)))
         n, n_groups = n + positive.size, n_groups + np.unique(names[chosen]).size
         sizes += (np.unique(high).size, np.unique(low).size)
-    method = "pairs of one part; " + ("DeLong" if group is None else "clustered DeLong (Obuchowski)")
+    independent = n_groups == n
+    method = "pairs of one part, " + ("DeLong" if independent else "clustered DeLong (Obuchowski)") + ", Newcombe score"
     if not found:
         return Estimate(None, None, None, level, 0, 0, method, reason="no part has both classes"), None
-    weights = np.array([placed.of_positive.size for placed, _ in found], dtype=np.float64)
+    weights = np.array([placed.of_positive.size for placed, _, _ in found], dtype=np.float64)
     weights /= weights.sum()
-    beaten = np.concatenate([placed.of_positive for placed, _ in found])
-    area, variance = float(beaten.mean()), float(weights**2 @ np.array([spread for _, spread in found]))
+    beaten = np.concatenate([placed.of_positive for placed, _, _ in found])
+    shares = weights**2 * np.array([spread for _, spread, _ in found])
+    area, variance = float(beaten.mean()), float(shares.sum())
     alarm, count = np.unique(1 - beaten, return_counts=True)
     rate = np.cumsum(count) / beaten.size
     curve = Curve(np.r_[0, np.repeat(alarm, 2), 1], np.repeat(np.r_[0, rate], 2))
     if np.isnan(variance):
         reason = "a class of a part has fewer than two groups: no interval"
         return Estimate(area, None, None, level, n, n_groups, method, reason=reason), curve
-    lower, upper = interval_of_auc(area, variance, *map(float, sizes), level=level)
+    spread = float(np.sum(shares**2 / np.array([degrees for _, _, degrees in found])))
+    degrees = variance**2 / spread if spread > 0 else float(sizes.min()) - 1
+    lower, upper = interval_of_auc(
+        area, variance, *map(float, sizes), degrees=degrees, independent=independent and len(found) == 1, level=level
+    )
     return Estimate(area, float(lower), float(upper), level, n, n_groups, method), curve
 
 
