@@ -16,7 +16,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -45,11 +45,8 @@ class AttentionCall:
     options: dict[str, Any]
 
 
-class Observer(Protocol):
-    """Whoever wants to see attention calls."""
-
-    def __call__(self, call: AttentionCall) -> None:
-        """Look at one call, after the model's own output was computed."""
+Observer = Callable[[AttentionCall], None]
+"""Whoever wants to see attention calls, after the model's own output was computed."""
 
 
 class _Name(str):

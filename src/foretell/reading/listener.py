@@ -55,11 +55,13 @@ class Listener:
         self._rows: Rows | None = None
         self._query_rows: dict[torch.device, Tensor] = {}
         self._pending: tuple[int, Tensor] | None = None
+        self._whole_ids: Tensor | None = None
+        self._finishing = False
 
     def close(self) -> None:
         """Let go of the model's cache and last logits; nothing more can be fed."""
         self._open = False
-        self._arguments, self._token_ids, self._pending, self._rows = {}, None, None, None
+        self._arguments, self._token_ids, self._whole_ids, self._pending, self._rows = {}, None, None, None, None
 
     def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Remember what the whole model is asked."""
@@ -86,13 +88,19 @@ class Listener:
         self._begin(start, width)
 
     def _begin(self, start: int, width: int) -> None:
-        if start == 0:
+        seen = self._recording.n_columns
+        again = start == 0 and self._continues(seen, width)
+        if start == 0 and not again:
             self._recording.passes.clear()
             self._recording.kept = None
             self._pending = None
+        self._whole_ids = self._token_ids if start == 0 else None
         self.heard.forget()
         codes = self._recording.codes(start + width)
-        columns, rows = _rows_of(codes[:, start:] == GENERATED, start)
+        is_row = codes[:, start:] == GENERATED
+        if again:
+            is_row[:, :seen] = False
+        columns, rows = _rows_of(is_row, start)
         self._pass = Pass(start=start, width=width, columns=torch.from_numpy(columns))
         self._recording.passes.append(self._pass)
         self._query_rows = {torch.device("cpu"): torch.from_numpy(rows)}
@@ -100,6 +108,13 @@ class Listener:
         if rows.shape[1]:
             self._rows = Rows(torch.from_numpy(codes), torch.from_numpy(rows), chunk_bytes=self._chunk_bytes)
             self._score_pending()
+
+    def _continues(self, seen: int, width: int) -> bool:
+        """Tell whether a pass without a cache repeats the text of the one before and adds to it."""
+        before, now = self._whole_ids, self._token_ids
+        if before is None or now is None or not self._recording.segments.shape[1] <= seen < width:
+            return self._finishing
+        return bool(torch.equal(now[:, :seen], before[:, :seen].to(now.device)))
 
     def on_attention(self, call: AttentionCall) -> None:
         """Read the masses of the pass's rows in one attention call."""
@@ -132,9 +147,8 @@ class Listener:
             if self._rows is not None and self._token_ids is not None:
                 self._score(current, logits, self._token_ids)
             end = current.start + current.width
-            # Logits that a later pass may need: the last position's, and only if its token is yet to come.
-            if end >= self._recording.segments.shape[1] or self._arguments.get("use_cache"):
-                self._pending = (end, logits[:, -1:].clone())
+            # A later pass may bring the token that the last position's logits speak of.
+            self._pending = (end, logits[:, -1:].clone())
 
     def _score(self, current: Pass, logits: Tensor, token_ids: Tensor) -> None:
         """Score the rows whose previous position has logits in the same pass."""
@@ -149,15 +163,18 @@ class Listener:
         current.logprobs.append((columns, values))
 
     def _score_pending(self) -> None:
-        """Score the first token of this pass by the last logits of the pass before."""
+        """Score the first new token of this pass by the last logits of the pass before."""
         pending, current, token_ids = self._pending, self._pass, self._token_ids
-        if pending is None or current is None or token_ids is None or pending[0] != current.start:
+        if pending is None or current is None or token_ids is None:
+            return
+        place = pending[0] - current.start
+        if not 0 <= place < current.width:
             return
         first = current.columns[:, :1]
         with torch.no_grad():
-            tokens = token_ids[:, :1].to(pending[1].device)
+            tokens = token_ids[:, place : place + 1].to(pending[1].device)
             values = token_logprobs(pending[1], torch.zeros_like(tokens), tokens, chunk_bytes=self._chunk_bytes)
-        current.logprobs.append((first.masked_fill(first != current.start, -1), values))
+        current.logprobs.append((first.masked_fill(first != pending[0], -1), values))
 
     def _rows_on(self, device: torch.device) -> Tensor:
         if device not in self._query_rows:
@@ -165,29 +182,32 @@ class Listener:
         return self._query_rows[device]
 
     def _finish(self, token_ids: Tensor) -> None:
-        """Feed the last tokens of `token_ids` that no pass has seen, with the cache of the last pass."""
+        """Feed the last tokens of `token_ids` that no pass has seen."""
         seen = self._recording.n_columns
         if token_ids.shape[1] <= seen:
             return
         if not self._open:
             raise InputError("finish: the block of listen has been left; finish inside it")
-        arguments = dict(self._arguments)
-        n_new = token_ids.shape[1] - seen
-        if arguments.get("past_key_values") is None:
-            fresh: Tensor = token_ids
+        codes = torch.from_numpy(self._recording.codes(token_ids.shape[1]))
+        mask = (codes >= 0).long().to(token_ids.device)
+        positions = (mask.cumsum(1) - 1).clamp_min(0)
+        cache = self._arguments.get("past_key_values")
+        # A cache of fixed size has no room for a token more: the whole text is fed once instead.
+        first = 0 if cache is None or cache.is_compileable else seen
+        arguments: dict[str, Any] = {"input_ids": token_ids[:, first:], "attention_mask": mask}
+        if "position_ids" in self._arguments:
+            arguments["position_ids"] = positions[:, first:]
+        if first:
+            arguments.update(past_key_values=cache, use_cache=True)
         else:
-            fresh = token_ids[:, seen:]
-        mask, positions = arguments.get("attention_mask"), arguments.get("position_ids")
-        if isinstance(mask, Tensor) and mask.ndim == 2:
-            arguments["attention_mask"] = torch.nn.functional.pad(mask, (0, n_new), value=1)
-        if isinstance(positions, Tensor):
-            following = positions[..., -1:] + torch.arange(1, n_new + 1, device=positions.device)
-            whole = torch.cat([positions, following], dim=-1)
-            arguments["position_ids"] = whole[..., -fresh.shape[1] :]
-        arguments.update(input_ids=fresh.to(self._model.device), inputs_embeds=None, labels=None)
-        arguments.pop("cache_position", None)
-        with torch.inference_mode(torch.is_inference(self._pending[1]) if self._pending else False), torch.no_grad():
-            self._model(**{name: value for name, value in arguments.items() if value is not None})
+            arguments["use_cache"] = False
+        self._finishing = True
+        inference = self._pending is not None and self._pending[1].is_inference()
+        try:
+            with torch.inference_mode() if inference else torch.no_grad():
+                self._model(**{name: _moved(value, self._model.device) for name, value in arguments.items()})
+        finally:
+            self._finishing = False
 
 
 def _rows_of(generated: np.ndarray, start: int) -> tuple[Int[np.ndarray, "sample row"], Int[np.ndarray, "sample row"]]:
@@ -205,3 +225,7 @@ def _rows_of(generated: np.ndarray, start: int) -> tuple[Int[np.ndarray, "sample
         if len(places):
             rows[sample, len(places) :] = places[0]
     return columns, rows
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value

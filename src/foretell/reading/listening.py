@@ -14,7 +14,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ _LISTENED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 _LOCK = threading.Lock()
 
 
+@runtime_checkable
 class ReadableDirection(Protocol):
     """What `listen` needs of a direction."""
 
@@ -60,7 +61,7 @@ class ReadableDirection(Protocol):
 @contextlib.contextmanager
 def listen(
     model: Model | PreTrainedModel,
-    segments: Int[np.ndarray, "sample token"] | Int[Tensor, "sample token"] | Sequence[Sequence[int]],
+    segments: np.ndarray | Tensor | Sequence[Sequence[int]],
     *,
     directions: Sequence[ReadableDirection] = (),
     logprob: bool = True,

@@ -56,6 +56,20 @@ class Batch:
     attention_mask: Int[Tensor, "sample token"]
     segments: Int[Tensor, "sample token"]
 
+    @property
+    def position_ids(self) -> Int[Tensor, "sample token"]:
+        """Position of each token in its own conversation, from 0, wherever it was filled up."""
+        return (self.attention_mask.cumsum(1) - 1).clamp_min(0)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What a forward pass over the batch needs; positions make it independent of the padding's side."""
+        return {
+            "input_ids": self.token_ids,
+            "attention_mask": self.attention_mask,
+            "position_ids": self.position_ids,
+        }
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch with token ids and mask on `device`."""
         return Batch(self.token_ids.to(device), self.attention_mask.to(device), self.segments)

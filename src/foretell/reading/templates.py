@@ -59,18 +59,17 @@ def rendered_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Messa
     if not tokenizer.chat_template:
         return _plain(messages)
     text = _render(tokenizer, messages)
-    marked, markers = _marked(messages, text)
-    literals, order = _taken_apart(_render(tokenizer, marked), markers)
-    for index, message in enumerate(messages):
-        if message.content.strip() and index not in order:
-            raise SpanError(
-                f"the chat template leaves out message {index} ({message.role}); "
-                "give its text in a message of another role"
-            )
-    places = _anchored(text, literals, order, messages)
+    try:
+        places = _located(tokenizer, messages, text, [bool(message.content) for message in messages])
+    except SpanError:
+        # A template may leave out a turn of blanks, and then its marker would not have been left out.
+        visible = [bool(message.content.strip()) for message in messages]
+        if all(shown or not message.content for shown, message in zip(visible, messages, strict=True)):
+            raise
+        places = _located(tokenizer, messages, text, visible)
     if not any(message.role == "system" for message in messages):
         places = (*_default_system(tokenizer, messages, text), *places)
-    return Rendering(text, tuple(places), from_template=True)
+    return Rendering(text, places, from_template=True)
 
 
 def _plain(messages: Sequence[Message]) -> Rendering:
@@ -89,15 +88,27 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> 
         raise SpanError(f"the chat template refuses these messages: {error}") from error
 
 
-def _marked(messages: Sequence[Message], text: str) -> tuple[list[Message], dict[str, int]]:
-    """Return the messages with a marker for content, and the message of each marker.
+def _located(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str, sought: Sequence[bool]
+) -> tuple[Place, ...]:
+    """Return the places of the `sought` messages in `text`."""
+    marked, markers = _marked(messages, text, sought)
+    literals, order = _taken_apart(_render(tokenizer, marked), markers)
+    for index in markers.values():
+        if index not in order:
+            raise SpanError(
+                f"the chat template leaves out message {index} ({messages[index].role}); "
+                "give its text in a message of another role"
+            )
+    return _anchored(text, literals, order, messages)
 
-    Content without a visible character stays, because a template may leave such a message out.
-    """
+
+def _marked(messages: Sequence[Message], text: str, sought: Sequence[bool]) -> tuple[list[Message], dict[str, int]]:
+    """Return the messages with a marker for the content of those sought, and the message of each marker."""
     stem = "Qz"
     while stem in text:
         stem += "xk"
-    markers = {f"{stem}{index}End": index for index, message in enumerate(messages) if message.content.strip()}
+    markers = {f"{stem}{index}End": index for index in range(len(messages)) if sought[index]}
     by_index = {index: marker for marker, index in markers.items()}
     marked = [Message(message.role, by_index.get(index, message.content)) for index, message in enumerate(messages)]
     return marked, markers

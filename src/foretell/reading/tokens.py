@@ -86,12 +86,9 @@ def _decoded_offsets(
             )
         offsets[index] = position, position + len(piece)
         position += len(piece)
-    unfinished = 0
-    for index in range(len(token_ids) - 1, -1, -1):
-        if offsets[index, 0] < offsets[index, 1]:
-            unfinished = 1
-        elif unfinished and int(token_ids[index]) not in added:
-            offsets[index] = offsets[index + 1, 0], offsets[index + 1, 0] + 1
+    for index in range(len(token_ids) - 2, -1, -1):
+        if offsets[index, 0] == offsets[index, 1] and int(token_ids[index]) not in added:
+            offsets[index] = offsets[index, 0], min(offsets[index, 0] + 1, len(text))
     return offsets
 
 
@@ -109,17 +106,16 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int] | I
     """
     ids = [int(token_id) for token_id in token_ids]
     texts: list[str] = []
-    begin = 0
+    # The piece before stays as context, because some tokenizers drop the blank before a text's first word.
+    context, begin = 0, 0
     for index in range(len(ids)):
-        before = _decoded(tokenizer, ids[begin:index])
-        after = _decoded(tokenizer, ids[begin : index + 1])
-        pending = after.endswith(_UNFINISHED) and index + 1 < len(ids) and index - begin < _WINDOW
-        if pending or not after.startswith(before.rstrip(_UNFINISHED)):
+        added = _decoded(tokenizer, ids[context : index + 1])[len(_decoded(tokenizer, ids[context:begin])) :]
+        unfinished = not added or added.endswith(_UNFINISHED)
+        if unfinished and index + 1 < len(ids) and index - begin < _WINDOW:
             texts.append("")
             continue
-        texts.append(after[len(before.rstrip(_UNFINISHED)) :] if before.endswith(_UNFINISHED) else after[len(before) :])
-        # One token of context keeps tokenizers that glue words from treating each token as a text's first.
-        begin = index
+        texts.append(added)
+        context, begin = begin, index + 1
     return texts
 
 
