@@ -61,7 +61,7 @@ class ColumnStatistics:
 
 def column_statistics(
     values: Num[np.ndarray, "sample column"],
-    label: Num[np.ndarray, " sample"],
+    label: Shaped[np.ndarray, " sample"],
     *,
     group: Shaped[np.ndarray, " sample"] | None = None,
     level: float = 0.95,

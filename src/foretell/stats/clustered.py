@@ -9,7 +9,7 @@ takes the variance over groups, so that many answers to one prompt count for lit
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int, Num, Shaped
+from jaxtyping import Float, Int, Shaped
 from scipy import special
 
 from foretell.stats.intervals import degrees_of_freedom
@@ -30,7 +30,7 @@ def group_codes_of(group: Shaped[np.ndarray, " sample"]) -> Int[np.ndarray, " sa
 
 
 def clustered_counts(
-    values: Float[np.ndarray, "column sample"], label: Num[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
+    values: Float[np.ndarray, "column sample"], label: Shaped[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
 ) -> tuple[Int[np.ndarray, " column"], Int[np.ndarray, " column"], Int[np.ndarray, " column"]]:
     """Return per column the groups with a value, those with a positive, and those with a negative."""
     there = ~np.isnan(values)
@@ -44,7 +44,7 @@ def clustered_counts(
 
 def clustered_auc_variance(
     values: Float[np.ndarray, "column sample"],
-    label: Num[np.ndarray, " sample"],
+    label: Shaped[np.ndarray, " sample"],
     codes: Int[np.ndarray, " sample"],
     *,
     engine: Engine = "auto",
@@ -70,7 +70,7 @@ def clustered_auc_variance(
 
 
 def clustered_slope_pvalue(
-    values: Float[np.ndarray, "column sample"], label: Num[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
+    values: Float[np.ndarray, "column sample"], label: Shaped[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
 ) -> Float[np.ndarray, " column"]:
     """Two-sided p-value of the correlation of each column with the label, robust to dependence within groups.
 
@@ -102,7 +102,7 @@ def clustered_slope_pvalue(
 
 def clustered_spearman_pvalue(
     values: Float[np.ndarray, "column sample"],
-    label: Num[np.ndarray, " sample"],
+    label: Shaped[np.ndarray, " sample"],
     codes: Int[np.ndarray, " sample"],
     *,
     engine: Engine = "auto",

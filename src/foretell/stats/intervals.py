@@ -74,7 +74,7 @@ def placements(score: Num[np.ndarray, " n"], positive: Shaped[np.ndarray, " n"])
     return Placements(below / (2 * low.size), above / (2 * high.size))
 
 
-def auc(score: Num[np.ndarray, " n"], label: Num[np.ndarray, " n"]) -> float:
+def auc(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"]) -> float:
     """Chance that a random positive scores above a random negative, ties one half.
 
     Args:
@@ -215,7 +215,7 @@ def _newcombe_variance(
 
 def auc_interval(
     score: Num[np.ndarray, " n"],
-    label: Num[np.ndarray, " n"],
+    label: Shaped[np.ndarray, " n"],
     *,
     group: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,

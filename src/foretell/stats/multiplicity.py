@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Num, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from foretell.errors import InputError
 from foretell.stats.clustered import group_codes_of
@@ -69,7 +69,7 @@ class Permutations:
 
 
 def permutations_of(
-    label: Num[np.ndarray, " sample"],
+    label: Shaped[np.ndarray, " sample"],
     *,
     group: Shaped[np.ndarray, " sample"] | None = None,
     stratum: Shaped[np.ndarray, " sample"] | None = None,
@@ -141,7 +141,7 @@ class MaxStatistic:
 
 def max_statistic(
     values: Float[np.ndarray, "sample column"],
-    label: Num[np.ndarray, " sample"],
+    label: Shaped[np.ndarray, " sample"],
     *,
     group: Shaped[np.ndarray, " sample"] | None = None,
     stratum: Shaped[np.ndarray, " sample"] | None = None,
@@ -178,7 +178,7 @@ def max_statistic(
 
 def scan_max_statistic(
     blocks: Iterable[Float[np.ndarray, "_column sample"]],
-    label: Num[np.ndarray, " sample"],
+    label: Shaped[np.ndarray, " sample"],
     permutations: Permutations,
     *,
     stratum: Shaped[np.ndarray, " sample"] | None = None,

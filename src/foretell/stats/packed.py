@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Num, Shaped, UInt
+from jaxtyping import Float, Int, Shaped, UInt
 
 __all__ = ["ColumnSums", "Engine", "column_sums", "compiled_loops", "in_blocks", "midranks", "pack", "sort_order"]
 
@@ -55,7 +55,7 @@ class ColumnSums:
 
 
 def column_sums(
-    values: Float[np.ndarray, "column sample"], label: Num[np.ndarray, " sample"], *, engine: Engine = "auto"
+    values: Float[np.ndarray, "column sample"], label: Shaped[np.ndarray, " sample"], *, engine: Engine = "auto"
 ) -> ColumnSums:
     """Return the sums that correlations and AUCs of every column are made of.
 

@@ -57,7 +57,7 @@ class RocCurves:
     """Columns of `foretell.schema.ROC_POINTS`; at most 400 points per curve."""
 
 
-def roc_curve(score: Num[np.ndarray, " n"], label: Num[np.ndarray, " n"], *, max_points: int | None = None) -> Curve:
+def roc_curve(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], *, max_points: int | None = None) -> Curve:
     """Trade-off between the share of positives and of negatives at or above a falling threshold.
 
     Points in the middle of a straight line are left out, which changes nothing. With `max_points` the rest is
@@ -87,7 +87,7 @@ def roc_curve(score: Num[np.ndarray, " n"], label: Num[np.ndarray, " n"], *, max
 
 def pooled_auc(
     score: Num[np.ndarray, " n"],
-    label: Num[np.ndarray, " n"],
+    label: Shaped[np.ndarray, " n"],
     part: Shaped[np.ndarray, " n"],
     *,
     group: Shaped[np.ndarray, " n"] | None = None,
