@@ -3,13 +3,15 @@
 found = judge_detectors(features, label, group=prompt, stratum=kind)
 found[0].auc, found[0].increment, found[0].within_strata
 
-An increment compares two scores of the same held-out samples, so what both share cancels.
+Pairs of samples are compared only if the same fitted detector scored both, so that nothing but the features can tell
+them apart. An increment compares two scores of the same held-out samples, so what both share cancels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -80,7 +82,7 @@ def judge_detectors(
         ids: `(sample,)` unique names that make the result independent of the order of samples.
         estimators: Further estimators by name: each also judges the features named "all heads".
         n_folds: Folds per repeat.
-        n_repeats: Repeats with other folds; scores are averaged.
+        n_repeats: Repeats with other folds; AUCs are means over them, probabilities are averaged.
         seed: Start of the random numbers.
         level: Coverage of the intervals.
         advance: Called with a name after every detector.
@@ -140,15 +142,29 @@ class _Judge:
         n_groups = len(self.label if self.group is None else np.unique(self.group))
         return Estimate(None, None, None, self.level, len(self.label), n_groups, "none", reason=reason)
 
-    def area(self, score: Float[np.ndarray, " sample"], *, within: bool = False) -> Estimate:
-        """Return the AUC over pairs of one dataset, and of one stratum if asked."""
-        parts = self.part
-        if within:
-            if self.stratum is None:
-                return self.nothing("no stratum is given")
+    def table(self, heldout: HeldOut, *, within: bool = False) -> dict[str, Any]:
+        """Return label, part and group of every held-out score, and the level: what is compared with what."""
+        n = len(self.label)
+        parts = np.zeros(n, dtype=np.int64) if self.part is None else group_codes(self.part)
+        if within and self.stratum is not None:
             strata = group_codes(self.stratum)
-            parts = strata if parts is None else strata + (int(strata.max()) + 1) * group_codes(parts)
-        return auc_within(score, self.label, part=parts, group=self.group, level=self.level)
+            parts = strata + (int(strata.max()) + 1) * parts
+        models = heldout.fold + (int(heldout.fold.max()) + 1) * np.arange(heldout.n_repeats)[:, None]
+        together = models * (int(parts.max()) + 1) + parts
+        group = np.arange(n) if self.group is None else group_codes(self.group)
+        return {
+            "label": np.tile(self.label, heldout.n_repeats),
+            "part": together.ravel(),
+            "group": np.tile(group, heldout.n_repeats),
+            "level": self.level,
+        }
+
+    def area(self, heldout: HeldOut, *, within: bool = False) -> Estimate:
+        """Return the AUC over pairs scored by one fitted detector, of one dataset, and of one stratum if asked."""
+        if within and self.stratum is None:
+            return self.nothing("no stratum is given")
+        found = auc_within(heldout.score.ravel(), **self.table(heldout, within=within))
+        return replace(found, n=len(self.label))
 
     def gains(self, scored: Sequence[tuple[str, Features, HeldOut]]) -> dict[str, tuple[str, Estimate, Estimate]]:
         """Return per detector the best baseline and the increments over it and over all together."""
@@ -156,19 +172,19 @@ class _Judge:
         rivals = {name: heldout for name, one, heldout in there if one.role == "baseline"}
         if not rivals:
             return {}
-        areas = {name: self.area(heldout.score).estimate or 0.0 for name, heldout in rivals.items()}
+        areas = {name: self.area(heldout).estimate or 0.0 for name, heldout in rivals.items()}
         best = max(areas, key=lambda name: areas[name])
         together = ALL_BASELINES if ALL_BASELINES in rivals else best
         names = [name for name, one, _ in there if one.role == "detector"]
-        scores = [heldout.score for _, one, heldout in there if one.role == "detector"]
+        scores = [heldout for _, one, heldout in there if one.role == "detector"]
         over_best, over_all = self.increments(scores, rivals[best]), self.increments(scores, rivals[together])
         return {name: (best, first, second) for name, first, second in zip(names, over_best, over_all, strict=True)}
 
-    def increments(self, scores: Sequence[Float[np.ndarray, " sample"]], rival: HeldOut) -> list[Estimate]:
-        """Return the increments of some scores over one baseline."""
-        return increments(
-            scores, rival.score, self.label, part=self.part, group=self.group, level=self.level, seed=self.seed
-        )
+    def increments(self, scored: Sequence[HeldOut], rival: HeldOut) -> list[Estimate]:
+        """Return the increments of some detectors over one baseline, all judged on the same splits."""
+        scores = [heldout.score.ravel() for heldout in scored]
+        found = increments(scores, rival.score.ravel(), **self.table(rival), seed=self.seed)
+        return [replace(one, n=len(self.label)) for one in found]
 
     def detector(
         self, name: str, one: Features, heldout: HeldOut, gains: Mapping[str, tuple[str, Estimate, Estimate]]
@@ -182,7 +198,7 @@ class _Judge:
             )
         missing = self.nothing("a baseline" if one.role == "baseline" else "the table allows no baseline")
         best, over_best, over_all = gains.get(name, (None, missing, missing))
-        area = self.area(heldout.score)
+        area = self.area(heldout)
         chance = heldout.probability
         return Detector(
             name,
@@ -191,7 +207,7 @@ class _Judge:
             n,
             n_features,
             area,
-            self.area(heldout.score, within=True),
+            self.area(heldout, within=True),
             best,
             over_best,
             over_all,
@@ -206,7 +222,7 @@ class _Judge:
         n = len(self.label)
         parts = np.zeros(n, dtype=np.int64) if self.part is None else group_codes(self.part)
         chance = (np.bincount(parts, weights=self.label) / np.maximum(np.bincount(parts), 1))[parts]
-        heldout = HeldOut(np.zeros(n), chance, 0, 0)
+        heldout = HeldOut(np.zeros((1, n)), np.zeros((1, n), dtype=np.int64), chance)
         no = self.nothing("a baseline")
         reason = None if len(np.unique(self.label)) == 2 else "only one label is present"
         constant = Estimate(None if reason else 0.5, None, None, self.level, n, no.n_groups, "constant", reason=reason)

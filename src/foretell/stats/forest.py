@@ -26,7 +26,7 @@ from foretell.stats.measures import Objective, confusion, measure, thinned_roc
 from foretell.stats.paired import auc_within
 from foretell.stats.resampling import derived_seed, group_codes, grouped_folds, shuffled_between
 
-__all__ = ["PROTOCOLS", "TEST_SIZE", "ForestResult", "Protocol", "judge_forest", "pooled_forest"]
+__all__ = ["PROTOCOLS", "TEST_SIZE", "ForestResult", "Protocol", "judge_forest", "pooled_forest", "repeats_for"]
 
 Protocol = Literal["rows", "grouped", "placebo"]
 PROTOCOLS: tuple[Protocol, ...] = ("rows", "grouped", "placebo")
@@ -57,6 +57,8 @@ class ForestResult:
     sample: Int[np.ndarray, " row"]
     group: Int[np.ndarray, " row"]
     """Samples that depend on each other; intervals are over groups."""
+    row: Int[np.ndarray, " row"]
+    """Index of the row among the finite rows; a repeated split holds a row out again."""
     permuted: Float[np.ndarray, "repeat metric row"]
     """Held-out probability after one metric was shuffled among the held-out rows of its part."""
     impurity: Float[np.ndarray, "tree metric"]
@@ -72,6 +74,11 @@ class ForestResult:
     def n_samples(self) -> int:
         """Samples among the held-out rows."""
         return len(np.unique(self.sample))
+
+    @property
+    def n_rows(self) -> int:
+        """Distinct rows that were held out."""
+        return len(np.unique(self.row))
 
     def points(self, n_points: int = 400) -> Float[np.ndarray, "point rate"]:
         """Return false and true positive rates of the held-out rows, at most `n_points`."""
@@ -166,7 +173,7 @@ class _Trainer:
     ) -> Float[np.ndarray, "repeat metric heldout"]:
         """Return the scores of held-out rows after each metric in turn was shuffled among them."""
         generator = np.random.default_rng(derived_seed(self.seed, "permuted", seed))
-        n_repeats = _repeats(len(heldout))
+        n_repeats = repeats_for(len(heldout))
         scores = np.empty((n_repeats, self.rows.shape[1], len(heldout)))
         for repeat in range(n_repeats):
             for metric in range(self.rows.shape[1]):
@@ -218,7 +225,7 @@ def _grouped(
     trainer: _Trainer, label: Int[np.ndarray, " row"], n_folds: int, n_repeats: int | None, level: float
 ) -> ForestResult:
     """Return the result of stratified folds that keep groups whole; every row is held out once per repeat."""
-    repeats = n_repeats or _repeats(len(label))
+    repeats = n_repeats or repeats_for(len(label))
     pieces: list[ForestResult] = []
     for repeat in range(repeats):
         folds = grouped_folds(label, trainer.group, n_folds=n_folds, seed=derived_seed(trainer.seed, "forest", repeat))
@@ -231,7 +238,7 @@ def _grouped(
     return _judged(_joined(pieces), level)
 
 
-def _repeats(n_rows: int) -> int:
+def repeats_for(n_rows: int) -> int:
     """Return how often a cheap thing is repeated: until enough rows were scored, at most ten times."""
     return int(np.clip(-(-_ENOUGH_ROWS // max(n_rows, 1)), 1, 10))
 
@@ -259,6 +266,7 @@ def _piece(
         part=np.full(len(heldout), part),
         sample=trainer.sample[heldout],
         group=trainer.group[heldout],
+        row=heldout,
         permuted=permuted,
         impurity=np.array([tree.feature_importances_ for tree in forest.estimators_]),
     )
@@ -277,6 +285,7 @@ def _joined(pieces: Sequence[ForestResult]) -> ForestResult:
         part=np.concatenate([piece.part for piece in pieces]),
         sample=np.concatenate([piece.sample for piece in pieces]),
         group=np.concatenate([piece.group for piece in pieces]),
+        row=np.concatenate([piece.row for piece in pieces]),
         permuted=np.concatenate([piece.permuted[:fewest] for piece in pieces], axis=2),
         impurity=np.concatenate([piece.impurity for piece in pieces]),
     )
@@ -301,20 +310,12 @@ def pooled_forest(results: Sequence[ForestResult], *, level: float = 0.95) -> Fo
     there = [result for result in results if result.reason is None]
     if not there:
         return replace(results[0], reason="no dataset has scores")
-    parts, samples, groups = ([0] for _ in range(3))
+    starts = dict.fromkeys(("part", "sample", "group", "row"), 0)
     shifted = []
     for result in there:
-        shifted.append(
-            replace(
-                result,
-                part=result.part + parts[-1],
-                sample=result.sample + samples[-1],
-                group=result.group + groups[-1],
-            )
-        )
-        parts.append(parts[-1] + int(result.part.max()) + 1)
-        samples.append(samples[-1] + int(result.sample.max()) + 1)
-        groups.append(groups[-1] + int(result.group.max()) + 1)
+        codes = {name: getattr(result, name) + start for name, start in starts.items()}
+        starts = {name: int(code.max()) + 1 for name, code in codes.items()}
+        shifted.append(replace(result, **codes))
     return _judged(_joined(shifted), level)
 
 
@@ -343,6 +344,7 @@ def _nothing(protocol: Protocol, trainer: _Trainer, reason: str) -> ForestResult
         part=no_codes,
         sample=no_codes,
         group=no_codes,
+        row=no_codes,
         permuted=np.empty((0, n_metrics, 0)),
         impurity=np.empty((0, n_metrics)),
         reason=reason,

@@ -43,17 +43,26 @@ _FURTHEST = 1e-6
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out score per sample, mean over repeated folds."""
+    """Held-out scores of every sample, one per repeat of the folds."""
 
-    score: Float[np.ndarray, " sample"]
-    """Log-odds of label 1 above the base rate of the samples learnt from; any scale for an estimator without
-    probabilities. Compare these: the base rate of a training part runs against that of its held-out part."""
+    score: Float[np.ndarray, "repeat sample"]
+    """Log-odds of label 1; any scale for an estimator without probabilities. Compare scores of one repeat and fold
+    only: a training part with more positives belongs to a held-out part with fewer, so scores of different folds are
+    ranked against the truth even where nothing can be told."""
+    fold: Int[np.ndarray, "repeat sample"]
     probability: Float[np.ndarray, " sample"] | None
-    """Probability of label 1; None where the estimator gives none."""
-    n_folds: int
-    n_repeats: int
+    """Probability of label 1, mean over repeats; None where the estimator gives none."""
     reason: str | None = None
-    """Why there are no scores; they are nan then."""
+    """Why there are no scores."""
+
+    @property
+    def n_repeats(self) -> int:
+        """Repeats of the folds."""
+        return len(self.score)
+
+
+def _no_scores(n: int, reason: str) -> HeldOut:
+    return HeldOut(np.empty((0, n)), np.empty((0, n), dtype=np.int64), None, reason)
 
 
 def held_out_scores(
@@ -68,9 +77,9 @@ def held_out_scores(
     n_repeats: int = 5,
     seed: int = 0,
 ) -> HeldOut:
-    """Score of every sample by detectors learnt from other groups.
+    """Scores of every sample by detectors learnt from other groups.
 
-    Folds are stratified and keep groups whole; they are drawn anew in every repeat and the scores averaged.
+    Folds are stratified and keep groups whole; they are drawn anew in every repeat.
 
     Args:
         features: What the detector sees.
@@ -86,7 +95,7 @@ def held_out_scores(
         seed: Start of the random numbers.
 
     Undefined:
-        nan with `reason` where the groups cannot be split or there is no column.
+        No repeat and a `reason` where the groups cannot be split or there is no column.
 
     Source:
         With one repeat and a scikit-learn classifier, `cross_val_predict` on the same splits.
@@ -94,51 +103,51 @@ def held_out_scores(
     Example:
         >>> column = np.arange(20.0)[:, None]
         >>> found = held_out_scores(Features("x", "detector", (column,)), np.arange(20) // 10, n_repeats=1)
-        >>> bool(found.score[19] > found.score[0])
+        >>> bool(found.score[0, 19] > found.score[0, 0])
         True
     """
     n = len(label)
     matrix = features.matrix
     codes = np.arange(n) if group is None else group_codes(group)
     parts = np.zeros(n, dtype=np.int64) if part is None else group_codes(part)
-    score, probability = np.zeros(n), np.zeros(n)
-    has_probability = True
-    made = 0
     truth = label.astype(np.int64)
-    balanced = truth + 2 * parts
+    score = np.zeros((n_repeats, n))
+    splits = np.zeros((n_repeats, n), dtype=np.int64)
+    chance = np.zeros(n)
+    if not matrix.shape[1]:
+        return _no_scores(n, "no column to learn from")
     with threadpool_limits(1):
         for repeat in range(n_repeats):
-            folds = _folds(truth, balanced, codes, ids, n_folds, derived_seed(seed, "repeat", repeat))
-            reason = folds.reason if matrix.shape[1] else "no column to learn from"
-            if reason is not None:
-                return HeldOut(np.full(n, np.nan), None, 0, 0, reason)
-            made = folds.n_folds
-            for fold in range(made):
+            folds = _folds(truth, parts, codes, ids, n_folds, derived_seed(seed, "repeat", repeat))
+            if folds.reason is not None:
+                return _no_scores(n, folds.reason)
+            splits[repeat] = folds.fold
+            for fold in range(folds.n_folds):
                 train, heldout = folds.train(fold), folds.heldout(fold)
                 columns, block = _centred(matrix, features.block, parts, train)
-                at, chance = fitted_scores(
+                score[repeat, heldout], told = fitted_scores(
                     features.model if features.model == "best-column" else estimator,
                     (columns[train], truth[train], codes[train]),
                     columns[heldout],
                     block=block,
                     seed=derived_seed(seed, "fit", repeat, fold),
                 )
-                score[heldout] += at / n_repeats
-                has_probability &= chance is not None
-                probability[heldout] += 0.0 if chance is None else chance / n_repeats
-    return HeldOut(score, probability if has_probability else None, made, n_repeats)
+                chance[heldout] += np.nan if told is None else told / n_repeats
+    return HeldOut(score, splits, None if np.isnan(chance).any() else chance)
 
 
 def _folds(
     label: Int[np.ndarray, " sample"],
-    balanced: Int[np.ndarray, " sample"],
+    part: Int[np.ndarray, " sample"],
     group: Int[np.ndarray, " sample"],
     ids: Sequence[str] | np.ndarray | None,
     n_folds: int,
     seed: int,
 ) -> Folds:
     """Return folds balanced over label and dataset, or over the label alone where a dataset is too small for that."""
-    both = grouped_folds(balanced, group, ids=ids, n_folds=n_folds, seed=seed)
+    if not part.any():
+        return grouped_folds(label, group, ids=ids, n_folds=n_folds, seed=seed)
+    both = grouped_folds(label + 2 * part, group, ids=ids, n_folds=n_folds, seed=seed)
     alone = grouped_folds(label, group, ids=ids, n_folds=n_folds, seed=seed)
     return both if both.reason is None and both.n_folds >= alone.n_folds else alone
 
@@ -171,7 +180,7 @@ def fitted_scores(
     block: Int[np.ndarray, " feature"],
     seed: int,
 ) -> tuple[Float[np.ndarray, " heldout"], Float[np.ndarray, " heldout"] | None]:
-    """Learn from some samples and score others: log-odds above the base rate, and probability if there is one.
+    """Learn from some samples and score others: log-odds of label 1, and its probability if the estimator has one.
 
     Args:
         estimator: As in `held_out_scores`; best-column picks one column first.
@@ -184,20 +193,19 @@ def fitted_scores(
         InputError: The estimator has neither `predict_proba` nor `decision_function`, or its name is unknown.
     """
     features, label, group = learnt
-    rate = float(np.log(label.mean()) - np.log1p(-label.mean()))
     if estimator == "best-column":
         best = _best_column(features, label)
         features, judged, block = features[:, best], judged[:, best], block[:1]
     if estimator in ("best-column", "logistic"):
         nested = NestedLogistic(block=block, seed=seed).fit(features, label, group=group)
         margin = nested.decision_function(judged)
-        return margin - rate, expit(margin)
+        return margin, expit(margin)
     model = _named(estimator, seed) if isinstance(estimator, str) else _reseeded(clone(estimator), seed)
     centre = _means(features)
     model.fit(_filled(features, centre), label)
     if hasattr(model, "predict_proba"):
         chance = np.asarray(model.predict_proba(_filled(judged, centre)), dtype=np.float64)[:, 1]
-        return logit(np.clip(chance, _FURTHEST, 1 - _FURTHEST)) - rate, chance
+        return logit(np.clip(chance, _FURTHEST, 1 - _FURTHEST)), chance
     if hasattr(model, "decision_function"):
         return np.asarray(model.decision_function(_filled(judged, centre)), dtype=np.float64), None
     raise InputError(f"{type(model).__name__} has neither predict_proba nor decision_function, so it gives no score")

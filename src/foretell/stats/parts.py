@@ -1,0 +1,229 @@
+"""The parts of a study: each statistic for every dataset of a table, and for all of them together.
+
+forests = forests_of(table, Settings(n_trees=50))
+forests["alpaca"]["grouped"].auc
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from foretell.stats.array import dense
+from foretell.stats.detectors import Detector, judge_detectors
+from foretell.stats.forest import PROTOCOLS, ForestResult, Protocol, judge_forest, pooled_forest, repeats_for
+from foretell.stats.heldout import Estimator
+from foretell.stats.resampling import Folds, derived_seed, grouped_folds
+from foretell.stats.rows import rows_of
+from foretell.stats.samples import POOLED, Samples, pooled_samples, samples_of
+from foretell.stats.settings import Settings
+from foretell.stats.steps import Steps
+from foretell.stats.table import StudyTable
+from foretell.stats.thresholds import ThresholdRule, threshold_rules
+from foretell.stats.transfer import Transfer, TransferSet, transfer
+from foretell.stats.verdicts import Verdict, detector_verdict, family_verdict, forest_verdict
+
+__all__ = [
+    "detectors_of",
+    "forest_repeats",
+    "forests_of",
+    "samples_by_dataset",
+    "thresholds_of",
+    "transfers_of",
+    "verdicts_of",
+]
+
+
+def samples_by_dataset(table: StudyTable, settings: Settings) -> dict[str, Samples]:
+    """Return what detectors see of each dataset, and of all together where there are several.
+
+    Args:
+        table: From `read_table`.
+        settings: Coordinates are used for shares only.
+    """
+    coordinates = settings.coordinates if table.compositional else "shares"
+    arrays = [dense(table, dataset) for dataset in table.datasets]
+    found = {array.dataset: samples_of(array, coordinates=coordinates) for array in arrays}
+    if len(arrays) > 1 and POOLED not in found:
+        found[POOLED] = pooled_samples(arrays, coordinates=coordinates)
+    return found
+
+
+def thresholds_of(
+    table: StudyTable, settings: Settings, *, steps: Steps | None = None
+) -> dict[tuple[str, str], list[ThresholdRule]]:
+    """Return threshold rules on rows by dataset and metric, all of a dataset on one split by group.
+
+    Args:
+        table: From `read_table`.
+        settings: Objectives, level and seed are used.
+        steps: Told after every dataset.
+    """
+    found = {}
+    for dataset in table.datasets:
+        array = dense(table, dataset)
+        rows = rows_of(array)
+        seed = derived_seed(settings.seed, dataset)
+        folds = grouped_folds(array.label.astype(np.int64), array.group, ids=np.asarray(array.ids), seed=seed)
+        spread = Folds(folds.fold[rows.sample], folds.n_folds, folds.seed, folds.reason)
+        for index, metric in enumerate(array.metrics):
+            found[dataset, metric] = threshold_rules(
+                rows.features[:, index],
+                rows.label,
+                rows.group,
+                objectives=settings.objectives,
+                folds=spread,
+                level=settings.level,
+                seed=seed,
+            )
+        if steps is not None:
+            steps.advance(f"thresholds, {dataset}")
+    return found
+
+
+def forest_repeats(table: StudyTable) -> int:
+    """Return how often grouped forests are repeated, the same in all datasets so that their pairs weigh alike.
+
+    Args:
+        table: From `read_table`.
+    """
+    return repeats_for(max(count for _, count in table.frame.get_column("dataset").value_counts().iter_rows()))
+
+
+def forests_of(
+    table: StudyTable, settings: Settings, *, n_jobs: int = -1, steps: Steps | None = None
+) -> dict[str, dict[Protocol, ForestResult]]:
+    """Return forests on rows by dataset and protocol; all together are the same forests judged together.
+
+    Args:
+        table: From `read_table`.
+        settings: Number of trees and folds, level and seed are used.
+        n_jobs: Threads; changes no number.
+        steps: Told after every forest.
+    """
+    found: dict[str, dict[Protocol, ForestResult]] = {}
+    for dataset in table.datasets:
+        rows = rows_of(dense(table, dataset))
+
+        def advance(protocol: str, dataset: str = dataset) -> None:
+            if steps is not None:
+                steps.advance(f"forest, {dataset}, {protocol}")
+
+        found[dataset] = judge_forest(
+            rows.features,
+            rows.label,
+            rows.sample,
+            group=rows.group,
+            n_trees=settings.n_trees,
+            n_folds=settings.forest_folds,
+            n_repeats=forest_repeats(table),
+            seed=settings.seed,
+            n_jobs=n_jobs,
+            level=settings.level,
+            advance=advance,
+        )
+    if len(found) > 1 and POOLED not in found:
+        found[POOLED] = {
+            protocol: pooled_forest([found[name][protocol] for name in table.datasets], level=settings.level)
+            for protocol in PROTOCOLS
+        }
+    return found
+
+
+def detectors_of(
+    samples: Mapping[str, Samples],
+    settings: Settings,
+    *,
+    estimators: Mapping[str, Estimator] | None = None,
+    steps: Steps | None = None,
+) -> dict[str, list[Detector]]:
+    """Return detectors and baselines by dataset.
+
+    Args:
+        samples: From `samples_by_dataset`.
+        settings: Folds, repeats, level and seed are used.
+        estimators: Further estimators on all heads by name.
+        steps: Told after every detector.
+    """
+    found = {}
+    for dataset, one in samples.items():
+
+        def advance(name: str, dataset: str = dataset) -> None:
+            if steps is not None:
+                steps.advance(f"detector, {dataset}, {name}")
+
+        found[dataset] = judge_detectors(
+            one.features,
+            one.label,
+            group=one.group,
+            stratum=one.stratum,
+            part=one.part,
+            ids=one.ids,
+            estimators=estimators,
+            n_folds=settings.detector_folds,
+            n_repeats=settings.detector_repeats,
+            seed=derived_seed(settings.seed, dataset),
+            level=settings.level,
+            advance=advance,
+        )
+    return found
+
+
+def transfers_of(samples: Mapping[str, Samples], settings: Settings) -> list[Transfer]:
+    """Return how the detector on all heads does on datasets it has not learnt from; none for a single dataset.
+
+    Args:
+        samples: From `samples_by_dataset`.
+        settings: Level and seed are used.
+    """
+    together = samples.get(POOLED)
+    if together is None or together.part is None:
+        return []
+    matrix = together.features[0].matrix
+    sets = {}
+    for dataset in np.unique(together.part):
+        here = together.part == dataset
+        sets[str(dataset)] = TransferSet(matrix[here], together.label[here], together.group[here])
+    return transfer(sets, seed=settings.seed, level=settings.level)
+
+
+def verdicts_of(
+    samples: Mapping[str, Samples],
+    judged: Mapping[str, list[Detector]],
+    forests: Mapping[str, Mapping[Protocol, ForestResult]],
+    association: pl.DataFrame,
+    *,
+    level: float = 0.95,
+) -> dict[str, list[Verdict]]:
+    """Return verdicts by dataset: on every detector, on the forest on rows, and on any single head.
+
+    Args:
+        samples: From `samples_by_dataset`.
+        judged: From `detectors_of`.
+        forests: From `forests_of`.
+        association: From `association`.
+        level: 1 minus the accepted chance of a false alarm.
+    """
+    verdicts: dict[str, list[Verdict]] = {}
+    for dataset, one in samples.items():
+        n_positive, n_negative = one.n_groups(1), one.n_groups(0)
+        verdicts[dataset] = [
+            detector_verdict(detector, n_positive=n_positive, n_negative=n_negative)
+            for detector in judged[dataset]
+            if detector.role == "detector"
+        ]
+        verdicts[dataset].append(forest_verdict(forests[dataset], n_positive=n_positive, n_negative=n_negative))
+        family = association.filter(pl.col("dataset") == dataset)
+        if family.height:
+            ranked = family.sort("p_max", "q_value", "layer", "head", "metric", nulls_last=True)
+            best = family_verdict(
+                ranked.row(0, named=True),
+                n_tests=family.height,
+                n_positive=n_positive,
+                n_negative=n_negative,
+                level=level,
+            )
+            verdicts[dataset].append(best)
+    return verdicts

@@ -1,0 +1,42 @@
+"""The rows of a dataset as the source had them: one per sample, layer and head.
+
+rows = rows_of(dense(table, "alpaca"))
+rows.features.shape, rows.sample.shape
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from foretell.stats.array import Dense
+
+__all__ = ["Rows", "rows_of"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows with at least one metric, sorted by id, layer and head."""
+
+    features: Float[np.ndarray, "row metric"]
+    label: Int[np.ndarray, " row"]
+    sample: Int[np.ndarray, " row"]
+    """Index of each row's sample in the order of the ids."""
+    group: Shaped[np.ndarray, " row"]
+
+
+def rows_of(array: Dense) -> Rows:
+    """Return a dataset's rows.
+
+    Args:
+        array: The dataset.
+    """
+    n_samples, n_layers, n_heads, n_metrics = array.values.shape
+    sample = np.repeat(np.arange(n_samples), n_layers * n_heads)
+    features = array.values.reshape(-1, n_metrics)
+    there = np.isfinite(features).any(axis=1)
+    if not there.all():
+        sample, features = sample[there], features[there]
+    return Rows(features, array.label.astype(np.int64)[sample], sample, array.group[sample])

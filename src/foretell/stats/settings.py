@@ -1,0 +1,54 @@
+"""Everything that decides a study's numbers beside the table itself.
+
+settings = Settings(seed=1, n_trees=50)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foretell.errors import InputError
+from foretell.schema import SHARES
+from foretell.stats.coordinates import Coordinates
+from foretell.stats.measures import OBJECTIVES, Objective
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a study's numbers beside the table itself."""
+
+    metrics: tuple[str, ...] = SHARES
+    seed: int = 0
+    level: float = 0.95
+    coordinates: Coordinates = "centred"
+    """In which the detectors see shares; metrics that are no shares are always seen as they are."""
+    n_permutations: int = 1000
+    objectives: tuple[Objective, ...] = OBJECTIVES
+    n_trees: int = 200
+    forest_folds: int = 3
+    detector_folds: int = 5
+    detector_repeats: int = 5
+    estimators: tuple[str, ...] = ()
+    """Names of further estimators on all heads."""
+    source: str = ""
+    group: str | None = None
+    """Column that was named as group; "mapping" if the groups were given by id."""
+    stratum: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise InputError(f"level is {self.level}: it must be above 0 and below 1")
+        for name, least in (
+            ("n_trees", 1),
+            ("n_permutations", 0),
+            ("forest_folds", 2),
+            ("detector_folds", 2),
+            ("detector_repeats", 1),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        unknown = [name for name in self.objectives if name not in OBJECTIVES]
+        if unknown:
+            raise InputError(f'unknown objective "{unknown[0]}": choose among {", ".join(OBJECTIVES)}')

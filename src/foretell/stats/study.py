@@ -1,0 +1,339 @@
+"""A study: every statistic of one table, each part worked out when it is first asked for.
+
+    study = foretell.study("attention.csv", labels="labels.csv")
+    study.verdicts
+    study.write_tables("results")
+
+It only ties the parts together; each is a function of its own on arrays. The same table and seed give the same numbers,
+whatever the order of the rows and the number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from foretell.atomic import written_whole
+from foretell.errors import InputError
+from foretell.schema import SHARES
+from foretell.stats import frames
+from foretell.stats.association import association
+from foretell.stats.cleaning import Ledger, Validity
+from foretell.stats.detectors import Detector
+from foretell.stats.forest import ForestResult, Protocol
+from foretell.stats.heldout import Estimator
+from foretell.stats.importances import importances
+from foretell.stats.parts import (
+    detectors_of,
+    forest_repeats,
+    forests_of,
+    samples_by_dataset,
+    thresholds_of,
+    transfers_of,
+    verdicts_of,
+)
+from foretell.stats.roc import RocCurves, roc_curves
+from foretell.stats.samples import POOLED, Samples
+from foretell.stats.settings import Settings
+from foretell.stats.steps import Steps
+from foretell.stats.table import StudyTable, read_table
+from foretell.stats.verdicts import Verdict
+
+__all__ = ["POOLED", "Settings", "Study", "study"]
+
+PARTS = (
+    "association",
+    "roc",
+    "roc_points",
+    "thresholds",
+    "forest",
+    "forest_points",
+    "importances",
+    "detectors",
+    "reliability",
+    "transfer",
+    "verdicts",
+)
+"""Tables of a study, in the order of the report."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The statistics of one table; a part is worked out when it is first asked for and then kept."""
+
+    table: StudyTable
+    settings: Settings
+    n_jobs: int = -1
+    """Threads of the forests; changes no number."""
+    estimators: Mapping[str, Estimator] = field(default_factory=dict)
+    _steps: Steps = field(default_factory=Steps, repr=False, compare=False)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was dropped from the table and why."""
+        return self.table.ledger
+
+    @property
+    def validity(self) -> Validity:
+        """How valid the rows are that were kept."""
+        return self.table.validity
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets, sorted."""
+        return self.table.datasets
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions that may change the last digits."""
+        names = ("foretell", "numpy", "polars", "scipy", "scikit-learn")
+        return {**{name: version(name) for name in names}, "python": platform.python_version()}
+
+    @cached_property
+    def association(self) -> pl.DataFrame:
+        """Correlations and AUC of every layer, head and metric, corrected for their number."""
+        settings = self.settings
+        frame = association(
+            self.table,
+            n_permutations=settings.n_permutations,
+            seed=settings.seed,
+            level=settings.level,
+            progress=False,
+        )
+        self._steps.advance("association")
+        return frame
+
+    @cached_property
+    def _roc(self) -> RocCurves:
+        curves = roc_curves(self.table, level=self.settings.level, progress=False)
+        self._steps.advance("ROC")
+        return curves
+
+    @property
+    def roc(self) -> pl.DataFrame:
+        """AUC of every metric alone, at row and sample level."""
+        return self._roc.curves
+
+    @property
+    def roc_points(self) -> pl.DataFrame:
+        """Points of the ROC curves."""
+        return self._roc.points
+
+    @cached_property
+    def samples(self) -> dict[str, Samples]:
+        """What detectors see of each dataset, and of all together where there are several."""
+        return samples_by_dataset(self.table, self.settings)
+
+    @cached_property
+    def thresholds(self) -> pl.DataFrame:
+        """Threshold rules chosen on training groups and judged on held-out ones."""
+        return frames.threshold_frame(thresholds_of(self.table, self.settings, steps=self._steps))
+
+    @cached_property
+    def forests(self) -> dict[str, dict[Protocol, ForestResult]]:
+        """Forests on rows by dataset and protocol."""
+        return forests_of(self.table, self.settings, n_jobs=self.n_jobs, steps=self._steps)
+
+    @cached_property
+    def forest(self) -> pl.DataFrame:
+        """How the forest on rows does, by way of splitting."""
+        return frames.forest_frame(self.forests)
+
+    @cached_property
+    def forest_points(self) -> pl.DataFrame:
+        """Points of the forest's ROC curves."""
+        return frames.forest_points_frame(self.forests)
+
+    @cached_property
+    def importances(self) -> pl.DataFrame:
+        """What each column is worth to the forest."""
+        level = self.settings.level
+        found = {
+            dataset: [one for result in results.values() for one in importances(result, level=level)]
+            for dataset, results in self.forests.items()
+        }
+        return frames.importance_frame(found, self.table.metrics)
+
+    @cached_property
+    def judged(self) -> dict[str, list[Detector]]:
+        """Detectors and baselines by dataset."""
+        return detectors_of(self.samples, self.settings, estimators=self.estimators, steps=self._steps)
+
+    @cached_property
+    def detectors(self) -> pl.DataFrame:
+        """How one score per sample does, beside baselines."""
+        return frames.detector_frame(self.judged)
+
+    @cached_property
+    def reliability(self) -> pl.DataFrame:
+        """Predicted against observed frequency of every detector."""
+        return frames.reliability_frame(self.judged)
+
+    @cached_property
+    def transfer(self) -> pl.DataFrame:
+        """How the detector on all heads does on datasets it has not learnt from."""
+        cells = transfers_of(self.samples, self.settings)
+        self._steps.advance("transfer")
+        return frames.transfer_frame(cells, "all heads")
+
+    @cached_property
+    def found(self) -> dict[str, list[Verdict]]:
+        """Verdicts by dataset."""
+        return verdicts_of(self.samples, self.judged, self.forests, self.association, level=self.settings.level)
+
+    @cached_property
+    def verdicts(self) -> pl.DataFrame:
+        """What the numbers allow to say, per dataset and signal."""
+        return frames.verdict_frame(self.found)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know before the numbers: what is not there and how things were put together."""
+        notes = [f"{dataset}: {note}" for dataset, samples in self.samples.items() for note in samples.notes]
+        if POOLED in self.samples:
+            notes.append(
+                f"{POOLED}: datasets are put together with their own intercepts; only samples of one dataset are "
+                "compared with each other, and the forests are those of the single datasets"
+            )
+        if self.table.compositional:
+            notes.append(
+                "the metrics are shares of one whole: they carry one number less than there are columns, so their "
+                "correlations with the label are not independent of each other"
+            )
+        return tuple(notes)
+
+    def compute(self, *, progress: bool | None = None) -> Study:
+        """Work out every part now.
+
+        Args:
+            progress: Whether to show a bar; None: on a terminal only.
+        """
+        with self._steps.shown(self._n_steps(), progress=progress):
+            for part in PARTS:
+                getattr(self, part)
+        return self
+
+    def _n_steps(self) -> int:
+        n_datasets = len(self.datasets)
+        forests = n_datasets * (2 + self.settings.forest_folds * forest_repeats(self.table))
+        detectors = sum(len(samples.features) + len(self.estimators) for samples in self.samples.values())
+        return 3 + n_datasets + forests + detectors
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Return every table by its name in `foretell.schema.TABLES`."""
+        return {part: getattr(self, part) for part in PARTS}
+
+    def summary(self) -> dict[str, Any]:
+        """Return settings, ledger, validity, verdicts, notes and versions as plain data, without any clock."""
+        return {
+            "settings": asdict(self.settings),
+            "ledger": {
+                **asdict(self.ledger),
+                "entries": {entry.reason: entry.n_rows for entry in self.ledger.entries},
+            },
+            "validity": asdict(self.validity),
+            "verdicts": self.verdicts.to_dicts(),
+            "notes": list(self.notes),
+            "versions": self.versions,
+        }
+
+    def to_json(self) -> str:
+        """Return `summary` as JSON text; undefined is null."""
+        return json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write_tables(self, folder: Path | str) -> list[Path]:
+        """Write one Parquet file per table, and `study.json`; everything is worked out before the first is written.
+
+        Args:
+            folder: Made if it is not there.
+
+        Returns:
+            The files, tables first; each is whole or not there.
+        """
+        target = Path(folder)
+        tables, text = self.tables(), self.to_json()
+        for name, frame in tables.items():
+            with written_whole(target / f"{name}.parquet") as draft:
+                frame.write_parquet(draft)
+        with written_whole(target / "study.json") as draft:
+            draft.write_text(text, encoding="utf-8")
+        return [*(target / f"{name}.parquet" for name in tables), target / "study.json"]
+
+
+def study(
+    table_or_run: Any,
+    *,
+    labels: Path | str | pl.DataFrame | None = None,
+    metrics: Sequence[str] = SHARES,
+    group: str | Mapping[str, str] | None = None,
+    stratum: str | Mapping[str, str] | None = None,
+    compositional: bool | None = None,
+    estimators: Mapping[str, Estimator] | None = None,
+    seed: int = 0,
+    n_jobs: int = -1,
+    progress: bool | None = None,
+    compute: bool = True,
+    **settings: Any,
+) -> Study:
+    """Find out whether per-head numbers foretell a yes / no behaviour, with statistics that cannot fool themselves.
+
+    Args:
+        table_or_run: A run, a StudyTable, or anything `read_table` reads: file, folder or frame with the columns id,
+            dataset, layer, head, the metrics, and behavior_label unless `labels` has it.
+        labels: File or frame with id and behavior_label.
+        metrics: Columns to study.
+        group: Column, or mapping from id, that names what samples depend on each other.
+        stratum: Column, or mapping from id, that names the kind of task.
+        compositional: Whether the metrics are shares that sum to 1; None: only for the three normalised shares.
+        estimators: Further detectors on all heads by name: "random-forest", "gradient-boosting" or any scikit-learn
+            classifier.
+        seed: Start of all random numbers; the same seed gives the same numbers.
+        n_jobs: Threads of the forests, -1 for all cores; changes no number.
+        progress: Whether to show a bar; None: on a terminal only.
+        compute: Work out every part now; False: each when it is first asked for.
+        settings: Other fields of `foretell.stats.settings.Settings`, such as n_trees or n_permutations.
+
+    Raises:
+        TableError: The table cannot be used; the message says where and why.
+        InputError: A setting is unknown or out of range.
+
+    Example:
+        >>> rows = {"id": ["a", "b"], "dataset": "x", "layer": 0, "head": 0, "score": [0.1, 0.9]}
+        >>> table = pl.DataFrame({**rows, "behavior_label": [0, 1]})
+        >>> found = study(table, metrics=["score"], n_permutations=0, n_trees=5)
+        >>> found.verdicts["verdict"].unique().to_list()
+        ['not enough data']
+    """
+    known = [one.name for one in fields(Settings)]
+    unknown = sorted(set(settings).difference(known))
+    if unknown:
+        raise InputError(f'unknown setting "{unknown[0]}": choose among {", ".join(known)}')
+    if isinstance(table_or_run, StudyTable):
+        table = table_or_run
+    else:
+        table = read_table(
+            table_or_run, labels=labels, metrics=metrics, group=group, stratum=stratum, compositional=compositional
+        )
+    chosen = Settings(
+        metrics=table.metrics,
+        seed=seed,
+        estimators=tuple(estimators or {}),
+        source=table.source,
+        group=_named(group),
+        stratum=_named(stratum),
+        **settings,
+    )
+    found = Study(table, chosen, n_jobs=n_jobs, estimators=dict(estimators or {}))
+    return found.compute(progress=progress) if compute else found
+
+
+def _named(column: str | Mapping[str, str] | None) -> str | None:
+    return column if column is None or isinstance(column, str) else "mapping"
