@@ -94,7 +94,7 @@ class Validity:
     max_deviation: float | None
     """Largest distance of a kept row's sum of shares from 1; None if the metrics are no shares."""
     max_deviation_read: float | None
-    """The same over every row read whose metrics are numbers, before any was dropped."""
+    """The same over every row read whose metrics are finite numbers, before any was dropped."""
     tolerance: float
     """Rows further from 1 than this were dropped."""
     n_not_finite: int
@@ -160,7 +160,7 @@ def clean(
     if kept.height == 0:
         told = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in ledger.entries if entry.n_rows)
         raise TableError(located(name, f"no row is left after cleaning ({frame.height} read: {told})"))
-    deviation = numbers.select(((total - 1).abs()).fill_nan(None).max()).item() if compositional else None
+    deviation = _largest_finite(numbers, (total - 1).abs()) if compositional else None
     return Cleaned(kept, ledger, _validity(kept, metrics, total, deviation, sum_tolerance))
 
 
@@ -289,6 +289,11 @@ def _without_duplicates(kept: pl.DataFrame, metrics: Sequence[str]) -> tuple[pl.
         "duplicate key": kept.height - unclear - clear.height,
         "duplicate key, values differ": unclear,
     }
+
+
+def _largest_finite(frame: pl.DataFrame, value: pl.Expr) -> float | None:
+    largest = frame.select(pl.when(value.is_finite()).then(value).max()).item()
+    return None if largest is None else float(largest)
 
 
 def _validity(

@@ -25,6 +25,7 @@ from foretell.runs import open_run
 __all__ = ["Source", "parquet_parts", "read_source", "require_columns"]
 
 _SEPARATORS = (",", "\t", ";", "|")
+_WIDE_MARKS = {b"\xff\xfe", b"\xfe\xff"}
 _SUPPORTED = "CSV, TSV, Parquet, Arrow (.arrow, .feather), JSON and JSONL files and folders of Parquet parts are read"
 
 
@@ -162,7 +163,10 @@ def _separator(path: Path, wanted: Collection[str]) -> str:
     if path.suffix.lower() == ".gz":
         return ","
     with path.open("rb") as file:
-        header = file.readline(1 << 20).decode("utf-8-sig", errors="replace")
+        line = file.readline(1 << 20)
+    if line[:2] in _WIDE_MARKS or b"\0" in line:
+        raise TableError(located(path, "is not UTF-8 text (UTF-16?); save it as UTF-8"))
+    header = line.decode("utf-8-sig", errors="replace")
     found = {
         separator: sum(cell.strip().strip('"') in wanted for cell in header.split(separator))
         for separator in _SEPARATORS
@@ -174,9 +178,6 @@ def _explain_csv(path: Path, error: BaseException) -> NoReturn:
     """Raise a `TableError` that says in which row a CSV file breaks, as far as that can be found out."""
     problem, row = _first_line(error), None
     if path.suffix.lower() != ".gz" and path.is_file():
-        start = path.read_bytes()[:4]
-        if start[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in start:
-            raise TableError(located(path, "is not UTF-8 text (UTF-16?); save it as UTF-8")) from error
         row, problem = _csv_fault(path) or (None, problem)
     raise TableError(located(path, f"cannot be read as CSV: {problem}", row=row)) from error
 
