@@ -1,0 +1,172 @@
+"""Contrast pairs: one question, one answer that shows more of a concept and one that shows less.
+
+Pairs come from the built-in facts or from a user's file, for any concept. It knows no model.
+
+    pairs = pairs_from_facts(foretell.builtin_facts())
+    pairs = read_pairs("refusals.csv")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from foretell.builtin import Fact
+from foretell.conversations import Conversation, Message
+from foretell.errors import InputError, TableError, located
+from foretell.files import read_records
+
+__all__ = ["SIDES", "ContrastPair", "Side", "pairs_from_facts", "read_pairs"]
+
+Side = Literal["positive", "negative"]
+
+SIDES: tuple[Side, Side] = ("positive", "negative")
+"""The two answers of a pair in the order of every side axis: index 0 shows more of the concept."""
+
+_REQUIRED = ("question", "positive", "negative")
+_OPTIONAL = ("id", "topic", "positive_system", "negative_system")
+_LYING = "lying"
+_HONESTY = "honesty"
+
+
+@dataclass(frozen=True)
+class ContrastPair:
+    """Two answers to one question that differ in a concept.
+
+    The answers may also be equal and the system messages differ: the same statement, once asked for honestly
+    and once not.
+    """
+
+    id: str
+    topic: str
+    """Pairs of one topic stay together when a direction is judged on topics it was not fitted on."""
+    question: str
+    positive: str
+    """The answer that shows more of the concept; for "lying" the false one."""
+    negative: str
+    """The answer that shows less of it."""
+    positive_system: str | None = None
+    """System message before the positive answer; None leaves the model's own default."""
+    negative_system: str | None = None
+
+    def conversation(self, side: Side) -> tuple[Conversation, str]:
+        """Return the conversation before one side's answer, and that answer.
+
+        Example:
+            >>> pair = ContrastPair("a", "capitals", "Capital of Peru?", "It is Quito.", "It is Lima.")
+            >>> conversation, answer = pair.conversation("positive")
+            >>> conversation.messages[0].content, answer
+            ('Capital of Peru?', 'It is Quito.')
+        """
+        positive = side == "positive"
+        system = self.positive_system if positive else self.negative_system
+        answer = self.positive if positive else self.negative
+        opening = () if system is None else (Message("system", system),)
+        messages = (*opening, Message("user", self.question))
+        conversation = Conversation(f"{self.id}/{side}", self.topic, messages, answer, self.id, self.topic)
+        return conversation, answer
+
+
+def pairs_from_facts(facts: Sequence[Fact], *, concept: Literal["lying", "honesty"] = "lying") -> list[ContrastPair]:
+    """Return one pair per fact: the false answer is the positive one for "lying", the true one for "honesty".
+
+    Args:
+        facts: Questions with a true and a false answer, such as `foretell.builtin_facts()`.
+        concept: What higher activity shall mean.
+
+    Raises:
+        InputError: `concept` is neither, or there are no facts.
+
+    Example:
+        >>> facts = [Fact("a", "capitals", "Capital of Peru?", "It is Lima.", "It is Quito.")]
+        >>> pairs_from_facts(facts)[0].positive
+        'It is Quito.'
+    """
+    if concept not in (_LYING, _HONESTY):
+        raise InputError(
+            f'facts show "lying" or "honesty", not "{concept}": for another concept give a file of pairs (read_pairs)'
+        )
+    if not facts:
+        raise InputError("there are no facts to make pairs from")
+    return [
+        ContrastPair(
+            fact.id,
+            fact.topic,
+            fact.question,
+            positive=fact.false_answer if concept == _LYING else fact.true_answer,
+            negative=fact.true_answer if concept == _LYING else fact.false_answer,
+        )
+        for fact in facts
+    ]
+
+
+def read_pairs(path: Path | str) -> list[ContrastPair]:
+    r"""Return the contrast pairs of a file.
+
+    Args:
+        path: A CSV, TSV, JSON, JSONL or Parquet file with the columns `question`, `positive` (the answer that shows
+            more of the concept) and `negative`, and optionally `id` (else the row number), `topic` (else "all"),
+            `positive_system` and `negative_system`. Other columns are ignored.
+
+    Raises:
+        TableError: The file is missing, empty or damaged, a column is missing, a value is empty or no text, an id
+            appears twice, or both sides are the same.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "pairs.csv"
+        >>> _ = file.write_text("question,positive,negative\nMay I smoke?,No!,I fear not.\n")
+        >>> read_pairs(file)[0].negative
+        'I fear not.'
+    """
+    container, records = read_records(path, error=TableError, headers=_REQUIRED)
+    if container in ("csv", "parquet"):
+        _require_columns(path, list(records[0]))
+    pairs: list[ContrastPair] = []
+    rows_by_id: dict[str, int] = {}
+    for row, record in enumerate(records, start=1):
+        pair = _pair(path, row, record)
+        if pair.id in rows_by_id:
+            message = f'"{pair.id}" is already the id of row {rows_by_id[pair.id]}; ids must differ'
+            raise TableError(located(path, message, row=row, column="id"))
+        rows_by_id[pair.id] = row
+        pairs.append(pair)
+    return pairs
+
+
+def _require_columns(path: Path | str, columns: Sequence[str], row: int | None = None) -> None:
+    for column in _REQUIRED:
+        if column not in columns:
+            found = ", ".join(f'"{name}"' for name in columns) or "none"
+            message = f"is missing; a pair needs {', '.join(_REQUIRED)}; found {found}"
+            raise TableError(located(path, message, row=row, column=column))
+
+
+def _pair(path: Path | str, row: int, record: Mapping[str, object]) -> ContrastPair:
+    _require_columns(path, list(record), row=row)
+    values: dict[str, str | None] = {}
+    for column in (*_REQUIRED, *_OPTIONAL):
+        value = record.get(column)
+        if column == "id" and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if value is not None and not isinstance(value, str):
+            message = f"must be text, not {type(value).__name__}"
+            raise TableError(located(path, message, row=row, column=column))
+        if column in _REQUIRED and (value is None or not value.strip()):
+            raise TableError(located(path, "is empty; a pair needs it", row=row, column=column))
+        values[column] = value
+    pair = ContrastPair(
+        id=values["id"] or str(row),
+        topic=values["topic"] or "all",
+        question=values["question"] or "",
+        positive=values["positive"] or "",
+        negative=values["negative"] or "",
+        positive_system=values["positive_system"],
+        negative_system=values["negative_system"],
+    )
+    if (pair.positive, pair.positive_system) == (pair.negative, pair.negative_system):
+        message = "is the same as the positive side, so the pair shows no contrast"
+        raise TableError(located(path, message, row=row, column="negative"))
+    return pair
