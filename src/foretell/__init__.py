@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from foretell.labels import label as label
     from foretell.reading.capture import read as read
     from foretell.reading.directions import Direction as Direction
-    from foretell.reading.directions import fit_direction as fit_direction
+    from foretell.reading.fitting import fit_direction as fit_direction
     from foretell.reading.listening import listen as listen
     from foretell.reading.models import Model as Model
     from foretell.reading.models import load_model as load_model
@@ -46,7 +46,7 @@ _HOME = {
     "Surface": "foretell.surfaces",
     "builtin_conversations": "foretell.builtin",
     "builtin_facts": "foretell.builtin",
-    "fit_direction": "foretell.reading.directions",
+    "fit_direction": "foretell.reading.fitting",
     "label": "foretell.labels",
     "listen": "foretell.reading.listening",
     "load_model": "foretell.reading.models",

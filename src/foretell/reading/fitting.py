@@ -1,0 +1,194 @@
+"""Fitting directions to contrast pairs, and scoring pairs with directions that never saw their topic.
+
+Sign rule: on the training pairs the positive answers' mean projection lies above that of the negative answers, so
+higher always means more of the concept. Scale rule: mean and standard deviation per layer of the projections of the
+calibration tokens, which are all answer tokens of the training pairs, both answers.
+
+    direction = fit_direction(model, pairs_from_facts(foretell.builtin_facts()))
+    scores = heldout_scores(model, pairs)  # one row per answer and layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import numpy as np
+import polars as pl
+
+from foretell.reading.activations import AnswerFacts, TokenChoice, read_activations, stream_activations
+from foretell.reading.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
+from foretell.reading.directions import Direction, DirectionSource
+from foretell.reading.fingerprints import weights_fingerprint
+from foretell.reading.heldout import leave_topic_out, require_topics
+from foretell.reading.methods import Method, mean_difference, method_named
+from foretell.reading.models import Model
+from foretell.reading.pairs import ContrastPair
+
+__all__ = ["fit_direction", "fit_direction_with_scores", "heldout_scores"]
+
+
+def fit_direction(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    method: str | Method = "mean-difference",
+    concept: str = "lying",
+    tokens: TokenChoice = "mean",
+    batch_tokens: int = 4096,
+    calibration_bytes: int = 512 * 2**20,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Direction:
+    """Find the direction along which hidden states differ between the two answers of contrast pairs.
+
+    With the mean difference only running sums are kept, so thousands of pairs of a wide model fit in memory; other
+    methods store the chosen hidden states.
+
+    Args:
+        model: A loaded model.
+        pairs: Contrast pairs; the positive answers show more of the concept.
+        method: Name of a built-in method (`foretell.reading.methods.METHODS`), or a function from positive and negative
+            rows `(row, layer, width)` to vectors `(layer, width)`.
+        concept: What higher activity means.
+        tokens: Hidden states that stand for an answer: its "last" token, the "mean" over its tokens, or "every" token.
+        batch_tokens: Padded tokens in one batch.
+        calibration_bytes: Bound on the memory of the calibration tokens; the direction says how many there were.
+        seed: Choice of calibration pairs where not all fit.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        The direction, its sign and scale fixed by the rules above.
+
+    Raises:
+        InputError: No pairs, an unknown method or choice of tokens, or vectors of another shape.
+
+    Undefined:
+        Layers in which both answers have the same hidden states, or projections are constant, are `nan` with a reason.
+    """
+    name, find = method_named(method)
+    options = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
+    if find is mean_difference:
+        sums = RunningContrast()
+        facts = stream_activations(model, pairs, sums, tokens=tokens, progress=progress, **options)
+        contrast = sums.contrast()
+        fitted = calibrated(*oriented(contrast.difference, contrast), facts.calibration)
+    else:
+        activations = read_activations(model, pairs, tokens=tokens, progress=progress, **options)
+        facts = activations.facts
+        fitted = fit_rows(name, find, activations.hidden, facts.calibration)
+    return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
+
+
+def fit_direction_with_scores(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    method: str | Method = "mean-difference",
+    concept: str = "lying",
+    tokens: TokenChoice = "mean",
+    batch_tokens: int = 4096,
+    calibration_bytes: int = 512 * 2**20,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> tuple[Direction, pl.DataFrame]:
+    """Return what `fit_direction` and `heldout_scores` return, from one reading of the model.
+
+    Options are those of `fit_direction`.
+
+    Raises:
+        InputError: As either of them.
+    """
+    name, find = method_named(method)
+    require_topics(pairs)
+    activations = read_activations(
+        model,
+        pairs,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        calibration_bytes=calibration_bytes,
+        seed=seed,
+        progress=progress,
+    )
+    fitted = fit_rows(name, find, activations.hidden, activations.facts.calibration)
+    direction = _direction(
+        model, pairs, fitted, activations.facts, concept=concept, method=name, tokens=tokens, seed=seed
+    )
+    return direction, leave_topic_out(pairs, name, find, activations)
+
+
+def heldout_scores(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    method: str | Method = "mean-difference",
+    tokens: TokenChoice = "mean",
+    batch_tokens: int = 4096,
+    calibration_bytes: int = 512 * 2**20,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> pl.DataFrame:
+    """Score every answer with a direction fitted and calibrated on all topics but its own.
+
+    The model is read once; each topic is left out in turn. Scores are comparable between topics because each fold's
+    scores are standard deviations over the calibration tokens of its training topics.
+
+    Args:
+        model: A loaded model.
+        pairs: Contrast pairs of two topics or more.
+        method: As in `fit_direction`.
+        tokens: As in `fit_direction`; an answer's score is that of the same tokens.
+        batch_tokens: Padded tokens in one batch.
+        calibration_bytes: Bound on the memory of the calibration tokens.
+        seed: Choice of calibration pairs where not all fit.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        One row per pair, side and layer: `id`, `topic`, `side`, `is_positive`, `layer`, `score`, `mean_logprob` (nats
+        per token), `n_tokens` and `reason`.
+
+    Raises:
+        InputError: Fewer than two topics, no pairs, or an unknown method.
+
+    Undefined:
+        `score` is null in layers where the fold's direction is undefined; `reason` says why.
+    """
+    name, find = method_named(method)
+    require_topics(pairs)
+    activations = read_activations(
+        model,
+        pairs,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        calibration_bytes=calibration_bytes,
+        seed=seed,
+        progress=progress,
+    )
+    return leave_topic_out(pairs, name, find, activations)
+
+
+def _direction(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    fitted: Fitted,
+    facts: AnswerFacts,
+    *,
+    concept: str,
+    method: str,
+    tokens: TokenChoice,
+    seed: int,
+) -> Direction:
+    source = DirectionSource(
+        method=method,
+        tokens=tokens,
+        model=model.name,
+        fingerprint=weights_fingerprint(model.model),
+        n_pairs=len(pairs),
+        topics=tuple(sorted({pair.topic for pair in pairs})),
+        n_calibration_pairs=len(np.unique(facts.calibration_pair)),
+        n_calibration_tokens=len(facts.calibration_pair),
+        seed=seed,
+        version=version("foretell"),
+    )
+    vectors = fitted.vectors.astype(np.float32)
+    return Direction(concept, vectors, fitted.mean, fitted.standard_deviation, fitted.reasons, source)
