@@ -1,0 +1,106 @@
+"""The activity surface: hidden states projected by hand, token for token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foretell.builtin import builtin_facts
+from foretell.conversations import Conversation, Message
+from foretell.errors import InputError
+from foretell.reading.directions import Direction
+from foretell.reading.fitting import fit_direction
+from foretell.reading.models import Model
+from foretell.reading.pairs import ContrastPair, pairs_from_facts
+from foretell.reading.residual import capture_residual
+from foretell.reading.spans import render
+from foretell.reading.surface import surface
+from foretell.surfaces import Surface, builtin_surface_question
+from tests.reading.tiny import tiny_model
+
+QUESTION = "Who is Ann?"
+ANSWERS = ["A cook, they say: naïve – 🙂.", "Nobody."]
+PAIRS = [ContrastPair(str(index), "t", f"Is it {index}?", f"No, {index}!", f"Yes, {index}.") for index in range(5)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="module")
+def direction(model: Model) -> Direction:
+    return fit_direction(model, PAIRS, concept="denial", progress=False)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
+def test_activity_equals_hidden_states_projected_by_hand(kind: str) -> None:
+    tiny = tiny_model(kind)
+    fitted = fit_direction(tiny, PAIRS, progress=False)
+    read = surface(tiny, fitted, QUESTION, ANSWERS, system="Be brief.")
+    messages = (Message("system", "Be brief."), Message("user", QUESTION))
+    for answer, got in zip(ANSWERS, read.answers, strict=True):
+        one = render(tiny, Conversation("x", "d", messages), answer=answer)
+        token_ids = torch.as_tensor(one.token_ids)[None]
+        hidden = capture_residual(tiny.model, input_ids=token_ids)[:, 0].numpy()[:, one.segments == 4]
+        expected = fitted.activity(hidden.swapaxes(0, 1)).T
+        np.testing.assert_allclose(got.activity, expected, atol=1e-3)
+        with torch.no_grad():
+            scores = tiny.model(input_ids=token_ids).logits[0].log_softmax(-1)
+        positions = np.flatnonzero(one.segments == 4)
+        logprob = [float(scores[position - 1, token_ids[0, position]]) for position in positions]
+        assert got.mean_logprob == pytest.approx(np.mean(logprob), abs=1e-4)
+
+
+def test_tokens_spell_the_answer(model: Model, direction: Direction) -> None:
+    read = surface(model, direction, QUESTION, ANSWERS, titles=["false", "true"])
+    for answer, got in zip(ANSWERS, read.answers, strict=True):
+        assert "".join(got.tokens) == answer
+        assert got.activity.shape == (model.n_layers, len(got.tokens))
+        assert np.isfinite(got.activity).all()
+    assert [answer.title for answer in read.answers] == ["false", "true"]
+    assert (read.question, read.concept, read.scale, read.model) == (QUESTION, "denial", "z", "tiny-llama")
+    assert read.layers == (0, 1, 2)
+
+
+def test_one_answer_reads_as_it_does_beside_others(model: Model, direction: Direction) -> None:
+    both = surface(model, direction, QUESTION, ANSWERS)
+    alone = surface(model, direction, QUESTION, ANSWERS[1:])
+    np.testing.assert_allclose(both.answers[1].activity, alone.answers[0].activity, atol=1e-4)
+    assert [answer.title for answer in both.answers] == ["answer 1", "answer 2"]
+
+
+def test_to_writes_what_read_gives_back(model: Model, direction: Direction, tmp_path: Path) -> None:
+    made = surface(model, direction, QUESTION, ANSWERS, to=tmp_path / "surface")
+    read = Surface.read(tmp_path / "surface")
+    assert read.table().equals(made.table())
+    assert {path.name for path in (tmp_path / "surface").iterdir()} == {"surface.json", "surface.parquet"}
+
+
+def test_what_cannot_be_read_is_said_and_nothing_is_written(model: Model, direction: Direction, tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    with pytest.raises(InputError, match="list of one or more texts"):
+        surface(model, direction, QUESTION, "Nobody.", to=folder)
+    with pytest.raises(InputError, match="list of one or more texts"):
+        surface(model, direction, QUESTION, [], to=folder)
+    with pytest.raises(InputError, match="2 answers and 1 titles"):
+        surface(model, direction, QUESTION, ANSWERS, titles=["one"], to=folder)
+    with pytest.raises(InputError, match='"answer 2" has no tokens'):
+        surface(model, direction, QUESTION, ["Nobody.", ""], to=folder)
+    with pytest.raises(InputError, match="fit a direction on this model"):
+        surface(tiny_model("qwen2"), direction, QUESTION, ANSWERS, to=folder)
+    assert not folder.exists()
+
+
+@pytest.mark.model
+def test_the_false_answer_runs_hotter_than_the_true_one(smollm2: Model) -> None:
+    pairs = pairs_from_facts(builtin_facts())[::6]
+    fitted = fit_direction(smollm2, pairs, progress=False)
+    asked = builtin_surface_question()
+    read = surface(smollm2, fitted, asked.question, asked.answers, titles=asked.titles)
+    false, true = (answer.activity[5:21].mean() for answer in read.answers)
+    assert [answer.title for answer in read.answers] == ["false answer", "true answer"]
+    assert false > true
