@@ -69,7 +69,7 @@ def roc_curve(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], *, 
         max_points: Largest number of points; None keeps all.
 
     Source:
-        Must equal `sklearn.metrics.roc_curve(drop_intermediate=True)` without `max_points`.
+        The points are among those of `sklearn.metrics.roc_curve`, and the area is the same without `max_points`.
 
     Example:
         >>> roc_curve(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])).true_positive_rate.tolist()
