@@ -39,7 +39,8 @@ class FakeStudy:
         return self.frames
 
     def to_json(self) -> str:
-        return json.dumps({"settings": self.settings, "ledger": {"n_read": self.ledger.n_read}})
+        ledger = {"n_read": self.ledger.n_read, "n_kept": self.ledger.n_kept, "entries": dict(self.ledger.dropped)}
+        return json.dumps({"settings": self.settings, "ledger": ledger})
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -226,17 +227,14 @@ def make_surface(*, n_layers: int = 31, answers: tuple[tuple[str, str], ...] = (
 
 def make_direction() -> pl.DataFrame:
     """Return a direction's AUC per layer with baselines."""
-    layer = np.arange(N_LAYERS)
-    auc = 0.5 + 0.48 / (1 + np.exp(-(layer - 9) / 2))
-    return pl.DataFrame(
-        {
-            "concept": "lying",
-            "layer": layer,
-            "auc": auc,
-            "auc_lower": auc - 0.06,
-            "auc_upper": np.minimum(1, auc + 0.05),
-        }
-    ).with_columns(logprob_auc=pl.lit(0.91), length_auc=pl.lit(0.53))
+    rows: list[dict[str, Any]] = [
+        {"measure": "mean_logprob", **_interval("auc", 0.09, 0.05)},
+        {"measure": "n_tokens", **_interval("auc", 0.53, 0.08)},
+    ]
+    for layer in range(N_LAYERS):
+        auc = 0.5 + 0.48 / (1 + float(np.exp(-(layer - 9) / 2)))
+        rows.append({"measure": "score", "layer": layer, "auc_within_topics": auc - 0.02} | _interval("auc", auc, 0.05))
+    return _table("directions", [{"concept": "lying", "n": 200, "n_pairs": 100, **row} for row in rows])
 
 
 def make_study() -> FakeStudy:
@@ -279,7 +277,10 @@ def data() -> ReportData:
 @pytest.fixture(scope="session")
 def hostile_data(data: ReportData) -> ReportData:
     """The same with text that tries to act."""
-    attack = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $\\frac{1}{0}$ \x1b[31mred \u202eevil"
+    attack = (
+        "</script><script>document.title='hit'</script><img src=x onerror=document.title='hit'> "
+        "$\\frac{1}{0}$ \x1b[31mred \u202eevil"
+    )
     surface = make_surface(answers=((attack, attack), ("true", TRUE)))
     surface = replace(surface, question=attack, concept=attack, model=attack)
     tables = {

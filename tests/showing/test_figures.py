@@ -117,7 +117,12 @@ def test_direction_and_segments_are_drawn_by_layer(data: ReportData) -> None:
     direction, segments = direction_figure(data), segment_figure(data)
     assert direction is not None
     assert segments is not None
-    assert [level.value for level in direction.panels[0].levels] == [0.91, 0.53]
+    assert [level.value for level in direction.panels[0].levels] == pytest.approx([0.91, 0.53])
+    assert "mean logprob, lower is more" in direction.panels[0].levels[0].label
+    assert [curve.label.split(", ")[1] for curve in direction.panels[0].curves] == [
+        "held-out topics",
+        "within one topic",
+    ]
     assert direction.panels[0].curves[0].lower is not None
     assert [curve.label for curve in segments.panels[0].curves] == [
         "system",
@@ -176,5 +181,5 @@ def test_report_data_takes_a_study_and_refuses_a_wrong_direction() -> None:
     assert made.ledger.n_read == 87_480
     assert made.datasets == DATASETS
     assert made.metrics == METRICS
-    with pytest.raises(InputError, match="lacks layer, auc"):
+    with pytest.raises(InputError, match="lacks measure, layer, auc"):
         ReportData.from_study(study, direction=pl.DataFrame({"concept": ["lying"]}))

@@ -124,9 +124,13 @@ def test_shares_and_letters_are_explained_only_where_they_occur(data: ReportData
 
 def test_a_direction_below_its_baseline_is_told(data: ReportData) -> None:
     assert data.direction is not None
-    beaten = replace(data, direction=data.direction.with_columns(logprob_auc=pl.lit(0.995)))
+    text = next(s.text for s in narrate(data)[-1].sentences if s.rule == "direction")
+    assert "best at layer 29: AUC 0.98 [0.93, 1.00]" in text
+    assert "mean logprob (lower is more of it) stays below that: 0.91" in text
+    likelier = pl.when(pl.col("measure") == "mean_logprob").then(0.004).otherwise(pl.col("auc")).alias("auc")
+    beaten = replace(data, direction=data.direction.with_columns(likelier))
     text = next(s.text for s in narrate(beaten)[-1].sentences if s.rule == "direction")
-    assert "logprob does as well or better (0.99" in text or "logprob does as well or better (1.00" in text
+    assert "mean logprob (lower is more of it) does as well or better: 1.00" in text
 
 
 def test_nothing_is_said_of_nothing() -> None:

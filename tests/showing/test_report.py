@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
@@ -16,58 +15,14 @@ from foretell.errors import InputError
 from foretell.showing import report as report_module
 from foretell.showing.page import render_page
 from foretell.showing.page_tables import page_tables
-from foretell.showing.report import report, save_surface, write_report
+from foretell.showing.report import report, rerender, save_surface, write_report
 from foretell.showing.report_data import ReportData
+from foretell.showing.report_folder import read_report_data
 from foretell.showing.study_figures import study_figures
 from foretell.showing.surface_figures import surface_figures
+from foretell.surfaces import Surface
 from tests.showing.conftest import DATASETS, make_study, make_surface
-
-_LOADS = {"src", "href", "srcset", "action", "data", "poster", "formaction", "background"}
-
-
-class _Page(HTMLParser):
-    """Collects tags, attributes that load, scripts and text of a page."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[str] = []
-        self.loads: list[str] = []
-        self.handlers: list[str] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.text: list[str] = []
-        self.ids: list[str] = []
-        self.images: list[dict[str, str | None]] = []
-        self.policy = ""
-        self._attributes: dict[str, str | None] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self._attributes = dict(attrs)
-        for name, value in attrs:
-            if name in _LOADS:
-                self.loads.append(value or "")
-            if name.startswith("on"):
-                self.handlers.append(name)
-            if name == "id":
-                self.ids.append(value or "")
-        if tag == "img":
-            self.images.append(self._attributes)
-        if tag == "meta" and self._attributes.get("http-equiv") == "Content-Security-Policy":
-            self.policy = self._attributes["content"] or ""
-
-    def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1] == "script" and self.lasttag == "script" and self.cdata_elem == "script":
-            attributes, text = self.scripts.pop() if self._attributes is None else (self._attributes, "")
-            self.scripts.append((attributes, text + data))
-        else:
-            self.text.append(data)
-
-
-def _parsed(html: str) -> _Page:
-    page = _Page()
-    page.feed(html)
-    page.close()
-    return page
+from tests.showing.parsed_page import Page, parsed
 
 
 @pytest.fixture(scope="module")
@@ -78,29 +33,32 @@ def folder(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> _Page:
-    return _parsed((folder / "report.html").read_text(encoding="utf-8"))
+def page(folder: Path) -> Page:
+    return parsed((folder / "report.html").read_text(encoding="utf-8"))
 
 
 def test_every_file_is_there(folder: Path, data: ReportData) -> None:
-    assert {path.name for path in folder.iterdir()} == {"report.html", "study.json", "tables", "figures"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("report.html", "report.json", "study.json"),
+        *("tables", "figures", "surfaces"),
+    }
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {path.stem for path in (folder / "figures").glob("*.svg")}
     assert len(figures) == 13
     for name, frame in data.tables.items():
         assert pl.read_parquet(folder / "tables" / f"{name}.parquet").equals(frame)
-    assert pl.read_parquet(folder / "tables" / "surface.parquet").height == data.surfaces[0].table().height
+    assert Surface.read(folder / "surfaces" / "activity-1").table().equals(data.surfaces[0].table())
     assert json.loads((folder / "study.json").read_text())["settings"]["seed"] == 0
 
 
-def test_the_page_loads_nothing_and_is_of_reasonable_size(folder: Path, page: _Page) -> None:
+def test_the_page_loads_nothing_and_is_of_reasonable_size(folder: Path, page: Page) -> None:
     assert page.loads
     assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
     assert not {"link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     assert (folder / "report.html").stat().st_size < 12e6
 
 
-def test_only_the_pages_own_scripts_may_run(page: _Page) -> None:
+def test_only_the_pages_own_scripts_may_run(page: Page) -> None:
     running = [text for attributes, text in page.scripts if attributes.get("type") != "application/json"]
     assert len(running) == 2
     for text in running:
@@ -113,7 +71,7 @@ def test_only_the_pages_own_scripts_may_run(page: _Page) -> None:
     assert page.handlers == []
 
 
-def test_plotly_is_embedded_once_and_figures_are_valid_json(page: _Page) -> None:
+def test_plotly_is_embedded_once_and_figures_are_valid_json(page: Page) -> None:
     data_blocks = [text for attributes, text in page.scripts if attributes.get("type") == "application/json"]
     assert len(data_blocks) == 1
     pictures = json.loads(data_blocks[0])["pictures"]
@@ -121,7 +79,7 @@ def test_plotly_is_embedded_once_and_figures_are_valid_json(page: _Page) -> None
     assert sum("plotly.js v" in text[:400] for _, text in page.scripts) == 1
 
 
-def test_the_page_says_what_a_reader_needs(page: _Page) -> None:
+def test_the_page_says_what_a_reader_needs(page: Page) -> None:
     text = " ".join(page.text)
     for words in (
         "In plain words",
@@ -145,9 +103,9 @@ def test_the_page_says_what_a_reader_needs(page: _Page) -> None:
 def test_hostile_text_is_inert_in_the_page(hostile_data: ReportData) -> None:
     figures = [*surface_figures(hostile_data.surfaces[0]), *study_figures(hostile_data)]
     stills = {figure.words.name: b"png" for figure in figures}
-    attack = "</script><script>alert(1)</script>"
+    attack = "</script><script>document.title='hit'</script>"
     html = render_page(hostile_data, figures, stills, title=f"{attack}\x1b[31m\u202e")
-    page = _parsed(html)
+    page = parsed(html)
     assert page.tags.count("script") == 3
     assert "\x1b" not in html
     assert "\u202e" not in html
@@ -175,17 +133,17 @@ def test_a_table_alone_is_enough(tmp_path: Path) -> None:
     study = replace(make_study(), frames={"verdicts": make_study().frames["verdicts"]})
     path = report(study, tmp_path / "deep" / "out", progress=False)
     html = path.read_text(encoding="utf-8")
-    page = _parsed(html)
+    page = parsed(html)
     assert "Activity while answering" not in " ".join(page.text)
     assert all(dataset in html for dataset in DATASETS)
 
 
 def test_a_surface_alone_makes_a_page(tmp_path: Path) -> None:
     path = save_surface(make_surface(), tmp_path / "out", progress=False)
-    page = _parsed(path.read_text(encoding="utf-8"))
+    page = parsed(path.read_text(encoding="utf-8"))
     assert "Who is Elon Musk?" in " ".join(page.text)
     assert (tmp_path / "out" / "figures" / "activity.png").stat().st_size > 10_000
-    assert (tmp_path / "out" / "tables" / "surface.parquet").exists()
+    assert Surface.read(tmp_path / "out").question == "Who is Elon Musk?"
     assert not (tmp_path / "out" / "study.json").exists()
 
 
@@ -210,3 +168,47 @@ def test_a_file_is_no_folder(data: ReportData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a file; name a folder"):
         write_report(data, target)
     assert target.read_text() == "mine"
+
+
+def test_a_report_is_made_again_from_its_folder(folder: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    (small / "tables").mkdir(parents=True)
+    for name in ("study.json", "report.json", "tables/verdicts.parquet", "tables/detectors.parquet"):
+        (small / name).write_bytes((folder / name).read_bytes())
+    first = rerender(small, small, progress=False).read_bytes()
+    assert rerender(small, tmp_path / "again", progress=False).read_bytes() == first
+    html = first.decode()
+    assert "<title>A trial</title>" in html
+    assert "You are a helpful assistant." in html
+    assert "increments-0" in html
+    make_surface().write(tmp_path / "surface")
+    shown = rerender(small, tmp_path / "shown", surfaces=[tmp_path / "surface"], progress=False)
+    assert "Activity while answering" in shown.read_text(encoding="utf-8")
+
+
+def test_the_whole_report_reads_back(folder: Path, data: ReportData) -> None:
+    again, title = read_report_data(folder)
+    assert title == "A trial"
+    assert again.facts == data.facts
+    assert again.study_json == data.study_json
+    assert set(again.tables) == set(data.tables)
+    assert again.direction is not None
+    assert data.direction is not None
+    assert again.direction.equals(data.direction)
+    assert [surface.question for surface in again.surfaces] == ["Who is Elon Musk?"]
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"study\.json: cannot be read"):
+        rerender(tmp_path, tmp_path / "out")
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        rerender(tmp_path, tmp_path / "out")
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(InputError, match="holds no tables"):
+        rerender(tmp_path, tmp_path / "out")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "roc.parquet").write_text("no table")
+    with pytest.raises(InputError, match="is no Parquet table"):
+        rerender(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

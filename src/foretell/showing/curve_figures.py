@@ -118,7 +118,9 @@ def segment_figure(data: ReportData) -> CurveFigure | None:
         CurvePanel(
             dataset,
             tuple(
-                _layer_curve(masses.filter((pl.col("dataset") == dataset) & (pl.col("segment") == segment)), segment, i)
+                _layer_curve(
+                    masses.filter((pl.col("dataset") == dataset) & (pl.col("segment") == segment)), segment, "mass", i
+                )
                 for i, segment in enumerate(segments)
             ),
         )
@@ -134,36 +136,56 @@ def segment_figure(data: ReportData) -> CurveFigure | None:
     return CurveFigure(words, panels, "Layer", "Attention mass", y_range=(0.0, 1.0))
 
 
-def _layer_curve(frame: pl.DataFrame, label: str, index: int) -> Curve:
-    ordered = frame.sort("layer")
-    value = "mass" if "mass" in ordered.columns else "auc"
-    band = {end: column(ordered, f"{value}_{end}") for end in ("lower", "upper") if f"{value}_{end}" in ordered.columns}
-    x, y = column(ordered, "layer"), column(ordered, value)
-    return Curve(label, x, y, tone=index, dash=index if value == "mass" else 0, marker=index, **band)
+def _layer_curve(frame: pl.DataFrame, label: str, value: str, index: int) -> Curve:
+    by_layer = frame.sort("layer")
+    band = {
+        end: column(by_layer, f"{value}_{end}") for end in ("lower", "upper") if f"{value}_{end}" in by_layer.columns
+    }
+    x, y = column(by_layer, "layer"), column(by_layer, value)
+    return Curve(label, x, y, tone=index, dash=index, marker=index, **band)
 
 
 def direction_figure(data: ReportData) -> CurveFigure | None:
-    """Return the direction's held-out AUC per layer, one panel per concept, with baselines as level lines."""
+    """Return the direction's held-out AUC per layer, one panel per concept, with baselines as level lines.
+
+    A baseline that is lower where the concept is present has an AUC below one half; it is drawn at one minus that, and
+    its label says so, because it separates just as well.
+    """
     direction = data.direction
     if direction is None or direction.is_empty():
         return None
-    baselines = [name for name in direction.columns if name.endswith("_auc")]
-    panels = []
-    for concept in ordered(direction, "concept"):
-        frame = direction.filter(pl.col("concept") == concept)
-        levels = tuple(
-            Level(f"{name.removesuffix('_auc').replace('_', ' ')} (baseline)", float(values[0]), dash=index + 1)
-            for index, name in enumerate(baselines)
-            if (values := column(frame.drop_nulls(name), name)).size
-        )
-        panels.append(CurvePanel(concept, (_layer_curve(frame, "direction, held-out topics", 0),), levels))
+    panels = tuple(_direction_panel(part) for part in direction.partition_by("concept", maintain_order=True))
+    values = [
+        *(y for panel in panels for curve in panel.curves for y in (curve.y, curve.lower) if y is not None),
+        *(np.array([level.value]) for panel in panels for level in panel.levels),
+    ]
+    lowest = min((float(np.nanmin(y)) for y in values if np.isfinite(y).any()), default=0.5)
     words = Words(
         "direction-by-layer",
-        "How well the direction tells true from false, by layer",
-        "AUC on topics the direction was not fitted on, with 95 % interval. Horizontal lines are baselines that need "
-        "no internals, such as the answer's log-probability: a direction that stays below them has found nothing new.",
+        "How well the direction separates held-out topics, by layer",
+        "AUC on topics the direction was not fitted on, with 95 % interval; dotted, over pairs of one topic only. "
+        "Horizontal lines are baselines that need no internals, such as the answer's log-probability: a direction that "
+        "stays below them has found nothing new.",
         "Line of held-out AUC per layer with baselines as horizontal lines.",
     )
-    lowest = min((float(np.nanmin(line)) for name in ("auc", "auc_lower", *baselines) if name in direction.columns
-                  and np.isfinite(line := column(direction, name)).any()), default=0.5)  # fmt: skip
-    return CurveFigure(words, tuple(panels), "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))
+    return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))
+
+
+def _direction_panel(part: pl.DataFrame) -> CurvePanel:
+    concept = str(part.item(0, "concept"))
+    scores = part.filter(pl.col("measure") == "score")
+    curves = [_layer_curve(scores, "direction, held-out topics", "auc", 0)]
+    if "auc_within_topics" in scores.columns and scores.get_column("auc_within_topics").drop_nulls().len():
+        curves.append(_layer_curve(scores, "direction, within one topic", "auc_within_topics", 1))
+    levels = tuple(
+        Level(
+            f"{row['measure'].replace('_', ' ')}, {'higher' if row['auc'] >= 0.5 else 'lower'} is more “{concept}”",
+            max(row["auc"], 1 - row["auc"]),
+            dash=index + 2,
+        )
+        for index, row in enumerate(
+            part.filter((pl.col("measure") != "score") & pl.col("auc").is_not_null()).to_dicts()
+        )
+    )
+    note = None if scores.get_column("auc").drop_nulls().len() else reasons(part.to_dicts())
+    return CurvePanel(concept, tuple(curves), levels, note)

@@ -283,22 +283,25 @@ def _ledger(data: ReportData) -> list[Sentence]:
 
 
 def _direction(data: ReportData) -> list[Sentence]:
-    direction = data.direction
-    if direction is None:
+    if data.direction is None:
         return []
     made = []
-    defined = direction.filter(pl.col("auc").is_not_null() & pl.col("auc").is_not_nan())
+    defined = data.direction.filter(pl.col("auc").is_not_null())
     for part in defined.partition_by("concept", maintain_order=True):
-        best = part.sort("auc", descending=True, maintain_order=True).row(0, named=True)
+        scores = part.filter(pl.col("measure") == "score").sort("auc", descending=True, maintain_order=True)
+        if scores.is_empty():
+            continue
+        best = scores.row(0, named=True)
         auc = estimate_text(best["auc"], best.get("auc_lower"), best.get("auc_upper"))
         text = f"The direction “{best['concept']}” separates held-out topics best at layer {best['layer']}: AUC {auc}."
-        sources = [_cell("direction", "auc", best, "concept", "layer")]
-        for name in direction.columns:
-            if name.endswith("_auc") and best[name] is not None:
-                words = name.removesuffix("_auc").replace("_", " ")
-                verb = "stays below" if best[name] < best["auc"] else "does as well or better"
-                text += f" The baseline {words} {verb} ({number_text(best[name], digits=2)})."
-                sources.append(_cell("direction", name, best, "concept", "layer"))
+        sources = [_cell("direction", "auc", best, "concept", "measure", "layer")]
+        for row in part.filter(pl.col("measure") != "score").to_dicts():
+            reach = max(row["auc"], 1 - row["auc"])
+            side = "higher" if row["auc"] >= 0.5 else "lower"
+            verb = "stays below that" if reach < best["auc"] else "does as well or better"
+            name = row["measure"].replace("_", " ")
+            text += f" The baseline {name} ({side} is more of it) {verb}: {number_text(reach, digits=2)}."
+            sources.append(_cell("direction", "auc", row, "concept", "measure"))
         text += " The best of many layers is always a little flattered by having been picked."
         made.append(Sentence("direction", text, tuple(sources)))
     return made

@@ -35,6 +35,10 @@ _NAMES = {
     "tables": "Numbers",
     "again": "How to reproduce this",
 }
+_SUBTITLES = {
+    True: "What a model's internals foretell, how much of it a baseline would have told, and what is leak.",
+    False: "How far a model's hidden states lean along a direction while it answers, layer by layer, token by token.",
+}
 _QUESTION = "Do the signals read from inside the model foretell whether it shows the behaviour?"
 
 
@@ -222,7 +226,8 @@ def _words(data: ReportData) -> dict[str, Any]:
         *(("note", note) for note in facts.notes),
     ]
     return {
-        "subtitle": "What a model's internals foretell, how much of it a baseline would have told, and what is leak.",
+        "studied": bool(data.tables),
+        "subtitle": _SUBTITLES[bool(data.tables)],
         "cards": cards,
         "chapters": narrate(data),
         "rules": rules(),

@@ -19,13 +19,15 @@ from foretell.showing.figures import Figure, SurfaceFigure
 from foretell.showing.page import render_page
 from foretell.showing.palette import ColourScale
 from foretell.showing.report_data import ReportData, RunFacts, StudyLike
+from foretell.showing.report_folder import read_report_data, write_facts
 from foretell.showing.study_figures import study_figures
 from foretell.showing.surface_figures import surface_figures
 from foretell.surfaces import Surface
 
-__all__ = ["report", "save_surface", "write_report"]
+__all__ = ["report", "rerender", "save_surface", "write_report"]
 
 _STILL_DOTS_PER_INCH = 100
+_TITLE = "Do the model's internals foretell what it does?"
 
 
 def report(
@@ -35,15 +37,16 @@ def report(
     surfaces: Sequence[Surface] = (),
     direction: pl.DataFrame | None = None,
     run_facts: RunFacts | None = None,
-    title: str = "Do the model's internals foretell what it does?",
+    title: str = _TITLE,
     z_limit: float = 2.0,
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
     """Write a study as a page for people, with every table and figure beside it, and return the page's path.
 
-    Writes `report.html`, `study.json`, `tables/*.parquet`, `figures/*.png` and `figures/*.svg`. Everything is made in a
-    temporary folder first and then moved into place file by file, so that a failure leaves nothing half written.
+    Writes `report.html`, `study.json`, `tables/*.parquet`, `figures/*.png` and `figures/*.svg`, and what `rerender`
+    needs to make the page again (`report.json`, `surfaces/`). Everything is made in a temporary folder first and then
+    moved into place file by file, so that a failure leaves nothing half written.
 
     Args:
         study: What `foretell.study` returned.
@@ -67,7 +70,7 @@ def write_report(
     data: ReportData,
     to: Path | str,
     *,
-    title: str = "Do the model's internals foretell what it does?",
+    title: str = _TITLE,
     z_limit: float = 2.0,
     scale: ColourScale = "green-red",
     progress: bool | None = None,
@@ -82,9 +85,38 @@ def write_report(
         draft = Path(name)
         _write_figures_and_page(draft, data, figures, title=title, progress=progress)
         (draft / "study.json").write_text(data.study_json, encoding="utf-8")
+        write_facts(data, draft, title=title)
         _write_tables(draft / "tables", data)
+        for index, surface in enumerate(data.surfaces):
+            surface.write(draft / "surfaces" / f"activity-{index + 1}")
         _move(draft, folder)
     return folder / "report.html"
+
+
+def rerender(
+    folder: Path | str,
+    to: Path | str,
+    *,
+    surfaces: Sequence[Path | str] = (),
+    z_limit: float = 2.0,
+    scale: ColourScale = "green-red",
+    progress: bool | None = None,
+) -> Path:
+    """Make the page and figures of a finished study again from its folder, and return the page's path.
+
+    Args:
+        folder: What `foretell study` or `report` wrote.
+        to: Folder to write to; may be `folder` itself.
+        surfaces: Folders of surfaces to show instead of those the report held.
+        z_limit: See `report`.
+        scale: See `report`.
+        progress: See `report`.
+
+    Raises:
+        InputError: The folder holds no study, or a surface's folder holds no surface.
+    """
+    data, title = read_report_data(folder, surfaces=surfaces)
+    return write_report(data, to, title=title or _TITLE, z_limit=z_limit, scale=scale, progress=progress)
 
 
 def save_surface(
@@ -98,7 +130,7 @@ def save_surface(
     """Write one surface as a page that turns, as png and svg, and as a table, and return the page's path.
 
     Writes `report.html`, `figures/activity.png` and `.svg`, `figures/activity-flat.png` and `.svg` and
-    `tables/surface.parquet`; arguments are those of `report`.
+    the surface itself (`surface.json`, `surface.parquet`); arguments are those of `report`.
 
     Raises:
         InputError: `to` is a file, or the surface has no answer or an answer without tokens.
@@ -109,7 +141,7 @@ def save_surface(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
         draft = Path(name)
         _write_figures_and_page(draft, data, figures, title=surface.question, progress=progress)
-        _write_tables(draft / "tables", data)
+        surface.write(draft)
         _move(draft, folder)
     return folder / "report.html"
 
@@ -152,9 +184,6 @@ def _write_tables(folder: Path, data: ReportData) -> None:
         frame.write_parquet(folder / f"{name}.parquet")
     if data.direction is not None:
         data.direction.write_parquet(folder / "direction.parquet")
-    for index, surface in enumerate(data.surfaces):
-        name = "surface" if len(data.surfaces) == 1 else f"surface-{index + 1}"
-        surface.table().write_parquet(folder / f"{name}.parquet")
 
 
 def _move(draft: Path, folder: Path) -> None:

@@ -51,6 +51,32 @@ class LedgerFacts:
     """Id that only one of the joined files knows, and which file that is."""
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, ledger: Any) -> LedgerFacts:
+        """Return the facts of a study's ledger, or of the same as plain JSON.
+
+        Args:
+            ledger: A dataclass or mapping with `n_read`, `n_kept`, `entries` and the ids without a partner.
+        """
+        if isinstance(ledger, LedgerFacts):
+            return ledger
+        fields = _mapping(ledger)
+        entries = fields.get("entries", {})
+        pairs = entries.items() if isinstance(entries, Mapping) else [_reason_and_rows(entry) for entry in entries]
+        return cls(
+            n_read=int(fields["n_read"]),
+            n_kept=int(fields["n_kept"]),
+            dropped=tuple((str(reason), int(rows)) for reason, rows in pairs),
+            unmatched=(
+                *((str(name), "in the table, without a label") for name in fields.get("unmatched_table_ids", ())),
+                *(
+                    (str(name), "in the labels file, not in the table")
+                    for name in fields.get("unmatched_label_ids", ())
+                ),
+            ),
+            notes=tuple(str(note) for note in fields.get("notes", ())),
+        )
+
 
 @dataclass(frozen=True)
 class ColouredText:
@@ -88,7 +114,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     surfaces: tuple[Surface, ...] = ()
     direction: pl.DataFrame | None = None
-    """Per concept and layer: auc, auc_lower, auc_upper on held-out topics; every other `*_auc` column is a baseline."""
+    """How well a direction separates held-out topics, in the columns of `foretell.schema.DIRECTIONS`."""
     facts: RunFacts = RunFacts()
     study_json: str = "{}"
 
@@ -130,20 +156,22 @@ class ReportData:
         Args:
             study: A finished study.
             surfaces: Activity surfaces to show, each with its answers.
-            direction: One row per concept and layer with `auc`, `auc_lower`, `auc_upper` on held-out topics; other
-                columns ending in `_auc` are drawn as baselines.
+            direction: How well a direction separates held-out topics per layer, beside baselines, in the columns of
+                `foretell.schema.DIRECTIONS`.
             run_facts: What is known about the run that made the table.
 
         Raises:
             InputError: The direction's table lacks a column.
         """
         if direction is not None:
-            absent = [name for name in ("concept", "layer", "auc") if name not in direction.columns]
+            absent = [name for name in ("concept", "measure", "layer", "auc") if name not in direction.columns]
             if absent:
-                raise InputError(f"the direction's table lacks {', '.join(absent)}; it needs concept, layer and auc")
+                raise InputError(
+                    f"the direction's table lacks {', '.join(absent)}; give the table that judged the direction"
+                )
         return cls(
             tables=dict(study.tables()),
-            ledger=_ledger_facts(study.ledger),
+            ledger=None if study.ledger is None else LedgerFacts.of(study.ledger),
             validity=_mapping(getattr(study, "validity", None)),
             settings=_mapping(study.settings),
             versions={str(key): str(value) for key, value in _mapping(getattr(study, "versions", None)).items()},
@@ -163,24 +191,6 @@ def _mapping(value: Any) -> dict[str, Any]:
         return {str(key): entry for key, entry in value.items()}
     names = getattr(value, "__dataclass_fields__", {})
     return {name: getattr(value, name) for name in names}
-
-
-def _ledger_facts(ledger: Any) -> LedgerFacts | None:
-    if ledger is None or isinstance(ledger, LedgerFacts):
-        return ledger
-    fields = _mapping(ledger)
-    entries = fields.get("entries", {})
-    pairs = entries.items() if isinstance(entries, Mapping) else [_reason_and_rows(entry) for entry in entries]
-    return LedgerFacts(
-        n_read=int(fields["n_read"]),
-        n_kept=int(fields["n_kept"]),
-        dropped=tuple((str(reason), int(rows)) for reason, rows in pairs),
-        unmatched=(
-            *((str(entry), "in the table, without a label") for entry in fields.get("unmatched_table_ids", ())),
-            *((str(entry), "in the labels file, not in the table") for entry in fields.get("unmatched_label_ids", ())),
-        ),
-        notes=tuple(str(note) for note in fields.get("notes", ())),
-    )
 
 
 def _reason_and_rows(entry: Any) -> tuple[str, int]:

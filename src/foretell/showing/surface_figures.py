@@ -10,7 +10,8 @@ from jaxtyping import Float
 from foretell.errors import InputError
 from foretell.showing.figures import SurfaceFigure, SurfacePanel, Words
 from foretell.showing.palette import ColourScale
-from foretell.surfaces import Surface
+from foretell.showing.rounding import number_text
+from foretell.surfaces import AnswerActivity, Surface
 
 __all__ = ["best_camera", "surface_figures"]
 
@@ -51,7 +52,7 @@ def surface_figures(
         raise InputError(f"{', '.join(empty)}: an answer of zero tokens has no surface")
     panels = tuple(
         SurfacePanel(
-            title=answer.title,
+            title=_title(answer),
             answer=answer.answer,
             tokens=answer.tokens,
             values=answer.activity,
@@ -65,6 +66,13 @@ def surface_figures(
         _figure(surface, panels, z_limit, scale, name, "surface", camera),
         _figure(surface, panels, z_limit, scale, f"{name}-flat", "flat", camera),
     )
+
+
+def _title(answer: AnswerActivity) -> str:
+    """Return an answer's title with its log-probability, the baseline that any direction must be held against."""
+    if answer.mean_logprob is None:
+        return answer.title
+    return f"{answer.title} (mean log-probability {number_text(answer.mean_logprob, digits=2)} nats per token)"
 
 
 def _figure(

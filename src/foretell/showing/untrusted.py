@@ -11,7 +11,7 @@ import json
 import textwrap
 import unicodedata
 
-__all__ = ["plotly_text", "script_json", "shortened", "token_label", "visible", "wrapped"]
+__all__ = ["plotly_text", "scene_text", "script_json", "shortened", "token_label", "visible", "wrapped"]
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
@@ -88,13 +88,24 @@ def wrapped(text: str, *, width: int, lines: int) -> tuple[str, ...]:
 
 
 def plotly_text(text: str) -> str:
-    """Return `text` so that plotly shows it letter by letter, with no tags, links or line breaks of its own.
+    """Return `text` so that plotly shows it letter by letter, with no tags, links, line breaks or mathematics.
 
     Example:
         >>> plotly_text("<b>&")
         '&lt;b&gt;&amp;'
     """
-    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("$", "&#36;")
+
+
+def scene_text(text: str) -> str:
+    """Return `text` for a label inside a turning plotly scene, which knows tags but no entities.
+
+    Example:
+        >>> scene_text("<b>&")
+        '‹b›&'
+    """
+    return visible(text).translate({ord("<"): "‹", ord(">"): "›"})
 
 
 def script_json(value: object) -> str:

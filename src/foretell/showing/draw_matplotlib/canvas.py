@@ -122,8 +122,8 @@ def drawable(text: str) -> str:
     r"""Return visible `text` in which every character that no font at hand holds is an open square.
 
     Example:
-        >>> drawable("a\x1b[0m")
-        'a␛[0m'
+        >>> drawable("a\ue000b")
+        'a⟨U+E000⟩b'
     """
     known = _fonts()[1]
     return "".join(

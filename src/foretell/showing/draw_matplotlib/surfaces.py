@@ -34,11 +34,13 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
     colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale]).with_extremes(bad="#e5e7eb")
     limits = Normalize(-figure.z_limit, figure.z_limit)
     _heading(canvas, figure, size)
+    columns = _text_columns(width)
+    text_height = 0.3 + 0.155 * max(len(_answer_lines(panel, columns)) for panel in figure.panels)
     for index, panel in enumerate(figure.panels):
         left = (index % n_columns) * width / size[0]
         bottom = (n_rows - 1 - index // n_columns) * height / size[1]
         box = (left, bottom, width / size[0], height / size[1])
-        text_height = _panel_words(canvas, panel, box, size)
+        _panel_words(canvas, panel, box, size)
         if figure.shape == "surface":
             _surface(canvas, figure, panel, (box, text_height / size[1]), colours, limits)
         else:
@@ -67,13 +69,21 @@ def _heading(canvas: Canvas, figure: SurfaceFigure, size: tuple[float, float]) -
         )
 
 
+def _text_columns(inches: float) -> int:
+    return int(inches * 12.2)
+
+
+def _answer_lines(panel: SurfacePanel, columns: int) -> tuple[str, ...]:
+    return wrapped(panel.answer, width=columns, lines=4)
+
+
 def _panel_words(
     canvas: Canvas, panel: SurfacePanel, box: tuple[float, float, float, float], size: tuple[float, float]
-) -> float:
-    """Write a panel's title and answer at its top and return the height they take, in inches."""
+) -> None:
+    """Write a panel's title and answer at its top."""
     left, bottom, width, height = box
-    columns = int(width * size[0] * 12.2)
-    lines = wrapped(panel.answer, width=columns, lines=4)
+    columns = _text_columns(width * size[0])
+    lines = _answer_lines(panel, columns)
     top = bottom + height - 0.05 / size[1]
     x = left + 0.3 / size[0]
     title = wrapped(panel.title, width=int(columns * 0.85), lines=1)
@@ -81,7 +91,6 @@ def _panel_words(
     canvas.text(
         x, top - 0.2 / size[1], drawable("\n".join(lines)), va="top", fontsize=8.5, linespacing=1.25, parse_math=False
     )
-    return 0.3 + 0.155 * len(lines)
 
 
 def _surface(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from foretell.showing.draw_plotly.frame import empty_picture, picture
 from foretell.showing.figures import MapFigure, SurfaceFigure, SurfacePanel
 from foretell.showing.palette import COLOUR_SCALES, DIVERGING
-from foretell.showing.untrusted import plotly_text, token_label
+from foretell.showing.untrusted import plotly_text, scene_text, token_label
 
 __all__ = ["map_pictures", "surface_pictures"]
 
@@ -82,10 +83,10 @@ def _hover(figure: SurfaceFigure, panel: SurfacePanel) -> dict[str, Any]:
     }
 
 
-def _token_ticks(panel: SurfacePanel, most: int) -> dict[str, Any]:
+def _token_ticks(panel: SurfacePanel, most: int, write: Callable[[str], str]) -> dict[str, Any]:
     step = max(1, math.ceil(len(panel.tokens) / most))
     places = list(range(0, len(panel.tokens), step))
-    return {"tickvals": places, "ticktext": [plotly_text(token_label(panel.tokens[i], length=14)) for i in places]}
+    return {"tickvals": places, "ticktext": [write(token_label(panel.tokens[i], length=14)) for i in places]}
 
 
 def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
@@ -107,7 +108,7 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
     small = {"tickfont": {"size": 10}, "showspikes": False}
     scene = {
         "xaxis": {"title": {"text": "layer"}, **small},
-        "yaxis": {"title": {"text": ""}, **_token_ticks(panel, 16), **small},
+        "yaxis": {"title": {"text": ""}, **_token_ticks(panel, 16, scene_text), **small},
         "zaxis": {"title": {"text": "activity"}, "range": [-limit, limit], "nticks": 5, **small},
         "aspectmode": "manual",
         "aspectratio": {"x": 1.05, "y": 1.2, "z": 0.65},
@@ -125,7 +126,7 @@ def _flat(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         height=int(np.clip(90 + 15 * len(panel.tokens), 240, 760)),
         xaxis={"title": {"text": "Layer"}, "showgrid": False, "zeroline": False},
         yaxis={"autorange": "reversed", "showgrid": False, "zeroline": False}
-        | _token_ticks(panel, 46)
+        | _token_ticks(panel, 46, plotly_text)
         | {"tickfont": {"size": 10}},
         plot_bgcolor="#c9cdd4",
         margin={"l": 90, "r": 12, "t": 28, "b": 44},

@@ -1,0 +1,98 @@
+"""A report's folder read back as the data it was made of, so that its page can be made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from foretell.errors import InputError, located
+from foretell.showing.report_data import ColouredText, LedgerFacts, ReportData, RunFacts
+from foretell.surfaces import Surface
+
+__all__ = ["read_report_data", "write_facts"]
+
+_FACTS = "report.json"
+
+
+def write_facts(data: ReportData, folder: Path, *, title: str) -> None:
+    """Write what a report knows beside its study, so that `read_report_data` finds it again."""
+    facts = {"title": title, **asdict(data.facts)}
+    (folder / _FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read_report_data(folder: Path | str, *, surfaces: Sequence[Path | str] = ()) -> tuple[ReportData, str | None]:
+    """Return the data of a finished report or study and the title of its page, None if it has none yet.
+
+    Args:
+        folder: What `foretell study` or `foretell.report` wrote, with `study.json` and `tables/`.
+        surfaces: Folders of surfaces to show instead of those the report held.
+
+    Raises:
+        InputError: The folder holds no study, or a file of it cannot be understood.
+    """
+    folder = Path(folder)
+    text, summary = _json(folder / "study.json")
+    tables = {path.stem: _table(path) for path in sorted((folder / "tables").glob("*.parquet"))}
+    if not tables:
+        raise InputError(located(folder, "holds no tables; name a folder that foretell study wrote"))
+    direction = tables.pop("direction", None)
+    facts, title = _facts(folder / _FACTS)
+    held = sorted(path.parent for path in folder.glob("surfaces/*/surface.json"))
+    data = ReportData(
+        tables=tables,
+        ledger=_ledger(summary.get("ledger"), folder / "study.json"),
+        validity=summary.get("validity") or {},
+        settings=summary.get("settings") or {},
+        versions=summary.get("versions") or {},
+        notes=tuple(summary.get("notes") or ()),
+        surfaces=tuple(Surface.read(path) for path in (surfaces or held)),
+        direction=direction,
+        facts=facts,
+        study_json=text,
+    )
+    return data, title
+
+
+def _json(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+    except OSError as error:
+        raise InputError(located(path, f"cannot be read: {error.strerror or error}")) from error
+    except ValueError as error:
+        raise InputError(located(path, f"is not JSON: {error}")) from error
+    if not isinstance(value, dict):
+        raise InputError(located(path, "holds no settings and results of a study"))
+    return text, value
+
+
+def _table(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(located(path, f"is no Parquet table: {error}")) from error
+
+
+def _ledger(value: Any, path: Path) -> LedgerFacts | None:
+    try:
+        return None if value is None else LedgerFacts.of(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(located(path, f"holds a ledger that cannot be understood: {error!r}")) from error
+
+
+def _facts(path: Path) -> tuple[RunFacts, str | None]:
+    if not path.exists():
+        return RunFacts(), None
+    _, value = _json(path)
+    try:
+        example = tuple(ColouredText(**piece) for piece in value["example"])
+        commands, notes = tuple(value["commands"]), tuple(value["notes"])
+        facts = RunFacts(value["model"], value["n_conversations"], value["asked"], example, commands, notes)
+        return facts, value["title"]
+    except (KeyError, TypeError) as error:
+        raise InputError(located(path, f"does not describe a report: {error!r}")) from error
