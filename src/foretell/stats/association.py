@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from foretell.errors import InputError
 from foretell.schema import ASSOCIATION, conform
-from foretell.stats.array import Dense, dense
+from foretell.stats.array import dense
 from foretell.stats.clustered import (
     clustered_auc_variance,
     clustered_counts,
@@ -34,7 +34,7 @@ from foretell.stats.packed import ColumnSums, Engine, column_sums
 from foretell.stats.resampling import derived_seed
 from foretell.stats.table import StudyTable
 
-__all__ = ["ColumnStatistics", "association", "association_frame", "column_statistics"]
+__all__ = ["ColumnStatistics", "association", "association_frame", "column_statistics", "statistics_of_sums"]
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,26 @@ def column_statistics(
     positive = np.asarray(label == 1)
     sums = column_sums(columns, positive.astype(np.uint32), engine=engine)
     codes = None if group is None else group_codes_of(group)
-    if codes is not None and np.unique(codes).size == codes.size:
-        codes = None
-    return _clustered(columns, positive, codes, sums, level, engine) if codes is not None else _single(sums, level)
+    if codes is not None and np.unique(codes).size < codes.size:
+        return _clustered(columns, positive, codes, sums, level, engine)
+    return statistics_of_sums(sums, level=level)
 
 
-def association_frame(array: Dense, statistics: ColumnStatistics, largest: MaxStatistic) -> pl.DataFrame:
+def association_frame(
+    dataset: str, columns: pl.DataFrame, statistics: ColumnStatistics, largest: MaxStatistic
+) -> pl.DataFrame:
     """Return the statistics of a dataset's columns in the columns of the association table.
 
     False discovery rates are taken over all columns of the dataset.
+
+    Args:
+        dataset: Its name.
+        columns: Layer, head and metric of each column.
+        statistics: Of the same columns in the same order.
+        largest: Likewise.
     """
-    frame = array.column_index().with_columns(
-        pl.lit(array.dataset).alias("dataset"),
+    frame = columns.with_columns(
+        pl.lit(dataset).alias("dataset"),
         pl.Series("n", statistics.n),
         pl.Series("n_positive", statistics.n_positive),
         *(
@@ -167,12 +175,12 @@ def association(
             n_permutations=n_permutations,
             seed=derived_seed(seed, "association", dataset),
         )
-        frames.append(association_frame(array, statistics, largest))
+        frames.append(association_frame(dataset, array.column_index(), statistics, largest))
     return pl.concat(frames)
 
 
-def _single(sums: ColumnSums, level: float) -> ColumnStatistics:
-    """Return the statistics of columns whose samples stand alone."""
+def statistics_of_sums(sums: ColumnSums, *, level: float = 0.95) -> ColumnStatistics:
+    """Return the statistics of columns whose samples stand alone, from their sums (see `column_statistics`)."""
     n, m, q, area, pearson, spearman = _estimates(sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = n / 2 - 1

@@ -13,7 +13,15 @@ from typing import Any, no_type_check
 import numba
 import numpy as np
 
-__all__ = ["column_moments", "group_placements", "group_ranks", "pack_float32", "sweep_keys"]
+__all__ = [
+    "column_moments",
+    "group_placements",
+    "group_ranks",
+    "pack_float32",
+    "score_ends",
+    "sweep_keys",
+    "worst_shares",
+]
 
 _MISSING32 = np.uint32(0xFFFFFFFF)
 
@@ -162,12 +170,49 @@ def _group_placements(values, order, n, label, out):
             below_positive += p
 
 
+@no_type_check
+def _score_ends(area, scale, n_positive, n_negative, halvings, ends):
+    """Fill the lower and upper AUC that the area found just does not contradict; see `intervals.interval_of_auc`."""
+    for index in range(area.size):
+        mean = (n_positive[index] + n_negative[index]) / 2 - 1
+        pairs = n_positive[index] * n_negative[index]
+        for side in range(2):
+            near = area[index]
+            far = float(side)
+            for _ in range(halvings):
+                middle = (near + far) / 2
+                shape = 1 + mean * ((1 - middle) / (2 - middle) + middle / (1 + middle))
+                if (area[index] - middle) ** 2 > scale[index] * middle * (1 - middle) * shape / pairs:
+                    far = middle
+                else:
+                    near = middle
+            ends[side, index] = far
+
+
+@no_type_check
+def _worst_shares(parts, out):
+    """Fill (largest distance of a row's sum from 1, whether a value is negative or not finite)."""
+    worst = 0.0
+    wrong = 0
+    for row in range(parts.shape[1]):
+        total = 0.0
+        for part in range(parts.shape[0]):
+            value = np.float64(parts[part, row])
+            wrong |= not (value >= 0.0 and value < np.inf)
+            total += value
+        worst = max(worst, abs(total - 1.0))
+    out[0] = worst
+    out[1] = wrong
+
+
 def _compiled(function: Any, **options: Any) -> Any:
-    return numba.njit(cache=True, nogil=True, **options)(function)
+    return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
 
 
 pack_float32: Any = _compiled(_pack_float32)
 sweep_keys: Any = _compiled(_sweep_keys)
 column_moments: Any = _compiled(_column_moments, fastmath={"reassoc", "nsz"})
 group_ranks: Any = _compiled(_group_ranks)
+score_ends: Any = _compiled(_score_ends)
+worst_shares: Any = _compiled(_worst_shares)
 group_placements: Any = _compiled(_group_placements)

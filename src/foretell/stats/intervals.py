@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Num, Shaped
 from scipy import special, stats
 
+from foretell.stats.packed import compiled_loops
+
 __all__ = [
     "Estimate",
     "Placements",
@@ -194,15 +196,32 @@ def interval_of_auc(
     height = np.where(variance > 0, height, 1.0)
     quantile = special.stdtrit(degrees + prior, (1 + level) / 2)
     scale = quantile**2 * height
-    ends: list[np.ndarray] = []
+    ends = np.empty((2, area.size))
+    loops = compiled_loops("auto")
+    if loops is not None:
+        loops.score_ends(*map(np.ravel, (area, scale, n_positive, n_negative)), _HALVINGS, ends)
+    else:
+        ends[:] = _score_ends(*map(np.ravel, (area, scale, n_positive, n_negative)))
+    ends[:, np.isnan(area + variance).ravel()] = np.nan
+    return ends[0].reshape(shape), ends[1].reshape(shape)
+
+
+def _score_ends(
+    area: Float[np.ndarray, " n"],
+    scale: Float[np.ndarray, " n"],
+    n_positive: Float[np.ndarray, " n"],
+    n_negative: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, "2 n"]:
+    """Return the AUCs that the area found just does not contradict; the numpy twin of `compiled.score_ends`."""
+    ends = []
     for end in (0.0, 1.0):
         near, far = area.copy(), np.full_like(area, end)
         for _ in range(_HALVINGS):
             middle = (near + far) / 2
             outside = (area - middle) ** 2 > scale * _newcombe_variance(middle, n_positive, n_negative)
             near, far = np.where(outside, near, middle), np.where(outside, middle, far)
-        ends.append(np.where(np.isnan(area) | np.isnan(variance), np.nan, far))
-    return ends[0].reshape(shape), ends[1].reshape(shape)
+        ends.append(far)
+    return np.stack(ends)
 
 
 def _newcombe_variance(
