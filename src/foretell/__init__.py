@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foretell.conversations import Conversation as Conversation
     from foretell.conversations import Message as Message
     from foretell.conversations import Span as Span
+    from foretell.directing import fact_pairs as fact_pairs
     from foretell.formats import read_conversations as read_conversations
     from foretell.labels import label as label
     from foretell.reading.capture import read as read
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from foretell.reading.listening import listen as listen
     from foretell.reading.models import Model as Model
     from foretell.reading.models import load_model as load_model
+    from foretell.reading.pairs import read_pairs as read_pairs
     from foretell.reading.surface import surface as surface
     from foretell.runs import Run as Run
     from foretell.runs import open_run as open_run
@@ -46,6 +48,7 @@ _HOME = {
     "Surface": "foretell.surfaces",
     "builtin_conversations": "foretell.builtin",
     "builtin_facts": "foretell.builtin",
+    "fact_pairs": "foretell.directing",
     "fit_direction": "foretell.reading.fitting",
     "label": "foretell.labels",
     "listen": "foretell.reading.listening",
@@ -53,6 +56,7 @@ _HOME = {
     "open_run": "foretell.runs",
     "read": "foretell.reading.capture",
     "read_conversations": "foretell.formats",
+    "read_pairs": "foretell.reading.pairs",
     "report": "foretell.showing.report",
     "study": "foretell.stats.study",
     "surface": "foretell.reading.surface",

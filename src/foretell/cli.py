@@ -200,7 +200,6 @@ def surface(model: str, question: str, answers: tuple[str, ...], saved: Path | N
     loaded = _model(model, options)
     fitted = known or foretell.fit_direction(loaded, fact_pairs(), **options)
     shown = foretell.surface(loaded, fitted, question, list(answers))
-    shown.write(to)
     say(f"surface: {save_surface(shown, to)}", style="green")
 
 
@@ -224,12 +223,14 @@ def study(table: Path, labels: Path | None, metrics: str | None, group: str | No
     """
     import foretell
     from foretell.runs import is_run
+    from foretell.showing.run_facts import run_facts
     from foretell.showing.terminal import say
 
-    chosen = {} if metrics is None else {"metrics": tuple(name.strip() for name in metrics.split(","))}
-    source = foretell.open_run(table) if is_run(table) else table
-    result = foretell.study(source, labels=labels, group=group, **chosen, **options)
-    page = foretell.report(result, to)
+    chosen: dict[str, Any] = {} if metrics is None else {"metrics": tuple(name.strip() for name in metrics.split(","))}
+    run = foretell.open_run(table) if is_run(table) else None
+    result = foretell.study(run or table, labels=labels, group=group, **chosen, **options)
+    facts = None if run is None else run_facts(run)
+    page = foretell.report(result, to, run_facts=facts, progress=options["progress"])
     _summarise(result)
     say(f"report: {page}", style="green")
 

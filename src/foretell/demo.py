@@ -27,6 +27,7 @@ from foretell.reading.models import Model, load_model
 from foretell.reading.surface import surface
 from foretell.runs import Run, is_run
 from foretell.showing.report import report
+from foretell.showing.run_facts import run_facts
 from foretell.stats.study import study
 from foretell.surfaces import Surface, builtin_surface_question
 
@@ -152,7 +153,15 @@ def _report(demo: _Demo, run: Run, shown: Surface, judged: pl.DataFrame) -> Path
         return page
     demo.tell("testing whether the signals foretell the labels (the forests take most of it)")
     result = study(run, seed=demo.seed, progress=demo.progress)
-    page = report(result, folder, surfaces=[shown], direction=judged)
+    command = f"foretell demo{' --quick' if demo.quick else ''} --seed {demo.seed}"
+    page = report(
+        result,
+        folder,
+        surfaces=[shown],
+        direction=judged,
+        run_facts=run_facts(run, commands=[command]),
+        progress=demo.progress,
+    )
     with written_whole(made_of) as draft:
         draft.write_text(json.dumps(inputs, indent=2), encoding="utf-8")
     return page

@@ -1,0 +1,62 @@
+"""What a run says about itself on the report's page: the model, an example cut into segments, how it was made.
+
+    report(study, "results", run_facts=run_facts(run))
+
+It reads the run's tables and computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import polars as pl
+
+from foretell.runs import Run
+from foretell.showing.report_data import ColouredText, RunFacts
+
+__all__ = ["run_facts"]
+
+
+def run_facts(run: Run, *, commands: Sequence[str] = ()) -> RunFacts:
+    """Return what the report's page tells about the run a study was made of.
+
+    Args:
+        run: A run with at least one sample.
+        commands: Command lines that make the report again.
+    """
+    job, samples = run.manifest["job"], run.samples
+    given = job["answers"] == "given"
+    notes = [
+        "answers were given" if given else f"answers were generated, at most {job['sampling']['max_new_tokens']} tokens"
+    ]
+    truncated = samples["truncated"].sum()
+    if truncated:
+        notes.append(f"{truncated} answers ended at the token limit and were judged as they stand")
+    notes += [
+        f"{count} samples were not read: {reason}"
+        for reason, count in samples["reason"].drop_nulls().value_counts(sort=True).rows()
+    ]
+    return RunFacts(
+        model=f"{job['model']} ({job['dtype']})",
+        n_conversations=samples.height,
+        example=_example(run, samples),
+        commands=tuple(commands),
+        notes=tuple(notes),
+    )
+
+
+def _example(run: Run, samples: pl.DataFrame) -> tuple[ColouredText, ...]:
+    """Return the shortest sample that has every segment, or else the first, as pieces of one segment each."""
+    read = samples.filter(pl.col("reason").is_null())
+    if read.is_empty():
+        return ()
+    counts = pl.selectors.starts_with("n_tokens_")
+    ranked = read.select(
+        "id", pl.min_horizontal(counts).clip(0, 1).alias("complete"), pl.sum_horizontal(counts).alias("length")
+    ).sort("complete", "length", "id", descending=[True, False, False])
+    tokens = run.tokens.filter(pl.col("id") == ranked["id"][0]).select("text", "segment").rows()
+    return tuple(
+        ColouredText("".join(text for text, _ in pieces), segment)
+        for segment, pieces in groupby(tokens, key=lambda token: token[1])
+    )

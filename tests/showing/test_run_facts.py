@@ -1,0 +1,61 @@
+"""What a run says about itself on the page."""
+
+import json
+
+import polars as pl
+
+from foretell.runs import Run
+from foretell.schema import SEGMENTS
+from foretell.showing.run_facts import run_facts
+
+JOB = {"model": "toy", "dtype": "float32", "answers": "generate", "sampling": {"max_new_tokens": 8}}
+
+
+def sample(name: str, counts: list[int], *, truncated: bool = False, reason: str | None = None) -> pl.DataFrame:
+    row = {"id": name, "dataset": "alpaca", "group": name, "messages": json.dumps([]), "model": "toy"}
+    tokens = {f"n_tokens_{segment}": count for segment, count in zip(SEGMENTS, counts, strict=True)}
+    return pl.DataFrame(
+        [{**row, **tokens, "truncated": truncated, "reason": reason}], schema_overrides={"reason": pl.String}
+    )
+
+
+def run() -> Run:
+    made = Run.create(None, JOB)
+    texts = [("<s>", "template"), ("Be", "system"), (" brief", "system"), ("Hi", "query"), ("Yo", "generated")]
+    tokens = pl.DataFrame(
+        {
+            "id": ["whole"] * len(texts),
+            "position": range(len(texts)),
+            "token_id": range(len(texts)),
+            "text": [text for text, _ in texts],
+            "segment": [segment for _, segment in texts],
+        }
+    )
+    samples = [
+        sample("short", [0, 0, 1, 1, 1]),
+        sample("whole", [2, 1, 1, 1, 1], truncated=True),
+        sample("empty", [0, 0, 0, 0, 0], reason="the answer has no tokens"),
+    ]
+    made.append("part", {"samples": pl.concat(samples), "tokens": tokens})
+    return made
+
+
+def test_the_example_has_every_segment_in_one_piece_each() -> None:
+    pieces = [(piece.text, piece.segment) for piece in run_facts(run()).example]
+    assert pieces == [("<s>", "template"), ("Be brief", "system"), ("Hi", "query"), ("Yo", "generated")]
+
+
+def test_it_tells_how_answers_came_about_and_what_is_missing() -> None:
+    facts = run_facts(run(), commands=("foretell demo",))
+    assert (facts.model, facts.n_conversations, facts.commands) == ("toy (float32)", 3, ("foretell demo",))
+    assert facts.notes == (
+        "answers were generated, at most 8 tokens",
+        "1 answers ended at the token limit and were judged as they stand",
+        "1 samples were not read: the answer has no tokens",
+    )
+
+
+def test_a_run_of_which_nothing_was_read_has_no_example() -> None:
+    made = Run.create(None, JOB)
+    made.append("part", {"samples": sample("a", [0, 0, 0, 0, 0], reason="the answer has no tokens")})
+    assert run_facts(made).example == ()
