@@ -10,7 +10,7 @@ is given; permutation importance asks what is lost on rows that no tree has seen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from foretell.stats.forest import ForestResult, Protocol
 from foretell.stats.intervals import Estimate
-from foretell.stats.paired import compared
+from foretell.stats.paired import Splits, gain_of_folds
 
 __all__ = ["Importance", "importances"]
 
@@ -84,26 +84,20 @@ def _impurity(result: ForestResult, metric: int, level: float) -> Estimate:
 
 
 def _permutation(result: ForestResult, level: float) -> Sequence[Estimate]:
-    n_repeats, n_metrics, n = result.permuted.shape
-    n_groups = len(np.unique(result.group))
-    method = f"drop of held-out AUC, {n_repeats} shuffles, clustered DeLong"
-    whole = compared(result.score, result.label, part=result.part, group=result.group)
-    if result.reason is not None or not whole.n_pairs:
-        reason = result.reason or "held-out rows have only one label"
-        return [Estimate(None, None, None, level, n, n_groups, method, reason=reason)] * n_metrics
-    values = []
-    for metric in range(n_metrics):
-        shuffled = [
-            compared(result.permuted[repeat, metric], result.label, part=result.part, group=result.group)
-            for repeat in range(n_repeats)
-        ]
-        drop = whole.auc - float(np.mean([one.auc for one in shuffled]))
-        influence = whole.influence - np.mean([one.influence for one in shuffled], axis=0)
-        error = float(np.sqrt(np.sum(np.bincount(result.group, weights=influence) ** 2)))
-        half = float(ndtri(0.5 + level / 2)) * error
-        if np.isnan(half):
-            reason = "a label has only one group: no interval"
-            values.append(Estimate(drop, None, None, level, n, n_groups, method, reason=reason))
-        else:
-            values.append(Estimate(drop, drop - half, drop + half, level, n, n_groups, method))
-    return values
+    n_shuffles, n_metrics, n = result.permuted.shape
+    if result.reason is not None:
+        n_groups = len(np.unique(result.group))
+        return [Estimate(None, None, None, level, n, n_groups, "none", reason=result.reason)] * n_metrics
+    splits = result.splits
+    shuffled = Splits(
+        repeat=np.tile(splits.repeat, n_shuffles),
+        part=np.concatenate([splits.part + shuffle * (splits.part.max() + 1) for shuffle in range(n_shuffles)]),
+        group=np.tile(splits.group, n_shuffles),
+        inflation=splits.inflation,
+    )
+    score, label = np.tile(result.score, n_shuffles), np.tile(result.label, n_shuffles)
+    drops = [
+        gain_of_folds(score, result.permuted[:, metric].ravel(), label, shuffled, level=level)
+        for metric in range(n_metrics)
+    ]
+    return [replace(drop, n=result.n_rows) for drop in drops]

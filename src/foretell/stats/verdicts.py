@@ -164,16 +164,21 @@ def detector_verdict(detector: Detector, *, n_positive: int, n_negative: int) ->
             if within.estimate < WEAK_BELOW:
                 return say("no signal found", f"{told}: {seen}")
             return say("weak signal", f"{told}, which does not exceed 0.5 for certain: perhaps {seen}")
+    return say(*_compared(told, area, within, gain))
+
+
+def _compared(told: str, area: Estimate, within: Estimate, gain: Estimate) -> tuple[VerdictName, str]:
+    """Return what is left to say once a detector's AUC exceeds one half, also within strata: rules 4 to 6."""
     if gain.estimate is None:
         told += "; the table has no baseline to compare it with"
     else:
         told += f"; {_span(gain, 'increment over all baselines')}"
         if not _above(gain, 0.0):
-            return say("weak signal", f"{told}: no more than what is known without looking inside")
+            return "weak signal", f"{told}: no more than what is known without looking inside"
     lowest = min(one.estimate for one in (area, within) if one.estimate is not None)
     if lowest < WEAK_BELOW:
-        return say("weak signal", f"{told}: above 0.5, but below {WEAK_BELOW}")
-    return say("signal", told)
+        return "weak signal", f"{told}: above 0.5, but below {WEAK_BELOW}"
+    return "signal", told
 
 
 def forest_verdict(results: Mapping[Protocol, ForestResult], *, n_positive: int, n_negative: int) -> Verdict:
