@@ -30,6 +30,8 @@ NAMES = (
     "map-auc",
     "detectors",
     "increments",
+    "transfer",
+    "reliability",
     "thresholds",
     "segment-masses",
     "direction-by-layer",

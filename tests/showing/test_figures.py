@@ -10,8 +10,14 @@ import pytest
 
 from foretell.errors import InputError
 from foretell.schema import TABLES, empty
-from foretell.showing.curve_figures import direction_figure, forest_figure, roc_figure, segment_figure
-from foretell.showing.interval_figures import detector_figures, importance_figure, threshold_figure
+from foretell.showing.curve_figures import (
+    direction_figure,
+    forest_figure,
+    reliability_figure,
+    roc_figure,
+    segment_figure,
+)
+from foretell.showing.interval_figures import detector_figures, importance_figure, threshold_figure, transfer_figure
 from foretell.showing.map_figures import map_figures
 from foretell.showing.report_data import LedgerFacts, ReportData
 from foretell.showing.study_figures import study_figures
@@ -131,6 +137,17 @@ def test_direction_and_segments_are_drawn_by_layer(data: ReportData) -> None:
         "template",
         "generated",
     ]
+
+
+def test_transfer_and_reliability_hold_their_tables(data: ReportData) -> None:
+    transfer, reliability = transfer_figure(data), reliability_figure(data)
+    assert transfer is not None
+    assert reliability is not None
+    first = data.table("transfer").filter(pl.col("dataset") == "alpaca")
+    assert [dot.estimate for dot in transfer.panels[0].dots] == first["auc"].to_list()
+    assert transfer.panels[0].dots[0].label == "all heads, learnt from flan"
+    line = data.table("reliability").filter((pl.col("dataset") == "flan") & (pl.col("detector") == "lengths"))
+    np.testing.assert_array_equal(reliability.panels[1].curves[1].y, line["observed"].to_numpy())
 
 
 def test_empty_tables_make_no_figures() -> None:

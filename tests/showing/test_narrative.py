@@ -26,7 +26,7 @@ def _with(data: ReportData, table: str, **values: Any) -> ReportData:
 def test_every_verdict_has_words(data: ReportData, verdict: str) -> None:
     sentence = _say(_with(data, "verdicts", verdict=verdict, why="0.7 against 0.5."), "verdict")[0]
     assert VERDICT_WORDS[verdict] in sentence.text
-    assert sentence.text.endswith(": 0.7 against 0.5.")
+    assert sentence.text.endswith("(0.7 against 0.5).")
 
 
 def test_each_sentence_has_a_stated_rule_and_every_source_leads_to_a_cell(data: ReportData) -> None:
@@ -64,6 +64,11 @@ def test_the_gain_is_judged_by_its_interval(
 ) -> None:
     changed = _with(data, "detectors", increment=0.04, increment_lower=lower, increment_upper=upper)
     assert words in _say(changed, "detector")[0].text
+
+
+def test_an_undefined_gain_is_told_with_its_reason(data: ReportData) -> None:
+    changed = _with(data, "detectors", increment=None, reason="no column can make a baseline")
+    assert "undefined (no column can make a baseline)" in _say(changed, "detector")[0].text
 
 
 def test_strata_are_set_beside_the_whole(data: ReportData) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,14 @@ def test_the_report_opens_without_errors_and_every_figure_is_drawn(data: ReportD
     assert 'data-drawn="yes"' in document
     assert len(re.findall(r'class="main-svg"', document)) >= 50
     figures = re.findall(r'<figure [^>]*class="([^"]*)"', document)
-    assert len(figures) == 13
+    assert len(figures) == 15
     assert all("live" in classes for classes in figures)
 
 
 def test_hostile_text_does_nothing_in_a_browser(hostile_data: ReportData, tmp_path: Path) -> None:
-    document, console = _opened(write_report(hostile_data, tmp_path / "out", progress=False), tmp_path / "profile")
+    shown = ("roc", "roc_points", "detectors", "verdicts")  # one figure of each kind that writes names is enough
+    small = replace(hostile_data, tables={name: hostile_data.table(name) for name in shown}, direction=None)
+    document, console = _opened(write_report(small, tmp_path / "out", progress=False), tmp_path / "profile")
     assert console == ""
     assert 'data-drawn="yes"' in document
     page = parsed(document)

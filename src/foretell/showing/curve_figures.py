@@ -16,7 +16,7 @@ from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 from foretell.showing.table_cells import column, listed, matching, ordered, reasons
 
-__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "roc_figure", "segment_figure"]
+__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "reliability_figure", "roc_figure", "segment_figure"]
 
 PROTOCOLS = {"rows": "rows (source)", "grouped": "grouped by sample", "placebo": "placebo labels"}
 """What each forest protocol is called in figures."""
@@ -106,6 +106,35 @@ def forest_figure(data: ReportData) -> CurveFigure | None:
     )  # fmt: skip
     panel = CurvePanel("", tuple(curves), note=None if curves else reasons(forest.to_dicts()))
     return CurveFigure(words, (panel,), "False positive rate", "True positive rate", roc=True)
+
+
+def reliability_figure(data: ReportData) -> CurveFigure | None:
+    """Return predicted probability against observed frequency, one panel per dataset."""
+    reliability = data.table("reliability")
+    if reliability.is_empty():
+        return None
+    detectors = ordered(reliability, "detector")
+    panels = []
+    for part in reliability.partition_by("dataset", maintain_order=True):
+        curves = [
+            Curve(
+                label=line.item(0, "detector"),
+                x=column(line, "mean_probability"),
+                y=column(line, "observed"),
+                tone=detectors.index(line.item(0, "detector")),
+                marker=detectors.index(line.item(0, "detector")),
+            )
+            for line in part.partition_by("detector", maintain_order=True)
+        ]
+        panels.append(CurvePanel(str(part.item(0, "dataset")), tuple(curves)))
+    words = Words(
+        "reliability",
+        "Does a predicted probability mean what it says?",
+        "Mean predicted probability of held-out samples, in bins of equal counts, against the share of them whose "
+        "label is 1. On the diagonal a probability can be taken at its word.",
+        "Predicted probability against observed frequency per dataset and detector.",
+    )
+    return CurveFigure(words, tuple(panels), "Predicted probability", "Observed share", roc=True)
 
 
 def segment_figure(data: ReportData) -> CurveFigure | None:

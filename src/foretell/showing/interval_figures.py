@@ -18,7 +18,7 @@ from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 from foretell.showing.table_cells import listed, matching, ordered, reasons
 
-__all__ = ["detector_figures", "importance_figure", "threshold_figure"]
+__all__ = ["detector_figures", "importance_figure", "threshold_figure", "transfer_figure"]
 
 
 def importance_figure(data: ReportData) -> BarFigure | None:
@@ -176,4 +176,38 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
         first_label="held out",
         second_label="where it was chosen",
         tone_labels=tuple(objectives),
+    )
+
+
+def transfer_figure(data: ReportData) -> DotFigure | None:
+    """Return how a detector learnt from one dataset does on another, one panel per judged dataset."""
+    transfer = data.table("transfer")
+    if transfer.is_empty():
+        return None
+    detectors = ordered(transfer, "detector")
+    panels = []
+    for dataset in ordered(transfer, "dataset"):
+        dots, undefined = [], []
+        for row in matching(transfer, dataset=dataset):
+            label = f"{row['detector']}, learnt from {row['train']}"
+            if row["auc"] is None:
+                undefined.append((label, reasons([row])))
+                continue
+            tone = detectors.index(row["detector"])
+            dots.append(Dot(label, row["auc"], row["auc_lower"], row["auc_upper"], tone))
+        panels.append(DotPanel(f"judged on {dataset}", tuple(dots), tuple(undefined)))
+    words = Words(
+        "transfer",
+        "Does it hold on another dataset?",
+        "AUC with 95 % interval of a detector that learnt from other datasets, beside the held-out AUC of one that "
+        "learnt from the dataset itself. A signal that is the model's, and not the dataset's, survives the move.",
+        "AUC of detectors learnt from each dataset, one panel per judged dataset.",
+    )
+    return DotFigure(
+        words,
+        tuple(panels),
+        x_label="AUC",
+        first_label="AUC",
+        reference=0.5,
+        reference_label="chance",
     )

@@ -27,13 +27,13 @@ from foretell.showing.rounding import (
 __all__ = ["VERDICT_WORDS", "Chapter", "Sentence", "narrate", "rules"]
 
 VERDICT_WORDS = {
-    "signal": "foretells the label",
-    "weak signal": "foretells the label a little",
-    "no signal found": "does not foretell the label, as far as this table can tell",
-    "leak": "seems to foretell the label only because rows of one sample stood on both sides of the split",
-    "not enough data": "cannot be judged with this little data",
+    "signal": "it foretells the label",
+    "weak signal": "it foretells the label a little",
+    "no signal found": "it does not foretell the label, as far as this table can tell",
+    "leak": "it seems to foretell the label only because rows of one sample stood on both sides of the split",
+    "not enough data": "it cannot be judged with this little data",
 }
-"""Each verdict as the end of a sentence that starts with the signal's name."""
+"""Each verdict as a clause about the signal."""
 
 _EQUAL_SHARES = 0.03
 _SIGNIFICANT = 0.05
@@ -111,7 +111,7 @@ def _verdicts(data: ReportData, dataset: str) -> list[Sentence]:
     for row in _of(data, "verdicts", dataset).to_dicts():
         words = VERDICT_WORDS.get(row["verdict"], row["verdict"])
         source = _cell("verdicts", "verdict", row, "dataset", "signal")
-        made.append(Sentence("verdict", f"{_capital(row['signal'])} {words}: {row['why'].rstrip('.')}.", (source,)))
+        made.append(Sentence("verdict", f"{_capital(row['signal'])}: {words} ({row['why'].rstrip('.')}).", (source,)))
     return made
 
 
@@ -133,13 +133,13 @@ def _detector(data: ReportData, dataset: str) -> list[Sentence]:
         second = baselines.row(0, named=True)
         beside = f"; the best baseline, {second['detector']}, reaches {number_text(second['auc'], digits=2)}"
         sources.append(_cell("detectors", "auc", second, "dataset", "detector"))
-    text = (
-        f"The best detector, {best['detector']}, tells positive from negative samples with held-out AUC {auc}{beside}."
-    )
+    text = f"The best detector, {best['detector']}, reaches held-out AUC {auc}{beside}."
     if best["increment"] is not None:
         gain = estimate_text(best["increment"], best["increment_lower"], best["increment_upper"])
         text += f" Its gain over the best baseline is {gain}: {_gain_words(best)}."
         sources.append(_cell("detectors", "increment", best, "dataset", "detector"))
+    elif best["reason"]:
+        text += f" What it adds to a baseline is undefined ({best['reason']})."
     made = [Sentence("detector", text, tuple(sources))]
     if best["auc_within_strata"] is not None:
         within = number_text(best["auc_within_strata"], digits=2)

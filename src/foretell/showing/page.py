@@ -16,7 +16,7 @@ from markupsafe import Markup
 from foretell.schema import SEGMENTS
 from foretell.showing import draw_plotly
 from foretell.showing.figures import BarFigure, CurveFigure, Figure, SurfaceFigure
-from foretell.showing.narrative import narrate, rules
+from foretell.showing.narrative import VERDICT_WORDS, Chapter, narrate, rules
 from foretell.showing.page_tables import page_tables
 from foretell.showing.palette import COLOUR_SCALES
 from foretell.showing.report_data import ReportData
@@ -211,7 +211,8 @@ def _words(data: ReportData) -> dict[str, Any]:
             "verdicts": [
                 {
                     **row,
-                    "css": "-".join(row["verdict"].split()) if row["verdict"].replace(" ", "").isalpha() else "none",
+                    "words": VERDICT_WORDS.get(row["verdict"], ""),
+                    "css": "-".join(row["verdict"].split()) if row["verdict"] in VERDICT_WORDS else "none",
                 }
                 for row in part.to_dicts()
             ],
@@ -229,7 +230,7 @@ def _words(data: ReportData) -> dict[str, Any]:
         "studied": bool(data.tables),
         "subtitle": _SUBTITLES[bool(data.tables)],
         "cards": cards,
-        "chapters": narrate(data),
+        "chapters": [chapter for chapter in map(_without_verdicts, narrate(data)) if chapter.sentences],
         "rules": rules(),
         "asked": facts.asked or _QUESTION,
         "settings": [(name.replace("_", " "), _value(value)) for name, value in data.settings.items()],
@@ -243,6 +244,11 @@ def _words(data: ReportData) -> dict[str, Any]:
         "commands": facts.commands,
         "versions": list(data.versions.items()),
     }
+
+
+def _without_verdicts(chapter: Chapter) -> Chapter:
+    """Return a chapter without the sentences that stand on the cards already."""
+    return Chapter(chapter.title, tuple(s for s in chapter.sentences if s.rule != "verdict"))
 
 
 def _value(value: Any) -> str:

@@ -22,6 +22,7 @@ _CAPTIONS = {
     "forest": "Random forest, three protocols",
     "importances": "Importances",
     "detectors": "Detectors and baselines",
+    "transfer": "Learnt on one dataset, judged on another",
     "thresholds": "Threshold rules",
     "association": "Strongest layers and heads",
 }

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from foretell.showing.curve_figures import direction_figure, forest_figure, roc_figure, segment_figure
+from foretell.showing.curve_figures import (
+    direction_figure,
+    forest_figure,
+    reliability_figure,
+    roc_figure,
+    segment_figure,
+)
 from foretell.showing.figures import Figure
-from foretell.showing.interval_figures import detector_figures, importance_figure, threshold_figure
+from foretell.showing.interval_figures import detector_figures, importance_figure, threshold_figure, transfer_figure
 from foretell.showing.map_figures import map_figures
 from foretell.showing.report_data import ReportData
 
@@ -22,6 +28,8 @@ def study_figures(data: ReportData) -> tuple[Figure, ...]:
         importance_figure(data),
         *map_figures(data),
         *detector_figures(data),
+        transfer_figure(data),
+        reliability_figure(data),
         threshold_figure(data),
         segment_figure(data),
         direction_figure(data),

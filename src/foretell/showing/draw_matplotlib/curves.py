@@ -64,7 +64,7 @@ def _line(axes: Axes, curve: Curve, *, thin: bool) -> None:
 
 def _marker_places(curve: Curve, *, thin: bool) -> list[int]:
     """Return every point of a short line, and eight points at even steps along x of a long one."""
-    if not thin and curve.x.size <= 64:
+    if curve.x.size <= (24 if thin else 64):
         return list(range(curve.x.size))
     start = 0.06 + 0.03 * curve.tone
     wanted = np.arange(start, 0.97, 0.125)

@@ -83,7 +83,7 @@ def _curve(curve: Curve, *, per_point: bool) -> list[Any]:
         shade = f"rgba({red},{green},{blue},0.2)"
         traces.append(go.Scatter(x=x, y=_numbers(curve.lower), fill="tonexty", fillcolor=shade, **hidden))
     symbols = {"symbol": marker(curve.marker or 0), "size": 6, "color": colour}
-    if curve.marker is not None and not per_point:
+    if curve.marker is not None and not per_point and curve.x.size > 24:
         symbols["maxdisplayed"] = 9
     traces.append(
         go.Scatter(
