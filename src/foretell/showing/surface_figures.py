@@ -63,8 +63,8 @@ def surface_figures(
     )
     camera = best_camera([np.clip(panel.values, -z_limit, z_limit) / z_limit for panel in panels])
     return (
-        _figure(surface, panels, z_limit, scale, name, "surface", camera),
-        _figure(surface, panels, z_limit, scale, f"{name}-flat", "flat", camera),
+        _figure(surface, panels, z_limit=z_limit, scale=scale, name=name, shape="surface", camera=camera),
+        _figure(surface, panels, z_limit=z_limit, scale=scale, name=f"{name}-flat", shape="flat", camera=camera),
     )
 
 
@@ -78,6 +78,7 @@ def _title(answer: AnswerActivity) -> str:
 def _figure(
     surface: Surface,
     panels: tuple[SurfacePanel, ...],
+    *,
     z_limit: float,
     scale: ColourScale,
     name: str,

@@ -42,7 +42,7 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
         box = (left, bottom, width / size[0], height / size[1])
         _panel_words(canvas, panel, box, size)
         if figure.shape == "surface":
-            _surface(canvas, figure, panel, (box, text_height / size[1]), colours, limits)
+            _surface(canvas, figure, panel, (box, text_height / size[1]), colours=colours, limits=limits)
         else:
             _flat(canvas, figure, panel, (box, text_height / size[1]), (colours, limits, size))
     bar_axes = canvas.add_axes((1 - 0.85 / size[0], 0.16, 0.17 / size[0], 0.6))
@@ -98,6 +98,7 @@ def _surface(
     figure: SurfaceFigure,
     panel: SurfacePanel,
     place: tuple[tuple[float, float, float, float], float],
+    *,
     colours: Colormap,
     limits: Normalize,
 ) -> None:
