@@ -1,6 +1,6 @@
 """Write the reference pages from the code itself: Python names, command line, tables.
 
-    python scripts/reference.py
+python scripts/reference.py
 
 A test compares the pages with what this script would write.
 """
@@ -40,7 +40,7 @@ def _signature(value: object) -> str:
         return ""
     parameters = []
     for parameter in inspect.signature(value).parameters.values():
-        starred = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        starred = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
         if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parameters:
             parameters.append("*")
         default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"

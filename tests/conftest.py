@@ -1,10 +1,31 @@
 """Fixtures that every wing's tests share."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
+
+from tests.optional import missing
+
+if TYPE_CHECKING:
+    from foretell.reading.models import Model
 
 
 @pytest.fixture
 def generator() -> np.random.Generator:
     """A generator with a fixed seed, so that a failure repeats."""
     return np.random.default_rng(20231107)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Model:
+    """SmolLM2-135M-Instruct from the user's cache, converted if it is not there yet."""
+    from foretell.errors import ModelError
+    from foretell.reading.models import load_model
+
+    try:
+        return load_model("smollm2")
+    except ModelError as error:
+        missing(str(error))

@@ -1,0 +1,74 @@
+"""The demo, a tenth of it: every stage real, and a second call that reuses what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import foretell
+from foretell.cli import main
+from foretell.demo import run_demo
+from foretell.reading.models import Model
+from foretell.surfaces import Surface
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def demo(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    assert run_demo(folder, quick=True) == folder / "results" / "report.html"
+    return folder
+
+
+def test_every_dataset_has_both_labels_and_all_its_rows(demo: Path, smollm2: Model) -> None:
+    run = foretell.open_run(demo / "run")
+    counts = run.samples.group_by("dataset").agg(pl.col("behavior_label").n_unique())
+    assert dict(counts.rows()) == {"alpaca": 2, "flan": 2, "sharegpt": 2}
+    read = run.samples.filter(pl.col("reason").is_null())
+    assert run.attention.height == read.height * smollm2.n_layers * smollm2.n_heads
+    run.verify()
+
+
+def test_the_false_answer_runs_hotter_than_the_true_one(demo: Path) -> None:
+    shown = Surface.read(demo / "surface")
+    false, true = (answer.activity[5:21].mean() for answer in shown.answers)
+    assert [answer.title for answer in shown.answers] == ["false answer", "true answer"]
+    assert false > true
+
+
+def test_a_second_call_makes_nothing_again(demo: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.name not in {"labels.parquet", "run"}}
+    told: list[str] = []
+    run_demo(demo, quick=True, tell=told.append)
+    after = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.name not in {"labels.parquet", "run"}}
+    assert before == after
+    assert not any("loading" in line for line in told)
+
+
+def test_the_demos_table_as_csv_gives_the_demos_numbers(demo: Path, tmp_path: Path) -> None:
+    foretell.open_run(demo / "run").table().write_csv(tmp_path / "table.csv")
+    assert main(["study", str(tmp_path / "table.csv"), "--to", str(tmp_path / "out"), "--quiet"]) == 0
+    for path in sorted((tmp_path / "out" / "tables").glob("*.parquet")):
+        assert_frame_equal(pl.read_parquet(path), pl.read_parquet(demo / "results" / "tables" / path.name))
+
+
+def test_attention_and_labels_apart_give_the_same_tests_of_heads(demo: Path, tmp_path: Path) -> None:
+    run = foretell.open_run(demo / "run")
+    run.attention.write_csv(tmp_path / "attention.csv")
+    run.samples.select("id", "behavior_label").write_csv(tmp_path / "labels.csv")
+    words = ["study", tmp_path / "attention.csv", "--labels", tmp_path / "labels.csv", "--to", tmp_path / "out"]
+    assert main([*map(str, words), "--quiet"]) == 0
+    for name in ("association", "roc", "thresholds", "forest", "importances"):
+        table = pl.read_parquet(tmp_path / "out" / "tables" / f"{name}.parquet")
+        assert_frame_equal(table, pl.read_parquet(demo / "results" / "tables" / f"{name}.parquet"))
+
+
+def test_the_study_file_speaks_of_settings_and_versions(demo: Path) -> None:
+    told = json.loads((demo / "results" / "study.json").read_text())
+    assert told["settings"]["seed"] == 0
+    assert {"foretell", "numpy", "scipy", "scikit-learn", "polars"} <= set(told["versions"])
