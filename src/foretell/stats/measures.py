@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from foretell.stats.roc import roc_curve
+
 __all__ = ["OBJECTIVES", "Objective", "confusion", "measure", "thinned_roc"]
 
 Objective = Literal["youden", "f1", "balanced_accuracy", "accuracy", "mcc"]
@@ -117,38 +119,20 @@ def thinned_roc(
         n_positive = int((label[chosen] == 1).sum())
         n_negative = int(chosen.sum()) - n_positive
         if n_positive and n_negative:
-            curves.append(_roc(score[chosen], label[chosen] == 1))
+            curve = roc_curve(score[chosen], label[chosen], max_points=n_points)
+            curves.append(np.column_stack([curve.false_positive_rate, curve.true_positive_rate]))
             weights.append(n_positive * n_negative)
     if not curves:
         return np.empty((0, 2))
     if len(curves) == 1:
-        return _thinned(curves[0], n_points)
+        return curves[0]
     rates = np.linspace(0.0, 1.0, n_points - 1)
     heights = [_upper(curve, rates) for curve in curves]
     averaged = np.column_stack([rates, np.average(heights, axis=0, weights=weights)])
     return np.vstack([np.zeros((1, 2)), averaged])
 
 
-def _roc(score: Float[np.ndarray, " row"], is_positive: Bool[np.ndarray, " row"]) -> Float[np.ndarray, "point rate"]:
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    hits = np.cumsum(is_positive[order])[last]
-    alarms = last + 1 - hits
-    curve = np.column_stack([alarms / max(int(alarms[-1]), 1), hits / max(int(hits[-1]), 1)])
-    return np.vstack([np.zeros((1, 2)), curve])
-
-
-def _thinned(curve: Float[np.ndarray, "point rate"], n_points: int) -> Float[np.ndarray, "point rate"]:
-    """Keep points at equal steps along the curve; the ends always stay."""
-    if len(curve) <= n_points:
-        return curve
-    walked = curve.sum(axis=1) / 2.0
-    keep = np.unique(np.searchsorted(walked, np.linspace(0.0, 1.0, n_points)))
-    keep = np.unique(np.concatenate([[0], keep[keep < len(curve)], [len(curve) - 1]]))
-    return curve[keep[:: max(1, -(-len(keep) // n_points))]] if len(keep) > n_points else curve[keep]
-
-
-def _upper(curve: Float[np.ndarray, "point rate"], rates: Float[np.ndarray, " rate"]) -> Float[np.ndarray, " rate"]:
+def _upper(curve: Float[np.ndarray, "point rate"], rates: Float[np.ndarray, " at"]) -> Float[np.ndarray, " at"]:
     """Return the true positive rate at each false positive rate, the higher end of a vertical step."""
     last = np.append(np.flatnonzero(np.diff(curve[:, 0])), len(curve) - 1)
     return np.asarray(np.interp(rates, curve[last, 0], curve[last, 1]))

@@ -3,7 +3,7 @@
 A part is a set within which pairs are compared: a dataset when several are pooled, a stratum when the kind of task must
 not help, a fold when each fold's scores come from their own model. Dependent samples enter as groups.
 
-    heads = auc_within(score, label, part=stratum)
+    heads = auc_of_folds(score, label, splits)
     gain = gain_of_folds(score, baseline, label, splits)
 """
 
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from foretell.stats.intervals import Estimate, interval_of_auc, placements
 from foretell.stats.resampling import group_codes
 
-__all__ = ["PairedAuc", "Splits", "auc_of_folds", "auc_within", "compared", "gain_of_folds"]
+__all__ = ["PairedAuc", "Splits", "auc_of_folds", "compared", "gain_of_folds"]
 
 
 _METHOD = "clustered DeLong within fits, widened for what fits share"
@@ -117,52 +117,6 @@ def _standard_error(influence: Float[np.ndarray, " sample"], group: Int[np.ndarr
     return float(np.sqrt(np.sum(np.bincount(group, weights=influence) ** 2)))
 
 
-def auc_within(
-    score: Float[np.ndarray, " sample"],
-    label: Int[np.ndarray, " sample"],
-    *,
-    part: np.ndarray | None = None,
-    group: np.ndarray | None = None,
-    level: float = 0.95,
-) -> Estimate:
-    """Chance that a positive scores above a negative of the same part, with an interval over groups.
-
-    Args:
-        score: `(sample,)`, finite.
-        label: `(sample,)`, 0 or 1.
-        part: `(sample,)` names of the sets within which pairs are compared; None: one set.
-        group: `(sample,)` names of dependent samples; None: independent samples.
-        level: Coverage of the interval.
-
-    Undefined:
-        None with `reason` where no part holds both classes; the interval is None where a class has one group.
-
-    Source:
-        With one part and one sample per group, `foretell.stats.intervals.auc_interval`.
-
-    Example:
-        >>> score, label = np.array([0.1, 0.9, 0.2, 0.8]), np.array([0, 1, 0, 1])
-        >>> auc_within(score, label, part=np.array(["a", "a", "b", "b"])).estimate
-        1.0
-    """
-    n = len(score)
-    groups = np.arange(n) if group is None else group_codes(group)
-    parts = None if part is None else group_codes(part)
-    result = compared(score, label, part=parts, group=groups)
-    n_groups = len(np.unique(groups))
-    method = "clustered DeLong, logit scale"
-    if not result.n_pairs:
-        reason = "no part holds both labels" if part is not None else "only one label"
-        return Estimate(None, None, None, level, n, n_groups, method, reason=reason)
-    error = _standard_error(result.influence, groups)
-    if np.isnan(error):
-        reason = "a label has only one group: no interval"
-        return Estimate(result.auc, None, None, level, n, n_groups, method, reason=reason)
-    sizes = [np.array([len(np.unique(groups[label == value]))]) for value in (1, 0)]
-    lower, upper = interval_of_auc(np.array([result.auc]), np.array([error**2]), *sizes, level=level)
-    return Estimate(result.auc, float(lower[0]), float(upper[0]), level, n, n_groups, method)
-
-
 def auc_of_folds(
     score: Float[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
@@ -257,9 +211,9 @@ def _of_folds(
     if np.isnan(variance):
         reason = "a label has only one group: no interval"
         return Estimate(estimate, None, None, level, n, n_groups, _METHOD, reason=reason)
+    sizes = [float(len(np.unique(groups[label == value]))) for value in (1, 0)]
     if bounded:
-        sizes = [np.array([len(np.unique(groups[label == value]))]) for value in (1, 0)]
-        ends = interval_of_auc(np.array([estimate]), np.array([variance]), *sizes, level=level)
-        return Estimate(estimate, float(ends[0][0]), float(ends[1][0]), level, n, n_groups, _METHOD)
-    half = float(ndtri(0.5 + level / 2.0) * np.sqrt(variance))
+        lower, upper = interval_of_auc(estimate, variance, *sizes, level=level)
+        return Estimate(estimate, float(lower), float(upper), level, n, n_groups, _METHOD)
+    half = float(stdtrit(sum(sizes) - 2, 0.5 + level / 2.0) * np.sqrt(variance))
     return Estimate(estimate, estimate - half, estimate + half, level, n, n_groups, _METHOD)

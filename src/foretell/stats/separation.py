@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 
 from foretell.errors import TableError
 from foretell.schema import DIRECTIONS, conform, empty
-from foretell.stats.intervals import Estimate
-from foretell.stats.paired import auc_within
+from foretell.stats.intervals import auc_interval
 from foretell.stats.resampling import group_codes
+from foretell.stats.roc import pooled_auc
 
 __all__ = ["pair_accuracy", "separation"]
 
@@ -113,8 +113,8 @@ def _judged(part: pl.DataFrame, column: str, pair: str | None, level: float) -> 
     topic = finite.get_column("topic").cast(pl.String).fill_null("").to_numpy()
     if not len(score):
         return {"n": 0, "n_pairs": 0, "reason": "no statement has a finite value"}
-    area: Estimate = auc_within(score, label, group=group, level=level)
-    within = auc_within(score, label, part=topic, group=group, level=level)
+    area = auc_interval(score, label, group=group, level=level)
+    within, _ = pooled_auc(score, label, topic, group=group, level=level)
     accuracy, n_pairs = (None, 0) if group is None else pair_accuracy(score, label, group)
     reasons = [area.reason, "no column names what belongs together" if pair is None else None]
     return {

@@ -14,8 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from threadpoolctl import threadpool_limits
 
 from foretell.stats.heldout import Estimator, fitted_scores
-from foretell.stats.intervals import Estimate
-from foretell.stats.paired import auc_within
+from foretell.stats.intervals import Estimate, auc_interval
 from foretell.stats.resampling import derived_seed, group_codes
 
 __all__ = ["OTHERS", "Transfer", "TransferSet", "transfer"]
@@ -102,7 +101,7 @@ def _judged(
     group = np.concatenate([code + start for code, start in zip(codes, starts, strict=True)])
     block = np.zeros(features.shape[1], dtype=np.int64)
     score, _ = fitted_scores(estimator, (features, label, group), judged.features, block=block, seed=seed)
-    return auc_within(score, judged.label, group=judged.group, level=level)
+    return auc_interval(score, judged.label, group=judged.group, level=level)
 
 
 def _reason(learnt: Sequence[TransferSet], judged: TransferSet) -> str | None:
