@@ -119,6 +119,7 @@ def clean(
     compositional: bool,
     sum_tolerance: float = 1e-6,
     layer_average: Sequence[str] = ("avg", "mean", "average", "-1"),
+    may_be_empty: bool = False,
     name: str = "<table>",
 ) -> Cleaned:
     """Drop what cannot be used, counted by reason, and return the rest sorted.
@@ -135,6 +136,7 @@ def clean(
         compositional: Whether the metrics are shares of one whole.
         sum_tolerance: Largest accepted distance of the sum of shares from 1.
         layer_average: Values of layer, in lower case, that mark a mean over layers.
+        may_be_empty: Whether it is no error if no row is left.
         name: The source, for messages.
 
     Raises:
@@ -157,7 +159,7 @@ def clean(
     kept, doubled = _without_duplicates(kept, metrics)
     counts |= doubled
     ledger = Ledger(tuple(LedgerEntry(reason, counts.get(reason, 0)) for reason in REASONS), frame.height, kept.height)
-    if kept.height == 0:
+    if kept.height == 0 and not may_be_empty:
         told = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in ledger.entries if entry.n_rows)
         raise TableError(located(name, f"no row is left after cleaning ({frame.height} read: {told})"))
     deviation = _largest_finite(numbers, (total - 1).abs()) if compositional else None

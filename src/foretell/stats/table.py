@@ -20,7 +20,7 @@ from foretell.schema import SEGMENTS, SHARES
 from foretell.stats.cleaning import Ledger, Validity, clean, parse_label, parse_number, parse_text
 from foretell.stats.sources import Source, read_source, require_columns
 
-__all__ = ["BASELINES", "StudyTable", "read_table"]
+__all__ = ["BASELINES", "StudyTable", "read_table", "refuse_conflicts"]
 
 BASELINES = (*(f"n_tokens_{segment}" for segment in SEGMENTS), "mean_logprob")
 """Columns of a sample that any signal must beat: token counts of the segments, log-probability of the answer."""
@@ -63,6 +63,7 @@ def read_table(
     compositional: bool | None = None,
     sum_tolerance: float = 1e-6,
     layer_average: Sequence[str] = ("avg", "mean", "average", "-1"),
+    may_be_empty: bool = False,
 ) -> StudyTable:
     """Return a table from anywhere, joined with its labels and cleaned, with an account of what was dropped.
 
@@ -82,6 +83,7 @@ def read_table(
             normalised shares.
         sum_tolerance: Largest accepted distance of their sum from 1.
         layer_average: Values of layer that mark a mean over layers; such rows are dropped.
+        may_be_empty: Whether it is no error if cleaning leaves no row, or no label fits.
 
     Raises:
         TableError: A column is missing, a file is empty or unreadable, no id is common to table and labels, one
@@ -96,7 +98,7 @@ def read_table(
     require_columns(table, ("id", "layer", "head", *metrics))
     told = None if labels is None else read_source(labels, wanted=wanted - set(metrics) - {"layer", "head"})
     require_columns(table if told is None else told, ("behavior_label",))
-    frame, notes, unmatched = _joined(table, told)
+    frame, notes, unmatched = _joined(table, told, may_be_empty=may_be_empty)
     source_now = Source(frame, table.name, tuple(dict.fromkeys((*table.columns, *frame.columns))))
     require_columns(source_now, ("dataset", *chosen))
     shares = set(metrics) == set(SHARES) if compositional is None else compositional
@@ -106,6 +108,7 @@ def read_table(
         compositional=shares,
         sum_tolerance=sum_tolerance,
         layer_average=layer_average,
+        may_be_empty=may_be_empty,
         name=table.name,
     )
     samples = _samples(frame, cleaned.frame, group=group, stratum=stratum, name=table.name)
@@ -115,8 +118,8 @@ def read_table(
 
 
 def _joined(
-    table: Source, told: Source | None
-) -> tuple[pl.DataFrame, tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]]:
+    table: Source, told: Source | None, *, may_be_empty: bool
+) -> tuple[pl.DataFrame, tuple[str, ...], _Unmatched]:
     """Return the table with text ids and parsed labels, joined with the labels file if there is one."""
     frame = table.frame.with_columns(parse_text(table.frame, "id"))
     if "dataset" in frame.columns:
@@ -130,7 +133,8 @@ def _joined(
     ids = frame.select(key).drop_nulls().unique()
     unlabelled = ids.join(labels, on=key, how="anti").get_column("id").unique().sort()
     unread = labels.join(ids, on=key, how="anti").get_column("id").unique().sort()
-    if unlabelled.len() == ids.get_column("id").n_unique() and unread.len() == labels.get_column("id").n_unique():
+    nothing = unlabelled.len() == ids.get_column("id").n_unique() and unread.len() == labels.get_column("id").n_unique()
+    if nothing and not may_be_empty:
         raise TableError(_nothing_common(table, told, ids, labels, key))
     joined = frame.drop(replaced).join(labels, on=key, how="left")
     return joined, tuple(notes), (tuple(unlabelled), tuple(unread))
@@ -153,12 +157,12 @@ def _label_rows(told: Source) -> pl.DataFrame:
         frame = frame.with_columns(parse_text(frame, "dataset"))
     frame = frame.with_columns(parse_label(frame, "behavior_label", name=told.name))
     key = ["id", "dataset"] if "dataset" in frame.columns else ["id"]
-    _refuse_conflicts(frame, key, told.name)
+    refuse_conflicts(frame, key, told.name)
     rest = [name for name in frame.columns if name not in key]
     return frame.drop_nulls("id").group_by(key).agg(pl.col(rest).drop_nulls().sort().first()).sort(key)
 
 
-def _refuse_conflicts(frame: pl.DataFrame, key: list[str], name: str) -> None:
+def refuse_conflicts(frame: pl.DataFrame, key: list[str], name: str) -> None:
     """Raise a `TableError` that names the first row whose label differs from that of another row of its sample."""
     kinds = pl.col("behavior_label").drop_nulls().n_unique()
     unclear = frame.group_by(key).agg(kinds=kinds).filter(pl.col("kinds") > 1).drop_nulls().sort(key)
@@ -187,7 +191,7 @@ def _samples(
     """Return one row per dataset and id that cleaning kept."""
     key = ["dataset", "id"]
     frame = frame.with_columns(parse_text(frame, "id"), parse_text(frame, "dataset"))
-    _refuse_conflicts(frame, ["id", "dataset"], name)
+    refuse_conflicts(frame, ["id", "dataset"], name)
     baselines = [column for column in BASELINES if column in frame.columns]
     first = pl.all().drop_nulls().sort().first()
     facts = (
