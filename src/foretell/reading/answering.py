@@ -9,12 +9,13 @@ It knows neither tables nor runs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 from transformers import GenerationConfig
 
 from foretell.errors import InputError
@@ -67,7 +68,7 @@ class Answered:
     @property
     def answer_ids(self) -> Int[np.ndarray, " generated"]:
         """Token ids of the answer."""
-        return self.token_ids[self.segments == _GENERATED]
+        return np.asarray(self.token_ids[self.segments == _GENERATED])
 
 
 def force(model: Model, rendered: Sequence[Rendered], *, directions: Sequence[Direction] = ()) -> list[Answered]:
@@ -118,7 +119,8 @@ def generate(
         listen(model, batch.segments, directions=directions) as heard,
     ):
         torch.manual_seed(sampling.seed)
-        output = model.model.generate(
+        answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
+        output = answer(
             input_ids=batch.token_ids.to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
             generation_config=settings,
@@ -150,7 +152,7 @@ def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
         if sampling.temperature > 0.0
         else {"do_sample": False}
     )
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=model.pad_id, **sampled
     )
 
@@ -159,7 +161,7 @@ def _counts(fresh: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
     """Return how many tokens each sample wrote before the one that ended its turn."""
     if ended is None or not fresh.shape[1]:
         return np.full(len(fresh), fresh.shape[1], dtype=np.int64)
-    return np.where(ended.any(axis=1), ended.argmax(axis=1), fresh.shape[1])
+    return np.asarray(np.where(ended.any(axis=1), ended.argmax(axis=1), fresh.shape[1]))
 
 
 def _answered(

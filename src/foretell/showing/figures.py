@@ -54,14 +54,14 @@ class Curve:
     """One line, with a band around it where `lower` and `upper` are given."""
 
     label: str
-    x: Float[np.ndarray, "point"]
-    y: Float[np.ndarray, "point"]
+    x: Float[np.ndarray, " point"]
+    y: Float[np.ndarray, " point"]
     tone: int
     dash: int = 0
     marker: int | None = None
     """Marker shape, or None for a bare line."""
-    lower: Float[np.ndarray, "point"] | None = None
-    upper: Float[np.ndarray, "point"] | None = None
+    lower: Float[np.ndarray, " point"] | None = None
+    upper: Float[np.ndarray, " point"] | None = None
 
 
 @dataclass(frozen=True)

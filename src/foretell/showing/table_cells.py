@@ -19,7 +19,7 @@ def matching(frame: pl.DataFrame, **values: object) -> list[dict[str, Any]]:
     return frame.to_dicts()
 
 
-def column(frame: pl.DataFrame, name: str) -> Float[np.ndarray, "point"]:
+def column(frame: pl.DataFrame, name: str) -> Float[np.ndarray, " point"]:
     """Return a column as numbers, nan where it is null."""
     return frame.get_column(name).cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
 
