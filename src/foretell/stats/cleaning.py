@@ -154,9 +154,9 @@ def clean(
     total = pl.sum_horizontal(pl.col(metric) for metric in metrics)
     reason = _reason(metrics, compositional=compositional, total=total, tolerance=sum_tolerance)
     numbers = numbers.with_columns(reason.alias("_reason"))
-    kept = numbers.filter(pl.col("_reason").is_null()).drop("_reason", "_average").sort(_KEY)
+    kept = numbers.filter(pl.col("_reason").is_null()).drop("_reason", "_average")
     counts: dict[str, int] = dict(numbers.group_by("_reason").len().drop_nulls("_reason").iter_rows())
-    kept, doubled = _without_duplicates(kept, metrics)
+    kept, doubled = _without_duplicates(*_sorted(kept))
     counts |= doubled
     ledger = Ledger(tuple(LedgerEntry(reason, counts.get(reason, 0)) for reason in REASONS), frame.height, kept.height)
     if kept.height == 0 and not may_be_empty:
@@ -276,10 +276,31 @@ def _reason(metrics: Sequence[str], *, compositional: bool, total: pl.Expr, tole
     )
 
 
-def _without_duplicates(kept: pl.DataFrame, metrics: Sequence[str]) -> tuple[pl.DataFrame, dict[str, int]]:
+def _sorted(kept: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """Return the rows sorted by their key, and whether a key is there more than once.
+
+    Names become numbers first, and a key one number, because sorting text is slow; most tables are sorted already.
+    """
+    bounds = kept.select(pl.col("layer", "head").max() + 1).row(0) if kept.height else (0, 0)
+    names = {name: kept.get_column(name).unique().sort() for name in ("dataset", "id")}
+    if names["dataset"].len() * bounds[0] * bounds[1] * names["id"].len() >= 2**62:
+        kept = kept.sort(_KEY)
+        same = pl.all_horizontal(pl.col(column) == pl.col(column).shift() for column in _KEY)
+        return kept, bool(kept.select(same.any()).item())
+    code = {
+        name: kept.get_column(name).cast(pl.Enum(found)).to_physical().cast(pl.Int64) for name, found in names.items()
+    }
+    layer, head = (kept.get_column(name).cast(pl.Int64) for name in ("layer", "head"))
+    key = ((code["dataset"] * bounds[0] + layer) * bounds[1] + head) * names["id"].len() + code["id"]
+    if not key.is_sorted():
+        order = key.arg_sort()
+        kept, key = kept[order], key[order]
+    return kept, bool((key == key.shift()).any())
+
+
+def _without_duplicates(kept: pl.DataFrame, doubled: bool) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the sorted rows with one of each key, and how many rows went for either kind of duplicate."""
-    same = pl.all_horizontal(pl.col(column) == pl.col(column).shift() for column in _KEY).fill_null(value=False)
-    if not kept.select(same.any()).item():
+    if not doubled:
         return kept, {}
     unique = kept.unique(maintain_order=True)
     sizes = unique.group_by(_KEY).len()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from foretell.errors import InputError
 from foretell.stats.packed import compiled_loops
 
 __all__ = ["Block", "IrregularError", "regular_blocks"]
+
+
+_BUNDLE_BYTES = 1 << 25
 
 
 class IrregularError(InputError):
@@ -145,15 +148,35 @@ def regular_blocks(
 
 def _batches(parts: Sequence[Path], columns: Sequence[str], n_rows: int) -> Iterator[tuple[pl.DataFrame, bool]]:
     """Yield about `n_rows` rows at a time, and whether they are the last."""
-    sizes = [pl.scan_parquet(part).select(pl.len()).collect().item() for part in parts]
-    total, done = sum(sizes), 0
-    for part, size in zip(parts, sizes, strict=True):
-        scan = pl.scan_parquet(part, glob=False).select(columns)
-        for start in range(0, size, n_rows):
+    scans = [pl.scan_parquet(files, glob=False).select(columns) for files in _bundles(parts)]
+    ahead: pl.DataFrame | None = None
+    for scan in scans:
+        for start in count(0, n_rows):
             rows = scan.slice(start, n_rows).collect()
-            _check_types(rows)
-            done += rows.height
-            yield rows.rechunk(), done == total
+            if rows.height:
+                _check_types(rows)
+                if ahead is not None:
+                    yield ahead, False
+                ahead = rows.rechunk()
+            if rows.height < n_rows:
+                break
+    if ahead is None:
+        raise IrregularError("the table has no rows")
+    yield ahead, True
+
+
+def _bundles(parts: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield small files together and large ones alone."""
+    bundle: list[Path] = []
+    size = 0
+    for part in parts:
+        length = part.stat().st_size
+        if bundle and size + length > _BUNDLE_BYTES:
+            yield bundle
+            bundle, size = [], 0
+        bundle.append(part)
+        size += length
+    yield bundle
 
 
 def _check_types(rows: pl.DataFrame) -> None:

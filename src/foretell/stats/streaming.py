@@ -247,6 +247,8 @@ def _chained(first: Block, blocks: Iterator[Block]) -> Iterator[Block]:
 
 def _split(path: Path, folders: Sequence[Sequence[Path]], settings: _Settings) -> StreamedAssociation:
     """Return the association of a file that was split into parts by dataset and layer."""
+    if not folders:
+        raise TableError(located(path, "the table has no rows"))
     tables: list[StudyTable] = []
     parts: dict[str, list[tuple[Sequence[Path], pl.DataFrame, ColumnStatistics]]] = {}
     for folder in settings.bar(folders, unit="layer"):
