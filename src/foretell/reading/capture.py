@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,45 @@ _GENERATED = SEGMENTS.index("generated")
 _NO_ANSWER = "no answer was given; give one, or let the model generate it"
 _NO_TOKENS = "the answer has no tokens"
 _UNREAD_PART = "unread"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is done to every conversation of a run."""
+
+    model: Model
+    answers: Answers
+    directions: tuple[Direction, ...]
+    sampling: Sampling
+    batch_tokens: int
+
+    @property
+    def given(self) -> bool:
+        """Whether answers are given."""
+        return self.answers == "given"
+
+    def job(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        """Return what fixes the numbers of a run, as plain JSON."""
+        text = json.dumps(
+            [
+                [c.id, c.dataset, c.group, c.stratum, c.messages_json(), c.answer if self.given else None]
+                for c in conversations
+            ]
+        )
+        return {
+            "model": self.model.name,
+            "weights": weights_fingerprint(self.model.model),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "n_conversations": len(conversations),
+            "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+            "answers": self.answers,
+            "sampling": None if self.given else asdict(self.sampling),
+            "batch_tokens": self.batch_tokens,
+            "directions": [
+                {"concept": d.concept, "vectors": hashlib.sha256(d.vectors.tobytes()).hexdigest()}
+                for d in self.directions
+            ],
+        }
 
 
 def read(
@@ -86,7 +125,8 @@ def read(
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     for direction in directions:
         direction.check_fits(model)
-    run = Run.create(to, _job(model, conversations, answers, directions, sampling, batch_tokens))
+    task = _Task(model, answers, tuple(directions), sampling, batch_tokens)
+    run = Run.create(to, task.job(conversations))
     if run.finished:
         return run
     rendered, unread = _rendered(model, conversations, answers)
@@ -101,7 +141,7 @@ def read(
             name = f"part-{number:05d}"
             if name not in done:
                 chosen = [rendered[index] for index in batch]
-                _read_part(run, name, model, chosen, directions, replace(sampling, seed=seed + number), answers)
+                _read_part(run, name, replace(task, sampling=replace(sampling, seed=seed + number)), chosen)
             bar.update(len(batch))
     run.finish()
     return run
@@ -119,36 +159,6 @@ def _check(conversations: Sequence[Conversation], answers: str, batch_tokens: in
         if conversation.id in seen:
             raise InputError(f"id {conversation.id!r} stands for more than one conversation; ids must be unique")
         seen.add(conversation.id)
-
-
-def _job(
-    model: Model,
-    conversations: Sequence[Conversation],
-    answers: str,
-    directions: Sequence[Direction],
-    sampling: Sampling,
-    batch_tokens: int,
-) -> dict[str, Any]:
-    """Return what fixes the numbers of a run, as plain JSON."""
-    text = json.dumps(
-        [
-            [c.id, c.dataset, c.group, c.stratum, c.messages_json(), c.answer if answers == "given" else None]
-            for c in conversations
-        ]
-    )
-    return {
-        "model": model.name,
-        "weights": weights_fingerprint(model.model),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "n_conversations": len(conversations),
-        "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
-        "answers": answers,
-        "sampling": asdict(sampling) if answers == "generate" else None,
-        "batch_tokens": batch_tokens,
-        "directions": [
-            {"concept": d.concept, "vectors": hashlib.sha256(d.vectors.tobytes()).hexdigest()} for d in directions
-        ],
-    }
 
 
 def _rendered(
@@ -184,40 +194,33 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[range]:
     return batches
 
 
-def _read_part(
-    run: Run,
-    name: str,
-    model: Model,
-    chosen: Sequence[tuple[Conversation, Rendered]],
-    directions: Sequence[Direction],
-    sampling: Sampling,
-    answers: str,
-) -> None:
+def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversation, Rendered]]) -> None:
     """Read one batch into one part of the run."""
     batch = [item for _, item in chosen]
-    if answers == "generate":
-        answered = generate(model, batch, sampling=sampling, directions=directions)
+    if task.given:
+        answered = force(task.model, batch, directions=task.directions)
     else:
-        answered = force(model, batch, directions=directions)
+        answered = generate(task.model, batch, sampling=task.sampling, directions=task.directions)
     readings, empty = [], []
     for (conversation, _), one in zip(chosen, answered, strict=True):
         if len(one.answer_ids):
-            readings.append(_reading(model, conversation, one, answers))
+            readings.append(_reading(task, conversation, one))
         else:
             empty.append(Unread(conversation, "", _NO_TOKENS))
-    concepts = [direction.concept for direction in directions]
-    run.append(name, tables(readings, empty, model=model.name, concepts=concepts, given=answers == "given"))
+    concepts = [direction.concept for direction in task.directions]
+    run.append(name, tables(readings, empty, model=task.model.name, concepts=concepts, given=task.given))
 
 
-def _reading(model: Model, conversation: Conversation, one: Answered, answers: str) -> Reading:
-    answer = conversation.answer if answers == "given" else None
+def _reading(task: _Task, conversation: Conversation, one: Answered) -> Reading:
+    tokenizer = task.model.tokenizer
+    answer = conversation.answer if task.given else None
     if answer is None:
-        answer = str(model.tokenizer.decode(one.answer_ids.tolist(), skip_special_tokens=True))
+        answer = str(tokenizer.decode(one.answer_ids.tolist(), skip_special_tokens=True))
     return Reading(
         conversation=conversation,
         answer=answer,
         token_ids=one.token_ids,
-        token_texts=tuple(str(model.tokenizer.decode([int(token)])) for token in one.token_ids),
+        token_texts=tuple(str(tokenizer.decode([int(token)])) for token in one.token_ids),
         segments=one.segments,
         layers=one.layers,
         mass=one.mass,
