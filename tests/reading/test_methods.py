@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from foretell.errors import InputError
 from foretell.reading.methods import (
     METHODS,
+    contrast_consistent,
     linear_discriminant,
     logistic,
     mean_difference,
@@ -128,3 +129,34 @@ def test_a_method_is_a_name_or_a_function() -> None:
     assert method_named(logistic)[0] == "logistic"
     with pytest.raises(InputError, match=r'no method "magic"; choose one of mean-difference, paired-component'):
         method_named("magic")
+
+
+@pytest.mark.parametrize(("n_pairs", "width"), SHAPES)
+def test_contrast_consistent_search_ends_where_the_loss_is_flat(
+    generator: np.random.Generator, n_pairs: int, width: int
+) -> None:
+    positive, negative, _ = sides(generator, n_pairs, width)
+    rows = np.concatenate([positive[:, 0], negative[:, 0]]).astype(np.float64)
+    standardised = StandardScaler().fit_transform(rows)
+    first, second = standardised[:n_pairs], standardised[n_pairs:]
+
+    def loss(weights: np.ndarray, intercept: float) -> float:
+        one, other = (1 / (1 + np.exp(-(side @ weights + intercept))) for side in (first, second))
+        return float(np.mean((one + other - 1) ** 2 + np.minimum(one, other) ** 2) + 0.005 * weights @ weights)
+
+    found = contrast_consistent(positive, negative)[0] * rows.std(axis=0)
+    intercepts = np.linspace(-2, 2, 401)
+    intercept = intercepts[np.argmin([loss(found, value) for value in intercepts])]
+    least = loss(found, intercept)
+    assert least < loss(np.zeros(width), 0.0)
+    for _ in range(20):
+        step = generator.normal(size=width) * 0.02
+        assert loss(found + step, intercept) > least - 1e-4
+
+
+def test_contrast_consistent_search_knows_no_sides(generator: np.random.Generator) -> None:
+    positive, negative, _ = sides(generator, 60, 8, signal=3.0)
+    swap = generator.random(60) < 0.5
+    mixed = np.where(swap[:, None, None], negative, positive), np.where(swap[:, None, None], positive, negative)
+    found, blind = unit(contrast_consistent(positive, negative)), unit(contrast_consistent(*mixed))
+    np.testing.assert_allclose(np.abs((found * blind).sum(axis=1)), 1.0, atol=1e-3)

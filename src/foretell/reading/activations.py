@@ -31,7 +31,9 @@ __all__ = [
     "Activations",
     "AnswerFacts",
     "Sink",
+    "Together",
     "TokenChoice",
+    "answer_logprob",
     "read_activations",
     "stream_activations",
 ]
@@ -58,6 +60,18 @@ class Sink(Protocol):
                 that both answers have, counted from their ends.
             hidden: `(row, side, width)` float32 on the model's device, side 0 the positive answer.
         """
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several sinks that hear the same reading."""
+
+    sinks: tuple[Sink, ...]
+
+    def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
+        """Hand the rows to each sink in turn."""
+        for sink in self.sinks:
+            sink.add(layer, pair, hidden)
 
 
 @dataclass(frozen=True)
@@ -235,7 +249,7 @@ def _read(model: Model, batch: AnswerBatch, prefix: Prefix, take: _Take) -> np.n
         take.calibration[:, layer] = answer_rows[kept].cpu().numpy()
 
     with torch.inference_mode(), residual_hooks(model.model, hear):
-        logprob = _answer_logprob(model, batch, prefix)
+        logprob = answer_logprob(model, batch, prefix)
     starts = batch.ends - batch.lengths
     means = np.add.reduceat(logprob.double().cpu().numpy(), starts) / batch.lengths
     return np.asarray(means.reshape(-1, len(SIDES)))
@@ -255,8 +269,11 @@ def _selection(batch: AnswerBatch, tokens: TokenChoice) -> tuple[np.ndarray, Cal
     return np.repeat(batch.pair, common), lambda rows: rows[on_device]
 
 
-def _answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
-    """Return the log-probability of each answer token, computing logits only where an answer token is predicted."""
+def answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
+    """Run one batch and return the log-probability (nats) of each answer token.
+
+    Logits are computed only where an answer token is predicted.
+    """
     before = batch.position - 1
 
     def gather(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:

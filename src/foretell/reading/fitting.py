@@ -10,18 +10,26 @@ calibration tokens, which are all answer tokens of the training pairs, both answ
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
 import polars as pl
 
-from foretell.reading.activations import AnswerFacts, TokenChoice, read_activations, stream_activations
+from foretell.reading.activations import (
+    AnswerFacts,
+    Together,
+    TokenChoice,
+    read_activations,
+    stream_activations,
+)
+from foretell.reading.components import RunningComponent
 from foretell.reading.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
 from foretell.reading.directions import Direction, DirectionSource
 from foretell.reading.fingerprints import weights_fingerprint
 from foretell.reading.heldout import leave_topic_out, require_topics
-from foretell.reading.methods import Method, mean_difference, method_named
+from foretell.reading.methods import Method, mean_difference, method_named, paired_component
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair
 
@@ -42,8 +50,8 @@ def fit_direction(
 ) -> Direction:
     """Find the direction along which hidden states differ between the two answers of contrast pairs.
 
-    With the mean difference only running sums are kept, so thousands of pairs of a wide model fit in memory; other
-    methods store the chosen hidden states.
+    With the mean difference and the paired component only running sums are kept, so thousands of pairs of a wide model
+    fit in memory; other methods store the chosen hidden states.
 
     Args:
         model: A loaded model.
@@ -68,11 +76,15 @@ def fit_direction(
     """
     name, find = method_named(method)
     options = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
-    if find is mean_difference:
+    if find in (mean_difference, paired_component):
         sums = RunningContrast()
-        facts = stream_activations(model, pairs, sums, tokens=tokens, progress=progress, **options)
+        # With every token a pair has as many rows as its shorter answer has tokens, which only reading tells.
+        component = RunningComponent(model.n_layers, n_rows=len(pairs) if tokens != "every" else sys.maxsize)
+        sinks = (sums,) if find is mean_difference else (sums, component)
+        facts = stream_activations(model, pairs, Together(sinks), tokens=tokens, progress=progress, **options)
         contrast = sums.contrast()
-        fitted = calibrated(*oriented(contrast.difference, contrast), facts.calibration)
+        found = contrast.difference if find is mean_difference else component.vectors()
+        fitted = calibrated(*oriented(found, contrast), facts.calibration)
     else:
         activations = read_activations(model, pairs, tokens=tokens, progress=progress, **options)
         facts = activations.facts

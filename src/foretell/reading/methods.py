@@ -13,10 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from foretell.errors import InputError
+from foretell.reading.consistency import consistent_weights
 
 __all__ = [
     "METHODS",
     "Method",
+    "contrast_consistent",
     "linear_discriminant",
     "logistic",
     "mean_difference",
@@ -82,11 +84,25 @@ def linear_discriminant(
     return _by_layer(_discriminant, positive, negative)
 
 
+def contrast_consistent(
+    positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """Return the weights of a probe whose probabilities of both answers of a pair sum to one and are not one half.
+
+    Which answer shows the concept is not used: only the sign that is fixed afterwards knows it. Rows must be paired.
+
+    Source:
+        Burns et al. (2023), arXiv 2212.03827, equation 1; see `foretell.reading.consistency` for what differs.
+    """
+    return _by_layer(consistent_weights, positive, negative)
+
+
 METHODS: dict[str, Method] = {
     "mean-difference": mean_difference,
     "paired-component": paired_component,
     "logistic": logistic,
     "linear-discriminant": linear_discriminant,
+    "contrast-consistent": contrast_consistent,
 }
 """The built-in methods by name."""
 

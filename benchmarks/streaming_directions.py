@@ -1,0 +1,75 @@
+"""How much memory fitting takes when it streams: synthetic activations of many pairs of a wide model, in one pass.
+
+    python benchmarks/streaming_directions.py                  # 10,000 pairs, 32 layers of width 4,096
+    python benchmarks/streaming_directions.py --pairs 2000     # quicker; memory is the same
+
+A direction is planted in every layer and its cosine with what was found is printed. Peak memory is that of the whole
+process, interpreter and libraries included, read from the operating system after the run. Calibration tokens are
+another, bounded part (`calibration_bytes`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from foretell.reading.activations import Sink, Together
+from foretell.reading.components import RunningComponent
+from foretell.reading.contrasts import RunningContrast
+
+BATCH = 250
+SIGNAL = 0.5
+"""Half the distance between both sides along the planted direction, in standard deviations of the noise."""
+
+
+def main() -> None:
+    """Stream synthetic rows into both sinks and print time, memory and what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=10_000)
+    parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--width", type=int, default=4096)
+    parser.add_argument("--methods", choices=["mean-difference", "both"], default="both")
+    options = parser.parse_args()
+    before = peak_gib()
+    generator = torch.Generator().manual_seed(0)
+    planted = torch.randn((options.layers, options.width), generator=generator)
+    planted /= planted.norm(dim=1, keepdim=True)
+    contrast = RunningContrast()
+    component = RunningComponent(options.layers, n_rows=options.pairs)
+    sinks: tuple[Sink, ...] = (contrast,) if options.methods == "mean-difference" else (contrast, component)
+    sink, started = Together(sinks), time.perf_counter()
+    for start in tqdm(range(0, options.pairs, BATCH), unit="batch", disable=None):
+        n = min(BATCH, options.pairs - start)
+        for layer in range(options.layers):
+            hidden = torch.randn((n, 2, options.width), generator=generator)
+            shift = SIGNAL * planted[layer]
+            # A quarter of the pairs carries a larger shift, so that the component has something to find.
+            strength = 1.0 + 15.0 * (torch.rand((n, 1), generator=generator) < 0.25)
+            hidden[:, 0] += strength * shift
+            hidden[:, 1] -= strength * shift
+            sink.add(layer, np.arange(start, start + n), hidden)
+    read = time.perf_counter() - started
+    found = {"mean-difference": contrast.contrast().difference}
+    if len(sinks) > 1:
+        found["paired-component"] = component.vectors()
+    took = time.perf_counter() - started
+    print(f"{options.pairs} pairs, {options.layers} layers of width {options.width}")
+    print(f"peak memory {peak_gib():.2f} GiB ({before:.2f} GiB before the first row)")
+    print(f"{read:.0f} s for the rows, made here too; {took - read:.0f} s for what was found")
+    for name, vectors in found.items():
+        cosine = np.abs((vectors * planted.numpy()).sum(axis=1)) / np.linalg.norm(vectors, axis=1)
+        print(f"{name}: cosine with the planted direction, lowest of all layers {cosine.min():.4f}")
+
+
+def peak_gib() -> float:
+    """Return the largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main()

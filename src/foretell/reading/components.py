@@ -1,0 +1,89 @@
+"""The first principal component of paired differences, from one pass that keeps no activations.
+
+What is kept per layer is the differences themselves while they are few, and the lower half of their second-moment
+matrix where they are many: whichever is smaller. Nothing is sketched or sampled. The half matrix is float64 where all
+layers together stay below `DOUBLE_BYTES`, else float32 (differences are still taken in float64): 32 layers of width
+4,096 take 1.1 GiB, and sums of 10,000 rows are then exact to a relative 1e-5 or better.
+
+    component = RunningComponent(n_layers=32, n_rows=10_000)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse.linalg import eigsh
+from torch import Tensor
+
+__all__ = ["DOUBLE_BYTES", "RunningComponent"]
+
+DOUBLE_BYTES = 512 * 2**20
+"""Bound on float64 second moments of all layers together."""
+
+_STRIP = 256
+"""Rows of the matrix in one strip; a strip ends at its diagonal block, so that the upper half takes no room."""
+
+
+@dataclass
+class RunningComponent:
+    """A sink that keeps what the first component of paired differences needs.
+
+    Memory is about `n_layers * width * min(n_rows, width / 2) * 4` bytes (8 with few layers or a small width).
+    """
+
+    n_layers: int
+    n_rows: int
+    """Rows that will come, at most; only memory depends on it."""
+    _rows: dict[int, list[Tensor]] = field(default_factory=dict)
+    _strips: dict[int, list[Tensor]] = field(default_factory=dict)
+
+    def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
+        """Add one layer's rows of one batch."""
+        difference = hidden[:, 0].double() - hidden[:, 1].double()
+        width = difference.shape[1]
+        if self.n_rows <= width // 2:
+            self._rows.setdefault(layer, []).append(difference.float().cpu())
+            return
+        half = width * (width + _STRIP) // 2
+        dtype = torch.float64 if self.n_layers * half * 8 <= DOUBLE_BYTES else torch.float32
+        if layer not in self._strips:
+            starts = range(0, width, _STRIP)
+            self._strips[layer] = [
+                torch.zeros((min(_STRIP, width - start), min(start + _STRIP, width)), dtype=dtype) for start in starts
+            ]
+        rows = difference.to(dtype).cpu()
+        for index, strip in enumerate(self._strips[layer]):
+            start = index * _STRIP
+            strip.addmm_(rows[:, start : start + strip.shape[0]].T, rows[:, : strip.shape[1]])
+
+    def vectors(self) -> Float[np.ndarray, "layer width"]:
+        """Return the unit vector along which the differences are longest in each layer, of either sign."""
+        layers = sorted(self._rows or self._strips)
+        return np.stack([self._from_rows(layer) if self._rows else self._from_strips(layer) for layer in layers])
+
+    def _from_rows(self, layer: int) -> np.ndarray:
+        rows = torch.cat(self._rows[layer]).double().numpy()
+        _, vectors = np.linalg.eigh(rows @ rows.T)
+        longest = rows.T @ vectors[:, -1]
+        length = float(np.linalg.norm(longest))
+        return np.asarray(longest / length if length else longest)
+
+    def _from_strips(self, layer: int) -> np.ndarray:
+        strips = self._strips[layer]
+        width = strips[-1].shape[1]
+        moments = np.zeros((width, width), dtype=strips[0].numpy().dtype)
+        for index, strip in enumerate(strips):
+            start = index * _STRIP
+            moments[start : start + strip.shape[0], : strip.shape[1]] = strip.numpy()
+            moments[: strip.shape[1], start : start + strip.shape[0]] = strip.numpy().T
+        if not moments.any():
+            return np.zeros(width)
+        if width <= _STRIP:
+            return np.asarray(np.linalg.eigh(moments.astype(np.float64))[1][:, -1])
+        # A fixed start makes the iteration, and with it the result, the same at every call.
+        _, found = eigsh(moments, k=1, which="LA", v0=np.ones(width, dtype=moments.dtype), tol=1e-10)
+        longest = found[:, 0].astype(np.float64)
+        return np.asarray(longest / np.linalg.norm(longest))
