@@ -139,7 +139,7 @@ def _surface(
     axes.tick_params(axis="x", pad=-2, labelsize=7.5)
     axes.tick_params(axis="z", pad=0, labelsize=7.5)
     axes.set_xlabel("Layer", labelpad=0)
-    axes.set_zlabel(figure.z_label, labelpad=0)
+    axes.set_zlabel("")  # the colour bar names the axis, and a label here runs into the next panel
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
         axis._axinfo["grid"].update(color="#d9dde3", linewidth=0.6)

@@ -109,7 +109,7 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
     scene = {
         "xaxis": {"title": {"text": "layer"}, **small},
         "yaxis": {"title": {"text": ""}, **_token_ticks(panel, 16, scene_text), **small},
-        "zaxis": {"title": {"text": "activity"}, "range": [-limit, limit], "nticks": 5, **small},
+        "zaxis": {"title": {"text": ""}, "range": [-limit, limit], "nticks": 5, **small},
         "aspectmode": "manual",
         "aspectratio": {"x": 1.05, "y": 1.2, "z": 0.65},
         "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.12}},
