@@ -191,16 +191,22 @@ def _score_ends(area, scale, n_positive, n_negative, halvings, ends):
 
 @no_type_check
 def _worst_shares(parts, out):
-    """Fill (largest distance of a row's sum from 1, whether a value is negative or not finite)."""
+    """Fill (largest distance of a row's sum from 1, count of values that are negative or not finite)."""
+    width = 4096
+    totals = np.empty(width)
     worst = 0.0
     wrong = 0
-    for row in range(parts.shape[1]):
-        total = 0.0
+    for start in range(0, parts.shape[1], width):
+        size = min(width, parts.shape[1] - start)
+        totals[:] = -1.0
         for part in range(parts.shape[0]):
-            value = np.float64(parts[part, row])
-            wrong |= not (value >= 0.0 and value < np.inf)
-            total += value
-        worst = max(worst, abs(total - 1.0))
+            row = parts[part, start : start + size]
+            for place in range(size):
+                value = np.float64(row[place])
+                totals[place] += value
+                wrong += 0 if 0.0 <= value < np.inf else 1
+        for place in range(size):
+            worst = max(worst, abs(totals[place]))
     out[0] = worst
     out[1] = wrong
 

@@ -131,7 +131,7 @@ def regular_blocks(
     chosen = ["id", "dataset", "layer", "head", *metrics, *columns]
     rest: pl.DataFrame | None = None
     for rows, last in _batches(parts, chosen, n_rows):
-        rest = rows if rest is None else pl.concat([rest, rows], rechunk=True)
+        rest = rows if rest is None or not rest.height else pl.concat([rest, rows])
         while rest.height:
             dataset = rest.get_column("dataset")
             if dataset[0] != reader.dataset and not reader.enter(rest, complete=last):
@@ -157,7 +157,7 @@ def _batches(parts: Sequence[Path], columns: Sequence[str], n_rows: int) -> Iter
                 _check_types(rows)
                 if ahead is not None:
                     yield ahead, False
-                ahead = rows.rechunk()
+                ahead = rows
             if rows.height < n_rows:
                 break
     if ahead is None:

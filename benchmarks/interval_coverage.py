@@ -1,0 +1,134 @@
+"""How often 95 % intervals of an AUC hold the true one: ours beside four others.
+
+    python benchmarks/interval_coverage.py --write docs/intervals.md
+
+Scores of negatives are standard normal, those of positives normal around the value that makes the AUC what it should be
+(or with twice, or half, the spread). Every cell is the share of simulated studies whose interval holds that AUC.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+from foretell.stats.association import statistics_of_sums
+from foretell.stats.packed import column_sums
+
+SIZES = ((20, 20), (20, 200), (200, 20), (50, 50), (10, 10), (5, 5), (5, 50), (50, 5))
+AREAS = (0.5, 0.6, 0.7, 0.8, 0.9)
+METHODS = ("ours", "DeLong, Wald", "DeLong, log-odds", "Newcombe 5", "bootstrap")
+PAGE = """# Which interval for an AUC
+
+Every AUC of foretell has a 95 % interval. Which formula it comes from was chosen by simulation: {n:,} studies per cell,
+scores normal in both classes, true AUC 0.5 to 0.9 (lowest to highest coverage over these). The bootstrap resamples
+positives and negatives apart, 300 times, in {n_bootstrap:,} studies per cell.
+
+{normal}
+
+*Ours* is DeLong's variance, moved towards Newcombe's by 20 / (20 + degrees of freedom), in Newcombe's score interval
+with Student's t (`foretell.stats.intervals.interval_of_auc`). From 20 samples per class on it holds the true value in
+94 to 96 % of studies, give or take what {n:,} simulations can tell, and in no less than 92 % down to 5. Wald intervals
+are too short wherever a class is small, and leave [0, 1]; log-odds intervals are far too wide where both classes are;
+the bootstrap is too short for few samples.
+
+## Where it is less sure
+
+Where the classes have very different spreads and the smaller class has only a handful of samples, no method that knows
+nothing of the distributions covers 95 %: the few samples do not show the spread. Positives with twice the spread of the
+negatives:
+
+{wide}
+
+Where samples depend on each other within groups (several answers to one prompt, many heads of one answer), the variance
+is Obuchowski's over groups, in the same score interval, and nothing is borrowed from Newcombe's variance.
+
+Made by `python benchmarks/interval_coverage.py --write docs/intervals.md`.
+"""
+
+
+def draw(generator: np.random.Generator, n: int, size: tuple[int, int], area: float, spread: float) -> Any:
+    """Return scores (study, sample), positives first."""
+    shift = np.sqrt(1 + spread**2) * special.ndtri(area)
+    high = generator.normal(shift, spread, (n, size[0]))
+    return np.concatenate([high, generator.normal(size=(n, size[1]))], axis=1)
+
+
+def newcombe(area: Any, m: int, q: int, quantile: float) -> tuple[Any, Any]:
+    """Return the ends of Newcombe's method 5."""
+    ends = []
+    for end in (0.0, 1.0):
+        near, far = area.copy(), np.full_like(area, end)
+        for _ in range(50):
+            middle = (near + far) / 2
+            mean = (m + q) / 2 - 1
+            shape = 1 + mean * ((1 - middle) / (2 - middle) + middle / (1 + middle))
+            outside = (area - middle) ** 2 > quantile**2 * middle * (1 - middle) * shape / (m * q)
+            near, far = np.where(outside, near, middle), np.where(outside, middle, far)
+        ends.append(far)
+    return ends[0], ends[1]
+
+
+def bootstrap(generator: np.random.Generator, scores: Any, size: tuple[int, int]) -> tuple[Any, Any]:
+    """Return percentile intervals of 300 resamples within the classes."""
+    m, q = size
+    label = np.arange(m + q) < m
+    chosen = np.concatenate([generator.integers(0, m, (300, m)), m + generator.integers(0, q, (300, q))], axis=1)
+    found = [statistics_of_sums(column_sums(row[chosen], label)).auc for row in scores]
+    return np.quantile(found, 0.025, axis=1), np.quantile(found, 0.975, axis=1)
+
+
+def intervals(generator: np.random.Generator, scores: Any, size: tuple[int, int], n_bootstrap: int) -> Iterator[Any]:
+    """Yield the ends by each of `METHODS`."""
+    m, q = size
+    found = statistics_of_sums(column_sums(scores, np.arange(m + q) < m))
+    quantile = float(stats.norm.isf(0.025))
+    yield found.auc_lower, found.auc_upper
+    error = np.sqrt(found.auc_variance)
+    yield found.auc - quantile * error, found.auc + quantile * error
+    inner = np.clip(found.auc, 0.5 / (m * q), 1 - 0.5 / (m * q))
+    half = quantile * np.maximum(error, 0.5 / (m * q)) / (inner * (1 - inner))
+    yield special.expit(special.logit(inner) - half), special.expit(special.logit(inner) + half)
+    yield newcombe(found.auc, m, q, quantile)
+    yield bootstrap(generator, scores[:n_bootstrap], size)
+
+
+def table(spread: float, n: int, n_bootstrap: int) -> str:
+    """Return the coverages as a Markdown table, one row per pair of class sizes."""
+    generator = np.random.default_rng(0)
+    lines = ["| positives, negatives | " + " | ".join(METHODS) + " |", "|---|" + "---|" * len(METHODS)]
+    for size in SIZES:
+        cells: dict[str, list[float]] = {name: [] for name in METHODS}
+        for area in AREAS:
+            scores = draw(generator, n, size, area, spread)
+            for name, (lower, upper) in zip(METHODS, intervals(generator, scores, size, n_bootstrap), strict=True):
+                cells[name].append(float(np.mean((lower <= area + 1e-12) & (area - 1e-12 <= upper))))
+        shown = (f"{100 * min(cells[name]):.1f} to {100 * max(cells[name]):.1f}" for name in METHODS)
+        lines.append(f"| {size[0]}, {size[1]} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Simulate and print, or write, the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=10_000)
+    parser.add_argument("--bootstrap-studies", type=int, default=1_000)
+    parser.add_argument("--write", type=Path, help="page to write")
+    options = parser.parse_args()
+    page = PAGE.format(
+        n=options.studies,
+        n_bootstrap=options.bootstrap_studies,
+        normal=table(1.0, options.studies, options.bootstrap_studies),
+        wide=table(2.0, options.studies, options.bootstrap_studies),
+    )
+    if options.write:
+        options.write.write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
