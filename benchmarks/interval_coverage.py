@@ -1,6 +1,6 @@
 """How often 95 % intervals of an AUC hold the true one: ours beside four others.
 
-    python benchmarks/interval_coverage.py --write docs/intervals.md
+    python benchmarks/interval_coverage.py --write docs/concepts/intervals.md
 
 Scores of negatives are standard normal, those of positives normal around the value that makes the AUC what it should be
 (or with twice, or half, the spread). Every cell is the share of simulated studies whose interval holds that AUC.
@@ -33,8 +33,8 @@ positives and negatives apart, 300 times, in {n_bootstrap:,} studies per cell.
 *Ours* is DeLong's variance, moved towards Newcombe's by 20 / (20 + degrees of freedom), in Newcombe's score interval
 with Student's t (`foretell.stats.intervals.interval_of_auc`). From 20 samples per class on it holds the true value in
 94 to 96 % of studies, give or take what {n:,} simulations can tell, and in no less than 92 % down to 5. Wald intervals
-are too short wherever a class is small, and leave [0, 1]; log-odds intervals are far too wide where both classes are;
-the bootstrap is too short for few samples.
+and the bootstrap are too short wherever a class is small, and Wald's leave [0, 1]; log-odds intervals are too short
+where one class is small and too wide where both are.
 
 ## Where it is less sure
 
@@ -47,7 +47,7 @@ negatives:
 Where samples depend on each other within groups (several answers to one prompt, many heads of one answer), the variance
 is Obuchowski's over groups, in the same score interval, and nothing is borrowed from Newcombe's variance.
 
-Made by `python benchmarks/interval_coverage.py --write docs/intervals.md`.
+Made by `python benchmarks/interval_coverage.py --write docs/concepts/intervals.md`.
 """
 
 

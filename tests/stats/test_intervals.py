@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from foretell.stats import intervals
 from foretell.stats.association import column_statistics
 from foretell.stats.intervals import auc, auc_interval, auc_variance, interval_of_auc, placements
 
@@ -113,3 +114,12 @@ def test_what_is_undefined_says_why(score: list[float], label: list[int], reason
 
 def test_auc_of_one_class_is_nan() -> None:
     assert np.isnan(auc(np.array([1.0, 2.0]), np.array([1, 1])))
+
+
+def test_compiled_and_numpy_ends_agree(generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    area, variance = generator.random(200), generator.random(200) * 0.05
+    area[:4], variance[2:6] = (0.0, 1.0, 0.0, 1.0), 0.0
+    sizes = (generator.integers(2, 90, 200), generator.integers(2, 90, 200))
+    fast = interval_of_auc(area, variance, *sizes, independent=True)
+    monkeypatch.setattr(intervals, "compiled_loops", lambda _engine: None)
+    np.testing.assert_allclose(interval_of_auc(area, variance, *sizes, independent=True), fast, atol=1e-12)

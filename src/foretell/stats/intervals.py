@@ -167,7 +167,8 @@ def interval_of_auc(
     by the shape of Newcombe's variance, at the height of the variance found. It is never empty, not even at 0 or 1,
     where the variance found is 0 and says nothing. Of independent samples the height is moved towards Newcombe's by
     20 / (20 + degrees): DeLong's variance of few samples is too noisy to be trusted alone. The quantile is Student's
-    with twice the sum of these degrees. Both numbers were chosen by simulation: docs/intervals.md has the coverage.
+    with twice the sum of these degrees. Both numbers were chosen by simulation, see
+    docs/concepts/intervals.md.
 
     Args:
         area: AUC, in [0, 1].
