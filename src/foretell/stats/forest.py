@@ -51,7 +51,7 @@ four."""
 _CHUNK = 4096
 """Rows that one thread scores at a time; each chunk adds its trees in one order, so threads change no bit."""
 _ENOUGH_ROWS = 20_000
-"""Splits and shuffles of small tables are repeated, at most ten times, until this many rows have been scored."""
+"""Splits and shuffles of small tables are repeated, at most five times, until this many rows have been scored."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def judge_forest(
         n_trees: Trees per forest.
         n_folds: Folds of the grouped protocol.
         n_repeats: How often the grouped protocol is repeated with other folds; None: until 20,000 rows were scored, at
-            most ten times.
+            most five times.
         seed: Start of the random numbers; also `random_state` of every forest.
         n_jobs: Threads; changes no number.
         level: Coverage of the intervals.
@@ -192,11 +192,10 @@ class _Trainer:
         return forest.fit(self.rows[train], label[train])
 
     def permuted(
-        self, forest: RandomForestClassifier, heldout: Int[np.ndarray, " heldout"], seed: int
+        self, forest: RandomForestClassifier, heldout: Int[np.ndarray, " heldout"], n_repeats: int, seed: int
     ) -> Float[np.ndarray, "repeat metric heldout"]:
         """Return the scores of held-out rows after each metric in turn was shuffled among them."""
         generator = np.random.default_rng(derived_seed(self.seed, "permuted", seed))
-        n_repeats = repeats_for(len(heldout))
         scores = np.empty((n_repeats, self.rows.shape[1], len(heldout)))
         for repeat in range(n_repeats):
             for metric in range(self.rows.shape[1]):
@@ -214,6 +213,8 @@ def _probability(
     scikit-learn adds trees in the order in which threads finish; here a thread takes rows instead of trees.
     """
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    if len(chunks) == 1:
+        return _summed(forest, rows)
     scored = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_summed)(forest, chunk) for chunk in chunks)
     return np.concatenate(scored)
 
@@ -262,8 +263,8 @@ def _grouped(
 
 
 def repeats_for(n_rows: int) -> int:
-    """Return how often a cheap thing is repeated: until enough rows were scored, at most ten times."""
-    return int(np.clip(-(-_ENOUGH_ROWS // max(n_rows, 1)), 1, 10))
+    """Return how often a split or a shuffle is repeated: until enough rows were scored, at most five times."""
+    return int(np.clip(-(-_ENOUGH_ROWS // max(n_rows, 1)), 1, 5))
 
 
 def _piece(
@@ -278,7 +279,8 @@ def _piece(
     """Return what one forest, learnt from `train`, says of `heldout`; its place is repeat and number."""
     forest = trainer.fit(label, train)
     probability = _probability(forest, trainer.rows[heldout], trainer.n_jobs)
-    permuted = trainer.permuted(forest, heldout, place[1])
+    n_shuffles = 1 if protocol == "grouped" else repeats_for(len(heldout))
+    permuted = trainer.permuted(forest, heldout, n_shuffles, place[1])
     trainer.advance(protocol)
     return ForestResult(
         protocol=protocol,

@@ -107,10 +107,11 @@ def held_out_scores(
         True
     """
     n = len(label)
-    matrix = features.matrix
-    codes = np.arange(n) if group is None else group_codes(group)
-    parts = np.zeros(n, dtype=np.int64) if part is None else group_codes(part)
-    truth = label.astype(np.int64)
+    order = np.arange(n) if ids is None else np.argsort(np.asarray(ids), kind="stable")
+    matrix = features.matrix[order]
+    codes = np.arange(n) if group is None else group_codes(group)[order]
+    parts = np.zeros(n, dtype=np.int64) if part is None else group_codes(part)[order]
+    truth = label.astype(np.int64)[order]
     score = np.zeros((n_repeats, n))
     splits = np.zeros((n_repeats, n), dtype=np.int64)
     chance = np.zeros(n)
@@ -118,7 +119,7 @@ def held_out_scores(
         return _no_scores(n, "no column to learn from")
     with threadpool_limits(1):
         for repeat in range(n_repeats):
-            folds = _folds(truth, parts, codes, ids, n_folds, derived_seed(seed, "repeat", repeat))
+            folds = _folds(truth, parts, codes, n_folds, derived_seed(seed, "repeat", repeat))
             if folds.reason is not None:
                 return _no_scores(n, folds.reason)
             splits[repeat] = folds.fold
@@ -133,22 +134,23 @@ def held_out_scores(
                     seed=derived_seed(seed, "fit", repeat, fold),
                 )
                 chance[heldout] += np.nan if told is None else told / n_repeats
-    return HeldOut(score, splits, None if np.isnan(chance).any() else chance)
+    back = np.argsort(order)
+    return HeldOut(score[:, back], splits[:, back], None if np.isnan(chance).any() else chance[back])
 
 
 def _folds(
     label: Int[np.ndarray, " sample"],
     part: Int[np.ndarray, " sample"],
     group: Int[np.ndarray, " sample"],
-    ids: Sequence[str] | np.ndarray | None,
     n_folds: int,
     seed: int,
 ) -> Folds:
     """Return folds balanced over label and dataset, or over the label alone where a dataset is too small for that."""
+    place = np.arange(len(label))
     if not part.any():
-        return grouped_folds(label, group, ids=ids, n_folds=n_folds, seed=seed)
-    both = grouped_folds(label + 2 * part, group, ids=ids, n_folds=n_folds, seed=seed)
-    alone = grouped_folds(label, group, ids=ids, n_folds=n_folds, seed=seed)
+        return grouped_folds(label, group, ids=place, n_folds=n_folds, seed=seed)
+    both = grouped_folds(label + 2 * part, group, ids=place, n_folds=n_folds, seed=seed)
+    alone = grouped_folds(label, group, ids=place, n_folds=n_folds, seed=seed)
     return both if both.reason is None and both.n_folds >= alone.n_folds else alone
 
 

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+import foretell
+from foretell.errors import InputError, TableError
+from foretell.schema import TABLES, conform
+from foretell.stats.heldout import Estimator
+from foretell.stats.settings import Settings
+from foretell.stats.study import PARTS, Study, study
+from tests.stats.tables import METRICS, head_table
+
+QUICK: dict[str, Any] = {
+    "n_trees": 5,
+    "n_permutations": 50,
+    "detector_repeats": 1,
+    "detector_folds": 3,
+    "n_jobs": 1,
+    "progress": False,
+}
+
+
+def described(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with every column that a run adds."""
+    order = pl.col("id").str.slice(-3).cast(pl.Int64)
+    return table.with_columns(
+        (order % 3).cast(pl.String).alias("stratum"),
+        *((order * step % 11).alias(name) for step, name in ((3, "n_tokens_prompt"), (5, "n_tokens_generated"))),
+        (-(order * 7 % 13) / 13).alias("mean_logprob"),
+    )
+
+
+@pytest.fixture(scope="module")
+def found() -> Study:
+    return study(described(head_table(n_samples=30, effect=3.0)), **QUICK)
+
+
+def test_every_table_has_its_columns_and_keys(found: Study) -> None:
+    tables = found.tables()
+    assert tuple(tables) == PARTS
+    for name, frame in tables.items():
+        assert frame.equals(conform(frame, TABLES[name]))
+        assert frame.height > 0, name
+        if not name.endswith("_points"):
+            assert frame.select(TABLES[name].key).is_duplicated().sum() == 0, name
+        for column in TABLES[name].columns:
+            values = frame.get_column(column.name)
+            if values.dtype == pl.Float64:
+                assert not values.is_nan().any(), (name, column.name)
+                assert values.is_infinite().sum() == 0, (name, column.name)
+                if column.lower is not None:
+                    assert (values.drop_nulls() >= column.lower - 1e-12).all(), (name, column.name)
+                if column.upper is not None:
+                    assert (values.drop_nulls() <= column.upper + 1e-12).all(), (name, column.name)
+
+
+def test_intervals_hold_their_estimates(found: Study) -> None:
+    pairs = {"forest": ("auc", "auc"), "detectors": ("auc", "auc"), "transfer": ("auc", "auc"), "roc": ("auc", "auc")}
+    for name, (estimate, ends) in pairs.items():
+        frame = found.tables()[name].drop_nulls([estimate, f"{ends}_lower"])
+        assert (frame[f"{ends}_lower"] <= frame[estimate]).all(), name
+        assert (frame[f"{ends}_upper"] >= frame[estimate]).all(), name
+
+
+def test_undefined_numbers_have_a_reason(found: Study) -> None:
+    for name in ("forest", "importances", "thresholds", "transfer"):
+        frame = found.tables()[name]
+        empty = frame.filter(pl.any_horizontal(pl.col(pl.Float64).is_null()))
+        assert empty.get_column("reason").null_count() == 0, name
+
+
+def test_the_planted_head_is_found(found: Study) -> None:
+    verdicts = found.verdicts.filter(pl.col("dataset") == "alpaca")
+    assert dict(verdicts.select("signal", "verdict").iter_rows())["any single head"] == "signal"
+    why = verdicts.filter(pl.col("signal") == "any single head")["why"][0]
+    assert "layer 1 head 2 " in why
+    heads = found.detectors.filter(pl.col("detector") == "best single head", pl.col("dataset") == "all")
+    assert heads["auc_lower"][0] > 0.6
+    assert set(found.verdicts["dataset"]) == {"alpaca", "flan", "all"}
+    assert set(found.transfer["train"]) == {"alpaca", "flan"}
+
+
+def test_all_detectors_and_baselines_are_there(found: Study) -> None:
+    names = found.detectors.filter(pl.col("dataset") == "flan")["detector"].to_list()
+    assert names == [
+        "all heads",
+        "best single head",
+        "mean over heads",
+        "all heads and baselines",
+        "kind of task",
+        "segment lengths",
+        "answer length",
+        "log-probability",
+        "all baselines",
+        "majority",
+    ]
+
+
+def test_order_of_rows_threads_and_runs_change_no_number(found: Study) -> None:
+    table = described(head_table(n_samples=30, effect=3.0)).sample(fraction=1.0, shuffle=True, seed=3)
+    again = study(table, **{**QUICK, "n_jobs": 2})
+    for name, frame in found.tables().items():
+        assert frame.equals(again.tables()[name]), name
+    assert again.to_json() == found.to_json()
+
+
+def test_another_seed_gives_other_splits(found: Study) -> None:
+    other = study(found.table, seed=1, **QUICK)
+    assert not other.forest.equals(found.forest)
+    assert not other.detectors.equals(found.detectors)
+
+
+def test_parts_are_worked_out_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def forbidden(*_: object, **__: object) -> None:
+        calls.append("forest")
+
+    monkeypatch.setattr("foretell.stats.study.forests_of", forbidden)
+    lazy = study(head_table(), compute=False, **QUICK)
+    assert lazy.thresholds.height == 2 * 3 * 4
+    assert lazy.detectors.height > 0
+    assert calls == []
+
+
+def test_hopeless_datasets_do_not_stop_the_others() -> None:
+    good = head_table(n_samples=24, datasets=("good",))
+    one_label = head_table(datasets=("one label",)).with_columns(behavior_label=pl.lit(1, dtype=pl.Int64))
+    tiny = head_table(n_samples=2, datasets=("tiny",))
+    single = head_table(n_samples=1, datasets=("single",))
+    found = study(pl.concat([good, one_label, tiny, single]), **QUICK)
+    verdicts = {(row["dataset"], row["signal"]): row for row in found.verdicts.to_dicts()}
+    for name in ("one label", "tiny", "single"):
+        assert verdicts[name, "all heads"]["verdict"] == "not enough data"
+        assert verdicts[name, "forest on rows"]["verdict"] == "not enough data"
+        grouped = found.forest.filter(pl.col("dataset") == name, pl.col("protocol") == "grouped")
+        assert grouped["auc"][0] is None
+        assert grouped["reason"][0]
+    assert found.forest.filter(pl.col("dataset") == "good")["auc"].null_count() == 0
+    assert found.forest.filter(pl.col("dataset") == "all")["auc"].null_count() == 0
+    json.loads(found.to_json())
+
+
+def test_one_dataset_is_not_pooled() -> None:
+    found = study(head_table(datasets=("alpaca",)), **QUICK)
+    assert set(found.detectors["dataset"]) == {"alpaca"}
+    assert found.transfer.height == 0
+
+
+def test_datasets_without_heads_in_common_have_a_reason() -> None:
+    first = head_table(datasets=("a",))
+    second = head_table(datasets=("b",)).with_columns(pl.col("layer") + 7)
+    found = study(pl.concat([first, second]), **QUICK)
+    pooled = found.detectors.filter(pl.col("dataset") == "all", pl.col("detector") == "all heads")
+    assert pooled["reason"][0].startswith("no column to learn from")
+    assert set(found.transfer["reason"]) == {"the datasets have no layers and heads in common"}
+
+
+def test_groups_reach_every_part() -> None:
+    table = head_table(n_samples=40, datasets=("alpaca",))
+    groups = {f"alpaca-{index:03d}": f"prompt-{index // 4}" for index in range(40)}
+    found = study(table, group=groups, **QUICK)
+    assert found.settings.group == "mapping"
+    assert set(found.samples["alpaca"].group) == set(groups.values())
+    for one in found.judged["alpaca"]:
+        assert one.auc.n_groups == 10
+        for repeat in range(one.heldout.n_repeats):
+            folds = one.heldout.fold[repeat].reshape(10, 4)
+            assert (folds == folds[:, :1]).all()
+    assert found.forests["alpaca"]["grouped"].auc.n_groups == 10
+
+
+def test_equal_ids_in_two_datasets_are_two_samples() -> None:
+    table = head_table(n_samples=20).with_columns(pl.col("id").str.slice(-3))
+    found = study(table, **QUICK)
+    assert len(np.unique(found.samples["all"].group)) == 40
+
+
+def test_metrics_that_are_no_shares(generator: np.random.Generator) -> None:
+    table = head_table(datasets=("alpaca",)).with_columns((pl.col("PAM_norm") - 5).alias("score"))
+    found = study(table, metrics=["score"], **QUICK)
+    assert found.forest["auc"].null_count() == 0
+    assert found.importances.filter(pl.col("kind") == "impurity")["importance"].to_list() == pytest.approx([1, 1, 1])
+    assert not any("shares" in note for note in found.notes)
+
+
+def test_estimators_plug_in() -> None:
+    options: dict[str, Estimator] = {"neighbours": KNeighborsClassifier(3), "forest": "random-forest"}
+    found = study(head_table(datasets=("alpaca",)), estimators=options, **QUICK)
+    names = set(found.detectors["detector"])
+    assert {"all heads (neighbours)", "all heads (forest)"} <= names
+    assert found.settings.estimators == ("neighbours", "forest")
+
+
+def test_files_are_written_and_the_same_each_time(found: Study, tmp_path: Path) -> None:
+    written = found.write_tables(tmp_path / "one")
+    assert [path.name for path in written] == [*(f"{part}.parquet" for part in PARTS), "study.json"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(path.name for path in written)
+    for part, frame in found.tables().items():
+        assert pl.read_parquet(tmp_path / "one" / f"{part}.parquet").equals(frame)
+    again = study(found.table, **QUICK).write_tables(tmp_path / "two")
+    for first, second in zip(written, again, strict=True):
+        assert first.read_bytes() == second.read_bytes(), first.name
+
+
+def test_the_summary_is_plain_and_whole(found: Study) -> None:
+    told = json.loads(found.to_json())
+    assert set(told) == {"settings", "ledger", "validity", "verdicts", "notes", "versions"}
+    assert told["settings"]["n_trees"] == 5
+    assert told["settings"]["metrics"] == list(METRICS)
+    assert told["ledger"]["n_read"] == told["ledger"]["n_kept"] == 30 * 2 * 3 * 2
+    assert len(told["verdicts"]) == found.verdicts.height
+    assert told["versions"]["foretell"] == foretell.__version__
+
+
+def test_wrong_settings_are_told() -> None:
+    with pytest.raises(InputError, match='unknown setting "trees"'):
+        study(head_table(), trees=3)
+    wrongs: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"level": 1.0}, "level is 1.0"),
+        ({"n_trees": 0}, "n_trees is 0"),
+        ({"forest_folds": 1}, "at least 2"),
+    )
+    for wrong, words in wrongs:
+        with pytest.raises(InputError, match=words):
+            Settings(**wrong)
+    with pytest.raises(TableError, match="PAM_norm"):
+        study(head_table().drop("PAM_norm"))
+
+
+def test_progress_is_told_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
+    study(head_table(datasets=("alpaca",)), **{**QUICK, "progress": True})
+    told = capsys.readouterr()
+    assert told.out == ""
+    done, total = told.err.rsplit("| ", 1)[1].split(" ")[0].split("/")
+    assert done == total
+
+
+def test_no_model_library_is_needed() -> None:
+    code = (
+        "import sys, foretell; foretell.study\n"
+        "assert not {'torch', 'transformers', 'matplotlib', 'plotly'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

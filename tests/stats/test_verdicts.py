@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu
+
+from foretell.stats.detectors import Detector
+from foretell.stats.heldout import HeldOut
+from foretell.stats.intervals import Estimate
+from foretell.stats.verdicts import detector_verdict, family_verdict, minimal_auc
+
+
+def _estimate(estimate: float | None, half: float = 0.05, reason: str | None = None) -> Estimate:
+    if estimate is None:
+        return Estimate(None, None, None, 0.95, 100, 100, "test", reason=reason)
+    return Estimate(estimate, estimate - half, estimate + half, 0.95, 100, 100, "test")
+
+
+def _detector(area: float | None, within: float | None, gain: float | None, reason: str | None = None) -> Detector:
+    heldout = HeldOut(np.empty((0, 0)), np.empty((0, 0), dtype=np.int64), None)
+    numbers = (_estimate(area), _estimate(within), "x", _estimate(gain), _estimate(gain))
+    return Detector("all heads", "detector", heldout, 100, 5, *numbers, None, None, (), reason)
+
+
+@pytest.mark.parametrize(
+    ("area", "within", "gain", "verdict", "words"),
+    [
+        (0.52, None, None, "no signal found", "does not exceed 0.5"),
+        (0.70, 0.52, 0.1, "no signal found", "kind of task, not the behaviour"),
+        (0.70, None, 0.01, "weak signal", "without looking inside"),
+        (0.57, None, 0.1, "weak signal", "below 0.6"),
+        (0.70, 0.58, 0.1, "weak signal", "below 0.6"),
+        (0.70, None, None, "signal", "no baseline"),
+        (0.70, 0.65, 0.1, "signal", "increment over all baselines 0.10 (0.05 to 0.15)"),
+    ],
+)
+def test_detector_rules(area: float, within: float | None, gain: float | None, verdict: str, words: str) -> None:
+    found = detector_verdict(_detector(area, within, gain), n_positive=50, n_negative=50)
+    assert found.verdict == verdict
+    assert words in found.why
+    assert f"{area:.2f}" in found.why
+
+
+def test_wide_within_interval_is_a_weak_signal() -> None:
+    detector = replace(_detector(0.75, 0.65, 0.1), within_strata=_estimate(0.65, half=0.2))
+    found = detector_verdict(detector, n_positive=50, n_negative=50)
+    assert found.verdict == "weak signal"
+    assert "perhaps it told the kind of task" in found.why
+
+
+def test_next_to_nothing_is_no_signal() -> None:
+    detector = replace(_detector(0.51, None, None), auc=_estimate(0.51, half=0.005))
+    assert "next to nothing" in detector_verdict(detector, n_positive=5000, n_negative=5000).why
+
+
+def test_too_little_is_said_first() -> None:
+    few = detector_verdict(_detector(0.9, None, None), n_positive=9, n_negative=100)
+    assert few.verdict == "not enough data"
+    assert few.why == "9 groups have label 1 and 100 label 0; each needs 10"
+    broken = detector_verdict(_detector(None, None, None, "all 5 samples have one label"), n_positive=0, n_negative=5)
+    assert (broken.verdict, broken.why, broken.minimal_auc) == ("not enough data", "all 5 samples have one label", None)
+
+
+def _association(**changes: Any) -> dict[str, Any]:
+    row = {"layer": 3, "head": 4, "metric": "PAM_norm", "auc": 0.7, "auc_lower": 0.6, "auc_upper": 0.8, "n": 100}
+    return {**row, "p_max": 0.01, "q_value": 0.02, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "signal"),
+        ({"auc": 0.3}, "signal"),
+        ({"auc": 0.55}, "weak signal"),
+        ({"p_max": 0.2, "q_value": 0.04}, "weak signal"),
+        ({"p_max": 0.2, "q_value": 0.3}, "no signal found"),
+        ({"p_max": None, "q_value": 0.3}, "no signal found"),
+        ({"auc": None}, "not enough data"),
+    ],
+)
+def test_family_rules(changes: dict[str, Any], verdict: str) -> None:
+    found = family_verdict(_association(**changes), n_tests=800, n_positive=40, n_negative=60)
+    assert found.verdict == verdict
+    if verdict != "not enough data":
+        assert "layer 3 head 4 PAM_norm is the best of 800" in found.why
+
+
+def test_no_column_at_all() -> None:
+    assert family_verdict(None, n_tests=0, n_positive=40, n_negative=60).verdict == "not enough data"
+
+
+def test_minimal_auc_is_found_about_four_times_in_five(generator: np.random.Generator) -> None:
+    smallest = minimal_auc(40, 60)
+    assert smallest is not None
+    shift = np.sqrt(2) * _normal_quantile(smallest)
+    found = 0
+    for _ in range(1000):
+        positive, negative = generator.normal(size=40) + shift, generator.normal(size=60)
+        found += mannwhitneyu(positive, negative, use_continuity=False, method="asymptotic").pvalue <= 0.05
+    assert 0.76 <= found / 1000 <= 0.87
+
+
+def _normal_quantile(value: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(value))
+
+
+def test_minimal_auc_falls_with_samples_and_rises_with_tests() -> None:
+    few, many, strict = minimal_auc(20, 20), minimal_auc(200, 200), minimal_auc(20, 20, n_tests=50)
+    assert few is not None
+    assert many is not None
+    assert strict is not None
+    assert many < few < strict
+    assert minimal_auc(1, 2) is None
+    assert minimal_auc(0, 20) is None
