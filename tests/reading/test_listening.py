@@ -11,7 +11,7 @@ import torch
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.modeling_utils import AttentionInterface
 
-from foretell.errors import InputError, NotReadableError
+from foretell.errors import InputError
 from foretell.reading.listening import listen
 from foretell.reading.models import Model
 from foretell.reading.residual import decoder_of
@@ -276,13 +276,29 @@ def test_half_precision_is_close_to_its_own_eager_attention(dtype: torch.dtype, 
     assert np.abs(heard.mass.sum(-1) - 1).max() < 1e-5
 
 
-@pytest.mark.parametrize(("kind", "name"), [("bloom", "BloomForCausalLM"), ("gpt_neo", "GPTNeoForCausalLM")])
-def test_models_without_the_interface_are_refused_by_name(kind: str, name: str, generator: np.random.Generator) -> None:
-    given = by_hand.text(generator, LENGTHS)
-    settings: dict[str, Any] = {"attention_types": [[["global"], 3]]} if kind == "gpt_neo" else {}
-    model = tiny_model(kind, **settings)
-    with pytest.raises(NotReadableError, match=name), listen(model, given.segments):
-        pass
+@pytest.mark.parametrize("kind", ["bloom", "gpt_neo", "diffllama"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_models_that_compute_attention_their_own_way_are_read_too(
+    kind: str, side: str, generator: np.random.Generator
+) -> None:
+    given = by_hand.text(generator, LENGTHS, side=side)
+    settings: dict[str, Any] = {"attention_types": [[["global", "local", "global"], 1]], "window_size": 4}
+    model, eager = (
+        tiny_model(kind, attention=attention, **(settings if kind == "gpt_neo" else {}))
+        for attention in (None, "eager")
+    )
+    inputs = given.prompts if kind == "bloom" else given.inputs
+    with torch.no_grad():
+        before = model.model(**inputs).logits
+        with listen(model, given.segments, entropy=True) as heard:
+            during = model.model(**inputs).logits
+        attentions = eager.model(**inputs, output_attentions=True, use_cache=False).attentions
+    assert torch.equal(before, during)
+    for sample, codes in enumerate(given.segments):
+        rows = np.stack([one[sample].numpy() for one in attentions])[:, :, codes == 4]
+        expected = np.stack([rows[..., codes == code].sum(-1).mean(-1) for code in range(5)], axis=-1)
+        assert np.abs(heard.mass[sample] - expected).max() < 1e-5
+    assert np.abs(heard.mass.sum(-1) - 1).max() < 1e-5
 
 
 @pytest.mark.model

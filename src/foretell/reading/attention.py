@@ -41,8 +41,11 @@ class AttentionCall:
     implementation: str
     query: Tensor
     key: Tensor
+    value: Tensor
     mask: Tensor | None
     options: dict[str, Any]
+    output: Tensor | None = None
+    """What the function returned to the model, `(sample, query, head, width)`; None if that is not known."""
 
 
 Observer = Callable[[AttentionCall], None]
@@ -134,7 +137,7 @@ def _forward(implementation: str, observer: Observer) -> Callable[..., Any]:
         if own is None:
             own = own_functions[type(module)] = _own_function(module, implementation)
         output = own(module, query, key, value, attention_mask, **options)
-        observer(AttentionCall(module, own, implementation, query, key, attention_mask, options))
+        observer(AttentionCall(module, own, implementation, query, key, value, attention_mask, options, output[0]))
         return output
 
     return forward

@@ -9,7 +9,6 @@ It gathers what single forward passes left behind into arrays, and knows nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,55 +17,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foretell.errors import InputError, NotReadableError
-from foretell.schema import SEGMENTS
+from foretell.reading.recording import GENERATED, N_SEGMENTS, Recording, Tally, mean_of
 
-__all__ = ["Heard", "Pass", "Recording"]
+__all__ = ["Heard"]
 
-N_SEGMENTS = len(SEGMENTS)
-GENERATED = SEGMENTS.index("generated")
-
-
-@dataclass
-class Pass:
-    """What one forward pass left behind; every tensor's row axis is that of `columns`."""
-
-    start: int
-    """Tokens that were in the cache before the pass."""
-    width: int
-    """Tokens that the pass itself was given."""
-    columns: Tensor
-    """`(sample, row)` place of each row in its sequence, on the CPU; -1 where a sample has fewer rows."""
-    masses: dict[int, Tensor] = field(default_factory=dict)
-    """Layer to `(sample, head, row, segment)`."""
-    shares: dict[int, Tensor] = field(default_factory=dict)
-    """Layer to `(sample, row, segment)`."""
-    activities: dict[int, Tensor] = field(default_factory=dict)
-    """Layer to `(sample, row, direction)`."""
-    logprobs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Pairs of columns and log-probabilities, both `(sample, some)`."""
-
-
-@dataclass
-class Recording:
-    """Everything that was read since the last fresh pass."""
-
-    segments: Int[np.ndarray, "sample token"]
-    n_layers: int
-    n_directions: int
-    model_name: str
-    passes: list[Pass] = field(default_factory=list)
-    kept: Int[np.ndarray, " sample"] | None = None
-    """How many generated tokens of each sample count; None means all that were fed."""
-
-    @property
-    def n_columns(self) -> int:
-        """Tokens fed so far, prompt included."""
-        return max((one.start + one.width for one in self.passes), default=0)
-
-    def codes(self, n_columns: int) -> Int[np.ndarray, "sample column"]:
-        """Return the segment code of the first `n_columns` tokens; those beyond the given segments are generated."""
-        missing = max(n_columns - self.segments.shape[1], 0)
-        return np.pad(self.segments, ((0, 0), (0, missing)), constant_values=GENERATED)[:, :n_columns]
+_BUILT = (
+    "generated",
+    "layers",
+    "n_heads",
+    "row_mass",
+    "mass",
+    "lift",
+    "contribution",
+    "attention_entropy",
+    "activity",
+    "logprob",
+    "token_entropy",
+)
 
 
 class Heard:
@@ -111,12 +78,14 @@ class Heard:
         n_samples = self._recording.segments.shape[0]
         if counts is not None and (counts.shape != (n_samples,) or (counts < 0).any()):
             raise InputError(f"keep: one count of 0 or more is needed for each of {n_samples} samples")
+        if counts is not None and self._recording.tallied:
+            raise InputError("keep: single rows were not kept; listen with rows=True")
         self._recording.kept = counts
         self.forget()
 
     def forget(self) -> None:
         """Drop built arrays, because more was read."""
-        for name in ("generated", "layers", "_rows", "mass", "lift", "row_mass", "activity", "logprob"):
+        for name in _BUILT:
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -144,7 +113,7 @@ class Heard:
         Raises:
             NotReadableError: Rows were asked for, and no attention call was seen.
         """
-        found = sorted({layer for one in self._recording.passes for layer in one.masses})
+        found = sorted({layer for one in self._recording.passes for layer in one.readings.get("mass", {})})
         if not found and self.generated.any():
             raise NotReadableError(
                 f"{self._recording.model_name}: none of its blocks looks its attention up in the library's interface"
@@ -152,25 +121,51 @@ class Heard:
         return np.array(found, dtype=np.int64)
 
     @cached_property
-    def _rows(
-        self,
-    ) -> tuple[Float[np.ndarray, "sample layer head row segment"], Float[np.ndarray, "sample layer row segment"]]:
-        """Masses and shares of every row that counts; nan beyond a sample's rows."""
-        recording, layers, generated = self._recording, self.layers, self.generated
+    def n_heads(self) -> int:
+        """Most heads that a layer has."""
+        readings = [one.readings.get("mass", {}) for one in self._recording.passes]
+        every = [value for layers in readings for value in layers.values()]
+        return max((int((one.total if isinstance(one, Tally) else one).shape[1]) for one in every), default=0)
+
+    def _of_layer(self, quantity: str, layer: int) -> Float[np.ndarray, "sample head row value"]:
+        """Rows of one layer that count; nan beyond a sample's rows."""
+        if quantity == "lift":
+            shares = self._of_layer("share", layer)[:, :1]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.asarray(self._of_layer("mass", layer) / np.where(shares > 0, shares, np.nan))
+        generated = self.generated
         place = np.where(generated, generated.cumsum(1) - 1, -1)
-        n_rows = int(self.n_generated.max(initial=0))
-        n_heads = max((mass.shape[1] for one in recording.passes for mass in one.masses.values()), default=0)
-        n_samples = len(generated)
-        masses = np.full((n_samples, len(layers), n_heads, n_rows, N_SEGMENTS), np.nan, dtype=np.float32)
-        shares = np.full((n_samples, len(layers), n_rows, N_SEGMENTS), np.nan, dtype=np.float32)
-        for one in recording.passes:
+        found: Float[np.ndarray, "sample head row value"] | None = None
+        for one in self._recording.passes:
+            values = one.readings.get(quantity, {}).get(layer)
+            if not isinstance(values, Tensor):
+                continue
             sample, row, target = _places(one.columns, place)
-            for layer, mass in one.masses.items():
-                index = int(np.searchsorted(layers, layer))
-                values = mass.cpu().numpy()
-                masses[sample, index, : values.shape[1], target] = values[sample, :, row]
-                shares[sample, index, target] = one.shares[layer].cpu().numpy()[sample, row]
-        return masses, shares
+            if found is None:
+                n_rows = int(self.n_generated.max(initial=0))
+                shape = (len(generated), self.n_heads, n_rows, values.shape[3])
+                found = np.full(shape, np.nan, dtype=np.float32)
+            found[sample, : values.shape[1], target] = values.float().cpu().numpy()[sample, :, row]
+        return np.zeros((len(generated), self.n_heads, 0, 1), dtype=np.float32) if found is None else found
+
+    def _mean(self, quantity: str, n_values: int, n_tokens: int | None = None) -> np.ndarray:
+        """Mean over the rows, or over the first `n_tokens` of samples that have as many; nan where there are none."""
+        recording, layers = self._recording, self.layers
+        if recording.tallied and n_tokens is not None and n_tokens & (n_tokens - 1):
+            raise InputError(f"{n_tokens} tokens: single rows were not kept, only sums over 1, 2, 4, 8, ... tokens")
+        means = np.full((len(self.generated), len(layers), self.n_heads, n_values), np.nan, dtype=np.float32)
+        for place, layer in enumerate(layers):
+            if recording.tallied:
+                tallies = [one.readings.get(quantity, {}).get(int(layer)) for one in recording.passes]
+                mean = mean_of([one for one in tallies if isinstance(one, Tally)], n_tokens)
+                if mean is None:
+                    continue
+            else:
+                mean = _mean_over_rows(self._of_layer(quantity, int(layer))[:, :, :n_tokens])
+            means[:, place, : mean.shape[1]] = mean
+        if n_tokens is not None:
+            means[self.n_generated < n_tokens] = np.nan
+        return means
 
     @cached_property
     def mass(self) -> Float[np.ndarray, "sample layer head segment"]:
@@ -179,23 +174,33 @@ class Heard:
         Undefined:
             nan for a sample without generated tokens, and for heads that a layer does not have.
         """
-        return _mean_over_rows(self._rows[0])
+        return self._mean("mass", N_SEGMENTS)
 
     @cached_property
     def row_mass(self) -> Float[np.ndarray, "sample layer head row segment"]:
-        """The masses of every row, in the order the tokens were generated; nan beyond a sample's rows."""
-        return self._rows[0]
+        """The masses of every row, in the order the tokens were generated; nan beyond a sample's rows.
+
+        Raises:
+            InputError: Rows were not kept.
+        """
+        if self._recording.tallied:
+            raise InputError("row_mass: single rows were not kept; listen with rows=True")
+        shape = (len(self.generated), self.n_heads, int(self.n_generated.max(initial=0)), N_SEGMENTS)
+        rows = [self._of_layer("mass", int(layer)) for layer in self.layers]
+        return np.stack(rows, axis=1) if rows and shape[2] else np.zeros((shape[0], len(rows), *shape[1:]), np.float32)
 
     def mass_after(self, n_tokens: int) -> Float[np.ndarray, "sample layer head segment"]:
         """Return the masses averaged over the first `n_tokens` rows only.
 
         Undefined:
             nan for a sample that has fewer generated tokens.
+
+        Raises:
+            InputError: `n_tokens` is below 1, or rows were not kept and it is not 1, 2, 4, 8, ...
         """
         if n_tokens < 1:
             raise InputError(f"mass_after: at least one token is needed, not {n_tokens}")
-        mass = _mean_over_rows(self._rows[0][:, :, :, :n_tokens])
-        return np.where((self.n_generated >= n_tokens)[:, None, None, None], mass, np.float32(np.nan))
+        return self._mean("mass", N_SEGMENTS, n_tokens)
 
     @cached_property
     def lift(self) -> Float[np.ndarray, "sample layer head segment"]:
@@ -204,10 +209,42 @@ class Heard:
         Undefined:
             nan where no row of the sample sees a token of the segment.
         """
-        masses, shares = self._rows
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = masses / np.where(shares > 0, shares, np.nan)[:, :, None]
-        return _mean_over_rows(ratio)
+        return self._mean("lift", N_SEGMENTS)
+
+    @cached_property
+    def contribution(self) -> Float[np.ndarray, "sample layer head segment"]:
+        """Share of what a head writes that comes from each segment, averaged over the rows.
+
+        Per row it is the norm of attention applied to the values of that segment only, through the head's slice of
+        the output projection, over the sum of the five norms. Layers in `projected` have such a projection; in the
+        others something stands between the heads and it, and the norm is that of the head's own output.
+
+        Undefined:
+            nan where `listen` was not asked for it, and where the values are not seen.
+        """
+        return self._mean("contribution", N_SEGMENTS)
+
+    @property
+    def projected(self) -> Int[np.ndarray, " layer"]:
+        """Blocks whose contribution was measured after the output projection."""
+        return np.array(sorted(self._recording.projected), dtype=np.int64)
+
+    @property
+    def unheard(self) -> dict[int, str]:
+        """Blocks that are absent from the layer axis, each with the reason."""
+        reason = (
+            "it made no attention weights over tokens (a recurrent, convolutional or otherwise attention-free block)"
+        )
+        return dict.fromkeys(sorted(set(range(self._recording.n_layers)) - set(self.layers.tolist())), reason)
+
+    @cached_property
+    def attention_entropy(self) -> Float[np.ndarray, "sample layer head"]:
+        """Entropy (nats) of each head's weights over the tokens, averaged over the rows; 0 looks at one token only.
+
+        Undefined:
+            nan where `listen` was not asked for it.
+        """
+        return self._mean("entropy", 1)[..., 0]
 
     @cached_property
     def activity(self) -> Float[np.ndarray, "sample layer token direction"]:
@@ -234,13 +271,24 @@ class Heard:
             nan where no generated token counts, where no token stands before it, and where the pass made no
             logits for the position before it.
         """
+        return self._of_tokens([pair for one in self._recording.passes for pair in one.logprobs])
+
+    @cached_property
+    def token_entropy(self) -> Float[np.ndarray, "sample token"]:
+        """Entropy (nats) of the distribution each generated token was drawn from, before any sampling temperature.
+
+        Undefined:
+            nan where the log-probability is, and where `listen` was not asked for it.
+        """
+        return self._of_tokens([pair for one in self._recording.passes for pair in one.token_entropies])
+
+    def _of_tokens(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Float[np.ndarray, "sample token"]:
         generated = self.generated
         values = np.full(generated.shape, np.nan, dtype=np.float32)
         columns = np.where(generated, np.arange(generated.shape[1]), -1)
-        for one in self._recording.passes:
-            for where, logprob in one.logprobs:
-                sample, row, target = _places(where, columns)
-                values[sample, target] = logprob.cpu().numpy()[sample, row]
+        for where, numbers in pairs:
+            sample, row, target = _places(where, columns)
+            values[sample, target] = numbers.cpu().numpy()[sample, row]
         return values
 
 

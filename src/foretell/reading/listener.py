@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from foretell.errors import InputError, NotReadableError
-from foretell.reading.attention import AttentionCall
-from foretell.reading.heard import GENERATED, Heard, Pass, Recording
-from foretell.reading.logprobs import token_logprobs
-from foretell.reading.rows import Rows
+from foretell.reading.attending import Attending
+from foretell.reading.heard import Heard
+from foretell.reading.logprobs import token_entropies, token_logprobs
+from foretell.reading.recording import GENERATED, Pass, Recording
+from foretell.reading.rows import Rows, Wanted
 
 __all__ = ["Listener"]
 
@@ -39,13 +40,16 @@ class Listener:
         *,
         logprob: bool,
         chunk_bytes: int,
+        wanted: Wanted,
     ) -> None:
         self.heard = Heard(recording, finish=self._finish)
         self._model = model
         self._recording = recording
-        self._layer_of = {id(module): layer for layer, block in enumerate(blocks) for module in block.modules()}
+        n_heads = getattr(model.config.get_text_config(decoder=True), "num_attention_heads", None)
+        self.attending = Attending(recording, blocks, n_heads=n_heads if isinstance(n_heads, int) else 0)
         self._logprob = logprob
         self._chunk_bytes = chunk_bytes
+        self._wanted = wanted
         self._thread = threading.get_ident()
         self._open = True
         self._signature = inspect.signature(model.forward)
@@ -62,6 +66,12 @@ class Listener:
         """Let go of the model's cache and last logits; nothing more can be fed."""
         self._open = False
         self._arguments, self._token_ids, self._whole_ids, self._pending, self._rows = {}, None, None, None, None
+        self.attending.begin(None, None)
+
+    def refuse_tallying(self) -> None:
+        """Say that generating needs rows, because only afterwards it is known which ones count."""
+        if self._recording.tallied:
+            raise InputError("generate: its rows must be kept; listen with rows=True")
 
     def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Remember what the whole model is asked."""
@@ -78,6 +88,11 @@ class Listener:
         given = next((bound[name] for name in ("input_ids", "inputs_embeds") if bound.get(name) is not None), None)
         if given is None:
             raise NotReadableError(f"{type(module).__name__}: it is given neither token ids nor embeddings")
+        if bound.get("encoder_hidden_states") is not None:
+            raise NotReadableError(
+                f"{type(module).__name__}: it attends to an encoder's states, and that is not read; "
+                "only a decoder's attention to its own tokens is"
+            )
         n_samples, width = given.shape[:2]
         if n_samples != len(self._recording.segments):
             raise InputError(f"segments are for {len(self._recording.segments)} samples, and the model got {n_samples}")
@@ -106,8 +121,13 @@ class Listener:
         self._query_rows = {torch.device("cpu"): torch.from_numpy(rows)}
         self._rows = None
         if rows.shape[1]:
-            self._rows = Rows(torch.from_numpy(codes), torch.from_numpy(rows), chunk_bytes=self._chunk_bytes)
+            self._rows = Rows(
+                torch.from_numpy(codes), torch.from_numpy(rows), chunk_bytes=self._chunk_bytes, wanted=self._wanted
+            )
+            if self._recording.tallied:
+                self._pass.bins = self._recording.bins(self._pass.columns)
             self._score_pending()
+        self.attending.begin(self._pass, self._rows)
 
     def _continues(self, seen: int, width: int) -> bool:
         """Tell whether a pass without a cache repeats the text of the one before and adds to it."""
@@ -115,18 +135,6 @@ class Listener:
         if before is None or now is None or not self._recording.segments.shape[1] <= seen < width:
             return self._finishing
         return bool(torch.equal(now[:, :seen], before[:, :seen].to(now.device)))
-
-    def on_attention(self, call: AttentionCall) -> None:
-        """Read the masses of the pass's rows in one attention call."""
-        layer = self._layer_of.get(id(call.module))
-        if self._rows is None or self._pass is None or layer is None:
-            return
-        if layer in self._pass.masses:
-            raise NotReadableError(f"{self._recording.model_name}: block {layer} calls attention more than once")
-        with torch.no_grad():
-            reading = self._rows.read(call)
-        self._pass.masses[layer] = reading.mass
-        self._pass.shares[layer] = reading.share
 
     def on_residual(self, project: Callable[[int, Tensor], Tensor], layer: int, hidden: Tensor) -> None:
         """Project the pass's rows of one block's output."""
@@ -139,6 +147,7 @@ class Listener:
 
     def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
         """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""
+        self.attending.end()
         logits = getattr(output, "logits", None)
         current = self._pass
         if not self._logprob or current is None or not isinstance(logits, Tensor) or logits.ndim != 3:
@@ -159,8 +168,11 @@ class Listener:
         if not bool((columns >= 0).any()):
             return
         tokens = token_ids.to(logits.device).gather(1, rows)
-        values = token_logprobs(logits, positions.clamp_min(0), tokens, chunk_bytes=self._chunk_bytes)
+        positions = positions.clamp_min(0)
+        values = token_logprobs(logits, positions, tokens, chunk_bytes=self._chunk_bytes)
         current.logprobs.append((columns, values))
+        if self._wanted.entropy:
+            current.token_entropies.append((columns, token_entropies(logits, positions, chunk_bytes=self._chunk_bytes)))
 
     def _score_pending(self) -> None:
         """Score the first new token of this pass by the last logits of the pass before."""
@@ -173,8 +185,12 @@ class Listener:
         first = current.columns[:, :1]
         with torch.no_grad():
             tokens = token_ids[:, place : place + 1].to(pending[1].device)
-            values = token_logprobs(pending[1], torch.zeros_like(tokens), tokens, chunk_bytes=self._chunk_bytes)
-        current.logprobs.append((first.masked_fill(first != pending[0], -1), values))
+            start = torch.zeros_like(tokens)
+            columns = first.masked_fill(first != pending[0], -1)
+            current.logprobs.append((columns, token_logprobs(pending[1], start, tokens, chunk_bytes=self._chunk_bytes)))
+            if self._wanted.entropy:
+                values = token_entropies(pending[1], start, chunk_bytes=self._chunk_bytes)
+                current.token_entropies.append((columns, values))
 
     def _rows_on(self, device: torch.device) -> Tensor:
         if device not in self._query_rows:

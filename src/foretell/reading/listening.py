@@ -19,16 +19,21 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from foretell.errors import InputError
+from foretell.reading.attending import Attending
 from foretell.reading.attention import observed_attention
-from foretell.reading.heard import Heard, Recording
+from foretell.reading.heard import Heard
 from foretell.reading.listener import Listener
 from foretell.reading.models import Model
-from foretell.reading.readable import check_readable
-from foretell.reading.residual import decoder_blocks, decoder_of, residual_hooks
+from foretell.reading.primitives import observed_primitives
+from foretell.reading.readable import Path, check_readable, known_path
+from foretell.reading.recording import Recording
+from foretell.reading.residual import decoder_blocks, decoder_of, layer_lists, residual_hooks
+from foretell.reading.rows import Wanted
 from foretell.schema import SEGMENTS
 
 __all__ = ["Heard", "ReadableDirection", "listen"]
@@ -65,6 +70,9 @@ def listen(
     *,
     directions: Sequence[ReadableDirection] = (),
     logprob: bool = True,
+    contribution: bool = False,
+    entropy: bool = False,
+    rows: bool = True,
     chunk_mib: int = 64,
     check: bool = True,
 ) -> Iterator[Heard]:
@@ -76,6 +84,9 @@ def listen(
     sample's first end-of-sequence token do not count (`Heard.keep` decides otherwise). In a loop of one's own,
     call `heard.finish(token_ids)` for that.
 
+    Attention is heard where the model looks it up in the library's interface; a model that does not is heard at the
+    softmax or the fused kernel inside its blocks. Which of the two is exact, the check finds out.
+
     A pass with an empty cache starts the reading afresh. Logits inside the block are bit-identical to those
     outside. On leaving, also by an exception, the model is as it was before.
 
@@ -84,6 +95,10 @@ def listen(
         segments: `(sample, token)` codes: 0 system, 1 prompt, 2 query, 3 template, 4 generated, -1 padding.
         directions: concepts whose activity is read.
         logprob: also read log-probabilities (needs a model with a language-model head).
+        contribution: also read what each segment writes through each head (`heard.contribution`).
+        entropy: also read the entropy of each head's weights and of each generated token's distribution.
+        rows: keep every row (`heard.row_mass`, `heard.keep`), which generating needs; False only adds them up, with
+            means after 1, 2, 4, 8, ... tokens, so that what is kept does not grow with the answers.
         chunk_mib: bound in MiB for scores and masks held at a time.
         check: compare with eager attention on a short random text first, once per configuration.
 
@@ -99,10 +114,19 @@ def listen(
     codes = _checked(segments)
     if chunk_mib < 1:
         raise InputError(f"chunk_mib: at least 1 MiB is needed, not {chunk_mib}")
+    wanted = Wanted(contribution=contribution, entropy=entropy)
     with _exclusively(network):
-        if check:
-            check_readable(network, listen=_listen_unchecked)
-        with _listen_unchecked(network, codes, directions, logprob=logprob, chunk_bytes=chunk_mib << 20) as heard:
+        path = check_readable(network, wanted, listen=_listen_unchecked) if check else known_path(network, wanted)
+        with _listen_unchecked(
+            network,
+            codes,
+            directions,
+            logprob=logprob,
+            chunk_bytes=chunk_mib << 20,
+            wanted=wanted,
+            tallied=not rows,
+            path=path,
+        ) as heard:
             yield heard
 
 
@@ -127,10 +151,13 @@ def _listen_unchecked(
     *,
     logprob: bool,
     chunk_bytes: int,
+    wanted: Wanted,
+    tallied: bool,
+    path: Path,
 ) -> Iterator[Heard]:
     blocks = decoder_blocks(model)
-    recording = Recording(codes, len(blocks), len(directions), type(model).__name__)
-    listener = Listener(model, recording, blocks, logprob=logprob, chunk_bytes=chunk_bytes)
+    recording = Recording(codes, len(blocks), len(directions), type(model).__name__, tallied)
+    listener = Listener(model, recording, blocks, logprob=logprob, chunk_bytes=chunk_bytes, wanted=wanted)
     with contextlib.ExitStack() as stack:
         stack.callback(listener.close)
         for handle in (
@@ -139,12 +166,34 @@ def _listen_unchecked(
             model.register_forward_hook(listener.after_model),
         ):
             stack.callback(handle.remove)
-        stack.enter_context(observed_attention(model, listener.on_attention))
+        stack.enter_context(_observed(model, blocks, listener.attending, wanted, path))
         if directions:
             project = _projection(directions, len(blocks), int(model.config.get_text_config(decoder=True).hidden_size))
             stack.enter_context(residual_hooks(model, functools.partial(listener.on_residual, project)))
         stack.enter_context(_finishing_generate(model, listener))
         yield listener.heard
+
+
+@contextlib.contextmanager
+def _observed(
+    model: PreTrainedModel, blocks: Sequence[nn.Module], attending: Attending, wanted: Wanted, path: Path
+) -> Iterator[None]:
+    """Let `attending` hear every attention call of the decoder."""
+    with contextlib.ExitStack() as stack:
+        if path == "primitives":
+            watch = observed_primitives(
+                [list(one) for one in layer_lists(model)],
+                on_weights=attending.on_weights,
+                on_kernel=attending.on_kernel,
+            )
+            stack.enter_context(watch)
+        else:
+            stack.enter_context(observed_attention(model, attending.on_attention))
+        if wanted.contribution:
+            linear = [one for block in blocks for one in block.modules() if isinstance(one, (nn.Linear, Conv1D))]
+            for module in linear:
+                stack.callback(module.register_forward_pre_hook(attending.on_linear).remove)
+        yield
 
 
 @contextlib.contextmanager
@@ -158,6 +207,7 @@ def _finishing_generate(model: PreTrainedModel, listener: Listener) -> Iterator[
 
     @functools.wraps(generate)
     def finishing(*arguments: Any, **options: Any) -> Any:
+        listener.refuse_tallying()
         output = generate(*arguments, **options)
         sequences = output if isinstance(output, Tensor) else output.sequences
         listener.heard.finish(sequences, end_ids=_end_ids(model, options))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,49 +17,109 @@ from transformers import PreTrainedModel
 from foretell.errors import NotReadableError
 from foretell.reading.attention import attention_named
 from foretell.reading.heard import Heard
+from foretell.reading.rows import Wanted
 from foretell.schema import SEGMENTS
 
 __all__ = ["check_readable"]
 
-_READABLE: set[tuple[str, str, torch.dtype]] = set()
+Path: TypeAlias = Literal["interface", "primitives"]
+"""Where attention is heard: at the library's interface, or at the softmax or kernel inside a block."""
+
+_PATHS: tuple[Path, ...] = ("interface", "primitives")
+_READABLE: dict[tuple[object, ...], Path] = {}
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _WIDTH = 12
+_FAILURES = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError)
+
+Listen: TypeAlias = Callable[..., AbstractContextManager[Heard]]
 
 
-def check_readable(model: PreTrainedModel, *, listen: Callable[..., AbstractContextManager[Heard]]) -> None:
+def check_readable(model: PreTrainedModel, wanted: Wanted, *, listen: Listen) -> Path:
     """Compare the masses read from a short random text with those of the model's own eager attention.
 
-    The result is remembered per model class, configuration and type of the weights.
+    The result is remembered per model class, configuration, type of the weights and what is wanted.
 
     Args:
         model: a loaded decoder.
+        wanted: what will be read beside masses.
         listen: how it will be read.
+
+    Returns:
+        Where its attention is to be heard.
 
     Raises:
         NotReadableError: They differ, or one of the two cannot be had; the message says which.
     """
-    identity = (type(model).__qualname__, repr(model.config.to_dict()), model.dtype)
+    identity = _identity(model, wanted)
     if identity in _READABLE:
-        return
-    name = type(model).__name__
-    inputs, codes = _sample_text(model)
-    failures = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError)
+        return _READABLE[identity]
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise NotReadableError(
+            f"{type(model).__name__}: it attends to an encoder's states, and that is not read; load its decoder alone"
+        )
     training = model.training
     model.train(False)
+    errors: list[NotReadableError] = []
     try:
-        with torch.no_grad():
-            with listen(model, codes, logprob=False, chunk_bytes=1 << 20) as heard:
-                model(**inputs)
-            with attention_named(model, lambda _: "eager"):
-                attentions = model(**inputs, output_attentions=True).attentions
-    except failures as error:
-        raise NotReadableError(f"{name}: reading a short text failed: {str(error).splitlines()[0][:300]}") from error
+        expected = _eager(model)
+        for path in _PATHS:
+            try:
+                _compare_path(model, wanted, path, expected, listen)
+            except NotReadableError as error:
+                errors.append(error)
+                continue
+            _READABLE[identity] = path
+            return path
     finally:
         model.train(training)
-    _compare(
-        name, heard, [one for one in attentions or () if one is not None], codes, _TOLERANCE.get(model.dtype, 5e-2)
-    )
-    _READABLE.add(identity)
+    raise NotReadableError("; ".join(dict.fromkeys(str(error) for error in errors)))
+
+
+def known_path(model: PreTrainedModel, wanted: Wanted) -> Path:
+    """Return the path that a check of this model found, or the interface if there was none."""
+    return _READABLE.get(_identity(model, wanted), "interface")
+
+
+def _identity(model: PreTrainedModel, wanted: Wanted) -> tuple[object, ...]:
+    implementation = str(model.config.get_text_config(decoder=True)._attn_implementation)
+    return (type(model).__qualname__, repr(model.config.to_dict()), model.dtype, implementation, wanted)
+
+
+def _eager(model: PreTrainedModel) -> list[torch.Tensor]:
+    """Return the model's own attention weights of the sample text, layer by layer."""
+    name = type(model).__name__
+    inputs, _ = _sample_text(model)
+    try:
+        with torch.no_grad(), attention_named(model, lambda _: "eager"):
+            attentions = model(**inputs, output_attentions=True).attentions
+    except _FAILURES as error:
+        raise NotReadableError(
+            f"{name}: it gives no attention weights to compare with: {type(error).__name__}: {_first_line(error)}"
+        ) from error
+    # Attention-free layers of a hybrid give None, or a state of another shape.
+    every = [one for one in attentions or () if isinstance(one, torch.Tensor)]
+    found = [one for one in every if one.ndim == 4 and one.shape[2] == one.shape[3] == _WIDTH]
+    if not found:
+        raise NotReadableError(f"{name}: it gives no attention weights over the tokens to compare with")
+    return found
+
+
+def _compare_path(
+    model: PreTrainedModel, wanted: Wanted, path: Path, expected: list[torch.Tensor], listen: Listen
+) -> None:
+    name = type(model).__name__
+    inputs, codes = _sample_text(model)
+    settings = {"logprob": False, "chunk_bytes": 1 << 20, "wanted": wanted, "tallied": False, "path": path}
+    try:
+        with torch.no_grad(), listen(model, codes, **settings) as heard:
+            model(**inputs)
+        _compare(name, heard, expected, codes, _TOLERANCE.get(model.dtype, 5e-2))
+    except _FAILURES as error:
+        raise NotReadableError(f"{name}: reading a short text failed: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def _sample_text(model: PreTrainedModel) -> tuple[dict[str, Any], Int[np.ndarray, "sample token"]]:

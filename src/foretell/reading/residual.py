@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from foretell.errors import NotReadableError
 
-__all__ = ["capture_residual", "decoder_blocks", "decoder_of", "residual_hooks"]
+__all__ = ["capture_residual", "decoder_blocks", "decoder_of", "layer_lists", "residual_hooks"]
 
 
 def decoder_of(model: PreTrainedModel) -> nn.Module:
@@ -38,16 +38,22 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
     Raises:
         NotReadableError: No list of modules has that many entries.
     """
+    lists = layer_lists(model)
+    if not lists:
+        n_layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
+        raise NotReadableError(f"{type(model).__name__}: no list of {n_layers} decoder blocks was found in it")
+    sizes = [sum(parameter.numel() for parameter in blocks.parameters()) for blocks in lists]
+    return tuple(lists[sizes.index(max(sizes))])
+
+
+def layer_lists(model: PreTrainedModel) -> list[nn.ModuleList]:
+    """Return every module list of the decoder that has as many entries as the configuration has layers."""
     n_layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
-    lists: list[nn.ModuleList] = [
+    return [
         module
         for module in decoder_of(model).modules()
         if isinstance(module, nn.ModuleList) and len(module) == n_layers and len(module) > 0
     ]
-    if not lists:
-        raise NotReadableError(f"{type(model).__name__}: no list of {n_layers} decoder blocks was found in it")
-    sizes = [sum(parameter.numel() for parameter in blocks.parameters()) for blocks in lists]
-    return tuple(lists[sizes.index(max(sizes))])
 
 
 @contextlib.contextmanager

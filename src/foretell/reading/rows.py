@@ -10,6 +10,7 @@ It knows nothing of configurations, hooks or generation.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,22 +21,40 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
+from foretell.reading.weighing import Runs, row_entropy, runs_of, segment_parts
 from foretell.schema import SEGMENTS
 
-__all__ = ["RowReading", "Rows"]
+__all__ = ["RowReading", "Rows", "Wanted"]
 
 N_SEGMENTS = len(SEGMENTS)
 _CACHED_MASKS = 4
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is read of attention beside the masses."""
+
+    contribution: bool = False
+    entropy: bool = False
+
+    @property
+    def weights(self) -> bool:
+        """Whether the rows' weights over all keys are needed."""
+        return self.contribution or self.entropy
+
+
+@dataclass(frozen=True)
 class RowReading:
-    """Masses of one attention call's chosen rows, and each segment's share of the tokens a row sees."""
+    """What one attention call's chosen rows say, and each segment's share of the tokens a row sees."""
 
     mass: Tensor
     """`(sample, head, row, segment)` float32."""
     share: Tensor
     """`(sample, row, segment)` float32; each row sums to 1 where every visible token has a segment."""
+    entropy: Tensor | None = None
+    """`(sample, head, row)` float32 in nats."""
+    parts: Tensor | None = None
+    """`(sample, head, row, segment, width)` what each segment adds to the head's output."""
 
 
 @dataclass(frozen=True)
@@ -56,58 +75,98 @@ class Rows:
         chunk_bytes: bound for the scores and masks that are held at a time.
     """
 
-    def __init__(self, codes: Tensor, rows: Tensor, *, chunk_bytes: int) -> None:
+    def __init__(self, codes: Tensor, rows: Tensor, *, chunk_bytes: int, wanted: Wanted | None = None) -> None:
         self._codes = codes
         self._rows = rows
         self._chunk_bytes = chunk_bytes
+        self._wanted = wanted or Wanted()
         self._on_device: dict[torch.device, Tensor] = {}
         self._indicators: dict[tuple[Any, ...], Tensor] = {}
         self._masks: OrderedDict[tuple[Any, ...], _Mask] = OrderedDict()
+        self._runs: dict[int, Runs] = {}
 
     def read(self, call: AttentionCall) -> RowReading:
-        """Return the masses of this pass's rows in one attention call.
+        """Return what this pass's rows say in one attention call.
 
         Raises:
             NotReadableError: The call's tensors are not those of plain multi-head attention.
         """
         n_samples, n_heads, _, _ = call.query.shape
-        n_keys, n_rows = call.key.shape[2], self._rows.shape[1]
         # Scores of the general path and its softmax, or the additive mask of the fused one, per row.
-        bytes_per_row = n_samples * n_heads * n_keys * 4 * 2
-        step = max(1, min(n_rows, self._chunk_bytes // max(1, bytes_per_row)))
-        readings = [
-            self._read_chunk(call, slice(first, first + step), keep=step >= n_rows) for first in range(0, n_rows, step)
-        ]
-        if len(readings) == 1:
-            return readings[0]
-        return RowReading(
-            mass=torch.cat([reading.mass for reading in readings], dim=2),
-            share=torch.cat([reading.share for reading in readings], dim=1),
+        return self._in_chunks(
+            n_samples * n_heads * call.key.shape[2] * 4 * 2, lambda chunk, keep: self._read_chunk(call, chunk, keep)
         )
 
-    def _read_chunk(self, call: AttentionCall, chunk: slice, *, keep: bool) -> RowReading:
-        device = call.query.device
-        rows = self._rows_on(device)[:, chunk]
+    def read_weights(self, weights: Tensor) -> RowReading:
+        """Return what this pass's rows say in whole attention weights, `(sample, head, query, key)`.
+
+        What a row sees are the keys that any head gives weight to.
+        """
+        per_row = weights.shape[0] * weights.shape[1] * weights.shape[3] * 4 * 2
+        return self._in_chunks(per_row, lambda chunk, _: self._weigh_chunk(weights, chunk))
+
+    def _in_chunks(self, bytes_per_row: int, read: Callable[[slice, bool], RowReading]) -> RowReading:
+        n_rows = self._rows.shape[1]
+        step = max(1, min(n_rows, self._chunk_bytes // max(1, bytes_per_row)))
+        readings = [read(slice(first, first + step), step >= n_rows) for first in range(0, n_rows, step)]
+        if len(readings) == 1:
+            return readings[0]
+        entropies = [one.entropy for one in readings if one.entropy is not None]
+        parts = [one.parts for one in readings if one.parts is not None]
+        return RowReading(
+            mass=torch.cat([one.mass for one in readings], dim=2),
+            share=torch.cat([one.share for one in readings], dim=1),
+            entropy=torch.cat(entropies, dim=2) if entropies else None,
+            parts=torch.cat(parts, dim=2) if parts else None,
+        )
+
+    def _weigh_chunk(self, weights: Tensor, chunk: slice) -> RowReading:
+        chosen = _gathered(weights, self._rows_on(weights.device)[:, chunk]).float()
+        inside = self._values(chosen, n_keys=chosen.shape[3], width=N_SEGMENTS)[:, 0]
+        counts = (chosen > 0).any(1).float() @ inside
+        return RowReading(
+            mass=chosen @ inside[:, None],
+            share=counts / counts.sum(-1, keepdim=True),
+            entropy=row_entropy(chosen) if self._wanted.entropy else None,
+        )
+
+    def _read_chunk(self, call: AttentionCall, chunk: slice, keep: bool) -> RowReading:
+        rows = self._rows_on(call.query.device)[:, chunk]
         query = _gathered(call.query, rows).float()
         key = call.key.float()
         groups = call.query.shape[1] // call.key.shape[1]
-        fused = (
-            call.own is sdpa_attention_forward
-            and call.options.get("position_bias") is None
-            and groups * call.key.shape[1] == call.query.shape[1]
-            and (call.mask is None or call.mask.shape[1] == 1)
-        )
+        plain = call.own is sdpa_attention_forward and groups * call.key.shape[1] == call.query.shape[1]
+        bias = call.options.get("position_bias")
+        fused = plain and bias is None and (call.mask is None or call.mask.shape[1] == 1)
+        if self._wanted.weights:
+            mask = self._mask(call, rows, packed=1, keep=keep)
+            if plain:
+                weights = _softmax(call, query, key, (mask.additive, None if bias is None else _gathered(bias, rows)))
+            else:
+                weights = self._general(call, query, key, mask.additive, rows, weights=True)
+            return self._weighed(call, weights, mask.share)
         mask = self._mask(call, rows, packed=groups if fused else 1, keep=keep)
         if fused:
             mass = self._fused(call, query, key, mask.additive, groups)
         else:
-            mass = self._general(call, query, key, mask.additive, rows)
+            mass = self._general(call, query, key, mask.additive, rows, weights=False)
         return RowReading(mass=mass, share=mask.share)
+
+    def _weighed(self, call: AttentionCall, weights: Tensor, share: Tensor) -> RowReading:
+        n_keys = weights.shape[3]
+        if n_keys not in self._runs:
+            self._runs[n_keys] = runs_of(self._key_codes(n_keys))
+        return RowReading(
+            mass=weights @ self._values(weights, n_keys=n_keys, width=N_SEGMENTS)[:, :1],
+            share=share,
+            entropy=row_entropy(weights) if self._wanted.entropy else None,
+            parts=segment_parts(weights, call.value, self._runs[n_keys]) if self._wanted.contribution else None,
+        )
 
     def _fused(self, call: AttentionCall, query: Tensor, key: Tensor, additive: Tensor | None, groups: int) -> Tensor:
         """Ask the fused kernel itself, with the heads of a group folded into rows so that no key is repeated."""
         n_samples, n_heads, n_rows, width = query.shape
-        values = self._values(key, width=max(width, N_SEGMENTS))
+        values = self._values(key, n_keys=key.shape[2], width=max(width, N_SEGMENTS))
         mixed = scaled_dot_product_attention(
             query.reshape(n_samples, n_heads // groups, groups * n_rows, width),
             key,
@@ -118,9 +177,9 @@ class Rows:
         return mixed[..., :N_SEGMENTS].reshape(n_samples, n_heads, n_rows, N_SEGMENTS)
 
     def _general(
-        self, call: AttentionCall, query: Tensor, key: Tensor, additive: Tensor | None, rows: Tensor
+        self, call: AttentionCall, query: Tensor, key: Tensor, additive: Tensor | None, rows: Tensor, *, weights: bool
     ) -> Tensor:
-        """Ask the model's own attention function, whatever it adds to the softmax of scores."""
+        """Ask the model's own attention function for masses or weights, whatever it adds to the softmax of scores."""
         n_queries = call.query.shape[2]
         options = {
             name: _gathered(value, rows)
@@ -131,13 +190,14 @@ class Rows:
         options["dropout"] = 0.0
         if call.implementation == "sdpa":
             options["is_causal"] = False
-        output = call.own(call.module, query, key, self._values(key, width=N_SEGMENTS), additive, **options)[0]
-        expected = (query.shape[0], query.shape[2], query.shape[1], N_SEGMENTS)
-        if tuple(output.shape) != expected:
-            raise NotReadableError(
-                f"{type(call.module).__name__}: its attention returned {tuple(output.shape)} for {expected}"
-            )
-        return torch.as_tensor(output.transpose(1, 2).float())
+        values = self._values(key, n_keys=key.shape[2], width=N_SEGMENTS)
+        output = call.own(call.module, query, key, values, additive, **options)[1 if weights else 0]
+        n_samples, n_heads, n_rows, _ = query.shape
+        expected = (n_samples, n_heads, n_rows, key.shape[2]) if weights else (n_samples, n_rows, n_heads, N_SEGMENTS)
+        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+            found = tuple(output.shape) if isinstance(output, Tensor) else "nothing"
+            raise NotReadableError(f"{type(call.module).__name__}: its attention returned {found} for {expected}")
+        return output.float() if weights else output.transpose(1, 2).float()
 
     def _rows_on(self, device: torch.device) -> Tensor:
         if device not in self._on_device:
@@ -151,13 +211,13 @@ class Rows:
         codes = self._codes[:, offset : offset + n_keys]
         return torch.nn.functional.pad(codes, (0, n_keys - codes.shape[1]), value=-1)
 
-    def _values(self, key: Tensor, *, width: int) -> Tensor:
-        """Indicator values `(sample, key head, key, width)`; columns beyond the segments are zero."""
-        n_samples, n_key_heads, n_keys, _ = key.shape
-        identity = (n_samples, n_keys, width, key.device)
+    def _values(self, like: Tensor, *, n_keys: int, width: int) -> Tensor:
+        """Indicator values `(sample, head, key, width)` for the heads of `like`; columns beyond segments are zero."""
+        n_samples, n_key_heads = like.shape[:2]
+        identity = (n_samples, n_keys, width, like.device)
         if identity not in self._indicators:
-            codes = self._key_codes(n_keys).to(key.device)
-            columns = torch.arange(width, device=key.device)
+            codes = self._key_codes(n_keys).to(like.device)
+            columns = torch.arange(width, device=like.device)
             self._indicators[identity] = (codes[:, None, :, None] == columns).float()
         return self._indicators[identity].expand(n_samples, n_key_heads, n_keys, width)
 
@@ -168,7 +228,7 @@ class Rows:
         if keep and identity in self._masks:
             return self._masks[identity]
         additive, visible = _seen(call, rows, causal)
-        inside = self._values(call.key[:, :1], width=N_SEGMENTS)
+        inside = self._values(call.key[:, :1], n_keys=n_keys, width=N_SEGMENTS)
         everything = inside.sum(2).expand(-1, rows.shape[1], -1)
         counts = everything if visible is None else (visible.float() @ inside).mean(1)
         mask = _Mask(
@@ -181,6 +241,20 @@ class Rows:
             if len(self._masks) > _CACHED_MASKS:
                 self._masks.popitem(last=False)
         return mask
+
+
+def _softmax(call: AttentionCall, query: Tensor, key: Tensor, added: tuple[Tensor | None, ...]) -> Tensor:
+    """Return the rows' weights `(sample, head, row, key)` of plain attention, no key repeated."""
+    n_samples, n_heads, n_rows, width = query.shape
+    groups = n_heads // key.shape[1]
+    scale = call.options.get("scaling")
+    scores = query.reshape(n_samples, n_heads // groups, groups * n_rows, width) @ key.transpose(2, 3)
+    scores *= width**-0.5 if scale is None else scale
+    scores = scores.view(n_samples, n_heads, n_rows, -1)
+    for one in added:
+        if one is not None:
+            scores += one
+    return torch.softmax(scores, dim=-1)
 
 
 def _is_causal(call: AttentionCall) -> bool:

@@ -1,0 +1,112 @@
+"""What forward passes left behind: rows or sums of them, and where each stands in its sequence.
+
+It is plain storage, and knows nothing of hooks or of what users ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from foretell.schema import SEGMENTS
+
+__all__ = ["GENERATED", "N_SEGMENTS", "Pass", "Recording", "Tally", "mean_of"]
+
+N_SEGMENTS = len(SEGMENTS)
+GENERATED = SEGMENTS.index("generated")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums of rows instead of the rows: all that means over 1, 2, 4, 8, ... rows need."""
+
+    total: Tensor
+    """`(sample, head, bin, value)` sum over what is not nan."""
+    number: Tensor
+    """`(sample, head, bin, value)` how many that are."""
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "sample head row value"], bins: Float[Tensor, "sample bin row"]) -> Tally:
+        """Add up rows bin by bin."""
+        chosen = bins.to(values.device)[:, None]
+        known = ~values.isnan()
+        return cls(total=chosen @ values.nan_to_num(0.0), number=chosen @ known.float())
+
+
+def mean_of(tallies: Sequence[Tally], n_tokens: int | None = None) -> Float[np.ndarray, "sample head value"] | None:
+    """Mean over all rows of all tallies, or over the first `n_tokens` (1, 2, 4, 8, ...); None without tallies."""
+    n_bins = None if n_tokens is None else n_tokens.bit_length()
+    if not tallies:
+        return None
+    total, number = (
+        sum(getattr(one, name)[:, :, :n_bins].sum(2, dtype=torch.float64).cpu().numpy() for one in tallies)
+        for name in ("total", "number")
+    )
+    empty = np.full(np.shape(total), np.nan)
+    return np.asarray(np.divide(total, number, out=empty, where=np.asarray(number) > 0))
+
+
+@dataclass
+class Pass:
+    """What one forward pass left behind; every tensor's row axis is that of `columns`."""
+
+    start: int
+    """Tokens that were in the cache before the pass."""
+    width: int
+    """Tokens that the pass itself was given."""
+    columns: Tensor
+    """`(sample, row)` place of each row in its sequence, on the CPU; -1 where a sample has fewer rows."""
+    bins: Tensor | None = None
+    """`(sample, bin, row)` 1 where a row belongs to a bin; None where every row is kept."""
+    readings: dict[str, dict[int, Tensor | Tally]] = field(default_factory=dict)
+    """Quantity (mass, lift, entropy, contribution) to layer to `(sample, head, row, value)`, or to their tally."""
+    activities: dict[int, Tensor] = field(default_factory=dict)
+    """Layer to `(sample, row, direction)`."""
+    logprobs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Pairs of columns and log-probabilities, both `(sample, some)`."""
+    token_entropies: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Pairs of columns and entropies, both `(sample, some)`."""
+
+
+@dataclass
+class Recording:
+    """Everything that was read since the last fresh pass."""
+
+    segments: Int[np.ndarray, "sample token"]
+    n_layers: int
+    n_directions: int
+    model_name: str
+    tallied: bool = False
+    """Whether rows are added up instead of kept."""
+    passes: list[Pass] = field(default_factory=list)
+    kept: Int[np.ndarray, " sample"] | None = None
+    """How many generated tokens of each sample count; None means all that were fed."""
+    projected: set[int] = field(default_factory=set)
+    """Layers whose contributions were measured after the output projection."""
+
+    @property
+    def n_columns(self) -> int:
+        """Tokens fed so far, prompt included."""
+        return max((one.start + one.width for one in self.passes), default=0)
+
+    def codes(self, n_columns: int) -> Int[np.ndarray, "sample column"]:
+        """Return the segment code of the first `n_columns` tokens; those beyond the given segments are generated."""
+        missing = max(n_columns - self.segments.shape[1], 0)
+        return np.pad(self.segments, ((0, 0), (0, missing)), constant_values=GENERATED)[:, :n_columns]
+
+    def bins(self, columns: Tensor) -> Tensor:
+        """Return `(sample, bin, row)`: 1 where a row, given by its column, belongs to a bin.
+
+        Bins hold generated tokens 1, 2, 3 to 4, 5 to 8, and so on, so that the first 2 ** k bins' rows are whole bins.
+        """
+        n_columns = max(int(columns.max()) + 1 if columns.numel() else 0, self.segments.shape[1])
+        ordinal = np.pad((self.codes(n_columns) == GENERATED).cumsum(1), ((0, 0), (0, 1)))
+        places = np.take_along_axis(ordinal, columns.numpy(), axis=1)
+        number = np.where(columns.numpy() >= 0, np.ceil(np.log2(np.maximum(places, 1))), -1).astype(np.int64)
+        n_bins = int(number.max(initial=0)) + 1
+        return torch.from_numpy((number[:, None, :] == np.arange(n_bins)[:, None]).astype(np.float32))
