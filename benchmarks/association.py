@@ -156,10 +156,19 @@ def read_and_sort(folder: Path) -> None:
             np.sort(frame.get_column(metric).to_numpy().reshape(n_heads, -1), axis=1)
 
 
+def peak_gib() -> float:
+    """Return this process' peak memory; getrusage would show the parent's where that was larger."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def _measured(work: Callable[[Path], Any], folder: Path, queue: Any) -> None:
     start = time.perf_counter()
     work(folder)
-    queue.put((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+    queue.put((time.perf_counter() - start, peak_gib()))
 
 
 def alone(work: Callable[[Path], Any], folder: Path) -> tuple[float, float]:

@@ -25,7 +25,7 @@ class Dense:
 
     dataset: str
     values: Float[np.ndarray, "sample layer head metric"]
-    """float64; nan where the table has no number."""
+    """float64; nan where the table has no number. In memory, columns of samples lie together: see `by_column`."""
     layers: tuple[int, ...]
     """Layer of each index of axis 1, rising."""
     heads: tuple[int, ...]
@@ -45,6 +45,11 @@ class Dense:
     def columns(self) -> Float[np.ndarray, "sample column"]:
         """The values with layer, head and metric folded into one axis (metric fastest)."""
         return self.values.reshape(len(self.ids), -1)
+
+    @property
+    def by_column(self) -> Float[np.ndarray, "column sample"]:
+        """The values as one row per layer, head and metric, metric slowest; nothing is copied."""
+        return self.values.transpose(3, 1, 2, 0).reshape(-1, len(self.ids))
 
     def column_index(self) -> pl.DataFrame:
         """Return layer, head and metric of each column of `columns`, in order."""
@@ -75,18 +80,18 @@ def dense(table: StudyTable, dataset: str) -> Dense:
     numbers = frame.select(table.metrics).fill_null(np.nan).to_numpy()
     shape = (layers.size, heads.size, samples.height)
     if frame.height == np.prod(shape):  # complete, and the table is sorted by layer, head and id
-        values = np.moveaxis(numbers.reshape(*shape, -1), 2, 0)
+        values = numbers.T.reshape(-1, *shape).transpose(3, 1, 2, 0)
     else:
         position = samples.select("id", _sample=pl.int_range(pl.len()))
         sample = frame.select("id").join(position, on="id", how="left", maintain_order="left").get_column("_sample")
-        values = np.full((samples.height, layers.size, heads.size, len(table.metrics)), np.nan)
+        values = np.full((len(table.metrics), *shape), np.nan).transpose(3, 1, 2, 0)
         layer = np.searchsorted(layers, frame.get_column("layer").to_numpy())
         head = np.searchsorted(heads, frame.get_column("head").to_numpy())
         values[sample.to_numpy(), layer, head] = numbers
     stratum = samples.get_column("stratum")
     return Dense(
         dataset=dataset,
-        values=np.ascontiguousarray(values),
+        values=values,
         layers=tuple(int(layer) for layer in layers),
         heads=tuple(int(head) for head in heads),
         metrics=table.metrics,

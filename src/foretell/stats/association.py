@@ -167,15 +167,19 @@ def association(
     hidden = None if progress is None else not progress
     for dataset in tqdm(table.datasets, desc="association", unit="dataset", disable=hidden):
         array = dense(table, dataset)
-        statistics = column_statistics(array.columns, array.label, group=array.group, level=level)
+        values = array.by_column.T
+        statistics = column_statistics(values, array.label, group=array.group, level=level)
         largest = max_statistic(
-            array.columns,
+            values,
             array.label,
             group=array.group,
             n_permutations=n_permutations,
             seed=derived_seed(seed, "association", dataset),
         )
-        frames.append(association_frame(dataset, array.column_index(), statistics, largest))
+        rank = pl.col("metric").replace_strict(list(table.metrics), list(range(len(table.metrics))))
+        places = array.column_index().sort(rank, "layer", "head")
+        found = association_frame(dataset, places, statistics, largest)
+        frames.append(found.sort("layer", "head", rank))
     return pl.concat(frames)
 
 

@@ -9,6 +9,7 @@ the first reason that applies. It never repairs a value and never depends on the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -239,10 +240,12 @@ def parse_label(frame: pl.DataFrame, column: str, *, name: str) -> pl.Series:
 
 
 def _average(frame: pl.DataFrame, layer_average: Sequence[str]) -> pl.Expr:
-    names = [value.casefold() for value in layer_average]
-    text = parse_text(frame, "layer").str.to_lowercase().str.replace(r"^(-?\d+)\.0*$", "$1")
+    names = [value.casefold().strip() for value in layer_average]
     if frame.schema["layer"].is_nested():
         return pl.lit(value=False)
+    if frame.schema["layer"].is_integer():
+        return pl.col("layer").is_in([int(name) for name in names if re.fullmatch(r"-?\d{1,9}", name)])
+    text = parse_text(frame, "layer").str.to_lowercase().str.replace(r"^(-?\d+)\.0*$", "$1")
     return text.is_in(names).fill_null(value=False)
 
 

@@ -121,11 +121,11 @@ def _joined(
     table: Source, told: Source | None, *, may_be_empty: bool
 ) -> tuple[pl.DataFrame, tuple[str, ...], _Unmatched]:
     """Return the table with text ids and parsed labels, joined with the labels file if there is one."""
+    if told is None:
+        return table.frame.with_columns(parse_label(table.frame, "behavior_label", name=table.name)), (), ((), ())
     frame = table.frame.with_columns(parse_text(table.frame, "id"))
     if "dataset" in frame.columns:
         frame = frame.with_columns(parse_text(frame, "dataset"))
-    if told is None:
-        return frame.with_columns(parse_label(frame, "behavior_label", name=table.name)), (), ((), ())
     labels = _label_rows(told)
     replaced = [name for name in labels.columns if name in frame.columns and name not in {"id", "dataset"}]
     notes = (f'"{name}" was taken from {told.name}, not from {table.name}' for name in replaced)
@@ -190,34 +190,25 @@ def _samples(
 ) -> pl.DataFrame:
     """Return one row per dataset and id that cleaning kept."""
     key = ["dataset", "id"]
-    frame = frame.with_columns(parse_text(frame, "id"), parse_text(frame, "dataset"))
-    refuse_conflicts(frame, ["id", "dataset"], name)
-    baselines = [column for column in BASELINES if column in frame.columns]
-    first = pl.all().drop_nulls().sort().first()
-    facts = (
-        frame.select(
-            *key,
-            _naming(frame, group, "group"),
-            _naming(frame, stratum, "stratum"),
-            *(parse_number(frame, column) for column in baselines),
-        )
-        .group_by(key)
-        .agg(first)
-    )
-    labels = kept.select("dataset", "id", "behavior_label").unique()
-    return (
-        labels.join(facts, on=key, how="left")
-        .with_columns(pl.col("group").fill_null(pl.col("id")))
-        .select("dataset", "id", "behavior_label", "group", "stratum", *baselines)
-        .sort(key)
-    )
+    labels = kept.select(*key, "behavior_label").unique()
+    if labels.select(pl.struct(key).n_unique()).item() < labels.height:
+        texts = frame.with_columns(parse_text(frame, "id"), parse_text(frame, "dataset"))
+        refuse_conflicts(texts, ["id", "dataset"], name)
+    named = {"group": _naming(frame, group, "group"), "stratum": _naming(frame, stratum, "stratum")}
+    told = {column: parse_number(frame, column) for column in BASELINES if column in frame.columns}
+    told |= {column: found for column, found in named.items() if found is not None}
+    if told:
+        facts = frame.select(parse_text(frame, "dataset"), parse_text(frame, "id"), *told.values())
+        labels = labels.join(facts.group_by(key).agg(pl.all().min()), on=key, how="left")
+    absent = [pl.lit(None, dtype=pl.String).alias(column) for column in named if column not in told]
+    samples = labels.with_columns(absent).with_columns(pl.col("group").fill_null(pl.col("id")))
+    return samples.select(*key, "behavior_label", "group", "stratum", *(c for c in BASELINES if c in told)).sort(key)
 
 
-def _naming(frame: pl.DataFrame, chosen: str | Mapping[str, str] | None, default: str) -> pl.Expr:
+def _naming(frame: pl.DataFrame, chosen: str | Mapping[str, str] | None, default: str) -> pl.Expr | None:
+    """Return what names the group or stratum of each row, or None if nothing does."""
     if isinstance(chosen, Mapping):
         names = {str(key): str(value) for key, value in chosen.items()}
-        return pl.col("id").replace_strict(names, default=None, return_dtype=pl.String).alias(default)
+        return parse_text(frame, "id").replace_strict(names, default=None, return_dtype=pl.String).alias(default)
     column = default if chosen is None else chosen
-    if column not in frame.columns:
-        return pl.lit(None, dtype=pl.String).alias(default)
-    return parse_text(frame, column).alias(default)
+    return parse_text(frame, column).alias(default) if column in frame.columns else None
