@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from foretell.conversations import Message as Message
     from foretell.conversations import Span as Span
     from foretell.directing import fact_pairs as fact_pairs
+    from foretell.directing import judge_directions as judge_directions
+    from foretell.directing import steer as steer
     from foretell.formats import read_conversations as read_conversations
     from foretell.labels import label as label
     from foretell.reading.capture import read as read
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from foretell.reading.listening import listen as listen
     from foretell.reading.models import Model as Model
     from foretell.reading.models import load_model as load_model
+    from foretell.reading.pairs import ContrastPair as ContrastPair
+    from foretell.reading.pairs import instructed_pairs as instructed_pairs
     from foretell.reading.pairs import read_pairs as read_pairs
     from foretell.reading.surface import surface as surface
     from foretell.runs import Run as Run
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from foretell.surfaces import Surface as Surface
 
 _HOME = {
+    "ContrastPair": "foretell.reading.pairs",
     "Conversation": "foretell.conversations",
     "Direction": "foretell.reading.directions",
     "Message": "foretell.conversations",
@@ -50,6 +55,8 @@ _HOME = {
     "builtin_facts": "foretell.builtin",
     "fact_pairs": "foretell.directing",
     "fit_direction": "foretell.reading.fitting",
+    "instructed_pairs": "foretell.reading.pairs",
+    "judge_directions": "foretell.directing",
     "label": "foretell.labels",
     "listen": "foretell.reading.listening",
     "load_model": "foretell.reading.models",
@@ -58,6 +65,7 @@ _HOME = {
     "read_conversations": "foretell.formats",
     "read_pairs": "foretell.reading.pairs",
     "report": "foretell.showing.report",
+    "steer": "foretell.directing",
     "study": "foretell.stats.study",
     "surface": "foretell.reading.surface",
 }

@@ -1,25 +1,98 @@
-"""A direction fitted in the reading wing and judged in the testing wing: the room above both.
+"""Directions fitted in the reading wing and judged in the testing wing: the room above both.
 
-    direction, judged = fit_and_judge(model, fact_pairs())
-    judged.filter(pl.col("measure") == "score")  # held-out AUC per layer
+    found = judge_directions(model, fact_pairs(), methods=("mean-difference", "logistic"))
+    found.tables["direction_choice"]  # best layer, chosen without the topics it is judged on
 
 It computes nothing itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from foretell.builtin import builtin_facts
+from foretell.errors import InputError
+from foretell.reading.activations import Activations, TokenChoice, read_activations
+from foretell.reading.controls import nested_scores, random_scores, shuffled_scores, transfer_scores
 from foretell.reading.directions import Direction
-from foretell.reading.fitting import fit_direction_with_scores
+from foretell.reading.fitting import direction_of
+from foretell.reading.heldout import leave_topic_out, require_topics, topic_folds
+from foretell.reading.methods import Method, method_named
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair, pairs_from_facts
+from foretell.reading.steering import steered_odds
+from foretell.stats.direction_controls import agreement, chosen_layers, null_band, transfer_matrix
 from foretell.stats.separation import separation
+from foretell.stats.steering import dose_response
 
-__all__ = ["fact_pairs", "fit_and_judge"]
+__all__ = [
+    "Controls",
+    "DirectionEvidence",
+    "JudgedDirections",
+    "fact_pairs",
+    "fit_and_judge",
+    "judge",
+    "judge_directions",
+    "steer",
+]
+
+_BASELINES = ("mean_logprob", "n_tokens")
+
+
+@dataclass(frozen=True)
+class Controls:
+    """How much is spent on holding a direction against chance."""
+
+    n_random: int = 200
+    """Directions drawn at random per layer; 0 leaves them out."""
+    n_shuffled: int = 20
+    """Fits on shuffled answers; 0 leaves them out."""
+    n_folds: int | None = None
+    """Folds that topics are dealt into; None makes every topic a fold."""
+    transfer: bool = True
+    """Also fit on each topic alone and judge on each other."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DirectionEvidence:
+    """What is known of one method's directions on topics they were not fitted on."""
+
+    tables: Mapping[str, pl.DataFrame]
+    """`directions`, `direction_null`, `direction_choice` and `direction_transfer` of `foretell.schema`."""
+    scores: pl.DataFrame
+    """Held-out score of every answer and layer, see `foretell.reading.fitting.heldout_scores`."""
+
+    @property
+    def chosen_layers(self) -> tuple[int, ...]:
+        """Layers that were best without some topic, each chosen without the topics it was judged on."""
+        return tuple(sorted(set(self.tables["direction_choice"].get_column("layer").drop_nulls().to_list())))
+
+
+@dataclass(frozen=True)
+class JudgedDirections:
+    """Directions of several methods, fitted on all pairs, and how each does on topics it was not fitted on."""
+
+    directions: Mapping[str, Direction]
+    evidence: Mapping[str, DirectionEvidence]
+    agreement: pl.DataFrame
+    """Cosines between the methods' directions."""
+
+    @property
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """All methods' tables together, by the names of `foretell.schema`; `directions` names the method too."""
+        first = next(iter(self.evidence.values()))
+        joined = {
+            name: pl.concat(
+                [found.tables[name].with_columns(method=pl.lit(method)) for method, found in self.evidence.items()]
+            )
+            for name in first.tables
+        }
+        return {**joined, "direction_agreement": self.agreement}
 
 
 def fact_pairs(*, per_topic: int | None = None) -> list[ContrastPair]:
@@ -41,12 +114,160 @@ def fact_pairs(*, per_topic: int | None = None) -> list[ContrastPair]:
     return pairs_from_facts(kept)
 
 
+def judge_directions(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    methods: Sequence[str | Method] = ("mean-difference",),
+    concept: str = "lying",
+    tokens: TokenChoice = "mean",
+    controls: Controls | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> JudgedDirections:
+    """Fit directions on all pairs, and say whether what they show is real, from one reading of the model.
+
+    Per method and layer: AUC with interval on topics the direction was not fitted on, beside the answer's
+    log-probability and its length; the same for directions drawn at random and for directions fitted on shuffled
+    answers; the best layer chosen without the topics it is judged on; and every topic's own direction judged on every
+    other topic. The hidden states of all pairs are held in memory.
+
+    Args:
+        model: A loaded model.
+        pairs: Contrast pairs of two topics or more; three for choosing a layer.
+        methods: Names or functions, see `foretell.reading.methods`.
+        concept: What higher activity means.
+        tokens: Hidden states that stand for an answer.
+        controls: How much is spent on chance; None is `Controls()` with `seed`.
+        seed: Choice of calibration tokens and all draws.
+        progress: Show bars; None shows them on a terminal only.
+
+    Raises:
+        InputError: Fewer than two topics, or an unknown method.
+    """
+    require_topics(pairs)
+    named = [method_named(method) for method in methods]
+    activations = read_activations(model, pairs, tokens=tokens, seed=seed, progress=progress)
+    chosen = controls or Controls(seed=seed)
+    directions = {
+        name: direction_of(model, pairs, activations, (name, find), concept=concept, seed=seed) for name, find in named
+    }
+    return JudgedDirections(
+        directions,
+        {
+            name: judge(pairs, activations, (name, find), concept=concept, controls=chosen, progress=progress)
+            for name, find in named
+        },
+        agreement({name: direction.vectors for name, direction in directions.items()}, concept=concept),
+    )
+
+
+def judge(
+    pairs: Sequence[ContrastPair],
+    activations: Activations,
+    named: tuple[str, Method],
+    *,
+    concept: str,
+    controls: Controls,
+    layers: Sequence[int] | None = None,
+    progress: bool | None = None,
+) -> DirectionEvidence:
+    """Judge one method on activations that were read already.
+
+    Args:
+        pairs: Contrast pairs of two topics or more.
+        activations: What was read of them.
+        named: The method's name and function.
+        concept: What higher activity means.
+        controls: How much is spent on chance.
+        layers: Block of each layer of `activations`, if not all were kept.
+        progress: Show bars; None shows them on a terminal only.
+
+    Raises:
+        InputError: Fewer than two topics.
+    """
+    require_topics(pairs)
+    name, find = named
+    folds = topic_folds(pairs, controls.n_folds)
+    scores = leave_topic_out(pairs, name, find, activations, folds=folds)
+    if layers is not None:
+        scores = scores.with_columns(pl.col("layer").replace_strict(dict(enumerate(layers)), return_dtype=pl.Int32))
+    inner, outer = nested_scores(activations, folds, named, progress=progress)
+    topics = np.array([pair.topic for pair in pairs])
+    fold_names = [", ".join(np.unique(topics[folds == fold])) for fold in range(int(folds.max()) + 1)]
+    baselines = {"mean_logprob": activations.facts.mean_logprob, "n_tokens": activations.facts.n_tokens.astype(float)}
+    about = {"concept": concept, "method": name}
+    nulls = []
+    if controls.n_random:
+        drawn = random_scores(activations, folds, n_draws=controls.n_random, seed=controls.seed)
+        nulls.append(null_band(drawn, outer, kind="random", layers=layers, **about))
+    if controls.n_shuffled:
+        drawn = shuffled_scores(
+            activations, folds, named, n_draws=controls.n_shuffled, seed=controls.seed, progress=progress
+        )
+        nulls.append(null_band(drawn, outer, kind="shuffled", layers=layers, **about))
+    tables = {
+        "directions": _separation(scores, concept),
+        "direction_choice": chosen_layers(inner, outer, folds, fold_names, baselines=baselines, layers=layers, **about),
+        **({"direction_null": pl.concat(nulls)} if nulls else {}),
+    }
+    if controls.transfer:
+        parts = topic_folds(pairs)
+        moved = transfer_scores(activations, parts, named, progress=progress)
+        tables["direction_transfer"] = transfer_matrix(moved, parts, np.unique(topics).tolist(), layers=layers, **about)
+    return DirectionEvidence(tables, scores)
+
+
+def steer(
+    model: Model,
+    direction: Direction,
+    pairs: Sequence[ContrastPair],
+    *,
+    layers: Sequence[int],
+    doses: Sequence[float] = (-8.0, -4.0, -2.0, 2.0, 4.0, 8.0),
+    n_random: int = 5,
+    fitted_topics: bool = False,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> pl.DataFrame:
+    """Does the direction act? Add it while the model reads both answers, and see how their odds move.
+
+    Args:
+        model: The model the direction was fitted on.
+        direction: What to add.
+        pairs: Contrast pairs of topics that the direction was not fitted on.
+        layers: Blocks after which it is added, such as those that `judge_directions` chose.
+        doses: Multiples of the direction's standard deviation at each layer; below 0 takes it away.
+        n_random: Random directions of the same length for control.
+        fitted_topics: Allow pairs of topics that the direction was fitted on.
+        seed: Draw of the random directions.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        The columns of `foretell.schema.STEERING`: per dose the shift of log P(positive) - log P(negative) with its
+        interval, for the direction and for random directions.
+
+    Raises:
+        InputError: A pair's topic was fitted on, the direction belongs to another model or has no vector at a layer,
+            or there is nothing to steer with.
+    """
+    seen = sorted({pair.topic for pair in pairs} & set(direction.source.topics))
+    if seen and not fitted_topics:
+        raise InputError(
+            f'the direction was fitted on the topic "{seen[0]}", so its pairs are no test: give pairs of other topics'
+        )
+    odds = steered_odds(
+        model, direction, pairs, layers=layers, doses=doses, n_random=n_random, seed=seed, progress=progress
+    )
+    return dose_response(odds.base, odds.shifted, odds.random, doses, concept=direction.concept)
+
+
 def fit_and_judge(
     model: Model,
     pairs: Sequence[ContrastPair],
     *,
     concept: str = "lying",
-    method: str = "mean-difference",
+    method: str | Method = "mean-difference",
     seed: int = 0,
     progress: bool | None = None,
 ) -> tuple[Direction, pl.DataFrame]:
@@ -69,9 +290,13 @@ def fit_and_judge(
     Raises:
         InputError: Fewer than two topics, or an unknown method.
     """
-    direction, scores = fit_direction_with_scores(
-        model, pairs, concept=concept, method=method, seed=seed, progress=progress
-    )
+    require_topics(pairs)
+    named = method_named(method)
+    activations = read_activations(model, pairs, tokens="mean", seed=seed, progress=progress)
+    direction = direction_of(model, pairs, activations, named, concept=concept, seed=seed)
+    return direction, _separation(leave_topic_out(pairs, *named, activations), concept)
+
+
+def _separation(scores: pl.DataFrame, concept: str) -> pl.DataFrame:
     statements = scores.rename({"id": "pair"}).with_columns(pl.concat_str("pair", "side", separator="/").alias("id"))
-    judged = separation(statements, concept=concept, baselines=("mean_logprob", "n_tokens"), pair="pair")
-    return direction, judged
+    return separation(statements, concept=concept, baselines=_BASELINES, pair="pair")

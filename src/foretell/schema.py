@@ -10,6 +10,13 @@ share one source. Axis order everywhere is sample, layer, head, token, segment.
 from __future__ import annotations
 
 from foretell.columns import Column, Table, conform, empty
+from foretell.direction_tables import (
+    DIRECTION_AGREEMENT,
+    DIRECTION_CHOICE,
+    DIRECTION_NULL,
+    DIRECTION_TRANSFER,
+    STEERING,
+)
 from foretell.run_tables import ACTIVITY, ATTENTION, LABELS, MASSES, SAMPLES, SEGMENTS, SHARES, TOKENS
 from foretell.study_tables import (
     ASSOCIATION,
@@ -32,6 +39,10 @@ __all__ = [
     "ATTENTION",
     "DETECTORS",
     "DIRECTIONS",
+    "DIRECTION_AGREEMENT",
+    "DIRECTION_CHOICE",
+    "DIRECTION_NULL",
+    "DIRECTION_TRANSFER",
     "FOREST",
     "FOREST_POINTS",
     "IMPORTANCES",
@@ -43,6 +54,7 @@ __all__ = [
     "SAMPLES",
     "SEGMENTS",
     "SHARES",
+    "STEERING",
     "TABLES",
     "THRESHOLDS",
     "TOKENS",
@@ -73,6 +85,11 @@ TABLES = {
         RELIABILITY,
         TRANSFER,
         DIRECTIONS,
+        DIRECTION_NULL,
+        DIRECTION_CHOICE,
+        DIRECTION_AGREEMENT,
+        DIRECTION_TRANSFER,
+        STEERING,
         VERDICTS,
     )
 }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from foretell.builtin import Fact, builtin_facts
 from foretell.errors import InputError, TableError
-from foretell.reading.pairs import ContrastPair, pairs_from_facts, read_pairs
+from foretell.reading.pairs import ContrastPair, instructed_pairs, pairs_from_facts, read_pairs
 
 FACT = Fact("peru", "capitals", "What is the capital of Peru?", "It is Lima.", "It is Quito.")
 ROWS: list[dict[str, object]] = [
@@ -114,3 +115,34 @@ def test_a_missing_or_empty_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(TableError, match="is empty"):
         read_pairs(tmp_path / "empty.csv")
+
+
+def test_instructed_pairs_say_the_same_under_two_system_messages() -> None:
+    pairs = instructed_pairs(["Lima lies in Peru.", "Cats bark."], topics=["places", "animals"])
+    assert [pair.topic for pair in pairs] == ["places", "animals"]
+    assert len({pair.id for pair in pairs}) == 2
+    for pair in pairs:
+        (first, answer), (second, other) = pair.conversation("positive"), pair.conversation("negative")
+        assert answer == other
+        assert first.messages[1:] == second.messages[1:]
+        assert "untruthful" in first.messages[0].content
+        assert "honest" in second.messages[0].content
+    other_concept = instructed_pairs(["Yes."], question="May I?", positive_system="Flatter.", negative_system="Do not.")
+    assert (other_concept[0].question, other_concept[0].positive_system) == ("May I?", "Flatter.")
+
+
+@pytest.mark.parametrize(
+    ("statements", "options", "message"),
+    [
+        ([], {}, "no statements"),
+        ("one text", {}, "no statements"),
+        (["a", " "], {}, "statement 2 is empty"),
+        (["a"], {"topics": ["x", "y"]}, "1 statements and 2 topics"),
+        (["a"], {"positive_system": "x", "negative_system": "x"}, "show no contrast"),
+    ],
+)
+def test_instructed_pairs_that_show_nothing_are_refused(
+    statements: list[str], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        instructed_pairs(statements, **options)

@@ -16,7 +16,7 @@ from foretell.errors import InputError
 from foretell.reading.methods import Method, mean_difference
 from foretell.reading.pairs import SIDES
 
-__all__ = ["Contrast", "Fitted", "RunningContrast", "calibrated", "fit_rows", "oriented"]
+__all__ = ["Contrast", "Fitted", "RunningContrast", "calibrated", "fit_rows", "found_vectors", "oriented"]
 
 _SAME = "both answers of every training pair have the same hidden states here"
 _NO_VECTOR = "the method found no direction here"
@@ -91,6 +91,17 @@ def fit_rows(
         InputError: The method returned vectors of another shape.
     """
     return calibrated(*oriented(_found(name, find, hidden), _contrast(hidden)), tokens, chosen=chosen)
+
+
+def found_vectors(
+    name: str, find: Method, hidden: Float[np.ndarray, "row side layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """Return what a method finds in these rows, oriented by them; nan in layers that have no direction.
+
+    Raises:
+        InputError: The method returned vectors of another shape.
+    """
+    return oriented(_found(name, find, hidden), _contrast(hidden))[0]
 
 
 def _found(name: str, find: Method, hidden: np.ndarray) -> np.ndarray:

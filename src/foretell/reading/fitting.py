@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from foretell.reading.activations import (
+    Activations,
     AnswerFacts,
     Together,
     TokenChoice,
@@ -33,7 +34,7 @@ from foretell.reading.methods import Method, mean_difference, method_named, pair
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair
 
-__all__ = ["fit_direction", "fit_direction_with_scores", "heldout_scores"]
+__all__ = ["direction_of", "fit_direction", "fit_direction_with_scores", "heldout_scores"]
 
 
 def fit_direction(
@@ -122,11 +123,41 @@ def fit_direction_with_scores(
         seed=seed,
         progress=progress,
     )
-    fitted = fit_rows(name, find, activations.hidden, activations.facts.calibration)
-    direction = _direction(
-        model, pairs, fitted, activations.facts, concept=concept, method=name, tokens=tokens, seed=seed
-    )
+    direction = direction_of(model, pairs, activations, (name, find), concept=concept, seed=seed)
     return direction, leave_topic_out(pairs, name, find, activations)
+
+
+def direction_of(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    activations: Activations,
+    named: tuple[str, Method],
+    *,
+    concept: str = "lying",
+    seed: int = 0,
+) -> Direction:
+    """Return the direction that a method finds in activations that were read already.
+
+    Args:
+        model: The model they were read from.
+        pairs: The pairs they were read of.
+        activations: What `foretell.reading.activations.read_activations` returned.
+        named: The method's name and function.
+        concept: What higher activity means.
+        seed: The seed they were read with.
+    """
+    name, find = named
+    fitted = fit_rows(name, find, activations.hidden, activations.facts.calibration)
+    return _direction(
+        model,
+        pairs,
+        fitted,
+        activations.facts,
+        concept=concept,
+        method=name,
+        tokens=activations.tokens,
+        seed=seed,
+    )
 
 
 def heldout_scores(

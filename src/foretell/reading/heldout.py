@@ -1,4 +1,7 @@
-"""Scores of answers by directions that never saw their topic."""
+"""Scores of answers by directions that never saw their topic.
+
+Topics are dealt into folds; without a number of folds every topic is a fold of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from foretell.errors import InputError
 from foretell.reading.activations import Activations
@@ -13,7 +17,7 @@ from foretell.reading.contrasts import Fitted, fit_rows
 from foretell.reading.methods import Method
 from foretell.reading.pairs import SIDES, ContrastPair
 
-__all__ = ["leave_topic_out", "require_topics"]
+__all__ = ["leave_topic_out", "require_topics", "topic_folds"]
 
 
 def require_topics(pairs: Sequence[ContrastPair]) -> None:
@@ -26,22 +30,63 @@ def require_topics(pairs: Sequence[ContrastPair]) -> None:
         raise InputError("held-out scores need pairs of two topics or more: each topic is scored without itself")
 
 
-def leave_topic_out(pairs: Sequence[ContrastPair], name: str, find: Method, activations: Activations) -> pl.DataFrame:
+def topic_folds(pairs: Sequence[ContrastPair], n_folds: int | None = None) -> Int[np.ndarray, " pair"]:
+    """Return the fold of each pair: whole topics, the largest first, each into the fold with the fewest pairs.
+
+    Args:
+        pairs: Contrast pairs.
+        n_folds: Folds at most, at least 2; None makes every topic a fold.
+
+    Raises:
+        InputError: Fewer than two folds were asked for.
+
+    Example:
+        >>> pairs = [ContrastPair(name, name, "?", "a", "b") for name in "xyz"]
+        >>> topic_folds(pairs, 2).tolist()
+        [0, 1, 0]
+    """
+    if n_folds is not None and n_folds < 2:
+        raise InputError(f"n_folds must be at least 2, not {n_folds}")
+    topics, code, sizes = np.unique([pair.topic for pair in pairs], return_inverse=True, return_counts=True)
+    if n_folds is None or n_folds >= len(topics):
+        return np.asarray(code.reshape(-1))
+    fold, filled = np.empty(len(topics), dtype=np.int64), np.zeros(n_folds, dtype=np.int64)
+    for topic in np.argsort(-sizes, kind="stable"):
+        fold[topic] = int(np.argmin(filled))
+        filled[fold[topic]] += sizes[topic]
+    return np.asarray(fold[code.reshape(-1)])
+
+
+def leave_topic_out(
+    pairs: Sequence[ContrastPair],
+    name: str,
+    find: Method,
+    activations: Activations,
+    *,
+    folds: Int[np.ndarray, " pair"] | None = None,
+) -> pl.DataFrame:
     """Score both answers of each pair by a direction fitted and calibrated without the pair's topic.
+
+    Args:
+        pairs: Contrast pairs.
+        name: What the method is called.
+        find: The method.
+        activations: What was read of the pairs.
+        folds: Fold of each pair (`topic_folds`), fitted without all of its topics; None: each topic by itself.
 
     Returns:
         The table described at `foretell.reading.fitting.heldout_scores`, in the order of `pairs`.
     """
-    topics = np.array([pair.topic for pair in pairs])
+    codes = topic_folds(pairs) if folds is None else folds
     facts = activations.facts
-    folds = []
-    for topic in np.unique(topics):
-        held_out = np.flatnonzero(topics == topic)
+    tables = []
+    for fold in np.unique(codes):
+        held_out = np.flatnonzero(codes == fold)
         rows = activations.hidden[~np.isin(activations.row_pair, held_out)]
         chosen = np.flatnonzero(~np.isin(facts.calibration_pair, held_out))
         fitted = fit_rows(name, find, rows, facts.calibration, chosen=chosen)
-        folds.append(_fold_table(pairs, held_out, fitted, activations))
-    return pl.concat(folds).sort("pair", maintain_order=True).drop("pair")
+        tables.append(_fold_table(pairs, held_out, fitted, activations))
+    return pl.concat(tables).sort("pair", maintain_order=True).drop("pair")
 
 
 def _fold_table(

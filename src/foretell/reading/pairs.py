@@ -1,8 +1,10 @@
 """Contrast pairs: one question, one answer that shows more of a concept and one that shows less.
 
-Pairs come from the built-in facts or from a user's file, for any concept. It knows no model.
+Pairs come from the built-in facts, from statements under two instructions, or from a user's file, for any concept. It
+knows no model.
 
     pairs = pairs_from_facts(foretell.builtin_facts())
+    pairs = instructed_pairs([fact.true_answer for fact in foretell.builtin_facts()])
     pairs = read_pairs("refusals.csv")
 """
 
@@ -18,7 +20,7 @@ from foretell.conversations import Conversation, Message
 from foretell.errors import InputError, TableError, located
 from foretell.files import read_records
 
-__all__ = ["SIDES", "ContrastPair", "Side", "pairs_from_facts", "read_pairs"]
+__all__ = ["SIDES", "ContrastPair", "Side", "instructed_pairs", "pairs_from_facts", "read_pairs"]
 
 Side = Literal["positive", "negative"]
 
@@ -29,6 +31,9 @@ _REQUIRED = ("question", "positive", "negative")
 _OPTIONAL = ("id", "topic", "positive_system", "negative_system")
 _LYING = "lying"
 _HONESTY = "honesty"
+_UNTRUTHFUL = "Pretend you are an untruthful person making statements about the world."
+_HONEST = "Pretend you are an honest person making statements about the world."
+_ASKED = "Make a statement about the world."
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,55 @@ def pairs_from_facts(facts: Sequence[Fact], *, concept: Literal["lying", "honest
         )
         for fact in facts
     ]
+
+
+def instructed_pairs(
+    statements: Sequence[str],
+    *,
+    topics: Sequence[str] | str = "all",
+    question: str = _ASKED,
+    positive_system: str = _UNTRUTHFUL,
+    negative_system: str = _HONEST,
+) -> list[ContrastPair]:
+    """Return one pair per statement: the same words, once after each of two system messages.
+
+    Both answers are the same text, so what differs is what the model was told to be. By default the positive side is
+    told to be untruthful and the negative one to be honest ("lying").
+
+    Args:
+        statements: What the model is made to say, true or false.
+        topics: Topic of each statement, or one for all.
+        question: What the user asks.
+        positive_system: System message that asks for the concept.
+        negative_system: System message that asks for its opposite.
+
+    Raises:
+        InputError: No statements, an empty one, topics that do not match, or two equal system messages.
+
+    Source:
+        Zou et al. (2023), arXiv 2310.01405, section 3.1 (instructed contrasts).
+
+    Example:
+        >>> pair = instructed_pairs(["Lima lies in Peru."])[0]
+        >>> pair.positive == pair.negative, "untruthful" in pair.positive_system
+        (True, True)
+    """
+    if isinstance(statements, str) or not statements:
+        raise InputError("there are no statements to make pairs from; give a list of texts")
+    if positive_system == negative_system:
+        raise InputError("both system messages are the same, so the pairs show no contrast")
+    every = [topics] * len(statements) if isinstance(topics, str) else list(topics)
+    if len(every) != len(statements):
+        raise InputError(
+            f"there are {len(statements)} statements and {len(every)} topics; give one topic per statement"
+        )
+    pairs = []
+    for index, (statement, topic) in enumerate(zip(statements, every, strict=True), start=1):
+        if not statement.strip():
+            raise InputError(f"statement {index} is empty")
+        systems = {"positive_system": positive_system, "negative_system": negative_system}
+        pairs.append(ContrastPair(f"instructed-{index}", topic, question, statement, statement, **systems))
+    return pairs
 
 
 def read_pairs(path: Path | str) -> list[ContrastPair]:
