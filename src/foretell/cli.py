@@ -290,15 +290,21 @@ def main(arguments: list[str] | None = None) -> int:
     except click.Abort:
         click.secho("stopped", err=True, fg="yellow")
         return 1
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "foretell"
+        return _refuse(f"{error.format_message()} (see `{where} --help`)", 2)
     except click.ClickException as error:
-        error.show()
-        return 2
+        return _refuse(error.format_message(), 2)
     except ForetellError as error:
-        from foretell.showing.untrusted import visible
-
-        click.secho(f"error: {visible(str(error))}", err=True, fg="red")
-        return error.exit_code
+        return _refuse(str(error), error.exit_code)
     return 0
+
+
+def _refuse(message: str, exit_code: int) -> int:
+    from foretell.showing.untrusted import visible
+
+    click.secho(f"error: {visible(message)}", err=True, fg="red")
+    return exit_code
 
 
 if __name__ == "__main__":
