@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 DEMO ?= demo
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
+# Threads that wait asleep instead of spinning: on a shared machine spinning costs many times what it saves.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: help setup demo test quick slow lint types layers check clean
 
 help:
