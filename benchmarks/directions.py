@@ -198,7 +198,7 @@ def summarised(tables: dict[str, pl.DataFrame], counts: dict[str, int]) -> str:
         cells += [
             interval(1 - base["auc"], 1 - base["auc_upper"], 1 - base["auc_lower"]),
             f"{upper:.2f}",
-            f"{mean:.2f}",
+            f"{areas.mean():.2f}",
         ]
         lines.append(f"| {name} | {n} | " + " | ".join(cells) + " |")
     for method in METHODS:
