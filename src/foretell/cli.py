@@ -6,6 +6,7 @@ error and only to a terminal; results go to standard output, without colour wher
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -283,6 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 done, 1 failed or stopped, 2 the input or the call is wrong.
     """
+    # threads that spin while they wait slow a shared machine many times over; torch reads this when it is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli.main(args=arguments, prog_name="foretell", standalone_mode=False)
     except click.exceptions.Exit as exit_:
