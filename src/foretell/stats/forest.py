@@ -50,7 +50,7 @@ four."""
 
 _CHUNK = 4096
 """Rows that one thread scores at a time; each chunk adds its trees in one order, so threads change no bit."""
-_ENOUGH_ROWS = 20_000
+_ENOUGH_ROWS = 10_000
 """Splits and shuffles of small tables are repeated, at most five times, until this many rows have been scored."""
 
 
@@ -136,7 +136,7 @@ def judge_forest(
         protocols: Which to run.
         n_trees: Trees per forest.
         n_folds: Folds of the grouped protocol.
-        n_repeats: How often the grouped protocol is repeated with other folds; None: until 20,000 rows were scored, at
+        n_repeats: How often the grouped protocol is repeated with other folds; None: until 10,000 rows were scored, at
             most five times.
         seed: Start of the random numbers; also `random_state` of every forest.
         n_jobs: Threads; changes no number.
@@ -279,7 +279,7 @@ def _piece(
     """Return what one forest, learnt from `train`, says of `heldout`; its place is repeat and number."""
     forest = trainer.fit(label, train)
     probability = _probability(forest, trainer.rows[heldout], trainer.n_jobs)
-    n_shuffles = 1 if protocol == "grouped" else repeats_for(len(heldout))
+    n_shuffles = 1 if protocol == "grouped" else repeats_for(2 * len(heldout))
     permuted = trainer.permuted(forest, heldout, n_shuffles, place[1])
     trainer.advance(protocol)
     return ForestResult(
