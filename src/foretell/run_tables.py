@@ -1,4 +1,4 @@
-"""The tables of a run: samples, labels, attention, tokens, activity."""
+"""The tables of a run: samples, labels, attention, checkpoints, tokens, activity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import polars as pl
 
 from foretell.columns import DATASET, HEAD, ID, LAYER, Column, Table, fraction, number
 
-__all__ = ["ACTIVITY", "ATTENTION", "LABELS", "MASSES", "SAMPLES", "SEGMENTS", "SHARES", "TOKENS"]
+__all__ = ["ACTIVITY", "ATTENTION", "CHECKPOINTS", "LABELS", "MASSES", "SAMPLES", "SEGMENTS", "SHARES", "TOKENS"]
 
 SEGMENTS = ("system", "prompt", "query", "template", "generated")
 """The five segments that cover every token, in the order of every segment axis (codes 0 to 4)."""
@@ -76,6 +76,11 @@ ATTENTION = Table(
             number(f"lift_{segment}", "mass over the segment's share of visible tokens; 1 = uniform", 0)
             for segment in SEGMENTS
         ),
+        *(
+            fraction(f"contribution_{segment}", f"share of what the head writes that comes from {segment}")
+            for segment in SEGMENTS
+        ),
+        number("entropy", "entropy (nats) of the head's weights over the tokens, mean over the generated rows", 0),
     ),
 )
 
@@ -89,6 +94,24 @@ TOKENS = Table(
         Column("text", pl.String(), "the token's text"),
         Column("segment", pl.String(), "one of the five segments"),
         Column("logprob", pl.Float64(), "log-probability (nats) given all before", None, 0, null="not generated"),
+        Column("entropy", pl.Float64(), "entropy (nats) of the model's choice", 0, None, null="not generated"),
+    ),
+)
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    ("id", "layer", "head", "n_tokens"),
+    (
+        ID,
+        DATASET,
+        LAYER,
+        HEAD,
+        Column("n_tokens", pl.Int32(), "first generated tokens that count: 1, 2, 4, 8, 16, ...", 1),
+        *(
+            fraction(mass, f"mass on the segment {segment}, mean over the first n_tokens rows")
+            for mass, segment in zip(MASSES, SEGMENTS, strict=True)
+        ),
+        *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
     ),
 )
 

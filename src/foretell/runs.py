@@ -28,8 +28,8 @@ from foretell.errors import InputError, RunError
 
 __all__ = ["Run", "RunTable", "is_run", "open_run"]
 
-RunTable = Literal["samples", "attention", "tokens", "activity"]
-RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "tokens", "activity")
+RunTable = Literal["samples", "attention", "checkpoints", "tokens", "activity"]
+RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "checkpoints", "tokens", "activity")
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -164,6 +164,11 @@ class Run:
     def attention(self) -> pl.DataFrame:
         """One row per sample, layer and head (`schema.ATTENTION`)."""
         return self._read("attention").sort("id", "layer", "head")
+
+    @property
+    def checkpoints(self) -> pl.DataFrame:
+        """One row per sample, layer, head and number of first generated tokens (`schema.CHECKPOINTS`)."""
+        return self._read("checkpoints").sort("id", "layer", "head", "n_tokens")
 
     @property
     def tokens(self) -> pl.DataFrame:

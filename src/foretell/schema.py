@@ -17,7 +17,7 @@ from foretell.direction_tables import (
     DIRECTION_TRANSFER,
     STEERING,
 )
-from foretell.run_tables import ACTIVITY, ATTENTION, LABELS, MASSES, SAMPLES, SEGMENTS, SHARES, TOKENS
+from foretell.run_tables import ACTIVITY, ATTENTION, CHECKPOINTS, LABELS, MASSES, SAMPLES, SEGMENTS, SHARES, TOKENS
 from foretell.study_tables import (
     ASSOCIATION,
     DETECTORS,
@@ -37,6 +37,7 @@ __all__ = [
     "ACTIVITY",
     "ASSOCIATION",
     "ATTENTION",
+    "CHECKPOINTS",
     "DETECTORS",
     "DIRECTIONS",
     "DIRECTION_AGREEMENT",
@@ -72,6 +73,7 @@ TABLES = {
         SAMPLES,
         LABELS,
         ATTENTION,
+        CHECKPOINTS,
         TOKENS,
         ACTIVITY,
         ASSOCIATION,

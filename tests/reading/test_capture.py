@@ -156,3 +156,38 @@ def test_no_conversations_and_repeated_ids_are_refused(model: Model) -> None:
         read(model, [])
     with pytest.raises(InputError, match="'cat' stands for more than one"):
         read(model, [GIVEN[1], GIVEN[1]])
+
+
+def test_contribution_entropy_and_checkpoints_are_written(model: Model) -> None:
+    run = read(model, PROMPTS, answers="generate", max_new_tokens=9, progress=False)
+    attention = run.attention
+    contribution = attention.select(pl.col("^contribution_.*$")).to_numpy()
+    assert np.abs(contribution.sum(1) - 1).max() < 1e-5
+    assert (attention["entropy"] > 0).all()
+    checkpoints = run.checkpoints
+    assert set(checkpoints["n_tokens"]) <= {1, 2, 4, 8}
+    lengths = {row["id"]: row["n_tokens_generated"] for row in run.samples.iter_rows(named=True)}
+    for (identity,), own in checkpoints.group_by("id"):
+        assert own["n_tokens"].to_numpy().max() == 1 << (lengths[identity].bit_length() - 1)
+    rows = run.attention.filter(id=PROMPTS[0].id)
+    first = checkpoints.filter(id=PROMPTS[0].id, n_tokens=lengths[PROMPTS[0].id])
+    longer = read(model, PROMPTS[:1], answers="generate", max_new_tokens=8, progress=False)
+    eight = longer.checkpoints.filter(n_tokens=8)
+    for mass in MASSES:
+        assert np.abs(eight[mass].to_numpy() - longer.attention[mass].to_numpy()).max() < 1e-6
+        assert first.height == 0 or np.abs(first[mass].to_numpy() - rows[mass].to_numpy()).max() < 1e-6
+    tokens = run.tokens
+    assert tokens.filter(pl.col("segment") == "generated")["entropy"].null_count() == 0
+    others = tokens.filter(pl.col("segment") != "generated")
+    assert others["entropy"].null_count() == others.height
+
+
+def test_detail_can_be_left_out(model: Model) -> None:
+    whole, bare = (
+        read(model, PROMPTS[:2], answers="generate", max_new_tokens=5, detail=detail, progress=False)
+        for detail in (True, False)
+    )
+    assert bare.attention["entropy"].null_count() == bare.attention.height
+    assert bare.attention["contribution_query"].null_count() == bare.attention.height
+    for mass in MASSES:
+        assert np.abs(whole.attention[mass].to_numpy() - bare.attention[mass].to_numpy()).max() < 1e-5

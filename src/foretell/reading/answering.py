@@ -9,7 +9,7 @@ It knows neither tables nor runs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,8 +60,16 @@ class Answered:
     """Blocks that attend; the layer axis of mass and lift."""
     mass: Float[np.ndarray, "layer head segment"]
     lift: Float[np.ndarray, "layer head segment"]
+    contribution: Float[np.ndarray, "layer head segment"]
+    """nan where it was not asked for, or where the values are not seen."""
+    entropy: Float[np.ndarray, "layer head"]
+    """Of each head's weights (nats); nan where it was not asked for."""
+    checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
+    """Mass after the first 1, 2, 4, 8, ... generated tokens."""
     activity: Float[np.ndarray, "block generated direction"]
     logprob: Float[np.ndarray, " generated"]
+    token_entropy: Float[np.ndarray, " generated"]
+    """Of each token's distribution (nats); nan where it was not asked for."""
     truncated: bool | None
     """Whether a generated answer ended at the token limit; None for a given answer."""
 
@@ -71,13 +79,20 @@ class Answered:
         return np.asarray(self.token_ids[self.segments == _GENERATED])
 
 
-def force(model: Model, rendered: Sequence[Rendered], *, directions: Sequence[Direction] = ()) -> list[Answered]:
+def force(
+    model: Model,
+    rendered: Sequence[Rendered],
+    *,
+    directions: Sequence[Direction] = (),
+    detail: bool = False,
+) -> list[Answered]:
     """Read given answers in one forward pass.
 
     Args:
         model: A loaded model.
         rendered: Conversations with their answers, each of at least one generated token.
         directions: Concepts whose activity is read.
+        detail: Also read contributions, and the entropies of heads and tokens.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
     options: dict[str, object] = {"use_cache": False}
@@ -85,7 +100,8 @@ def force(model: Model, rendered: Sequence[Rendered], *, directions: Sequence[Di
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
-    with torch.inference_mode(), listen(model, batch.segments, directions=directions) as heard:
+    listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=False)
+    with torch.inference_mode(), listening as heard:
         model.model(
             input_ids=batch.token_ids.to(model.device), attention_mask=batch.attention_mask.to(model.device), **options
         )
@@ -96,7 +112,12 @@ def force(model: Model, rendered: Sequence[Rendered], *, directions: Sequence[Di
 
 
 def generate(
-    model: Model, rendered: Sequence[Rendered], *, sampling: Sampling, directions: Sequence[Direction] = ()
+    model: Model,
+    rendered: Sequence[Rendered],
+    *,
+    sampling: Sampling,
+    directions: Sequence[Direction] = (),
+    detail: bool = False,
 ) -> list[Answered]:
     """Let the model answer, and read it while it does.
 
@@ -108,6 +129,7 @@ def generate(
         rendered: Conversations without answers, up to the place where the answer starts.
         sampling: Length, temperature and seed.
         directions: Concepts whose activity is read.
+        detail: Also read contributions, and the entropies of heads and tokens.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
     settings = _settings(model, sampling)
@@ -116,7 +138,7 @@ def generate(
     with (
         torch.inference_mode(),
         torch.random.fork_rng(devices=devices),
-        listen(model, batch.segments, directions=directions) as heard,
+        listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail) as heard,
     ):
         torch.manual_seed(sampling.seed)
         answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
@@ -174,7 +196,11 @@ def _answered(
         layers=tuple(int(layer) for layer in heard.layers),
         mass=heard.mass[sample],
         lift=heard.lift[sample],
+        contribution=heard.contribution[sample],
+        entropy=heard.attention_entropy[sample],
+        checkpoints={n_tokens: mass[sample] for n_tokens, mass in heard.checkpoints.items() if n_tokens <= len(places)},
         activity=heard.activity[sample][:, places],
         logprob=heard.logprob[sample, places],
+        token_entropy=heard.token_entropy[sample, places],
         truncated=truncated,
     )

@@ -46,6 +46,7 @@ class _Task:
     directions: tuple[Direction, ...]
     sampling: Sampling
     batch_tokens: int
+    detail: bool
 
     @property
     def given(self) -> bool:
@@ -69,6 +70,7 @@ class _Task:
             "answers": self.answers,
             "sampling": None if self.given else asdict(self.sampling),
             "batch_tokens": self.batch_tokens,
+            "detail": self.detail,
             "directions": [
                 {"concept": d.concept, "vectors": hashlib.sha256(d.vectors.tobytes()).hexdigest()}
                 for d in self.directions
@@ -88,6 +90,7 @@ def read(
     top_p: float = 1.0,
     batch_tokens: int = 4096,
     seed: int = 0,
+    detail: bool = True,
     progress: bool | None = None,
 ) -> Run:
     """Read attention mass, activity and log-probabilities of every conversation's answer, all from one pass.
@@ -105,6 +108,7 @@ def read(
         top_p: Sample only from the likeliest tokens that hold this much probability.
         batch_tokens: Padded tokens in one batch, answers included; a single longer sample is a batch of its own.
         seed: Fixes sampling.
+        detail: Also read what each segment writes through each head, and the entropies of heads and tokens.
         progress: Show a bar; None shows it on a terminal only.
 
     Returns:
@@ -125,7 +129,7 @@ def read(
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     for direction in directions:
         direction.check_fits(model)
-    task = _Task(model, answers, tuple(directions), sampling, batch_tokens)
+    task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail)
     run = Run.create(to, task.job(conversations))
     if run.finished:
         return run
@@ -198,9 +202,9 @@ def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversa
     """Read one batch into one part of the run."""
     batch = [item for _, item in chosen]
     if task.given:
-        answered = force(task.model, batch, directions=task.directions)
+        answered = force(task.model, batch, directions=task.directions, detail=task.detail)
     else:
-        answered = generate(task.model, batch, sampling=task.sampling, directions=task.directions)
+        answered = generate(task.model, batch, sampling=task.sampling, directions=task.directions, detail=task.detail)
     readings, empty = [], []
     for (conversation, _), one in zip(chosen, answered, strict=True):
         if len(one.answer_ids):
@@ -225,7 +229,11 @@ def _reading(task: _Task, conversation: Conversation, one: Answered) -> Reading:
         layers=one.layers,
         mass=one.mass,
         lift=one.lift,
+        contribution=one.contribution,
+        entropy=one.entropy,
+        checkpoints=one.checkpoints,
         activity=np.asarray(one.activity),
         logprob=one.logprob,
+        token_entropy=one.token_entropy,
         truncated=one.truncated,
     )

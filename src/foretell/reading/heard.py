@@ -29,6 +29,7 @@ _BUILT = (
     "mass",
     "lift",
     "contribution",
+    "checkpoints",
     "attention_entropy",
     "activity",
     "logprob",
@@ -201,6 +202,12 @@ class Heard:
         if n_tokens < 1:
             raise InputError(f"mass_after: at least one token is needed, not {n_tokens}")
         return self._mean("mass", N_SEGMENTS, n_tokens)
+
+    @cached_property
+    def checkpoints(self) -> dict[int, Float[np.ndarray, "sample layer head segment"]]:
+        """Masses after the first 1, 2, 4, 8, ... generated tokens, as far as the longest answer goes."""
+        longest = int(self.n_generated.max(initial=0))
+        return {1 << power: self.mass_after(1 << power) for power in range(longest.bit_length())}
 
     @cached_property
     def lift(self) -> Float[np.ndarray, "sample layer head segment"]:

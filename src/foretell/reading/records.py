@@ -6,7 +6,7 @@ It knows the columns of `foretell.schema` and nothing of how the numbers were re
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +35,16 @@ class Reading:
     mass: Float[np.ndarray, "layer head segment"]
     lift: Float[np.ndarray, "layer head segment"]
     """nan where the segment holds no token."""
+    contribution: Float[np.ndarray, "layer head segment"]
+    """nan where it was not asked for, or where the values are not seen."""
+    entropy: Float[np.ndarray, "layer head"]
+    """Of each head's weights (nats); nan where it was not asked for."""
+    checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
+    """Mass after the first 1, 2, 4, 8, ... generated tokens."""
     activity: Float[np.ndarray, "block generated direction"]
     """nan in layers whose direction is undefined."""
     logprob: Float[np.ndarray, " generated"]
+    token_entropy: Float[np.ndarray, " generated"]
     truncated: bool | None
     """Whether a generated answer ended at the token limit; None for a given answer."""
 
@@ -69,6 +76,7 @@ def tables(
             *(_unread(item, model=model) for item in unread),
         ],
         "attention": [_attention(reading) for reading in readings],
+        "checkpoints": [_checkpoint(reading, *one) for reading in readings for one in reading.checkpoints.items()],
         "tokens": [_tokens(reading) for reading in readings],
         "activity": [_activity(reading, concepts) for reading in readings],
     }
@@ -117,33 +125,49 @@ def _sample(reading: Reading, *, model: str, given: bool) -> pl.DataFrame:
 
 
 def _attention(reading: Reading) -> pl.DataFrame:
-    n_layers, n_heads, _ = reading.mass.shape
-    mass = {name: reading.mass[:, :, segment].astype(np.float64).ravel() for segment, name in enumerate(MASSES)}
+    by_segment = {"lift": reading.lift, "contribution": reading.contribution}
+    more = {
+        f"{quantity}_{name}": values[:, :, segment].astype(np.float64).ravel()
+        for quantity, values in by_segment.items()
+        for segment, name in enumerate(SEGMENTS)
+    }
+    more["entropy"] = reading.entropy.astype(np.float64).ravel()
+    return conform(_per_head(reading, reading.mass, more), TABLES["attention"])
+
+
+def _checkpoint(reading: Reading, n_tokens: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
+    frame = _per_head(reading, mass, {}).with_columns(pl.lit(n_tokens).alias("n_tokens"))
+    return conform(frame, TABLES["checkpoints"])
+
+
+def _per_head(
+    reading: Reading, masses: Float[np.ndarray, "layer head segment"], more: Mapping[str, np.ndarray]
+) -> pl.DataFrame:
+    """Return one row per layer and head with masses, shares and more columns."""
+    n_layers, n_heads, _ = masses.shape
+    mass = {name: masses[:, :, segment].astype(np.float64).ravel() for segment, name in enumerate(MASSES)}
     with np.errstate(invalid="ignore"):
         total = mass["PAM"] + mass["QAM"] + mass["SAM"]
         shares = {share: mass[share.removesuffix("_norm")] / total for share in SHARES}
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "layer": np.repeat(reading.layers, n_heads),
             "head": np.tile(np.arange(n_heads), n_layers),
             **mass,
             **shares,
-            **{
-                f"lift_{name}": reading.lift[:, :, segment].astype(np.float64).ravel()
-                for segment, name in enumerate(SEGMENTS)
-            },
+            **more,
         }
     ).with_columns(
         pl.lit(reading.conversation.id).alias("id"),
         pl.lit(reading.conversation.dataset).alias("dataset"),
         pl.selectors.float().fill_nan(None),
     )
-    return conform(frame, TABLES["attention"])
 
 
 def _tokens(reading: Reading) -> pl.DataFrame:
-    logprob = np.full(len(reading.token_ids), np.nan)
-    logprob[reading.segments == SEGMENTS.index("generated")] = reading.logprob
+    generated = reading.segments == SEGMENTS.index("generated")
+    logprob, entropy = np.full((2, len(reading.token_ids)), np.nan)
+    logprob[generated], entropy[generated] = reading.logprob, reading.token_entropy
     frame = pl.DataFrame(
         {
             "id": reading.conversation.id,
@@ -152,8 +176,9 @@ def _tokens(reading: Reading) -> pl.DataFrame:
             "text": list(reading.token_texts),
             "segment": [SEGMENTS[code] for code in reading.segments],
             "logprob": logprob,
+            "entropy": entropy,
         }
-    ).with_columns(pl.col("logprob").fill_nan(None))
+    ).with_columns(pl.col("logprob", "entropy").fill_nan(None))
     return conform(frame, TABLES["tokens"])
 
 
