@@ -1,0 +1,282 @@
+"""What listening costs on top of the bare fused forward pass of the same model, side by side in one run.
+
+    python benchmarks/reading.py                    # masses, everything, eager, generating, memory; some 20 minutes
+    python benchmarks/reading.py --rounds 3 --sizes 512/64 --no-memory
+
+Work is one text of T tokens whose last R are the answer, batch 1, no language-model head. Every round runs all ways
+once, in turn, so that a slow spell of the machine hits all of them; a ratio is the median over rounds of a way's time
+over the bare pass's time in the same round. Memory is the peak of a process of its own, less that of the bare pass.
+transformer-lens and nnsight take part where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foretell.reading.attention import attention_named
+from foretell.reading.listening import listen
+from foretell.reading.models import Model, load_model
+from foretell.reading.residual import decoder_of
+
+SIZES = ((128, 48), (512, 64), (1024, 64), (2048, 128), (4096, 128))
+WAYS = ("bare", "masses", "everything", "eager")
+REACH = {
+    "masses": {(128, 48): 1.10, (512, 64): 1.05, (1024, 64): 1.03, (2048, 128): 1.03, (4096, 128): 1.02},
+    "everything": {(512, 64): 1.10, (1024, 64): 1.06, (2048, 128): 1.05, (4096, 128): 1.05},
+}
+LONGEST_EAGER = 2048
+
+
+def text(n_tokens: int, n_rows: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
+    """Random tokens and segments: a system text, instruction, query and template pieces, then the answer."""
+    generator = np.random.default_rng(seed)
+    codes = np.full((1, n_tokens), 3)
+    n_prompt = n_tokens - n_rows
+    edges = [4, n_prompt // 5, n_prompt // 5 + 4, n_prompt // 2, n_prompt - 5]
+    codes[0, edges[0] : edges[1]] = 0
+    codes[0, edges[2] : edges[3]] = 1
+    codes[0, edges[3] : edges[4]] = 2
+    codes[0, n_prompt:] = 4
+    return torch.from_numpy(generator.integers(10, 40000, size=(1, n_tokens))), codes
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """A direction of the right shape."""
+
+    vectors: np.ndarray
+    mean: np.ndarray
+    standard_deviation: np.ndarray
+    concept: str = "made up"
+
+
+def made_up_direction(model: Model) -> MadeUp:
+    """Return a random direction for the model."""
+    vectors = np.random.default_rng(1).normal(size=(model.n_layers, model.width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return MadeUp(vectors, np.zeros(model.n_layers, dtype=np.float32), np.ones(model.n_layers, dtype=np.float32))
+
+
+@contextlib.contextmanager
+def listening(model: Model, way: str, codes: np.ndarray) -> Iterator[Any]:
+    """Listen in the given way, and build what was heard before leaving."""
+    if way == "bare":
+        yield None
+        return
+    all_of_it = way == "everything"
+    options = {"contribution": all_of_it, "entropy": all_of_it, "rows": False}
+    with listen(model, codes, directions=[made_up_direction(model)], **options) as heard:
+        yield heard
+        _ = heard.mass, heard.lift, heard.activity, heard.contribution, heard.attention_entropy
+
+
+def once(model: Model, way: str, token_ids: torch.Tensor, codes: np.ndarray) -> None:
+    """Run one text in one way."""
+    decoder = decoder_of(model.model)
+    with torch.inference_mode():
+        if way == "eager":
+            with attention_named(model.model, lambda _: "eager"):
+                attentions = model.model(
+                    token_ids, output_attentions=True, use_cache=False, logits_to_keep=1
+                ).attentions
+            for one in attentions:
+                for code in range(5):
+                    _ = one[0, :, codes[0] == 4][:, :, codes[0] == code].sum(-1).mean(-1)
+            return
+        with listening(model, way, codes):
+            decoder(input_ids=token_ids, use_cache=False)
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Return the seconds that one call takes."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def ratios(times: dict[str, list[float]]) -> dict[str, float]:
+    """Median over rounds of each way's time over the bare one's."""
+    bare = times["bare"]
+    return {
+        way: statistics.median(one / base for one, base in zip(values, bare, strict=True))
+        for way, values in times.items()
+        if values
+    }
+
+
+def forward_passes(model: Model, sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
+    """Time every way at every size."""
+    results = []
+    outside = outside_tools()
+    for n_tokens, n_rows in sizes:
+        token_ids, codes = text(n_tokens, n_rows)
+        runs: dict[str, Callable[[], object]] = {
+            way: functools.partial(once, model, way, token_ids, codes)
+            for way in WAYS
+            if way != "eager" or n_tokens <= LONGEST_EAGER
+        }
+        if n_tokens <= LONGEST_EAGER:
+            runs |= {name: make(token_ids, codes) for name, make in outside.items()}
+        times: dict[str, list[float]] = {way: [] for way in runs}
+        for run in runs.values():
+            run()
+        for _ in range(n_rounds):
+            for way, run in runs.items():
+                times[way].append(timed(run))
+        found = ratios(times)
+        results.append(
+            {
+                "tokens": n_tokens,
+                "rows": n_rows,
+                "bare_seconds": statistics.median(times["bare"]),
+                "ratios": found,
+                "reach": {
+                    way: sizes_[n_tokens, n_rows] for way, sizes_ in REACH.items() if (n_tokens, n_rows) in sizes_
+                },
+            }
+        )
+        shown = ", ".join(f"{way} {ratio:.3f}" for way, ratio in found.items() if way != "bare")
+        print(f"{n_tokens}/{n_rows}: bare {results[-1]['bare_seconds']:.3f} s; {shown}", flush=True)
+    return results
+
+
+def outside_tools() -> dict[str, Callable[[torch.Tensor, np.ndarray], Callable[[], object]]]:
+    """Other tools that are installed, as functions of a text that return what runs it."""
+    found: dict[str, Callable[[torch.Tensor, np.ndarray], Callable[[], object]]] = {}
+    if importlib.util.find_spec("transformer_lens"):
+        from transformer_lens import HookedTransformer  # type: ignore[import-not-found,unused-ignore]
+
+        from foretell.reading.embedded import smollm2_folder
+
+        lens = HookedTransformer.from_pretrained(str(smollm2_folder()), device="cpu", dtype=torch.float32)
+
+        def patterns(token_ids: torch.Tensor, _codes: np.ndarray) -> Callable[[], object]:
+            keep = lambda name: name.endswith("hook_pattern")  # noqa: E731
+            return lambda: lens.run_with_cache(token_ids, names_filter=keep, return_type=None)
+
+        found["transformer-lens"] = patterns
+    if importlib.util.find_spec("nnsight"):
+        from nnsight import LanguageModel  # type: ignore[import-not-found,unused-ignore]
+
+        traced = load_model("smollm2")
+        traced.model.set_attn_implementation("eager")
+        wrapped = LanguageModel(traced.model, tokenizer=traced.tokenizer)
+
+        def inside_trace(token_ids: torch.Tensor, codes: np.ndarray) -> Callable[[], object]:
+            rows = torch.from_numpy(codes[0] == 4)
+
+            def run() -> None:
+                with torch.no_grad(), wrapped.trace(token_ids):
+                    for block in wrapped.model.layers:
+                        block.self_attn.output[1][0, :, rows].sum(-1).save()
+
+            return run
+
+        found["nnsight"] = inside_trace
+    return found
+
+
+def generating(model: Model, n_rounds: int, n_new: int = 64) -> dict[str, float]:
+    """Time of `generate` with listening over that without."""
+    token_ids, codes = text(200, 0)
+    times: dict[str, list[float]] = {"bare": [], "masses": [], "everything": []}
+    options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "do_sample": False, "pad_token_id": 0}
+
+    def run(way: str) -> None:
+        all_of_it = way == "everything"
+        with torch.inference_mode(), contextlib.ExitStack() as stack:
+            if way != "bare":
+                direction = [made_up_direction(model)]
+                stack.enter_context(
+                    listen(model, codes, directions=direction, contribution=all_of_it, entropy=all_of_it)
+                )
+            model.model.generate(token_ids, attention_mask=torch.ones_like(token_ids), **options)  # type: ignore[operator]
+
+    for way in times:
+        run(way)
+    for _ in range(n_rounds):
+        for way, values in times.items():
+            values.append(timed(functools.partial(run, way)))
+    found = ratios(times)
+    print(f"generating {n_new} tokens: masses {found['masses']:.3f}, everything {found['everything']:.3f}", flush=True)
+    return found
+
+
+def peak(way: str, n_tokens: int, n_rows: int) -> float:
+    """Peak resident memory in MiB of a process that runs one text once."""
+    command = [sys.executable, __file__, "--peak", way, f"{n_tokens}/{n_rows}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
+    return float(done.stdout.split()[-1])
+
+
+def memory(sizes: tuple[tuple[int, int], ...], n_rounds: int) -> list[dict[str, Any]]:
+    """Return the peak memory of each way above that of the bare pass."""
+    results = []
+    for n_tokens, n_rows in sizes:
+        peaks = {
+            way: statistics.median(peak(way, n_tokens, n_rows) for _ in range(n_rounds))
+            for way in ("bare", "masses", "everything")
+        }
+        extra = {way: value - peaks["bare"] for way, value in peaks.items() if way != "bare"}
+        results.append({"tokens": n_tokens, "rows": n_rows, "bare_mib": peaks["bare"], "extra_mib": extra})
+        shown = ", ".join(f"{way} {value:+.0f} MiB" for way, value in extra.items())
+        print(f"memory {n_tokens}/{n_rows}: bare {peaks['bare']:.0f} MiB; {shown}", flush=True)
+    return results
+
+
+def parsed_size(size: str) -> tuple[int, int]:
+    """Return tokens and rows of a size such as 512/64."""
+    n_tokens, n_rows = size.split("/")
+    return int(n_tokens), int(n_rows)
+
+
+def main() -> None:
+    """Measure, print and store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--sizes", type=parsed_size, nargs="*", default=list(SIZES))
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--no-generate", action="store_true")
+    parser.add_argument("--peak", nargs=2, metavar=("WAY", "T/R"), help=argparse.SUPPRESS)
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "results" / "reading.json")
+    arguments = parser.parse_args()
+    model = load_model("smollm2")
+    if arguments.peak:
+        way, size = arguments.peak
+        once(model, "bare" if way == "bare" else way, *text(64, 8))
+        once(model, way, *text(*parsed_size(size)))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    result = {
+        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
+        "forward": forward_passes(model, arguments.sizes, arguments.rounds),
+        "generate": None if arguments.no_generate else generating(model, arguments.rounds),
+        "memory": None if arguments.no_memory else memory(((2048, 128), (8192, 128)), 3),
+    }
+    arguments.to.parent.mkdir(exist_ok=True)
+    arguments.to.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(arguments.to)
+
+
+if __name__ == "__main__":
+    main()
