@@ -29,8 +29,9 @@ MAJORITY = "majority"
 SHARED_FITS = (1.6, 0.6)
 """The variance of one repeat is multiplied by the first number plus the second over the number of repeats.
 
-Measured on null tables (60 to 300 samples, 1 to 50 features, 3 or 5 folds): 2.0 to 2.3 for one repeat, 1.6 to 1.8 for
-five. Nadeau and Bengio's correction for five folds is 1.25 plus 1 over the repeats."""
+Measured on null tables, 200 to 600 each: 2.0 to 2.3 for one repeat (60 to 300 samples, 1 to 50 features, 3 or 5 folds),
+1.6 and 1.8 for five repeats (100 samples, 1 and 5 features, 5 folds). Nadeau and Bengio's correction for five folds is
+1.25 plus 1 over the repeats. With a signal less would do (1.3 to 1.5), so intervals are then too wide."""
 
 
 @dataclass(frozen=True)
