@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from foretell.cli import cli, main
 from foretell.schema import SHARES
 
-VERBS = ("demo", "read", "label", "direction", "surface", "study", "report")
+VERBS = ("demo", "spans", "read", "label", "direction", "surface", "study", "report")
 
 
 def attention(n_samples: int = 40, n_layers: int = 2, n_heads: int = 3, *, seed: int = 0) -> pl.DataFrame:
@@ -163,6 +163,18 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
     Path("no-model").mkdir()
     assert message in refused(*words, "--to", "out", capsys=capsys)
     assert not Path("out").exists()
+
+
+@pytest.mark.model
+def test_spans_show_every_character_once(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    messages = [{"role": "user", "content": "Add up.\x1b[31m Twice."}]
+    path.write_text(json.dumps({"id": "one", "dataset": "own", "messages": messages, "answer": "Four."}) + "\n")
+    shown = run("spans", "smollm2", path)
+    assert "\x1b" not in shown
+    assert "query" in shown
+    assert "Add up.␛[31m Twice." in shown
+    assert shown.rstrip().endswith("Four.")
 
 
 def test_no_such_run_and_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ import polars as pl
 import pytest
 
 from foretell.errors import InputError
-from foretell.surfaces import AnswerActivity, Surface, builtin_surface_question
+from foretell.surfaces import (
+    AnswerActivity,
+    Course,
+    Placed,
+    Standing,
+    Surface,
+    builtin_surface_question,
+    difference,
+)
 
 
 def made(generator: np.random.Generator, *, layers: tuple[int, ...] = (0, 1, 2)) -> Surface:
@@ -82,3 +91,38 @@ def test_the_builtin_question_has_a_false_and_a_true_answer() -> None:
     assert asked.titles == ("false answer", "true answer")
     assert "pastry chef from rural France" in asked.answers[0]
     assert "South African-born entrepreneur" in asked.answers[1]
+
+
+def test_course_and_standing_survive_and_may_be_absent(generator: np.random.Generator, tmp_path: Path) -> None:
+    surface = made(generator)
+    assert surface.course is None
+    course = Course((0, 2), ((0.5, 1.0), (0.25,)), ((-1.0, -1.0), (-2.0,)), ((1.0, 1.0), (2.0,)), 9)
+    placed = (Placed("false", 0.5, 0.25, 0.75), Placed("true\n", -0.5, 0.0, 0.5))
+    known = Standing((0, 2), 30, 31, 0.75, "mean_logprob", 0.875, placed)
+    first = surface.answers[0]
+    first = replace(first, lower=first.activity - 1.0, upper=first.activity + 1.0)
+    full = replace(surface, course=course, standing=known, answers=(first, surface.answers[1]))
+    full.write(tmp_path)
+    read = Surface.read(tmp_path)
+    assert (read.course, read.standing) == (course, known)
+    lower = read.answers[0].lower
+    assert lower is not None
+    np.testing.assert_allclose(lower, first.activity - 1.0, atol=1e-6)
+    assert read.answers[1].lower is None
+
+
+def test_the_difference_is_zero_over_the_common_beginning(generator: np.random.Generator) -> None:
+    common = generator.normal(size=(2, 3))
+    answers = []
+    for title, words in (("false", ("He", " is", " a", " cook")), ("true", ("He", " is", " a", " pilot", "."))):
+        rest = generator.normal(size=(2, len(words) - 3))
+        answers.append(AnswerActivity(title, "".join(words), words, np.concatenate([common, rest], axis=1), -1.0))
+    surface = Surface("Who?", "lying", "z", "tiny", (0, 1), tuple(answers))
+    (made_,) = difference(surface).answers
+    assert made_.tokens == ("He", " is", " a", " cook |  pilot")
+    np.testing.assert_array_equal(made_.activity[:, :3], 0.0)
+    np.testing.assert_allclose(made_.activity[:, 3], answers[0].activity[:, 3] - answers[1].activity[:, 3])
+    (turned,) = difference(surface, 1, 0).answers
+    np.testing.assert_allclose(turned.activity, -made_.activity)
+    with pytest.raises(InputError, match="2 answers; 0 and 2"):
+        difference(surface, 0, 2)

@@ -19,7 +19,7 @@ import polars as pl
 from foretell.atomic import written_whole
 from foretell.builtin import BUILTIN_DATASETS, builtin_conversations
 from foretell.conversations import Conversation
-from foretell.directing import fact_pairs, fit_and_judge
+from foretell.directing import Controls, DirectionEvidence, fact_pairs, judge_directions, placed
 from foretell.labels import label
 from foretell.reading.capture import read
 from foretell.reading.directions import Direction
@@ -38,6 +38,8 @@ _MAX_NEW_TOKENS = 48
 _BATCH_TOKENS = 8192
 _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
+_JUDGED = ("directions", "direction_choice", "direction_null")
+"""Tables of the direction's evidence that are kept beside it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def run_demo(
     """Do everything once on the embedded model and return the path of the report.
 
     Args:
-        folder: Where everything goes: `lying.safetensors`, `direction.parquet`, `run/`, `surface/`, `results/`.
+        folder: Where everything goes: `lying.safetensors`, what judged it (`directions.parquet` ...), `run/`,
+            `surface/`, `results/`.
         quick: A tenth of the prompts and facts.
         seed: Fixes every random step.
         progress: Show bars; None shows them on a terminal only.
@@ -89,26 +92,31 @@ def run_demo(
         RunError: The folder holds a run of another job.
     """
     demo = _Demo(folder, quick, seed, progress, tell)
-    direction, judged = _direction(demo)
+    direction, evidence = _direction(demo)
     run = _run(demo, direction)
     labels = label(run)
     demo.tell(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed their instruction")
-    shown = _surface(demo, direction)
-    return _report(demo, run, shown, judged)
+    shown = _surface(demo, direction, evidence)
+    return _report(demo, run, shown, evidence.tables["directions"])
 
 
-def _direction(demo: _Demo) -> tuple[Direction, pl.DataFrame]:
-    saved, table = demo.folder / "lying.safetensors", demo.folder / "direction.parquet"
-    if saved.exists() and table.exists():
-        return Direction.load(saved), pl.read_parquet(table)
+def _direction(demo: _Demo) -> tuple[Direction, DirectionEvidence]:
+    saved = demo.folder / "lying.safetensors"
+    kept = {name: demo.folder / f"{name}.parquet" for name in (*_JUDGED, "scores")}
+    if saved.exists() and all(path.exists() for path in kept.values()):
+        tables = {name: pl.read_parquet(kept[name]) for name in _JUDGED}
+        return Direction.load(saved), DirectionEvidence(tables, pl.read_parquet(kept["scores"]))
     pairs = fact_pairs(per_topic=_QUICK_FACTS if demo.quick else None)
     model = demo.model
     demo.tell(f'fitting the direction "lying" on {len(pairs)} facts, judging it on topics it was not fitted on')
-    direction, judged = fit_and_judge(model, pairs, seed=demo.seed, progress=demo.progress)
-    with written_whole(table) as draft:
-        judged.write_parquet(draft)
+    controls = Controls(n_random=100, n_shuffled=0, n_folds=4, transfer=False, seed=demo.seed)
+    judged = judge_directions(model, pairs, controls=controls, seed=demo.seed, progress=demo.progress)
+    direction, evidence = judged.directions["mean-difference"], judged.evidence["mean-difference"]
+    for name, path in kept.items():
+        with written_whole(path) as draft:
+            (evidence.scores if name == "scores" else evidence.tables[name]).write_parquet(draft)
     direction.save(saved)
-    return direction, judged
+    return direction, evidence
 
 
 def _run(demo: _Demo, direction: Direction) -> Run:
@@ -132,13 +140,15 @@ def _run(demo: _Demo, direction: Direction) -> Run:
     )
 
 
-def _surface(demo: _Demo, direction: Direction) -> Surface:
+def _surface(demo: _Demo, direction: Direction, evidence: DirectionEvidence) -> Surface:
     folder = demo.folder / "surface"
     if (folder / "surface.json").exists():
         return Surface.read(folder)
     asked = builtin_surface_question()
     demo.tell(f"the activity surfaces of {len(asked.answers)} answers to: {asked.question}")
-    shown = surface(demo.model, direction, asked.question, asked.answers, titles=asked.titles)
+    layers = evidence.chosen_layers or None
+    heard = surface(demo.model, direction, asked.question, asked.answers, titles=asked.titles, layers=layers)
+    shown = placed(heard, evidence)
     shown.write(folder)
     return shown
 

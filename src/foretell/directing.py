@@ -9,7 +9,7 @@ It computes nothing itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,8 @@ from foretell.reading.steering import steered_odds
 from foretell.stats.direction_controls import agreement, chosen_layers, null_band, transfer_matrix
 from foretell.stats.separation import separation
 from foretell.stats.steering import dose_response
+from foretell.stats.surface_means import mean_surface, standing
+from foretell.surfaces import Surface, difference
 
 __all__ = [
     "Controls",
@@ -35,8 +37,11 @@ __all__ = [
     "JudgedDirections",
     "fact_pairs",
     "fit_and_judge",
+    "heldout_half",
     "judge",
     "judge_directions",
+    "placed",
+    "shown_beside",
     "steer",
 ]
 
@@ -260,6 +265,45 @@ def steer(
         model, direction, pairs, layers=layers, doses=doses, n_random=n_random, seed=seed, progress=progress
     )
     return dose_response(odds.base, odds.shifted, odds.random, doses, concept=direction.concept)
+
+
+def placed(surface: Surface, evidence: DirectionEvidence) -> Surface:
+    """Return a surface that knows where its answers stand among the held-out answers that a direction was judged on.
+
+    Args:
+        surface: Answers on scale z; on another scale it is returned as it is.
+        evidence: What `judge_directions` found of the direction; the layers are those it chose.
+    """
+    layers = evidence.chosen_layers
+    if surface.scale != "z" or not layers:
+        return surface
+    return replace(surface, standing=standing(surface, evidence.scores, layers=layers))
+
+
+def shown_beside(surface: Surface) -> dict[str, Surface]:
+    """Return what is worth showing beside a surface: the difference of two answers, the mean of three or more.
+
+    Example:
+        >>> shown_beside(Surface("?", "lying", "z", "tiny", (0,), ()))
+        {}
+    """
+    n_answers = len(surface.answers)
+    if n_answers == 2:
+        return {"difference": difference(surface)}
+    return {"mean": mean_surface(surface)} if n_answers > 2 else {}
+
+
+def heldout_half(pairs: Sequence[ContrastPair]) -> tuple[list[ContrastPair], list[ContrastPair]]:
+    """Return pairs to fit on and pairs to steer: two halves that share no topic.
+
+    Raises:
+        InputError: There is one topic only.
+    """
+    require_topics(pairs)
+    half = topic_folds(pairs, 2)
+    sides = ([pair for pair, code in zip(pairs, half, strict=True) if code == side] for side in (0, 1))
+    first, second = sides
+    return first, second
 
 
 def fit_and_judge(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from foretell.columns import LAYER, REASON, Column, Table, count, fraction, number
+from foretell.columns import ID, LAYER, REASON, Column, Table, count, fraction, number
 
-__all__ = ["DIRECTION_AGREEMENT", "DIRECTION_CHOICE", "DIRECTION_NULL", "DIRECTION_TRANSFER", "STEERING"]
+__all__ = ["DIRECTION_AGREEMENT", "DIRECTION_CHOICE", "DIRECTION_NULL", "DIRECTION_TRANSFER", "STEERING", "SURFACE"]
 
 _CONCEPT = Column("concept", pl.String(), "what the direction stands for")
 _METHOD = Column("method", pl.String(), "how the direction was found, such as mean-difference")
@@ -107,5 +107,19 @@ STEERING = Table(
         fraction("flipped", "share of pairs whose preferred answer changed"),
         count("n_pairs", "pairs, none of which the direction was fitted on"),
         REASON,
+    ),
+)
+
+SURFACE = Table(
+    "surface",
+    ("id", "layer", "position", "concept"),
+    (
+        ID,
+        LAYER,
+        Column("position", pl.Int32(), "token of the answer, from 0", 0),
+        _CONCEPT,
+        number("activity", "calibrated score, in the unit that the surface's description names"),
+        Column("lower", pl.Float64(), "lower end of the 95 % interval of a mean over answers", null="no mean"),
+        Column("upper", pl.Float64(), "upper end of the 95 % interval of a mean over answers", null="no mean"),
     ),
 )

@@ -16,6 +16,7 @@ from foretell.direction_tables import (
     DIRECTION_NULL,
     DIRECTION_TRANSFER,
     STEERING,
+    SURFACE,
 )
 from foretell.run_tables import ACTIVITY, ATTENTION, CHECKPOINTS, LABELS, MASSES, SAMPLES, SEGMENTS, SHARES, TOKENS
 from foretell.study_tables import (
@@ -56,6 +57,7 @@ __all__ = [
     "SEGMENTS",
     "SHARES",
     "STEERING",
+    "SURFACE",
     "TABLES",
     "THRESHOLDS",
     "TOKENS",
@@ -92,6 +94,7 @@ TABLES = {
         DIRECTION_AGREEMENT,
         DIRECTION_TRANSFER,
         STEERING,
+        SURFACE,
         VERDICTS,
     )
 }

@@ -9,7 +9,7 @@ It knows neither how activity was read nor how it will be drawn.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.resources import files
 from io import BytesIO
@@ -22,9 +22,18 @@ from jaxtyping import Float
 
 from foretell.atomic import written_whole
 from foretell.errors import InputError, located
-from foretell.schema import ACTIVITY, conform
+from foretell.schema import SURFACE, conform
 
-__all__ = ["AnswerActivity", "Surface", "SurfaceQuestion", "builtin_surface_question"]
+__all__ = [
+    "AnswerActivity",
+    "Course",
+    "Placed",
+    "Standing",
+    "Surface",
+    "SurfaceQuestion",
+    "builtin_surface_question",
+    "difference",
+]
 
 _FORMAT = "foretell surface 1"
 _TABLE = "surface.parquet"
@@ -44,6 +53,52 @@ class AnswerActivity:
     """Calibrated score; nan where a layer has none."""
     mean_logprob: float | None
     """Mean log-probability (nats) of the answer's tokens."""
+    lower: Float[np.ndarray, "layer token"] | None = None
+    """Lower end of the 95 % interval, where the activity is a mean over answers."""
+    upper: Float[np.ndarray, "layer token"] | None = None
+    """Upper end."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Activity along each answer, mean over some layers, beside what random directions do on the same tokens."""
+
+    layers: tuple[int, ...]
+    mean: tuple[tuple[float, ...], ...]
+    """Per answer and token."""
+    null_lower: tuple[tuple[float, ...], ...]
+    """5th percentile of random directions, each standardised over all these tokens (scale z)."""
+    null_upper: tuple[tuple[float, ...], ...]
+    """95th percentile."""
+    n_random: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where one answer's mean activity lies among answers whose truth is known."""
+
+    title: str
+    value: float
+    """Mean activity over the layers and the answer's tokens."""
+    above_positive: float
+    """Share of held-out positive answers that lie below it, ties one half."""
+    above_negative: float
+    """Share of held-out negative answers that lie below it, ties one half."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What held-out answers look like on the same layers, so that one example is not taken for proof."""
+
+    layers: tuple[int, ...]
+    n_positive: int
+    n_negative: int
+    auc: float
+    """Chance that a held-out positive answer lies above a held-out negative one."""
+    baseline: str
+    """Baseline that separates the same answers best."""
+    baseline_auc: float
+    answers: tuple[Placed, ...]
 
 
 @dataclass(frozen=True)
@@ -57,6 +112,8 @@ class Surface:
     model: str
     layers: tuple[int, ...]
     answers: tuple[AnswerActivity, ...]
+    course: Course | None = None
+    standing: Standing | None = None
 
     def table(self) -> pl.DataFrame:
         """Return the numbers behind the picture in the columns of the activity table."""
@@ -68,12 +125,18 @@ class Surface:
                     "position": np.tile(np.arange(len(answer.tokens)), len(self.layers)),
                     "concept": self.concept,
                     "activity": answer.activity.ravel().astype(np.float64),
+                    **{
+                        end: np.full(answer.activity.size, np.nan)
+                        if values is None
+                        else values.ravel().astype(np.float64)
+                        for end, values in (("lower", answer.lower), ("upper", answer.upper))
+                    },
                 }
             )
             for index, answer in enumerate(self.answers)
         ]
-        joined = pl.concat(frames).with_columns(pl.col("activity").fill_nan(None))
-        return conform(joined, ACTIVITY)
+        joined = pl.concat(frames).with_columns(pl.col("activity", "lower", "upper").fill_nan(None))
+        return conform(joined, SURFACE)
 
     def write(self, folder: Path | str) -> None:
         """Write `surface.parquet` (the table) and `surface.json` (question, answers, tokens) into a folder.
@@ -101,6 +164,8 @@ class Surface:
                 }
                 for answer in self.answers
             ],
+            "course": None if self.course is None else asdict(self.course),
+            "standing": None if self.standing is None else asdict(self.standing),
             "table_sha256": sha256(buffer.getvalue()).hexdigest(),
         }
         with written_whole(folder / _TABLE) as draft:
@@ -174,7 +239,86 @@ def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
                 tokens=tokens,
                 activity=activity,
                 mean_logprob=None if logprob is None else float(logprob),
+                **_ends(rows, place, len(tokens)),
             )
         )
     text = {name: str(described[name]) for name in ("question", "concept", "scale", "model")}
-    return Surface(layers=layers, answers=tuple(answers), **text)
+    course, standing = described.get("course"), described.get("standing")
+    return Surface(
+        layers=layers,
+        answers=tuple(answers),
+        course=None if course is None else _course(course),
+        standing=None if standing is None else _standing(standing),
+        **text,
+    )
+
+
+def _ends(rows: pl.DataFrame, place: np.ndarray, n_tokens: int) -> dict[str, np.ndarray | None]:
+    """Return the interval of a mean surface, if the table has one."""
+    found: dict[str, np.ndarray | None] = {}
+    for end in ("lower", "upper"):
+        values = rows[end].cast(pl.Float64).fill_null(np.nan).to_numpy() if end in rows.columns else np.array([np.nan])
+        found[end] = values.reshape(len(place), n_tokens)[place] if np.isfinite(values).any() else None
+    return found
+
+
+def _course(described: dict[str, Any]) -> Course:
+    lines = {
+        name: tuple(tuple(float(value) for value in line) for line in described[name])
+        for name in ("mean", "null_lower", "null_upper")
+    }
+    return Course(layers=tuple(int(n) for n in described["layers"]), n_random=int(described["n_random"]), **lines)
+
+
+def _standing(described: dict[str, Any]) -> Standing:
+    answers = tuple(
+        Placed(
+            str(answer["title"]),
+            float(answer["value"]),
+            float(answer["above_positive"]),
+            float(answer["above_negative"]),
+        )
+        for answer in described["answers"]
+    )
+    return Standing(
+        tuple(int(layer) for layer in described["layers"]),
+        int(described["n_positive"]),
+        int(described["n_negative"]),
+        float(described["auc"]),
+        str(described["baseline"]),
+        float(described["baseline_auc"]),
+        answers,
+    )
+
+
+def difference(surface: Surface, first: int = 0, second: int = 1) -> Surface:
+    """Return the activity of one answer less that of another, token by token from where both begin.
+
+    Over the words that both answers begin with the difference is zero, because nothing after a token can touch it;
+    from there on the tokens at the same distance from the beginning face each other, as far as the shorter answer goes.
+
+    Args:
+        surface: A surface of two answers or more.
+        first: Index of the answer that is taken away from.
+        second: Index of the answer that is taken away.
+
+    Raises:
+        InputError: There is no answer of that index.
+
+    Undefined:
+        nan where one of both is.
+    """
+    if not (0 <= first < len(surface.answers) and 0 <= second < len(surface.answers)):
+        raise InputError(f"the surface has {len(surface.answers)} answers; {first} and {second} were asked for")
+    one, other = surface.answers[first], surface.answers[second]
+    n_tokens = min(len(one.tokens), len(other.tokens))
+    pairs = zip(one.tokens[:n_tokens], other.tokens[:n_tokens], strict=True)
+    tokens = tuple(a if a == b else f"{a} | {b}" for a, b in pairs)
+    made = AnswerActivity(
+        title=f"{one.title} − {other.title}",
+        answer=f"{one.answer}\n− {other.answer}",
+        tokens=tokens,
+        activity=one.activity[:, :n_tokens] - other.activity[:, :n_tokens],
+        mean_logprob=None,
+    )
+    return Surface(surface.question, surface.concept, surface.scale, surface.model, surface.layers, (made,))

@@ -17,7 +17,7 @@ from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair, pairs_from_facts
 from foretell.reading.residual import capture_residual
 from foretell.reading.spans import render
-from foretell.reading.surface import surface
+from foretell.reading.surface import generated_answers, surface
 from foretell.surfaces import Surface, builtin_surface_question
 from tests.reading.tiny import tiny_model
 
@@ -104,3 +104,49 @@ def test_the_false_answer_runs_hotter_than_the_true_one(smollm2: Model) -> None:
     false, true = (answer.activity[5:21].mean() for answer in read.answers)
     assert [answer.title for answer in read.answers] == ["false answer", "true answer"]
     assert false > true
+
+
+def test_scales_are_those_of_the_projection(model: Model, direction: Direction) -> None:
+    z, raw, cosine = (surface(model, direction, QUESTION, ANSWERS, scale=scale) for scale in ("z", "raw", "cosine"))
+    messages = (Message("user", QUESTION),)
+    one = render(model, Conversation("x", "d", messages), answer=ANSWERS[0])
+    token_ids = torch.as_tensor(one.token_ids)[None]
+    hidden = capture_residual(model.model, input_ids=token_ids)[:, 0].numpy()[:, one.segments == 4]
+    projection = np.einsum("ltw,lw->lt", hidden, direction.vectors)
+    np.testing.assert_allclose(raw.answers[0].activity, projection, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        cosine.answers[0].activity, projection / np.linalg.norm(hidden, axis=-1), rtol=1e-3, atol=1e-4
+    )
+    assert [one.scale for one in (z, raw, cosine)] == ["z", "raw", "cosine"]
+
+
+def test_the_course_is_the_mean_over_layers_beside_random_directions(model: Model, direction: Direction) -> None:
+    read = surface(model, direction, QUESTION, ANSWERS, layers=(0, 2), n_random=200, seed=3)
+    course = read.course
+    assert course is not None
+    assert (course.layers, course.n_random) == ((0, 2), 200)
+    lower: list[float] = []
+    upper: list[float] = []
+    for index, answer in enumerate(read.answers):
+        np.testing.assert_allclose(course.mean[index], answer.activity[[0, 2]].mean(axis=0), atol=1e-5)
+        assert len(course.null_lower[index]) == len(course.null_upper[index]) == len(answer.tokens)
+        lower += course.null_lower[index]
+        upper += course.null_upper[index]
+    assert (np.array(lower) < np.array(upper)).all()
+    # Signs of random directions are even, so the band lies around zero.
+    assert abs(np.mean(lower) + np.mean(upper)) < 0.25
+    assert read.course == (surface(model, direction, QUESTION, ANSWERS, layers=(0, 2), n_random=200, seed=3).course)
+    with pytest.raises(InputError, match="layer 9 has no activity"):
+        surface(model, direction, QUESTION, ANSWERS, layers=(9,))
+    empty = surface(model, direction, QUESTION, ANSWERS, n_random=0).course
+    assert empty is not None
+    assert empty.null_lower == ()
+
+
+def test_answers_are_generated_the_same_with_the_same_seed(model: Model) -> None:
+    first, again = (generated_answers(model, QUESTION, 3, max_new_tokens=6, seed=4) for _ in range(2))
+    assert first == again
+    assert 0 < len(first) <= 3
+    assert first != generated_answers(model, QUESTION, 3, max_new_tokens=6, seed=5)
+    with pytest.raises(InputError, match="at least one"):
+        generated_answers(model, QUESTION, 0)

@@ -9,21 +9,27 @@ It draws nothing; `foretell.showing` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from foretell.conversations import Conversation, Message
 from foretell.errors import InputError
+from foretell.reading.answering import Sampling, generate
+from foretell.reading.course import SCALES, Scale, course
 from foretell.reading.directions import Direction
 from foretell.reading.listening import listen
 from foretell.reading.models import Model
+from foretell.reading.residual import residual_hooks
 from foretell.reading.spans import Rendered, pad_batch, render, token_texts
 from foretell.schema import SEGMENTS
 from foretell.surfaces import AnswerActivity, Surface
 
-__all__ = ["surface"]
+__all__ = ["generated_answers", "surface"]
 
 _GENERATED = SEGMENTS.index("generated")
 
@@ -36,6 +42,10 @@ def surface(
     *,
     titles: Sequence[str] | None = None,
     system: str | None = None,
+    scale: Scale = "z",
+    layers: Sequence[int] | None = None,
+    n_random: int = 100,
+    seed: int = 0,
     to: Path | str | None = None,
 ) -> Surface:
     """Read how far the hidden states lean along a direction, per layer and token, while each answer is written.
@@ -50,14 +60,19 @@ def surface(
         answers: Answers to lay side by side, each read as if the model had written it.
         titles: Short name of each answer; None numbers them.
         system: System message; None leaves the model's own default.
+        scale: "z" in standard deviations, "raw" as projected, or "cosine" of hidden state and direction.
+        layers: Layers that the course along the answers is averaged over; None is all that have a direction.
+        n_random: Random directions for the course's null band; 0 draws none.
+        seed: Their draw.
         to: Folder that the surface is written to (`Surface.write`); None writes nothing.
 
     Returns:
-        One activity array `(layer, token)` per answer, the tokens' texts, and mean log-probabilities.
+        One activity array `(layer, token)` per answer, the tokens' texts, mean log-probabilities, and the course of the
+        activity along each answer beside a band of random directions on the same tokens.
 
     Raises:
-        InputError: The direction belongs to another model, there are no answers, one has no tokens, or titles do not
-            match them.
+        InputError: The direction belongs to another model, there are no answers, one has no tokens, titles do not
+            match them, or there is no such scale or layer.
         NotReadableError: The model cannot be read exactly.
     """
     if isinstance(answers, str) or not answers:
@@ -65,6 +80,9 @@ def surface(
     titles = [f"answer {index}" for index in range(1, len(answers) + 1)] if titles is None else titles
     if len(titles) != len(answers):
         raise InputError(f"there are {len(answers)} answers and {len(titles)} titles; give one title per answer")
+    if scale not in SCALES:
+        raise InputError(f'scale must be one of {", ".join(SCALES)}, not "{scale}"')
+    chosen = _layers(direction, layers)
     direction.check_fits(model)
     opening = () if system is None else (Message("system", system),)
     messages = (*opening, Message("user", question))
@@ -75,36 +93,113 @@ def surface(
     for title, one in zip(titles, rendered, strict=True):
         if _GENERATED not in one.segments:
             raise InputError(f'"{title}" has no tokens, so there is nothing to read')
+    answered, states = _read(model, direction, rendered, list(zip(titles, answers, strict=True)))
+    answered = tuple(
+        replace(answer, activity=_scaled(direction, answer.activity, state, scale))
+        for answer, state in zip(answered, states, strict=True)
+    )
     read = Surface(
         question=question,
         concept=direction.concept,
-        scale="z",
+        scale=scale,
         model=model.name,
         layers=tuple(range(model.n_layers)),
-        answers=_read(model, direction, rendered, list(zip(titles, answers, strict=True))),
+        answers=answered,
+        course=course(answered, states, chosen, scale=scale, n_random=n_random, seed=seed) if chosen else None,
     )
     if to is not None:
         read.write(to)
     return read
 
 
+def generated_answers(
+    model: Model,
+    question: str,
+    n_answers: int,
+    *,
+    system: str | None = None,
+    max_new_tokens: int = 48,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> list[str]:
+    """Let the model answer one question several times; answers without a token are left out.
+
+    Args:
+        model: A loaded model.
+        question: What the user asks.
+        n_answers: Answers to sample.
+        system: System message; None leaves the model's own default.
+        max_new_tokens: Longest answer.
+        temperature: 0 gives the likeliest answer, the same each time.
+        seed: Fixes the samples.
+
+    Raises:
+        InputError: Fewer than one answer, or a setting is out of its range.
+    """
+    if n_answers < 1:
+        raise InputError(f"there must be at least one answer to generate, not {n_answers}")
+    opening = () if system is None else (Message("system", system),)
+    messages = (*opening, Message("user", question))
+    asked = [
+        render(model, Conversation(f"answer-{index}", "surface", messages), answer=None) for index in range(n_answers)
+    ]
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    answered = generate(model, asked, sampling=sampling)
+    texts = [model.tokenizer.decode(one.answer_ids, skip_special_tokens=True) for one in answered]
+    return [str(text) for text in texts if str(text).strip()]
+
+
+def _layers(direction: Direction, layers: Sequence[int] | None) -> tuple[int, ...]:
+    defined = [layer for layer, reason in enumerate(direction.reasons) if reason is None]
+    if layers is None:
+        return tuple(defined)
+    for layer in layers:
+        if layer not in defined:
+            why = direction.reasons[layer] if 0 <= layer < direction.n_layers else "the model has no such layer"
+            raise InputError(f"layer {layer} has no activity: {why}")
+    return tuple(layers)
+
+
+def _scaled(
+    direction: Direction,
+    activity: Float[np.ndarray, "layer token"],
+    states: Float[np.ndarray, "layer token width"],
+    scale: Scale,
+) -> Float[np.ndarray, "layer token"]:
+    if scale == "z":
+        return activity
+    projection = activity * direction.standard_deviation[:, None] + direction.mean[:, None]
+    return projection if scale == "raw" else np.asarray(projection / np.linalg.norm(states, axis=-1))
+
+
 def _read(
     model: Model, direction: Direction, rendered: Sequence[Rendered], named: Sequence[tuple[str, str]]
-) -> tuple[AnswerActivity, ...]:
+) -> tuple[tuple[AnswerActivity, ...], list[Float[np.ndarray, "layer token width"]]]:
+    """Return each answer's activity, and the hidden states of its tokens."""
     batch = pad_batch(rendered, pad_id=model.pad_id, side="right").to(model.device)
-    with torch.inference_mode(), listen(model, batch.segments, directions=[direction]) as heard:
+    places = [np.flatnonzero(one.segments == _GENERATED) for one in rendered]
+    states = [np.empty((model.n_layers, len(place), model.width), dtype=np.float32) for place in places]
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        for sample, place in enumerate(places):
+            states[sample][layer] = hidden[sample, torch.as_tensor(place, device=hidden.device)].float().cpu().numpy()
+
+    with (
+        torch.inference_mode(),
+        listen(model, batch.segments, directions=[direction]) as heard,
+        residual_hooks(model.model, keep),
+    ):
         model.model(input_ids=batch.token_ids, attention_mask=batch.attention_mask, use_cache=False)
     activities = []
-    for sample, ((title, answer), one) in enumerate(zip(named, rendered, strict=True)):
-        generated = np.flatnonzero(one.segments == _GENERATED)
+    for sample, ((title, answer), one, place) in enumerate(zip(named, rendered, places, strict=True)):
         texts = token_texts(model.tokenizer, one.token_ids)
         activities.append(
             AnswerActivity(
                 title=title,
                 answer=answer,
-                tokens=tuple(texts[token] for token in generated),
-                activity=heard.activity[sample][:, generated, 0],
-                mean_logprob=float(heard.logprob[sample, generated].mean(dtype=np.float64)),
+                tokens=tuple(texts[token] for token in place),
+                activity=heard.activity[sample][:, place, 0],
+                mean_logprob=float(heard.logprob[sample, place].mean(dtype=np.float64)),
             )
         )
-    return tuple(activities)
+    return tuple(activities), states

@@ -7,7 +7,7 @@ foretell.report(study, "out", surfaces=[surface])      # out/report.html
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from foretell.errors import InputError
 from foretell.showing import draw_matplotlib
-from foretell.showing.figures import Figure, SurfaceFigure
+from foretell.showing.course_figures import course_figure, steering_figure
+from foretell.showing.figures import Figure
 from foretell.showing.page import render_page
 from foretell.showing.palette import ColourScale
 from foretell.showing.report_data import ReportData, RunFacts, StudyLike
@@ -24,7 +25,7 @@ from foretell.showing.study_figures import study_figures
 from foretell.showing.surface_figures import surface_figures
 from foretell.surfaces import Surface
 
-__all__ = ["report", "rerender", "save_surface", "write_report"]
+__all__ = ["report", "rerender", "save_steering", "save_surface", "write_report"]
 
 _STILL_DOTS_PER_INCH = 100
 _TITLE = "Do the model's internals foretell what it does?"
@@ -38,7 +39,7 @@ def report(
     direction: pl.DataFrame | None = None,
     run_facts: RunFacts | None = None,
     title: str = _TITLE,
-    z_limit: float = 2.0,
+    z_limit: float | None = None,
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
@@ -55,7 +56,7 @@ def report(
         direction: A direction's held-out AUC per concept and layer; see `ReportData.from_study`.
         run_facts: What is known about the run that made the table: model, an example, commands.
         title: Heading of the page.
-        z_limit: Where the surfaces are clipped, in their own units; clipped scores are counted.
+        z_limit: Where the surfaces are clipped, in their own units; clipped scores are counted. None is 2 on scale z.
         scale: Colours of the surfaces.
         progress: Show a bar; None shows it only on a terminal.
 
@@ -71,7 +72,7 @@ def write_report(
     to: Path | str,
     *,
     title: str = _TITLE,
-    z_limit: float = 2.0,
+    z_limit: float | None = None,
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
@@ -98,7 +99,7 @@ def rerender(
     to: Path | str,
     *,
     surfaces: Sequence[Path | str] = (),
-    z_limit: float = 2.0,
+    z_limit: float | None = None,
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
@@ -123,7 +124,8 @@ def save_surface(
     surface: Surface,
     to: Path | str,
     *,
-    z_limit: float = 2.0,
+    beside: Mapping[str, Surface] | None = None,
+    z_limit: float | None = None,
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
@@ -132,25 +134,65 @@ def save_surface(
     Writes `report.html`, `figures/activity.png` and `.svg`, `figures/activity-flat.png` and `.svg` and
     the surface itself (`surface.json`, `surface.parquet`); arguments are those of `report`.
 
+    Args:
+        surface: What is shown.
+        to: Folder to write to.
+        beside: More surfaces for the same page by the name of their figures and folder, such as "difference" of two
+            answers or "mean" of many.
+        z_limit: See `report`.
+        scale: See `report`.
+        progress: See `report`.
+
     Raises:
         InputError: `to` is a file, or the surface has no answer or an answer without tokens.
     """
-    data = ReportData(tables={}, surfaces=(surface,), facts=RunFacts(model=surface.model, asked=surface.question))
-    figures: list[Figure] = list(_surfaces(data.surfaces, z_limit=z_limit, scale=scale))
+    more = dict(beside or {})
+    every = (surface, *more.values())
+    data = ReportData(tables={}, surfaces=every, facts=RunFacts(model=surface.model, asked=surface.question))
+    figures: list[Figure] = list(_surfaces((surface,), z_limit=z_limit, scale=scale))
+    for name, other in more.items():
+        figures += surface_figures(other, z_limit=z_limit, scale=scale, name=name)
     folder = _folder(to)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
-        draft = Path(name)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
+        draft = Path(temporary)
         _write_figures_and_page(draft, data, figures, title=surface.question, progress=progress)
         surface.write(draft)
+        for name, other in more.items():
+            other.write(draft / name)
         _move(draft, folder)
     return folder / "report.html"
 
 
-def _surfaces(surfaces: Sequence[Surface], *, z_limit: float, scale: ColourScale) -> list[SurfaceFigure]:
-    made: list[SurfaceFigure] = []
+def save_steering(table: pl.DataFrame, to: Path | str, *, model: str, progress: bool | None = None) -> Path:
+    """Write a dose-response curve as a page, as png and svg, and as a table, and return the page's path.
+
+    Args:
+        table: What `foretell.steer` returned.
+        to: Folder to write to.
+        model: Name of the model.
+        progress: Show a bar; None shows it only on a terminal.
+
+    Raises:
+        InputError: `to` is a file.
+    """
+    figures: list[Figure] = [steering_figure(table)]
+    data = ReportData(tables={}, facts=RunFacts(model=model, asked="Does the direction act?"))
+    folder = _folder(to)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
+        draft = Path(name)
+        _write_figures_and_page(draft, data, figures, title="Does the direction act?", progress=progress)
+        table.write_parquet(draft / "steering.parquet")
+        _move(draft, folder)
+    return folder / "report.html"
+
+
+def _surfaces(surfaces: Sequence[Surface], *, z_limit: float | None, scale: ColourScale) -> list[Figure]:
+    made: list[Figure] = []
     for index, surface in enumerate(surfaces):
         name = "activity" if len(surfaces) == 1 else f"activity-{index + 1}"
         made += surface_figures(surface, z_limit=z_limit, scale=scale, name=name)
+        course = course_figure(surface, name="course" if len(surfaces) == 1 else f"course-{index + 1}")
+        made += [] if course is None else [course]
     return made
 
 

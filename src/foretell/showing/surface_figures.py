@@ -28,7 +28,7 @@ _RAY_STEPS = 24
 def surface_figures(
     surface: Surface,
     *,
-    z_limit: float = 2.0,
+    z_limit: float | None = None,
     scale: ColourScale = "green-red",
     name: str = "activity",
 ) -> tuple[SurfaceFigure, SurfaceFigure]:
@@ -36,7 +36,8 @@ def surface_figures(
 
     Args:
         surface: One question with its answers.
-        z_limit: Scores beyond plus or minus this are drawn at the limit and counted, in the units of the surface.
+        z_limit: Scores beyond plus or minus this are drawn at the limit and counted, in the units of the surface; None
+            is 2 on scale z, and elsewhere the largest score, so that nothing is clipped.
         scale: Colours from low to high.
         name: Start of the file names.
 
@@ -45,6 +46,8 @@ def surface_figures(
     """
     if not surface.answers:
         raise InputError("the surface holds no answer")
+    if z_limit is None:
+        z_limit = _default_limit(surface)
     if not (np.isfinite(z_limit) and z_limit > 0):
         raise InputError(f"z_limit must be a positive number, not {z_limit}")
     empty = [answer.title for answer in surface.answers if not answer.tokens]
@@ -66,6 +69,18 @@ def surface_figures(
         _figure(surface, panels, z_limit=z_limit, scale=scale, name=name, shape="surface", camera=camera),
         _figure(surface, panels, z_limit=z_limit, scale=scale, name=f"{name}-flat", shape="flat", camera=camera),
     )
+
+
+def _default_limit(surface: Surface) -> float:
+    """Return 2 on scale z, else the largest score rounded up to two digits."""
+    if surface.scale == "z":
+        return 2.0
+    sizes = np.concatenate([np.abs(answer.activity).ravel() for answer in surface.answers])
+    largest = float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))
+    if largest == 0.0:
+        return 1.0
+    step = 10.0 ** (np.floor(np.log10(largest)) - 1)
+    return float(np.ceil(largest / step) * step)
 
 
 def _title(answer: AnswerActivity) -> str:
@@ -96,6 +111,7 @@ def _figure(
         else f" All {cells} scores lie within ±{z_limit:g}; none is clipped."
     )
     gaps = f" {missing} scores are undefined and left open." if missing else ""
+    ends = " The 95 % interval of the mean is in the table." if surface.answers[0].lower is not None else ""
     extend: Literal["neither", "min", "max", "both"] = (
         "both" if below and above else "min" if below else "max" if above else "neither"
     )
@@ -103,7 +119,8 @@ def _figure(
         name,
         f"Activity along “{surface.concept}” while answering",
         f"One point per layer and generated token of {surface.model}; the score is the hidden state's lean along the "
-        f"direction “{surface.concept}” ({unit}; higher is more of it). All panels share one scale.{clipped}{gaps}",
+        f"direction “{surface.concept}” ({unit}; higher is more of it). All panels share one "
+        f"scale.{clipped}{gaps}{ends}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
     )

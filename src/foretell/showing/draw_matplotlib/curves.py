@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from foretell.showing.draw_matplotlib.canvas import LINE_STYLES, MARKER_SHAPES, empty_panel, grid, legend, write
 from foretell.showing.figures import Curve, CurveFigure
@@ -39,6 +40,8 @@ def draw_curves(figure: CurveFigure) -> Canvas:
             axes.axhline(
                 level.value, color="#4b5563", linestyle=LINE_STYLES[dash(level.dash)], linewidth=1.2, label=level.label
             )
+        if not figure.roc and all(bool((curve.x == np.round(curve.x)).all()) for curve in panel.curves):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         write(axes, x_label=figure.x_label, y_label=figure.y_label)
         legend(axes)
     return canvas
