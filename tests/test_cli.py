@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from foretell.cli import cli, main
 from foretell.schema import SHARES
 
-VERBS = ("demo", "spans", "read", "label", "direction", "surface", "study", "report")
+VERBS = ("demo", "spans", "read", "label", "direction", "surface", "steer", "study", "report")
 
 
 def attention(n_samples: int = 40, n_layers: int = 2, n_heads: int = 3, *, seed: int = 0) -> pl.DataFrame:
@@ -144,6 +144,10 @@ def test_a_report_is_rendered_again_from_its_tables(studied: Path, tmp_path: Pat
         (["read", "no-model", "prompts.jsonl"], "no-model"),
         (["read", "no-model", "prompts.jsonl", "--format", "scroll"], "'scroll' is not one of 'auto'"),
         (["direction", "no-model", "--pairs", "table.csv"], "table.csv"),
+        (["surface", "no-model", "--question", "Who?"], "--generate"),
+        (["surface", "no-model", "--question", "Who?", "--answer", "Ann.", "--direction", "x.st"], "x.st"),
+        (["steer", "no-model", "--doses", "a,b"], "no list of numbers"),
+        (["steer", "no-model", "--pairs", "table.csv"], "table.csv"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing(

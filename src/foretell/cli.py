@@ -13,25 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foretell.command_options import (
+    FILE,
+    FOLDER,
+    device_option,
+    dtype_option,
+    opened_model,
+    quiet_option,
+    seed_option,
+    trust_option,
+)
+from foretell.direction_verbs import direction, steer, surface
 from foretell.errors import ForetellError
 
 if TYPE_CHECKING:
     from foretell.conversations import Conversation
-    from foretell.reading.models import Model
     from foretell.stats.study import Study
 
 __all__ = ["cli", "main"]
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(path_type=Path)
 _FORMATS = ("auto", "jsonl", "parquet", "csv", "alpaca", "sharegpt", "flan")
-_seed = click.option("--seed", default=0, show_default=True, help="Fixes every random step.")
-_quiet = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
-_trust = click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off by default.")
-_dtype = click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
-)
-_device = click.option("--device", default=None, help="Such as cpu, cuda or mps; default: where the library puts it.")
 
 
 class _Verbs(click.Group):
@@ -57,10 +58,10 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--to", type=_FOLDER, default=Path("demo"), show_default=True, help="Folder for everything made.")
+@click.option("--to", type=FOLDER, default=Path("demo"), show_default=True, help="Folder for everything made.")
 @click.option("--quick", is_flag=True, help="A tenth of the prompts and facts: for tests.")
-@_seed
-@_quiet
+@seed_option
+@quiet_option
 def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
     """The whole way once, on the embedded model: answers, labels, signals, statistics, report.
 
@@ -82,7 +83,7 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
 @click.argument("conversations")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @click.option("--limit", default=3, show_default=True, help="Conversations to show; 0 shows all.")
-@_trust
+@trust_option
 def spans(model: str, conversations: str, format_: str, limit: int, trust_remote_code: bool) -> None:
     """Show which part of each text is system, prompt, query, template and generated, as MODEL's tokens see it.
 
@@ -114,18 +115,18 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
 @cli.command()
 @click.argument("model")
 @click.argument("conversations")
-@click.option("--to", type=_FOLDER, required=True, help="Folder of the run; an unfinished one goes on.")
+@click.option("--to", type=FOLDER, required=True, help="Folder of the run; an unfinished one goes on.")
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
-@click.option("--direction", "directions", type=_FILE, multiple=True, help="A saved direction; may be repeated.")
+@click.option("--direction", "directions", type=FILE, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--max-new-tokens", default=64, show_default=True, help="Longest generated answer.")
 @click.option("--temperature", default=0.0, show_default=True, help="0 is greedy; above 0 samples with --seed.")
 @click.option("--top-p", default=1.0, show_default=True, help="Sample only from the likeliest tokens of this mass.")
-@_dtype
-@_device
-@_trust
-@_seed
-@_quiet
+@dtype_option
+@device_option
+@trust_option
+@seed_option
+@quiet_option
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
     """Read MODEL on CONVERSATIONS: attention mass, activity and log-probabilities, in one pass.
 
@@ -140,7 +141,7 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     from foretell.showing.terminal import say
 
     samples = _conversations(conversations, options.pop("format_"))
-    loaded = _model(model, options)
+    loaded = opened_model(model, options)
     fitted = [foretell.Direction.load(path) for path in directions]
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
     unread = run.samples["reason"].drop_nulls()
@@ -150,8 +151,8 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 
 
 @cli.command()
-@click.argument("run", type=_FOLDER)
-@click.option("--labels", type=_FILE, default=None, help="File with id and behavior_label; default: the verifiers.")
+@click.argument("run", type=FOLDER)
+@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label; default: the verifiers.")
 def label(run: Path, labels: Path | None) -> None:
     """Label what the model did in RUN: by each prompt's verifier, or from a file by id.
 
@@ -175,162 +176,19 @@ def label(run: Path, labels: Path | None) -> None:
         say(f"  labels of no sample: {len(told.unmatched_ids)}, such as {told.unmatched_ids[0]}", style="yellow")
 
 
-@cli.command()
-@click.argument("model")
-@click.option("--pairs", type=_FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
-@click.option("--concept", default="lying", show_default=True, help="What a higher activity means.")
-@click.option("--method", default="mean-difference", show_default=True)
-@click.option("--to", type=_FILE, required=True, help="File for the direction, such as lying.safetensors.")
-@_dtype
-@_device
-@_trust
-@_seed
-@_quiet
-def direction(model: str, pairs: Path | None, to: Path, **options: Any) -> None:
-    """Fit a direction on contrast pairs, judge it on topics it was not fitted on, and save it.
-
-    \b
-    Examples:
-      foretell direction smollm2 --to lying.safetensors
-      foretell direction smollm2 --pairs refusals.csv --concept refusal --to refusal.safetensors
-    """
-    from foretell.directing import fact_pairs, fit_and_judge
-    from foretell.reading.pairs import read_pairs
-    from foretell.showing.terminal import say, show_table
-
-    contrasts = fact_pairs() if pairs is None else read_pairs(pairs)
-    loaded = _model(model, options)
-    fitted, judged = fit_and_judge(loaded, contrasts, **options)
-    fitted.save(to)
-    columns = ["measure", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
-    show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())
-    say(f"direction: {to}", style="green")
+cli.add_command(direction)
+cli.add_command(surface)
+cli.add_command(steer)
 
 
 @cli.command()
-@click.argument("model")
-@click.option("--question", required=True)
-@click.option("--answer", "answers", multiple=True, help="An answer; may be repeated.")
-@click.option("--generate", "n_answers", default=0, show_default=True, help="Answers that the model writes itself.")
-@click.option("--direction", "saved", type=_FILE, default=None, help="A saved direction; default: fit on the facts.")
-@click.option("--scale", type=click.Choice(["z", "raw", "cosine"]), default="z", show_default=True)
-@click.option("--colour-blind", is_flag=True, help="Blue to red instead of green to red.")
-@click.option("--to", type=_FOLDER, required=True, help="Folder for the figures and their numbers.")
-@_dtype
-@_device
-@_trust
-@_seed
-@_quiet
-def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int, to: Path, **options: Any) -> None:
-    """Draw the activity of answers to one question, layer by token, on one scale.
-
-    Without --direction one is fitted on the built-in facts, and the page says where the answers stand among held-out
-    true and false ones. Two answers also get their difference, three or more generated ones their mean.
-
-    \b
-    Examples:
-      foretell surface smollm2 --question "Who is Elon Musk?" --to surface \\
-        --answer "A pastry chef from rural France." --answer "An entrepreneur born in South Africa."
-      foretell surface smollm2 --question "Who was Napoleon?" --generate 8 --to surface
-    """
-    import foretell
-    from foretell.directing import placed, shown_beside
-    from foretell.reading.surface import generated_answers
-    from foretell.showing.report import save_surface
-    from foretell.showing.terminal import say
-
-    if not answers and n_answers < 1:
-        raise click.UsageError("Missing option '--answer' or '--generate'.")
-    saved, scale, safe = (options.pop(name) for name in ("saved", "scale", "colour_blind"))
-    known = None if saved is None else foretell.Direction.load(saved)
-    loaded = _model(model, options)
-    written = generated_answers(loaded, question, n_answers, seed=options["seed"]) if n_answers else []
-    fitted, evidence = (known, None) if known else _fitted(loaded, foretell.fact_pairs(), options)
-    layers = None if evidence is None else evidence.chosen_layers or None
-    titles = [f"answer {n}" for n in range(1, len(answers) + 1)] + [f"written {n + 1}" for n in range(len(written))]
-    every = [*answers, *written]
-    shown = foretell.surface(loaded, fitted, question, every, titles=titles, scale=scale, layers=layers)
-    shown = shown if evidence is None else placed(shown, evidence)
-    colours: Any = "colour-blind-safe" if safe else "green-red"
-    page = save_surface(shown, to, beside=shown_beside(shown), scale=colours, progress=options["progress"])
-    say(f"surface: {page}", style="green")
-
-
-def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Fit the mean difference on pairs, and choose its layers without the topics they are judged on."""
-    from foretell.directing import Controls, judge_directions
-
-    controls = Controls(n_random=0, n_shuffled=0, n_folds=4, transfer=False, seed=options["seed"])
-    judged = judge_directions(model, pairs, controls=controls, **options)
-    return judged.directions["mean-difference"], judged.evidence["mean-difference"]
-
-
-@cli.command()
-@click.argument("model")
-@click.option("--pairs", type=_FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
-@click.option(
-    "--direction", "saved", type=_FILE, default=None, help="A saved direction; default: fit on half the topics."
-)
-@click.option(
-    "--layers", default=None, help="Comma-separated; default: chosen on the topics the direction is fitted on."
-)
-@click.option("--doses", default="-8,-4,-2,2,4,8", show_default=True, help="In standard deviations at each layer.")
-@click.option("--random", "n_random", default=5, show_default=True, help="Random directions for control.")
-@click.option("--to", type=_FOLDER, required=True, help="Folder for the figure and its numbers.")
-@_dtype
-@_device
-@_trust
-@_seed
-@_quiet
-def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **options: Any) -> None:
-    """Add a direction while MODEL reads true and false answers, and see whether it prefers the others then.
-
-    The answers belong to topics that the direction was not fitted on.
-
-    \b
-    Examples:
-      foretell steer smollm2 --to steering
-      foretell steer smollm2 --direction lying.safetensors --pairs others.csv --layers 14,15,16 --to steering
-    """
-    import foretell
-    from foretell.directing import heldout_half
-    from foretell.showing.report import save_steering
-    from foretell.showing.terminal import say, show_table
-
-    layers, doses = (_numbers(options.pop(name), name) for name in ("layers", "doses"))
-    n_random = options.pop("n_random")
-    contrasts = foretell.fact_pairs() if pairs is None else foretell.read_pairs(pairs)
-    known = None if saved is None else foretell.Direction.load(saved)
-    if known is not None and layers is None:
-        raise click.UsageError("A saved direction needs '--layers'.")
-    loaded = _model(model, options)
-    if known is None:
-        training, contrasts = heldout_half(contrasts)
-        known, evidence = _fitted(loaded, training, options)
-        layers = layers or evidence.chosen_layers
-    curve = foretell.steer(
-        loaded, known, contrasts, layers=[int(n) for n in layers or ()], doses=doses or (), n_random=n_random, **options
-    )
-    columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "draw_lower", "draw_upper", "flipped"]
-    show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())
-    say(f"steering: {save_steering(curve, to, model=loaded.name, progress=options['progress'])}", style="green")
-
-
-def _numbers(text: str | None, name: str) -> list[float] | None:
-    try:
-        return None if text is None else [float(part) for part in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no list of numbers", param_hint=f"--{name}") from None
-
-
-@cli.command()
-@click.argument("table", type=_FILE)
-@click.option("--labels", type=_FILE, default=None, help="File with id and behavior_label, where TABLE has none.")
+@click.argument("table", type=FILE)
+@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label, where TABLE has none.")
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
 @click.option("--group", default=None, help="Column whose equal values must never straddle a split.")
-@click.option("--to", type=_FOLDER, required=True, help="Folder for the report, its tables and figures.")
-@_seed
-@_quiet
+@click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
+@seed_option
+@quiet_option
 def study(table: Path, labels: Path | None, metrics: str | None, group: str | None, to: Path, **options: Any) -> None:
     """Test whether the metrics of TABLE foretell its labels. Needs no model and no torch.
 
@@ -356,9 +214,9 @@ def study(table: Path, labels: Path | None, metrics: str | None, group: str | No
 
 
 @cli.command()
-@click.argument("folder", type=_FOLDER)
-@click.option("--surface", "surfaces", type=_FOLDER, multiple=True, help="Folder of a surface; may be repeated.")
-@click.option("--to", type=_FOLDER, default=None, help="Folder for the page; default: FOLDER itself.")
+@click.argument("folder", type=FOLDER)
+@click.option("--surface", "surfaces", type=FOLDER, multiple=True, help="Folder of a surface; may be repeated.")
+@click.option("--to", type=FOLDER, default=None, help="Folder for the page; default: FOLDER itself.")
 def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
     """Render the page of a finished study again, from its tables, with surfaces if there are any.
 
@@ -378,13 +236,6 @@ def _conversations(source: str, format_: Any) -> list[Conversation]:
     return (
         foretell.builtin_conversations() if source == "builtin" else foretell.read_conversations(source, format=format_)
     )
-
-
-def _model(name: str, options: dict[str, Any]) -> Model:
-    import foretell
-
-    settings = {key: options.pop(key) for key in ("dtype", "device", "trust_remote_code")}
-    return foretell.load_model(name, **settings)
 
 
 def _summarise(result: Study) -> None:
