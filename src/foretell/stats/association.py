@@ -101,7 +101,7 @@ def column_statistics(
     sums = column_sums(columns, positive.astype(np.uint32), engine=engine)
     codes = None if group is None else group_codes_of(group)
     if codes is not None and np.unique(codes).size < codes.size:
-        return _clustered(columns, positive, codes, sums, level, engine)
+        return _clustered(columns, positive, codes, sums, level=level, engine=engine)
     return statistics_of_sums(sums, level=level)
 
 
@@ -215,6 +215,7 @@ def _clustered(
     positive: Shaped[np.ndarray, " sample"],
     codes: Int[np.ndarray, " sample"],
     sums: ColumnSums,
+    *,
     level: float,
     engine: Engine,
 ) -> ColumnStatistics:
