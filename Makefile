@@ -8,6 +8,8 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 
 # Threads that wait asleep instead of spinning: on a shared machine spinning costs many times what it saves.
 export OMP_WAIT_POLICY ?= PASSIVE
+# One thread for each of two test processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal
 
 .PHONY: help setup demo test quick slow lint types layers check clean
 
@@ -33,10 +35,10 @@ demo: $(READY)
 test: quick slow
 
 quick: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not model and not page and not calibration"
+	$(PYTEST) --doctest-modules tests src -m "not slow and not model and not page and not calibration"
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m "slow or model or page or calibration"
+	$(PYTEST) tests -m "slow or model or page or calibration"
 
 lint: $(READY)
 	$(BIN)/ruff check .

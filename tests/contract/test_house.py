@@ -35,7 +35,9 @@ def test_rooms_and_functions_keep_their_budgets(path: Path) -> None:
         assert lines_of_code(function) < 60, f"{function.name} is too long"
         positional = [a.arg for a in (*function.args.posonlyargs, *function.args.args) if a.arg not in {"self", "cls"}]
         # click passes a verb its options by name, and numba compiles calls without names only
-        decorated = path.name == "compiled.py" or any("command" in ast.unparse(decorator) for decorator in function.decorator_list)
+        decorated = path.name == "compiled.py" or any(
+            "command" in ast.unparse(decorator) for decorator in function.decorator_list
+        )
         assert decorated or len(positional) <= 5, f"{function.name} takes too many positional arguments"
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
