@@ -119,7 +119,13 @@ class Attending:
         current = self._pass
         if current is None:
             return
-        kept = values if current.bins is None else Tally.of(values, current.bins)
+        keep = self._recording.shelf.keep
+        kept: Tensor | Tally
+        if current.bins is None:
+            kept = keep(values)
+        else:
+            tally = Tally.of(values, current.bins)
+            kept = Tally(total=keep(tally.total), number=keep(tally.number))
         current.readings.setdefault(quantity, {})[layer] = kept
 
     def on_linear(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:

@@ -143,7 +143,7 @@ class Listener:
         with torch.no_grad():
             rows = self._rows_on(hidden.device)
             samples = torch.arange(len(hidden), device=hidden.device)[:, None]
-            self._pass.activities[layer] = project(layer, hidden[samples, rows])
+            self._pass.activities[layer] = self._recording.shelf.keep(project(layer, hidden[samples, rows]))
 
     def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
         """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""

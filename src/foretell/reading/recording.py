@@ -15,9 +15,12 @@ from torch import Tensor
 
 from foretell.schema import SEGMENTS
 
-__all__ = ["GENERATED", "N_SEGMENTS", "Pass", "Recording", "Tally", "mean_of"]
+__all__ = ["GENERATED", "N_SEGMENTS", "Pass", "Recording", "Shelf", "Tally", "mean_of"]
 
 N_SEGMENTS = len(SEGMENTS)
+_BOARD = 1 << 20
+"""Numbers on one board of a shelf, 4 MiB."""
+
 GENERATED = SEGMENTS.index("generated")
 
 
@@ -49,6 +52,32 @@ def mean_of(tallies: Sequence[Tally], n_tokens: int | None = None) -> Float[np.n
     )
     empty = np.full(np.shape(total), np.nan)
     return np.asarray(np.divide(total, number, out=empty, where=np.asarray(number) > 0))
+
+
+class Shelf:
+    """Keeps many small tensors side by side in a few large ones.
+
+    A small tensor that outlives a pass, put down between large ones that come and go (the keys and values of a
+    growing cache), keeps the allocator from joining what they leave behind; thousands of them cost gigabytes.
+    """
+
+    def __init__(self) -> None:
+        self._board: Tensor | None = None
+        self._used = 0
+
+    def keep(self, values: Tensor) -> Tensor:
+        """Return a copy that stands on the shelf; tensors of other devices and types are returned as they are."""
+        size = values.numel()
+        if values.device.type != "cpu" or values.dtype != torch.float32 or size > _BOARD:
+            return values
+        if self._board is None or self._used + size > _BOARD:
+            # A board outlives the inference mode that it may be made in.
+            with torch.inference_mode(mode=False):
+                self._board, self._used = torch.empty(_BOARD), 0
+        place = self._board[self._used : self._used + size].view(values.shape)
+        place.copy_(values)
+        self._used += size
+        return place
 
 
 @dataclass
@@ -86,6 +115,8 @@ class Recording:
     passes: list[Pass] = field(default_factory=list)
     kept: Int[np.ndarray, " sample"] | None = None
     """How many generated tokens of each sample count; None means all that were fed."""
+    shelf: Shelf = field(default_factory=Shelf)
+    """Where small tensors are kept."""
     projected: set[int] = field(default_factory=set)
     """Layers whose contributions were measured after the output projection."""
 

@@ -1,0 +1,44 @@
+"""Where readings are kept: side by side, unchanged, and never in the way of later passes."""
+
+from __future__ import annotations
+
+import torch
+
+from foretell.reading.recording import Shelf, Tally, mean_of
+
+
+def test_a_shelf_keeps_many_small_tensors_in_few_places() -> None:
+    shelf = Shelf()
+    given = [torch.full((3, 4, 5), float(number)) for number in range(2000)]
+    kept = [shelf.keep(one) for one in given]
+    assert all(torch.equal(one, other) for one, other in zip(given, kept, strict=True))
+    assert len({one.untyped_storage().data_ptr() for one in kept}) == 1
+    given[0].zero_().add_(7)
+    assert (kept[0] == 0).all()
+
+
+def test_a_shelf_outlives_the_mode_it_was_made_in() -> None:
+    shelf = Shelf()
+    with torch.inference_mode():
+        first = shelf.keep(torch.ones(3))
+    second = shelf.keep(torch.zeros(2))
+    assert first.tolist() == [1.0, 1.0, 1.0]
+    assert second.tolist() == [0.0, 0.0]
+
+
+def test_a_shelf_leaves_large_and_other_tensors_alone() -> None:
+    shelf = Shelf()
+    for values in (torch.zeros(2**20 + 1), torch.zeros(3, dtype=torch.float64)):
+        assert shelf.keep(values) is values
+
+
+def test_tallies_of_two_passes_make_one_mean() -> None:
+    values = torch.tensor([[[[1.0], [2.0], [torch.nan], [9.0]]]])
+    first = Tally.of(values[:, :, :1], torch.tensor([[[1.0], [0.0], [0.0]]]))
+    second = Tally.of(values[:, :, 1:], torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]]))
+    whole, two = mean_of([first, second]), mean_of([first, second], 2)
+    assert whole is not None
+    assert two is not None
+    assert whole.ravel().tolist() == [4.0]
+    assert two.ravel().tolist() == [1.5]
+    assert mean_of([]) is None
