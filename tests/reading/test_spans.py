@@ -201,6 +201,16 @@ def test_token_texts_join_to_the_text() -> None:
     assert token_texts(tokenizer, tokenizer("é")["input_ids"][:1]) == ["\ufffd"]
 
 
+def test_pieces_join_to_the_text_and_alternate() -> None:
+    tokenizer = tiny_tokenizer()
+    for content in ("a 👨‍👩‍👧 é", "", "<|im_end|>", "  blank  "):
+        rendered = render(tokenizer, conversation(Message("user", content)), answer="fine 👍")
+        assert "".join(text for _, text in rendered.pieces) == rendered.text
+        names = [name for name, _ in rendered.pieces]
+        assert all(first != second for first, second in itertools.pairwise(names))
+        assert rendered.pieces[-1] == ("generated", "fine 👍")
+
+
 def test_a_long_text_is_quick_enough_and_complete() -> None:
     content = "0123456789" * 10_000
     rendered = render(tiny_tokenizer(), conversation(Message("user", content)), answer="x")

@@ -23,7 +23,7 @@ from foretell.errors import ModelError
 from foretell.reading.embedded import smollm2_folder
 from foretell.reading.quiet import quiet
 
-__all__ = ["Dtype", "Model", "load_model"]
+__all__ = ["Dtype", "Model", "load_model", "load_tokenizer"]
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
@@ -118,6 +118,24 @@ def load_model(
     except _LOAD_ERRORS as error:
         raise ModelError(f"{name}: cannot be loaded as a language model: {_first_line(error)}") from error
     return Model(model=model, tokenizer=tokenizer, name=name)
+
+
+def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer without its weights.
+
+    Args:
+        name_or_path: as for `load_model`.
+        trust_remote_code: run Python code that comes with the model. Off unless asked for.
+
+    Raises:
+        ModelError: Nothing that can be loaded is found there.
+    """
+    source, options = _located(smollm2_folder() if str(name_or_path) == "smollm2" else name_or_path)
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"{name_or_path}: its tokenizer cannot be loaded: {_first_line(error)}") from error
 
 
 def _located(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:

@@ -41,6 +41,18 @@ class Rendered:
         return {name: int((self.segments == code).sum()) for code, name in enumerate(SEGMENTS)}
 
     @property
+    def pieces(self) -> list[tuple[str, str]]:
+        """Neighbouring tokens of one segment as (segment, text); the texts together are all of `text`."""
+        pieces: list[tuple[str, str]] = []
+        reached = 0
+        edges = np.flatnonzero(np.diff(self.segments, append=-1)) if len(self.segments) else np.zeros(0, dtype=int)
+        for last in edges:
+            stop = len(self.text) if last == edges[-1] else max(reached, int(self.offsets[last, 1]))
+            pieces.append((SEGMENTS[self.segments[last]], self.text[reached:stop]))
+            reached = stop
+        return pieces
+
+    @property
     def prompt(self) -> Rendered:
         """The same without its answer, for a model to go on from."""
         end = self.n_prompt_tokens

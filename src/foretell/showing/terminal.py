@@ -12,7 +12,9 @@ from rich.text import Text
 
 from foretell.showing.untrusted import visible
 
-__all__ = ["say", "show_table"]
+__all__ = ["say", "show_spans", "show_table"]
+
+_COLOURS = {"system": "blue", "prompt": "green", "query": "yellow", "generated": "magenta", "template": "dim"}
 
 
 def _console() -> Console:
@@ -54,3 +56,19 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     _console().print(table)
+
+
+def show_spans(title: str, pieces: Sequence[tuple[str, str]]) -> None:
+    """Print a text in pieces, one per line after the name of its segment; each segment has a colour on a terminal.
+
+    Args:
+        title: Line above the text.
+        pieces: Segment and text of each piece, in order; anything may be in the text.
+    """
+    console = _console()
+    console.print(Text(visible(title), style="bold"))
+    width = max((len(segment) for segment, _ in pieces), default=0)
+    for segment, text in pieces:
+        style = _COLOURS.get(segment, "")
+        line = Text.assemble((f"{segment:<{width}}  ", "dim"), (visible(text), style))
+        console.print(line, soft_wrap=True)
