@@ -229,7 +229,7 @@ def steer(
     pairs: Sequence[ContrastPair],
     *,
     layers: Sequence[int],
-    doses: Sequence[float] = (-8.0, -4.0, -2.0, 2.0, 4.0, 8.0),
+    doses: Sequence[float] = (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0),
     n_random: int = 5,
     fitted_topics: bool = False,
     seed: int = 0,

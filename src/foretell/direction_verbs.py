@@ -133,7 +133,7 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
 @click.option(
     "--layers", default=None, help="Comma-separated; default: chosen on the topics the direction is fitted on."
 )
-@click.option("--doses", default="-8,-4,-2,2,4,8", show_default=True, help="In standard deviations at each layer.")
+@click.option("--doses", default="-4,-2,-1,1,2,4", show_default=True, help="In standard deviations at each layer.")
 @click.option("--random", "n_random", default=5, show_default=True, help="Random directions for control.")
 @click.option("--to", type=FOLDER, required=True, help="Folder for the figure and its numbers.")
 @dtype_option
