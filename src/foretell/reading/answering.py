@@ -22,6 +22,7 @@ from foretell.errors import InputError
 from foretell.reading.directions import Direction
 from foretell.reading.listening import Heard, listen
 from foretell.reading.models import Model
+from foretell.reading.prefixes import shared_beginning
 from foretell.reading.spans import Rendered, pad_batch
 from foretell.schema import SEGMENTS
 
@@ -86,7 +87,7 @@ def force(
     directions: Sequence[Direction] = (),
     detail: bool = False,
 ) -> list[Answered]:
-    """Read given answers in one forward pass.
+    """Read given answers in one forward pass; what all of them begin with is fed once.
 
     Args:
         model: A loaded model.
@@ -95,7 +96,11 @@ def force(
         detail: Also read contributions, and the entropies of heads and tokens.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
-    options: dict[str, object] = {"use_cache": False}
+    with torch.inference_mode():
+        beginning = shared_beginning(model, rendered)
+    options: dict[str, object] = {"use_cache": beginning.cache is not None}
+    if beginning.cache is not None:
+        options["past_key_values"] = beginning.cache
     if "logits_to_keep" in inspect.signature(model.model.forward).parameters:
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
@@ -103,7 +108,9 @@ def force(
     listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=False)
     with torch.inference_mode(), listening as heard:
         model.model(
-            input_ids=batch.token_ids.to(model.device), attention_mask=batch.attention_mask.to(model.device), **options
+            input_ids=batch.token_ids[:, beginning.n_tokens :].to(model.device),
+            attention_mask=batch.attention_mask.to(model.device),
+            **options,
         )
     return [
         _answered(heard, sample, item.token_ids, item.segments, offset=0, truncated=None)

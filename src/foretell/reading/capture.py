@@ -135,7 +135,7 @@ def read(
         return run
     rendered, unread = _rendered(model, conversations, answers)
     extra = max_new_tokens if answers == "generate" else 0
-    plan = _batches([len(item.token_ids) + extra for _, item in rendered], batch_tokens)
+    plan = _plan([item for _, item in rendered], extra, batch_tokens, shared=task.given)
     done = run.part_names
     if unread and _UNREAD_PART not in done:
         run.append(_UNREAD_PART, tables([], unread, model=model.name, concepts=(), given=answers == "given"))
@@ -186,6 +186,28 @@ def _rendered(
         readable.append((conversation, item))
     readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
     return readable, unread
+
+
+def _plan(rendered: Sequence[Rendered], extra: int, batch_tokens: int, *, shared: bool) -> list[list[int]]:
+    """Return batches of similar length; answers to one prompt come together, so that it is fed once.
+
+    Args:
+        rendered: What is read, longest first.
+        extra: Tokens that each text may still grow by.
+        batch_tokens: Padded tokens in one batch.
+        shared: Whether prompts can be shared.
+    """
+    prompts: dict[bytes, list[int]] = {}
+    for index, item in enumerate(rendered):
+        prompt = item.token_ids[: item.n_prompt_tokens].tobytes() if shared else str(index).encode()
+        prompts.setdefault(prompt, []).append(index)
+    groups = [group for group in prompts.values() if len(group) > 1]
+    alone = [group[0] for group in prompts.values() if len(group) == 1]
+    plan = []
+    for group in [*groups, alone]:
+        lengths = [len(rendered[index].token_ids) + extra for index in group]
+        plan += [[group[place] for place in batch] for batch in _batches(lengths, batch_tokens)]
+    return plan
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> list[range]:

@@ -1,0 +1,88 @@
+"""Answers to one prompt, read together with the prompt fed once, give the numbers of each text read whole."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+
+from foretell.conversations import Conversation, Message
+from foretell.reading import answering
+from foretell.reading.answering import Answered, force
+from foretell.reading.capture import read
+from foretell.reading.models import Model
+from foretell.reading.prefixes import Beginning, common_beginning, shared_beginning
+from foretell.reading.spans import Rendered, render
+from tests.reading.tiny import tiny_model
+
+ANSWERS = ("A river.", "It is a long and winding river, they say.", "No.")
+
+
+def texts(model: Model, answers: tuple[str, ...] = ANSWERS) -> list[Rendered]:
+    asked = Conversation("one", "own", (Message("user", "Describe a river in few words."),))
+    return [render(model, asked, answer=answer) for answer in answers]
+
+
+def same(one: Answered, other: Answered) -> None:
+    for name in ("mass", "contribution", "entropy", "token_entropy", "logprob"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=2e-5, err_msg=name)
+    np.testing.assert_allclose(one.lift, other.lift, atol=1e-4)
+    assert list(one.checkpoints) == list(other.checkpoints)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "gpt_neox"])
+def test_a_shared_prompt_changes_nothing(kind: str) -> None:
+    model = tiny_model(kind)
+    together = texts(model)
+    with torch.inference_mode():
+        assert shared_beginning(model, together).n_tokens == together[0].n_prompt_tokens - 1
+    for one, item in zip(force(model, together, detail=True), together, strict=True):
+        same(one, force(model, [item], detail=True)[0])
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma2"])
+def test_models_with_windows_read_each_text_whole(kind: str) -> None:
+    model = tiny_model(kind)
+    together = texts(model)
+    with torch.inference_mode():
+        assert shared_beginning(model, together) == Beginning()
+    for one, item in zip(force(model, together, detail=True), together, strict=True):
+        same(one, force(model, [item], detail=True)[0])
+
+
+def test_only_what_is_common_in_tokens_and_segments_is_shared() -> None:
+    model = tiny_model()
+    first, second = texts(model, ANSWERS[:2])
+    other = Conversation("two", "own", (Message("user", "Describe a river, please."),))
+    third = render(model, other, answer="Yes.")
+    n_same = int(np.argmax(first.token_ids[: third.n_prompt_tokens] != third.token_ids[: third.n_prompt_tokens]))
+    assert common_beginning([first]) == 0
+    assert common_beginning([first, third]) == n_same
+    codes = second.segments.copy()
+    codes[20] = 1 if codes[20] != 1 else 2
+    assert common_beginning([first, dataclasses.replace(second, segments=codes)]) == 20
+    codes[3] = 1 if codes[3] != 1 else 2
+    assert common_beginning([first, dataclasses.replace(second, segments=codes)]) == 0
+
+
+def test_a_run_reads_answers_to_one_prompt_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    asked = (Message("user", "Describe a river in few words."),)
+    samples = [Conversation(f"sample-{index}", "own", asked, answer) for index, answer in enumerate(ANSWERS)]
+    samples.append(Conversation("other", "own", (Message("user", "Say something else."),), "Fine."))
+    shared: list[int] = []
+
+    def noticed(given: Model, rendered: list[Rendered]) -> Beginning:
+        found = shared_beginning(given, rendered)
+        shared.append(found.n_tokens)
+        return found
+
+    monkeypatch.setattr(answering, "shared_beginning", noticed)
+    together = read(model, samples, progress=False)
+    assert sorted(value > 16 for value in shared) == [False, True]
+    alone = pl.concat([read(model, [sample], progress=False).attention for sample in samples])
+    assert_frame_equal(together.attention, alone.sort("id", "layer", "head"), abs_tol=1e-5, rel_tol=1e-4)
