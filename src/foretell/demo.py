@@ -97,7 +97,7 @@ def run_demo(
     labels = label(run)
     demo.tell(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed their instruction")
     shown = _surface(demo, direction, evidence)
-    return _report(demo, run, shown, evidence.tables["directions"])
+    return _report(demo, run, shown, evidence)
 
 
 def _direction(demo: _Demo) -> tuple[Direction, DirectionEvidence]:
@@ -153,7 +153,8 @@ def _surface(demo: _Demo, direction: Direction, evidence: DirectionEvidence) -> 
     return shown
 
 
-def _report(demo: _Demo, run: Run, shown: Surface, judged: pl.DataFrame) -> Path:
+def _report(demo: _Demo, run: Run, shown: Surface, evidence: DirectionEvidence) -> Path:
+    judged = evidence.tables["directions"]
     folder = demo.folder / "results"
     made_of = folder / "made-of.json"
     page = folder / "report.html"
@@ -169,6 +170,7 @@ def _report(demo: _Demo, run: Run, shown: Surface, judged: pl.DataFrame) -> Path
         folder,
         surfaces=[shown],
         direction=judged,
+        direction_null=evidence.tables["direction_null"],
         run_facts=run_facts(run, commands=[command]),
         progress=demo.progress,
     )

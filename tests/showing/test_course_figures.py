@@ -9,9 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from foretell.schema import DIRECTION_NULL, DIRECTIONS, conform
 from foretell.showing import draw_matplotlib, draw_plotly
 from foretell.showing.course_figures import course_figure, standing_text, steering_figure
+from foretell.showing.curve_figures import direction_figure
 from foretell.showing.report import save_steering, save_surface
+from foretell.showing.report_data import ReportData
 from foretell.showing.surface_figures import surface_figures
 from foretell.stats.steering import dose_response
 from foretell.surfaces import AnswerActivity, Course, Placed, Standing, Surface, difference
@@ -116,3 +119,25 @@ def test_other_scales_are_drawn_whole(surface: Surface) -> None:
     flat = replace(raw, answers=(replace(raw.answers[0], activity=np.zeros((3, 6))),))
     assert surface_figures(flat)[0].z_limit == 1.0
     assert surface_figures(surface)[0].z_limit == 2.0
+
+
+def test_random_directions_are_drawn_beside_the_direction() -> None:
+    area = {"auc": 0.8, "auc_lower": 0.7, "auc_upper": 0.9, "n": 10, "n_pairs": 5}
+    rows = [{"concept": "lying", "measure": "score", "layer": layer, **area} for layer in (0, 1)]
+    judged = conform(pl.DataFrame(rows), DIRECTIONS)
+    band = {"auc_mean": 0.5, "auc_lower": 0.45, "auc_upper": 0.55, "n_draws": 99, "method": "m", "concept": "lying"}
+    null = pl.DataFrame(
+        [{"kind": kind, "layer": layer, **band} for kind in ("random", "shuffled") for layer in (0, 1, None)]
+    )
+    tables = {"direction_null": conform(null, DIRECTION_NULL)}
+    figure = direction_figure(ReportData(tables=tables, direction=judged))
+    assert figure is not None
+    (drawn,) = [curve for curve in figure.panels[0].curves if "random" in curve.label]
+    assert drawn.label == "99 random directions"
+    assert drawn.x.tolist() == [0, 1]
+    assert drawn.upper is not None
+    assert set(drawn.upper) == {0.55}
+    assert "Random directions" in figure.words.caption
+    without = direction_figure(ReportData(tables={}, direction=judged))
+    assert without is not None
+    assert not [curve for curve in without.panels[0].curves if "random" in curve.label]

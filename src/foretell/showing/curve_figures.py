@@ -183,7 +183,8 @@ def direction_figure(data: ReportData) -> CurveFigure | None:
     direction = data.direction
     if direction is None or direction.is_empty():
         return None
-    panels = tuple(_direction_panel(part) for part in direction.partition_by("concept", maintain_order=True))
+    null = data.table("direction_null")
+    panels = tuple(_direction_panel(part, null) for part in direction.partition_by("concept", maintain_order=True))
     values = [
         *(y for panel in panels for curve in panel.curves for y in (curve.y, curve.lower) if y is not None),
         *(np.array([level.value]) for panel in panels for level in panel.levels),
@@ -193,19 +194,27 @@ def direction_figure(data: ReportData) -> CurveFigure | None:
         "direction-by-layer",
         "How well the direction separates held-out topics, by layer",
         "AUC on topics the direction was not fitted on, with 95 % interval; dotted, over pairs of one topic only. "
-        "Horizontal lines are baselines that need no internals, such as the answer's log-probability: a direction that "
-        "stays below them has found nothing new.",
+        + ("" if null.is_empty() else "Random directions: mean, with the 5th to 95th percentile of their AUC. ")
+        + "Horizontal lines are baselines that need no internals, such as the answer's log-probability: a direction "
+        "that stays below them has found nothing new.",
         "Line of held-out AUC per layer with baselines as horizontal lines.",
     )
     return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))
 
 
-def _direction_panel(part: pl.DataFrame) -> CurvePanel:
+def _direction_panel(part: pl.DataFrame, null: pl.DataFrame) -> CurvePanel:
     concept = str(part.item(0, "concept"))
     scores = part.filter(pl.col("measure") == "score")
     curves = [_layer_curve(scores, "direction, held-out topics", "auc", 0)]
     if "auc_within_topics" in scores.columns and scores.get_column("auc_within_topics").drop_nulls().len():
         curves.append(_layer_curve(scores, "direction, within one topic", "auc_within_topics", 1))
+    drawn = null.filter((pl.col("concept") == concept) & (pl.col("kind") == "random") & pl.col("layer").is_not_null())
+    if not drawn.is_empty():
+        by_layer = drawn.sort("layer")
+        ends = {end: column(by_layer, f"auc_{end}") for end in ("lower", "upper")}
+        label = f"{drawn.item(0, 'n_draws')} random directions"
+        x, y = column(by_layer, "layer"), column(by_layer, "auc_mean")
+        curves.append(Curve(label, x, y, tone=4, dash=2, lower=ends["lower"], upper=ends["upper"]))
     levels = tuple(
         Level(
             f"{row['measure'].replace('_', ' ')}, {'higher' if row['auc'] >= 0.5 else 'lower'} is more “{concept}”",

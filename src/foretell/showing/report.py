@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -37,6 +38,7 @@ def report(
     *,
     surfaces: Sequence[Surface] = (),
     direction: pl.DataFrame | None = None,
+    direction_null: pl.DataFrame | None = None,
     run_facts: RunFacts | None = None,
     title: str = _TITLE,
     z_limit: float | None = None,
@@ -54,6 +56,7 @@ def report(
         to: Folder to write to; made if absent, files of the same names are replaced.
         surfaces: Activity surfaces to show.
         direction: A direction's held-out AUC per concept and layer; see `ReportData.from_study`.
+        direction_null: What random directions do on the same answers (`foretell.schema.DIRECTION_NULL`).
         run_facts: What is known about the run that made the table: model, an example, commands.
         title: Heading of the page.
         z_limit: Where the surfaces are clipped, in their own units; clipped scores are counted. None is 2 on scale z.
@@ -64,6 +67,8 @@ def report(
         InputError: `to` is a file, or a surface has no answer or no token.
     """
     data = ReportData.from_study(study, surfaces=surfaces, direction=direction, run_facts=run_facts)
+    if direction_null is not None:
+        data = replace(data, tables={**data.tables, "direction_null": direction_null})
     return write_report(data, to, title=title, z_limit=z_limit, scale=scale, progress=progress)
 
 
