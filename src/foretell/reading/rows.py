@@ -94,7 +94,8 @@ class Rows:
         n_samples, n_heads, _, _ = call.query.shape
         # Scores of the general path and its softmax, or the additive mask of the fused one, per row.
         return self._in_chunks(
-            n_samples * n_heads * call.key.shape[2] * 4 * 2, lambda chunk, keep: self._read_chunk(call, chunk, keep)
+            n_samples * n_heads * call.key.shape[2] * 4 * (3 if self._wanted.weights else 2),
+            lambda chunk, keep: self._read_chunk(call, chunk, keep),
         )
 
     def read_weights(self, weights: Tensor) -> RowReading:

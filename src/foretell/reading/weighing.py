@@ -59,7 +59,9 @@ def row_entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, 
         nan where a row has no weight.
     """
     total = weights.sum(-1)
-    return torch.as_tensor(torch.special.entr(weights).sum(-1) / total + total.log())
+    # A weight of 0 adds nothing, so any finite logarithm does for it.
+    logs = weights.clamp_min(torch.finfo(torch.float32).tiny).log_()
+    return torch.as_tensor(total.log() - logs.mul_(weights).sum(-1) / total)
 
 
 def segment_parts(
