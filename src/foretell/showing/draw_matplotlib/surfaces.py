@@ -131,6 +131,8 @@ def _surface(
     axes.set_box_aspect((1.15, 1.35, 0.7), zoom=1.12)
     axes.set(zlim=(-figure.z_limit, figure.z_limit), xlim=(figure.layers[0], figure.layers[-1] or 1))
     axes.set_ylim(0, max(n_tokens - 1, 1))
+    # The lowest tick would stand on the last token's label.
+    axes.set_zticks(np.linspace(-figure.z_limit, figure.z_limit, 9)[1:])
     places = thinned(n_tokens, 16)
     labels = [token_label(panel.tokens[index], length=14) for index in places]
     align = "left" if figure.camera[1] < 0 else "right"
