@@ -146,7 +146,10 @@ def test_without_permutations_nothing_else_changes(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda f: f.drop("PAM_norm"), r'table.parquet.*column "PAM_norm": the column is missing'),
-        (lambda f: f.with_columns(behavior_label=None), "no row is left after cleaning .216 read: 216 label null"),
+        (
+            lambda f: f.with_columns(behavior_label=None),
+            "no row is left after cleaning .216 read: 216 label null.; give labels",
+        ),
         (lambda f: f.with_columns(behavior_label=pl.col("layer") % 2), "has both labels"),
         (lambda f: f.with_columns(behavior_label=pl.lit("maybe")), "'maybe' is no label"),
         (lambda f: f.clear(), "table.parquet: the table has no rows"),

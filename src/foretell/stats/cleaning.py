@@ -24,6 +24,7 @@ __all__ = [
     "LedgerEntry",
     "Validity",
     "clean",
+    "nothing_left",
     "parse_integer",
     "parse_label",
     "parse_number",
@@ -113,6 +114,17 @@ class Cleaned:
     validity: Validity
 
 
+def nothing_left(n_read: int, told: str) -> str:
+    """Return the message for a table of which cleaning left nothing, with the remedy where labels are all that lacks.
+
+    Args:
+        n_read: Rows that were read.
+        told: How many were dropped for which reason.
+    """
+    remedy = "; give labels for its ids, or label the run first" if told == f"{n_read} label null" else ""
+    return f"no row is left after cleaning ({n_read} read: {told}){remedy}"
+
+
 def clean(
     frame: pl.DataFrame,
     *,
@@ -162,7 +174,7 @@ def clean(
     ledger = Ledger(tuple(LedgerEntry(reason, counts.get(reason, 0)) for reason in REASONS), frame.height, kept.height)
     if kept.height == 0 and not may_be_empty:
         told = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in ledger.entries if entry.n_rows)
-        raise TableError(located(name, f"no row is left after cleaning ({frame.height} read: {told})"))
+        raise TableError(located(name, nothing_left(frame.height, told)))
     deviation = _largest_finite(numbers, (total - 1).abs()) if compositional else None
     return Cleaned(kept, ledger, _validity(kept, metrics, total, deviation, sum_tolerance))
 

@@ -25,7 +25,7 @@ from foretell.errors import InputError, TableError, located
 from foretell.schema import SHARES
 from foretell.stats.array import dense
 from foretell.stats.association import ColumnStatistics, association_frame, column_statistics, statistics_of_sums
-from foretell.stats.cleaning import REASONS, Ledger, LedgerEntry, Validity
+from foretell.stats.cleaning import REASONS, Ledger, LedgerEntry, Validity, nothing_left
 from foretell.stats.multiplicity import MaxStatistic, permutations_of, scan_max_statistic
 from foretell.stats.packed import ColumnSums, column_sums
 from foretell.stats.regular import Block, IrregularError, regular_blocks
@@ -263,7 +263,7 @@ def _split(path: Path, folders: Sequence[Sequence[Path]], settings: _Settings) -
     ledger = _sum_of_ledgers([table.ledger for table in tables])
     if not parts:
         told = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in ledger.entries if entry.n_rows)
-        raise TableError(located(path, f"no row is left after cleaning ({ledger.n_read} read: {told})"))
+        raise TableError(located(path, nothing_left(ledger.n_read, told)))
     frames = []
     for dataset in sorted(parts):
         of_dataset = samples.filter(pl.col("dataset") == dataset).unique("id", maintain_order=True)
