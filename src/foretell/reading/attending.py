@@ -50,11 +50,12 @@ class Attending:
         self._rows: Rows | None = None
         self._last_query: tuple[int, weakref.ref[Tensor], weakref.ref[Tensor]] | None = None
         self._writing: _Writing | None = None
+        self._share: tuple[Tensor, Tensor] | None = None
 
     def begin(self, current: Pass | None, rows: Rows | None) -> None:
         """Start a pass; without rows nothing of it is read."""
         self._pass, self._rows = current, rows
-        self._last_query = self._writing = None
+        self._last_query = self._writing = self._share = None
 
     def end(self) -> None:
         """Finish what the last layer left open."""
@@ -109,7 +110,10 @@ class Attending:
         self._store("mass", layer, reading.mass)
         share = reading.share[:, None]
         if current.bins is None:
-            self._store("share", layer, share)
+            # Layers with the same mask have the same shares; they are kept once.
+            if self._share is None or self._share[0] is not reading.share:
+                self._share = (reading.share, self._recording.shelf.keep(share))
+            current.readings.setdefault("share", {})[layer] = self._share[1]
         else:
             self._store("lift", layer, torch.where(share > 0, reading.mass / share, torch.nan))
         if reading.entropy is not None:

@@ -53,6 +53,7 @@ class Listener:
         self._thread = threading.get_ident()
         self._open = True
         self._signature = inspect.signature(model.forward)
+        self._decoder_signature: inspect.Signature | None = None
         self._arguments: dict[str, Any] = {}
         self._token_ids: Tensor | None = None
         self._pass: Pass | None = None
@@ -83,7 +84,9 @@ class Listener:
 
     def before_decoder(self, module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Start a pass: find out which tokens it is given, and which of them are rows."""
-        bound = inspect.signature(module.forward).bind_partial(*arguments, **options).arguments
+        if self._decoder_signature is None:
+            self._decoder_signature = inspect.signature(module.forward)
+        bound = self._decoder_signature.bind_partial(*arguments, **options).arguments
         bound = {**bound, **bound.get("kwargs", {})}
         given = next((bound[name] for name in ("input_ids", "inputs_embeds") if bound.get(name) is not None), None)
         if given is None:
@@ -141,9 +144,11 @@ class Listener:
         if self._rows is None or self._pass is None:
             return
         with torch.no_grad():
-            rows = self._rows_on(hidden.device)
-            samples = torch.arange(len(hidden), device=hidden.device)[:, None]
-            self._pass.activities[layer] = self._recording.shelf.keep(project(layer, hidden[samples, rows]))
+            if hidden.shape[1] > 1:
+                rows = self._rows_on(hidden.device)
+                samples = torch.arange(len(hidden), device=hidden.device)[:, None]
+                hidden = hidden[samples, rows]
+            self._pass.activities[layer] = self._recording.shelf.keep(project(layer, hidden))
 
     def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
         """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""
