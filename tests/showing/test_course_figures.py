@@ -17,6 +17,7 @@ from foretell.showing.report import save_steering, save_surface
 from foretell.showing.report_data import ReportData
 from foretell.showing.surface_figures import surface_figures
 from foretell.stats.steering import dose_response
+from foretell.stats.surface_means import mean_surface
 from foretell.surfaces import AnswerActivity, Course, Placed, Standing, Surface, difference
 
 STANDING = Standing((1, 2), 40, 41, 0.8, "mean_logprob", 0.9, (Placed("false <b>", 1.25, 0.75, 0.95),))
@@ -141,3 +142,17 @@ def test_random_directions_are_drawn_beside_the_direction() -> None:
     without = direction_figure(ReportData(tables={}, direction=judged))
     assert without is not None
     assert not [curve for curve in without.panels[0].curves if "random" in curve.label]
+
+
+def test_the_interval_of_a_mean_is_drawn_as_sheets(surface: Surface) -> None:
+    mean = mean_surface(surface)
+    drawn, flat = surface_figures(mean)
+    assert drawn.panels[0].lower is not None
+    assert "Grey sheets" in drawn.words.caption
+    assert "Grey sheets" not in flat.words.caption
+    (picture,) = draw_plotly.draw(drawn)
+    assert len(picture.data) == 3
+    axes = draw_matplotlib.draw(drawn).axes
+    assert sum(len(one.collections) for one in axes if one.name == "3d") == 3
+    (alone, _) = draw_plotly.draw(surface_figures(surface)[0])
+    assert len(alone.data) == 1

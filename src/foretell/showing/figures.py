@@ -218,6 +218,9 @@ class SurfacePanel:
     """Scores as they are, not clipped."""
     n_below: int
     n_above: int
+    lower: Float[np.ndarray, "layer token"] | None = None
+    """Lower end of an interval around the scores, drawn as a sheet."""
+    upper: Float[np.ndarray, "layer token"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

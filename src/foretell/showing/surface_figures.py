@@ -61,6 +61,8 @@ def surface_figures(
             values=answer.activity,
             n_below=int((answer.activity < -z_limit).sum()),
             n_above=int((answer.activity > z_limit).sum()),
+            lower=answer.lower,
+            upper=answer.upper,
         )
         for answer in surface.answers
     )
@@ -111,7 +113,8 @@ def _figure(
         else f" All {cells} scores lie within ±{z_limit:g}; none is clipped."
     )
     gaps = f" {missing} scores are undefined and left open." if missing else ""
-    ends = " The 95 % interval of the mean is in the table." if surface.answers[0].lower is not None else ""
+    sheets = surface.answers[0].lower is not None and shape == "surface"
+    ends = " Grey sheets: 95 % interval of the mean at each point." if sheets else ""
     extend: Literal["neither", "min", "max", "both"] = (
         "both" if below and above else "min" if below else "max" if above else "neither"
     )

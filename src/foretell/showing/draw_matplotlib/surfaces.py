@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
@@ -111,6 +112,7 @@ def _surface(
     z = np.clip(panel.values, -figure.z_limit, figure.z_limit)
     defined = np.isfinite(z).all(axis=1)
     if defined.sum() > 1 and n_tokens > 1:
+        _sheet(axes, panel.lower, figure.z_limit, (x, y))
         axes.plot_surface(
             x[defined],
             y[defined],
@@ -124,6 +126,7 @@ def _surface(
             antialiased=True,
             shade=False,
         )
+        _sheet(axes, panel.upper, figure.z_limit, (x, y))
     else:
         seen = np.isfinite(z)
         axes.scatter(x[seen], y[seen], z[seen], c=z[seen], cmap=colours, norm=limits, s=14)
@@ -145,6 +148,20 @@ def _surface(
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
         axis._axinfo["grid"].update(color="#d9dde3", linewidth=0.6)
+
+
+def _sheet(
+    axes: Any,
+    ends: Float[np.ndarray, "layer token"] | None,
+    limit: float,
+    at: tuple[Float[np.ndarray, "layer token"], Float[np.ndarray, "layer token"]],
+) -> None:
+    """Draw one end of an interval as a thin grey sheet, where it is defined."""
+    if ends is None:
+        return
+    defined = np.isfinite(ends).all(axis=1)
+    height = np.clip(ends, -limit, limit)[defined]
+    axes.plot_surface(at[0][defined], at[1][defined], height, color="#6b7280", alpha=0.06, linewidth=0, shade=False)
 
 
 def _flat(

@@ -115,7 +115,20 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.12}},
         "dragmode": "turntable",
     }
-    return picture([trace], title="", height=480, scene=scene, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    sheets = [
+        go.Surface(
+            z=_grid(np.clip(ends, -limit, limit).T),
+            x=list(figure.layers),
+            y=list(range(len(panel.tokens))),
+            colorscale=[[0.0, "#6b7280"], [1.0, "#6b7280"]],
+            opacity=0.12,
+            showscale=False,
+            hoverinfo="skip",
+        )
+        for ends in (panel.lower, panel.upper)
+        if ends is not None
+    ]
+    return picture([trace, *sheets], title="", height=480, scene=scene, margin={"l": 0, "r": 0, "t": 0, "b": 0})
 
 
 def _flat(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
