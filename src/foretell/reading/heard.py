@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from foretell.errors import InputError, NotReadableError
-from foretell.reading.recording import GENERATED, N_SEGMENTS, Recording, Tally, mean_of
+from foretell.errors import InputError
+from foretell.reading.gathered import Gathered, places
+from foretell.reading.recording import N_SEGMENTS, Recording
 
 __all__ = ["Heard"]
 
@@ -37,7 +37,7 @@ _BUILT = (
 )
 
 
-class Heard:
+class Heard(Gathered):
     """What was heard; arrays are built when they are asked for, after the passes they speak of.
 
     A *row* is a generated token as a query. The token axis has one place per token fed: those of `segments`, then
@@ -45,7 +45,7 @@ class Heard:
     """
 
     def __init__(self, recording: Recording, *, finish: Callable[[Tensor], None]) -> None:
-        self._recording = recording
+        super().__init__(recording)
         self._feed = finish
 
     def finish(self, token_ids: Int[Tensor, "sample token"], *, end_ids: Sequence[int] = ()) -> None:
@@ -88,85 +88,6 @@ class Heard:
         """Drop built arrays, because more was read."""
         for name in _BUILT:
             self.__dict__.pop(name, None)
-
-    @cached_property
-    def generated(self) -> Bool[np.ndarray, "sample token"]:
-        """Which tokens are generated tokens that count."""
-        recording = self._recording
-        if recording.n_columns < recording.segments.shape[1]:
-            raise InputError(
-                f"segments tell of {recording.segments.shape[1]} tokens, and the model was given {recording.n_columns}"
-            )
-        generated = np.asarray(recording.codes(recording.n_columns) == GENERATED)
-        if recording.kept is not None:
-            generated &= generated.cumsum(1) <= recording.kept[:, None]
-        return generated
-
-    @property
-    def n_generated(self) -> Int[np.ndarray, " sample"]:
-        """Number of generated tokens that count, per sample."""
-        return np.asarray(self.generated.sum(1), dtype=np.int64)
-
-    @cached_property
-    def layers(self) -> Int[np.ndarray, " layer"]:
-        """Block index of each place on the layer axis of `mass`, `row_mass` and `lift`.
-
-        Raises:
-            NotReadableError: Rows were asked for, and no attention call was seen.
-        """
-        found = sorted({layer for one in self._recording.passes for layer in one.readings.get("mass", {})})
-        if not found and self.generated.any():
-            raise NotReadableError(
-                f"{self._recording.model_name}: none of its blocks looks its attention up in the library's interface"
-            )
-        return np.array(found, dtype=np.int64)
-
-    @cached_property
-    def n_heads(self) -> int:
-        """Most heads that a layer has."""
-        readings = [one.readings.get("mass", {}) for one in self._recording.passes]
-        every = [value for layers in readings for value in layers.values()]
-        return max((int((one.total if isinstance(one, Tally) else one).shape[1]) for one in every), default=0)
-
-    def _of_layer(self, quantity: str, layer: int) -> Float[np.ndarray, "sample head row value"]:
-        """Rows of one layer that count; nan beyond a sample's rows."""
-        if quantity == "lift":
-            shares = self._of_layer("share", layer)[:, :1]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.asarray(self._of_layer("mass", layer) / np.where(shares > 0, shares, np.nan))
-        generated = self.generated
-        place = np.where(generated, generated.cumsum(1) - 1, -1)
-        found: Float[np.ndarray, "sample head row value"] | None = None
-        for one in self._recording.passes:
-            values = one.readings.get(quantity, {}).get(layer)
-            if not isinstance(values, Tensor):
-                continue
-            sample, row, target = _places(one.columns, place)
-            if found is None:
-                n_rows = int(self.n_generated.max(initial=0))
-                shape = (len(generated), self.n_heads, n_rows, values.shape[3])
-                found = np.full(shape, np.nan, dtype=np.float32)
-            found[sample, : values.shape[1], target] = values.float().cpu().numpy()[sample, :, row]
-        return np.zeros((len(generated), self.n_heads, 0, 1), dtype=np.float32) if found is None else found
-
-    def _mean(self, quantity: str, n_values: int, n_tokens: int | None = None) -> np.ndarray:
-        """Mean over the rows, or over the first `n_tokens` of samples that have as many; nan where there are none."""
-        recording, layers = self._recording, self.layers
-        if recording.tallied and n_tokens is not None and n_tokens & (n_tokens - 1):
-            raise InputError(f"{n_tokens} tokens: single rows were not kept, only sums over 1, 2, 4, 8, ... tokens")
-        means = np.full((len(self.generated), len(layers), self.n_heads, n_values), np.nan, dtype=np.float32)
-        for place, layer in enumerate(layers):
-            if recording.tallied:
-                tallies = [one.readings.get(quantity, {}).get(int(layer)) for one in recording.passes]
-                mean = mean_of([one for one in tallies if isinstance(one, Tally)], n_tokens)
-                if mean is None:
-                    continue
-            else:
-                mean = _mean_over_rows(self._of_layer(quantity, int(layer))[:, :, :n_tokens])
-            means[:, place, : mean.shape[1]] = mean
-        if n_tokens is not None:
-            means[self.n_generated < n_tokens] = np.nan
-        return means
 
     @cached_property
     def mass(self) -> Float[np.ndarray, "sample layer head segment"]:
@@ -265,7 +186,7 @@ class Heard:
         values = np.full(shape, np.nan, dtype=np.float32)
         columns = np.where(generated, np.arange(generated.shape[1]), -1)
         for one in recording.passes:
-            sample, row, target = _places(one.columns, columns)
+            sample, row, target = places(one.columns, columns)
             for layer, activity in one.activities.items():
                 values[sample, target, layer] = activity.cpu().numpy()[sample, row]
         return np.ascontiguousarray(values.transpose(0, 2, 1, 3))
@@ -288,33 +209,3 @@ class Heard:
             nan where the log-probability is, and where `listen` was not asked for it.
         """
         return self._of_tokens([pair for one in self._recording.passes for pair in one.token_entropies])
-
-    def _of_tokens(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Float[np.ndarray, "sample token"]:
-        generated = self.generated
-        values = np.full(generated.shape, np.nan, dtype=np.float32)
-        columns = np.where(generated, np.arange(generated.shape[1]), -1)
-        for where, numbers in pairs:
-            sample, row, target = _places(where, columns)
-            values[sample, target] = numbers.cpu().numpy()[sample, row]
-        return values
-
-
-def _places(columns: Tensor, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return sample, row and target of every row in `columns` whose column has a `place`."""
-    where = torch.as_tensor(columns).numpy()
-    sample, row = np.nonzero(where >= 0)
-    column = where[sample, row]
-    inside = column < place.shape[1]
-    sample, row, column = sample[inside], row[inside], column[inside]
-    target = place[sample, column]
-    counted = target >= 0
-    return sample[counted], row[counted], target[counted]
-
-
-def _mean_over_rows(values: np.ndarray) -> np.ndarray:
-    """Mean over the row axis (second to last) of what is not nan, in double precision; nan if nothing is."""
-    counted = ~np.isnan(values)
-    total = np.where(counted, values, 0).sum(-2, dtype=np.float64)
-    number = counted.sum(-2)
-    mean = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
-    return np.asarray(mean, dtype=np.float32)
