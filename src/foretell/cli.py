@@ -186,10 +186,11 @@ cli.add_command(steer)
 @click.option("--labels", type=FILE, default=None, help="File with id and behavior_label, where TABLE has none.")
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
 @click.option("--group", default=None, help="Column whose equal values must never straddle a split.")
+@click.option("--stratum", default=None, help="Column with the kind of task; default: stratum, if there is one.")
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
 @seed_option
 @quiet_option
-def study(table: Path, labels: Path | None, metrics: str | None, group: str | None, to: Path, **options: Any) -> None:
+def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
     """Test whether the metrics of TABLE foretell its labels. Needs no model and no torch.
 
     TABLE is a CSV or Parquet file (or folder of parts) with id, dataset, layer, head and the metrics, or a run.
@@ -206,7 +207,7 @@ def study(table: Path, labels: Path | None, metrics: str | None, group: str | No
 
     chosen: dict[str, Any] = {} if metrics is None else {"metrics": tuple(name.strip() for name in metrics.split(","))}
     run = foretell.open_run(table) if is_run(table) else None
-    result = foretell.study(run or table, labels=labels, group=group, **chosen, **options)
+    result = foretell.study(run or table, **chosen, **options)
     facts = None if run is None else run_facts(run)
     page = foretell.report(result, to, run_facts=facts, progress=options["progress"])
     _summarise(result)
