@@ -119,6 +119,7 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @click.option("--direction", "directions", type=FILE, multiple=True, help="A saved direction; may be repeated.")
+@click.option("--detail", is_flag=True, help="Also contributions and entropies; slower while generating.")
 @click.option("--max-new-tokens", default=64, show_default=True, help="Longest generated answer.")
 @click.option("--temperature", default=0.0, show_default=True, help="0 is greedy; above 0 samples with --seed.")
 @click.option("--top-p", default=1.0, show_default=True, help="Sample only from the likeliest tokens of this mass.")

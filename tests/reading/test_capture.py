@@ -159,7 +159,7 @@ def test_no_conversations_and_repeated_ids_are_refused(model: Model) -> None:
 
 
 def test_contribution_entropy_and_checkpoints_are_written(model: Model) -> None:
-    run = read(model, PROMPTS, answers="generate", max_new_tokens=9, progress=False)
+    run = read(model, PROMPTS, answers="generate", max_new_tokens=9, detail=True, progress=False)
     attention = run.attention
     contribution = attention.select(pl.col("^contribution_.*$")).to_numpy()
     assert np.abs(contribution.sum(1) - 1).max() < 1e-5
@@ -182,7 +182,7 @@ def test_contribution_entropy_and_checkpoints_are_written(model: Model) -> None:
     assert others["entropy"].null_count() == others.height
 
 
-def test_detail_can_be_left_out(model: Model) -> None:
+def test_detail_is_read_when_asked_for(model: Model) -> None:
     whole, bare = (
         read(model, PROMPTS[:2], answers="generate", max_new_tokens=5, detail=detail, progress=False)
         for detail in (True, False)

@@ -90,7 +90,7 @@ def read(
     top_p: float = 1.0,
     batch_tokens: int = 4096,
     seed: int = 0,
-    detail: bool = True,
+    detail: bool = False,
     progress: bool | None = None,
 ) -> Run:
     """Read attention mass, activity and log-probabilities of every conversation's answer, all from one pass.
@@ -108,7 +108,8 @@ def read(
         top_p: Sample only from the likeliest tokens that hold this much probability.
         batch_tokens: Padded tokens in one batch, answers included; a single longer sample is a batch of its own.
         seed: Fixes sampling.
-        detail: Also read what each segment writes through each head, and the entropies of heads and tokens.
+        detail: Also read what each segment writes through each head, and the entropies of heads and tokens; while the
+            model generates this costs as much again as the generation itself.
         progress: Show a bar; None shows it on a terminal only.
 
     Returns:
