@@ -57,10 +57,12 @@ class Answered:
 
     token_ids: Int[np.ndarray, " token"]
     segments: Int[np.ndarray, " token"]
+    """Code of each token's segment, 0 to 4 in the order of `SEGMENTS`."""
     layers: tuple[int, ...]
     """Blocks that attend; the layer axis of mass and lift."""
     mass: Float[np.ndarray, "layer head segment"]
     lift: Float[np.ndarray, "layer head segment"]
+    """nan where the segment holds no token."""
     contribution: Float[np.ndarray, "layer head segment"]
     """nan where it was not asked for, or where the values are not seen."""
     entropy: Float[np.ndarray, "layer head"]
@@ -68,6 +70,7 @@ class Answered:
     checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
     """Mass after the first 1, 2, 4, 8, ... generated tokens."""
     activity: Float[np.ndarray, "block generated direction"]
+    """nan in layers whose direction is undefined."""
     logprob: Float[np.ndarray, " generated"]
     token_entropy: Float[np.ndarray, " generated"]
     """Of each token's distribution (nats); nan where it was not asked for."""

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
 from foretell.conversations import Conversation
@@ -243,20 +242,5 @@ def _reading(task: _Task, conversation: Conversation, one: Answered) -> Reading:
     answer = conversation.answer if task.given else None
     if answer is None:
         answer = str(tokenizer.decode(one.answer_ids.tolist(), skip_special_tokens=True))
-    return Reading(
-        conversation=conversation,
-        answer=answer,
-        token_ids=one.token_ids,
-        token_texts=tuple(str(tokenizer.decode([int(token)])) for token in one.token_ids),
-        segments=one.segments,
-        layers=one.layers,
-        mass=one.mass,
-        lift=one.lift,
-        contribution=one.contribution,
-        entropy=one.entropy,
-        checkpoints=one.checkpoints,
-        activity=np.asarray(one.activity),
-        logprob=one.logprob,
-        token_entropy=one.token_entropy,
-        truncated=one.truncated,
-    )
+    texts = tuple(str(tokenizer.decode([int(token)])) for token in one.token_ids)
+    return Reading(conversation=conversation, answer=answer, token_texts=texts, signals=one)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from foretell.conversations import Conversation
+from foretell.reading.answering import Answered
 from foretell.runs import RunTable
 from foretell.schema import MASSES, SEGMENTS, SHARES, TABLES, conform, empty
 
@@ -22,31 +23,12 @@ __all__ = ["Reading", "Unread", "tables"]
 
 @dataclass(frozen=True)
 class Reading:
-    """The signals of one sample."""
+    """One sample with the signals of its answer."""
 
     conversation: Conversation
     answer: str
-    token_ids: Int[np.ndarray, " token"]
     token_texts: tuple[str, ...]
-    segments: Int[np.ndarray, " token"]
-    """Code of each token's segment, 0 to 4 in the order of `SEGMENTS`."""
-    layers: tuple[int, ...]
-    """Block index of each row of `mass` and `lift`."""
-    mass: Float[np.ndarray, "layer head segment"]
-    lift: Float[np.ndarray, "layer head segment"]
-    """nan where the segment holds no token."""
-    contribution: Float[np.ndarray, "layer head segment"]
-    """nan where it was not asked for, or where the values are not seen."""
-    entropy: Float[np.ndarray, "layer head"]
-    """Of each head's weights (nats); nan where it was not asked for."""
-    checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
-    """Mass after the first 1, 2, 4, 8, ... generated tokens."""
-    activity: Float[np.ndarray, "block generated direction"]
-    """nan in layers whose direction is undefined."""
-    logprob: Float[np.ndarray, " generated"]
-    token_entropy: Float[np.ndarray, " generated"]
-    truncated: bool | None
-    """Whether a generated answer ended at the token limit; None for a given answer."""
+    signals: Answered
 
 
 @dataclass(frozen=True)
@@ -76,7 +58,9 @@ def tables(
             *(_unread(item, model=model) for item in unread),
         ],
         "attention": [_attention(reading) for reading in readings],
-        "checkpoints": [_checkpoint(reading, *one) for reading in readings for one in reading.checkpoints.items()],
+        "checkpoints": [
+            _checkpoint(reading, *one) for reading in readings for one in reading.signals.checkpoints.items()
+        ],
         "tokens": [_tokens(reading) for reading in readings],
         "activity": [_activity(reading, concepts) for reading in readings],
     }
@@ -101,7 +85,7 @@ def _identity(conversation: Conversation) -> dict[str, object]:
 
 
 def _sample(reading: Reading, *, model: str, given: bool) -> pl.DataFrame:
-    counts = np.bincount(reading.segments, minlength=len(SEGMENTS))
+    counts = np.bincount(reading.signals.segments, minlength=len(SEGMENTS))
     conversation = reading.conversation
     label = (
         {
@@ -117,22 +101,22 @@ def _sample(reading: Reading, *, model: str, given: bool) -> pl.DataFrame:
         **label,
         **{f"n_tokens_{segment}": int(count) for segment, count in zip(SEGMENTS, counts, strict=True)},
         "answer": reading.answer,
-        "truncated": reading.truncated,
-        "mean_logprob": float(np.mean(reading.logprob, dtype=np.float64)),
+        "truncated": reading.signals.truncated,
+        "mean_logprob": float(np.mean(reading.signals.logprob, dtype=np.float64)),
         "model": model,
     }
     return conform(pl.DataFrame([row]), TABLES["samples"])
 
 
 def _attention(reading: Reading) -> pl.DataFrame:
-    by_segment = {"lift": reading.lift, "contribution": reading.contribution}
+    by_segment = {"lift": reading.signals.lift, "contribution": reading.signals.contribution}
     more = {
         f"{quantity}_{name}": values[:, :, segment].astype(np.float64).ravel()
         for quantity, values in by_segment.items()
         for segment, name in enumerate(SEGMENTS)
     }
-    more["entropy"] = reading.entropy.astype(np.float64).ravel()
-    return conform(_per_head(reading, reading.mass, more), TABLES["attention"])
+    more["entropy"] = reading.signals.entropy.astype(np.float64).ravel()
+    return conform(_per_head(reading, reading.signals.mass, more), TABLES["attention"])
 
 
 def _checkpoint(reading: Reading, n_tokens: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
@@ -151,7 +135,7 @@ def _per_head(
         shares = {share: mass[share.removesuffix("_norm")] / total for share in SHARES}
     return pl.DataFrame(
         {
-            "layer": np.repeat(reading.layers, n_heads),
+            "layer": np.repeat(reading.signals.layers, n_heads),
             "head": np.tile(np.arange(n_heads), n_layers),
             **mass,
             **shares,
@@ -165,16 +149,16 @@ def _per_head(
 
 
 def _tokens(reading: Reading) -> pl.DataFrame:
-    generated = reading.segments == SEGMENTS.index("generated")
-    logprob, entropy = np.full((2, len(reading.token_ids)), np.nan)
-    logprob[generated], entropy[generated] = reading.logprob, reading.token_entropy
+    generated = reading.signals.segments == SEGMENTS.index("generated")
+    logprob, entropy = np.full((2, len(reading.signals.token_ids)), np.nan)
+    logprob[generated], entropy[generated] = reading.signals.logprob, reading.signals.token_entropy
     frame = pl.DataFrame(
         {
             "id": reading.conversation.id,
-            "position": np.arange(len(reading.token_ids)),
-            "token_id": reading.token_ids,
+            "position": np.arange(len(reading.signals.token_ids)),
+            "token_id": reading.signals.token_ids,
             "text": list(reading.token_texts),
-            "segment": [SEGMENTS[code] for code in reading.segments],
+            "segment": [SEGMENTS[code] for code in reading.signals.segments],
             "logprob": logprob,
             "entropy": entropy,
         }
@@ -183,7 +167,7 @@ def _tokens(reading: Reading) -> pl.DataFrame:
 
 
 def _activity(reading: Reading, concepts: Sequence[str]) -> pl.DataFrame:
-    n_layers, n_tokens, n_directions = reading.activity.shape
+    n_layers, n_tokens, n_directions = reading.signals.activity.shape
     if not n_directions:
         return empty(TABLES["activity"])
     layer, position, direction = np.indices((n_layers, n_tokens, n_directions))
@@ -193,7 +177,7 @@ def _activity(reading: Reading, concepts: Sequence[str]) -> pl.DataFrame:
             "layer": layer.ravel(),
             "position": position.ravel(),
             "concept": [concepts[index] for index in direction.ravel()],
-            "activity": reading.activity.astype(np.float64).ravel(),
+            "activity": reading.signals.activity.astype(np.float64).ravel(),
         }
     ).with_columns(pl.col("activity").fill_nan(None))
     return conform(frame, TABLES["activity"])
