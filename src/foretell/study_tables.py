@@ -43,7 +43,10 @@ ASSOCIATION = Table(
         fraction("auc_upper", f"upper end {_INTERVAL}"),
         fraction("auc_p", "two-sided Mann-Whitney p-value of auc"),
         fraction("q_value", "Benjamini-Hochberg false discovery rate over the dataset's family"),
-        fraction("p_max", "Westfall-Young max-statistic permutation p-value over the dataset's family"),
+        fraction(
+            "p_max",
+            "Westfall-Young max-statistic p-value over the dataset's family, permuted within strata",
+        ),
         REASON,
     ),
 )

@@ -204,6 +204,32 @@ def test_the_same_seed_gives_the_same_bytes_and_row_order_nothing_else() -> None
     assert not first.get_column("p_max").equals(other.get_column("p_max"))
 
 
+def test_a_head_that_only_tells_the_stratum_has_no_small_p_within_strata() -> None:
+    generator = np.random.default_rng(5)
+    n = 200
+    stratum = generator.integers(0, 2, n)
+    label = (generator.random(n) < np.where(stratum == 1, 0.9, 0.1)).astype(int)
+    frame = pl.DataFrame(
+        {
+            "id": [f"{index:03d}" for index in np.repeat(np.arange(n), 2)],
+            "dataset": "x",
+            "layer": 0,
+            "head": np.tile([0, 1], n),
+            "score": np.stack([stratum, 2 * stratum + label], axis=1).ravel() + generator.normal(size=2 * n),
+            "behavior_label": np.repeat(label, 2),
+            "stratum": np.repeat(np.where(stratum == 1, "b", "a"), 2),
+        }
+    )
+    found = association(read_table(frame, metrics=["score"]), n_permutations=199, progress=False)
+    blind = association(read_table(frame.drop("stratum"), metrics=["score"]), n_permutations=199, progress=False)
+    assert blind.get_column("p_max").to_list() == [0.005, 0.005]
+    told = found.get_column("p_max").to_list()
+    assert told[0] > 0.1
+    assert told[1] <= 0.02
+    rest = pl.all().exclude("p_max")
+    assert found.select(rest).equals(blind.select(rest))
+
+
 def test_without_permutations_p_max_is_null_and_says_so() -> None:
     found = association(read_table(head_table()), n_permutations=0, progress=False)
     assert found.get_column("p_max").null_count() == found.height

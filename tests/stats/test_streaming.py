@@ -78,6 +78,21 @@ def test_labels_groups_and_float32_go_straight_too(tmp_path: Path) -> None:
     assert_same(found, frame.drop("behavior_label"), labels=labels)
 
 
+@pytest.mark.parametrize("regular", [True, False])
+def test_strata_are_permuted_within_in_both_ways(regular: bool, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    frame = regular_table().with_columns(stratum=pl.col("id").str.tail(1).str.replace_all("[3-9]", "odd"))
+    frame = frame if regular else frame.sort("layer", "id", "head", "dataset")
+    frame.write_parquet(path)
+    found = stream_association(path, n_permutations=49, progress=False)
+    assert found.regular == regular
+    assert_same(found, frame)
+    mapping = {str(name): "one kind" for name in frame.get_column("id").unique()}
+    constant = stream_association(path, stratum=mapping, n_permutations=49, progress=False)
+    assert_same(constant, frame, stratum=mapping)
+    assert not constant.frame.get_column("p_max").equals(found.frame.get_column("p_max"))
+
+
 def broken(frame: pl.DataFrame, kind: str) -> pl.DataFrame:
     row = pl.int_range(pl.len())
     match kind:

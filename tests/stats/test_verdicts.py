@@ -88,6 +88,17 @@ def test_family_rules(changes: dict[str, Any], verdict: str) -> None:
         assert "layer 3 head 4 PAM_norm is the best of 800" in found.why
 
 
+def test_a_false_discovery_rate_does_not_speak_for_the_label_where_kinds_of_task_are_known() -> None:
+    row = _association(p_max=0.4, q_value=0.001)
+    found = family_verdict(row, n_tests=800, n_positive=40, n_negative=60, within_strata=True)
+    assert found.verdict == "no signal found"
+    assert "labels permuted within kinds of task" in found.why
+    assert "heads tell the kind of task, within which none tells the label" in found.why
+    assert (
+        family_verdict(_association(), n_tests=9, n_positive=40, n_negative=60, within_strata=True).verdict == "signal"
+    )
+
+
 def test_no_column_at_all() -> None:
     assert family_verdict(None, n_tests=0, n_positive=40, n_negative=60).verdict == "not enough data"
 

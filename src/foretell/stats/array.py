@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Shaped
 from foretell.errors import TableError
 from foretell.stats.table import BASELINES, StudyTable
 
-__all__ = ["Dense", "dense"]
+__all__ = ["Dense", "dense", "strata_of"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,16 @@ class Dense:
         )
 
 
+def strata_of(samples: pl.DataFrame) -> Shaped[np.ndarray, " sample"] | None:
+    """Return the stratum of each sample as text, "" where it has none; None where no sample has one.
+
+    Args:
+        samples: With a column stratum.
+    """
+    stratum = samples.get_column("stratum")
+    return None if stratum.null_count() == stratum.len() else np.array(stratum.fill_null("").to_list(), np.str_)
+
+
 def dense(table: StudyTable, dataset: str) -> Dense:
     """Return one dataset of a table as dense arrays, in an order that depends on ids, layers and heads only.
 
@@ -88,7 +98,6 @@ def dense(table: StudyTable, dataset: str) -> Dense:
         layer = np.searchsorted(layers, frame.get_column("layer").to_numpy())
         head = np.searchsorted(heads, frame.get_column("head").to_numpy())
         values[sample.to_numpy(), layer, head] = numbers
-    stratum = samples.get_column("stratum")
     return Dense(
         dataset=dataset,
         values=values,
@@ -98,7 +107,7 @@ def dense(table: StudyTable, dataset: str) -> Dense:
         ids=tuple(samples.get_column("id")),
         label=samples.get_column("behavior_label").to_numpy(),
         group=np.array(samples.get_column("group").to_list(), dtype=np.str_),
-        stratum=None if stratum.null_count() == stratum.len() else np.array(stratum.fill_null("").to_list(), np.str_),
+        stratum=strata_of(samples),
         baselines={
             name: samples.get_column(name).cast(pl.Float64).fill_null(np.nan).to_numpy()
             for name in BASELINES

@@ -149,7 +149,9 @@ def association(
     """Association of every dataset, layer, head and metric with the label, in the columns of the association table.
 
     Samples of one group are kept together in every interval, p-value and permutation. False discovery rates and
-    max-statistic p-values are over all heads and metrics of a dataset.
+    max-statistic p-values are over all heads and metrics of a dataset. Where the table has strata, the max-statistic
+    ranks and permutes within them, so that a head which only tells the kind of task has no small `p_max`; all other
+    columns compare samples whatever their stratum.
 
     Args:
         table: From `read_table`.
@@ -173,6 +175,7 @@ def association(
             values,
             array.label,
             group=array.group,
+            stratum=array.stratum,
             n_permutations=n_permutations,
             seed=derived_seed(seed, "association", dataset),
         )

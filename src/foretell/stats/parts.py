@@ -223,6 +223,7 @@ def verdicts_of(
                 n_tests=family.height,
                 n_positive=n_positive,
                 n_negative=n_negative,
+                within_strata=one.stratum is not None,
                 level=level,
             )
             verdicts[dataset].append(best)

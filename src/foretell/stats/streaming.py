@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from foretell.errors import InputError, TableError, located
 from foretell.schema import SHARES
-from foretell.stats.array import dense
+from foretell.stats.array import dense, strata_of
 from foretell.stats.association import ColumnStatistics, association_frame, column_statistics, statistics_of_sums
 from foretell.stats.cleaning import REASONS, Ledger, LedgerEntry, Validity, nothing_left
 from foretell.stats.multiplicity import MaxStatistic, permutations_of, scan_max_statistic
@@ -68,15 +68,16 @@ class _Settings:
 
     def largest(self, dataset: str, samples: pl.DataFrame, blocks: Iterable[Any], order: Any) -> MaxStatistic:
         """Return the max-statistic over blocks whose samples are those of the frame taken in an order."""
-        label = samples.get_column("behavior_label").to_numpy()
+        label, stratum = samples.get_column("behavior_label").to_numpy(), strata_of(samples)
         permutations = permutations_of(
             label,
             group=np.array(samples.get_column("group").to_list(), dtype=np.str_),
+            stratum=stratum,
             n_permutations=self.n_permutations,
             seed=derived_seed(self.seed, "association", dataset),
         )
         moved = replace(permutations, labels=permutations.labels[:, order])
-        return scan_max_statistic(blocks, label[order], moved)
+        return scan_max_statistic(blocks, label[order], moved, stratum=None if stratum is None else stratum[order])
 
 
 def stream_association(
@@ -85,6 +86,7 @@ def stream_association(
     labels: Path | str | pl.DataFrame | None = None,
     metrics: Sequence[str] = SHARES,
     group: str | Mapping[str, str] | None = None,
+    stratum: str | Mapping[str, str] | None = None,
     compositional: bool | None = None,
     sum_tolerance: float = 1e-6,
     n_permutations: int = 1000,
@@ -102,6 +104,7 @@ def stream_association(
         labels: See `read_table`; held in memory.
         metrics: See `read_table`.
         group: See `read_table`.
+        stratum: See `read_table`.
         compositional: See `read_table`.
         sum_tolerance: See `read_table`.
         n_permutations: See `association`.
@@ -121,6 +124,7 @@ def stream_association(
         "labels": labels,
         "metrics": metrics,
         "group": group,
+        "stratum": stratum,
         "compositional": set(metrics) == set(SHARES) if compositional is None else compositional,
         "sum_tolerance": sum_tolerance,
     }
@@ -142,7 +146,7 @@ def stream_association(
 
 
 def _wanted(settings: _Settings) -> set[str]:
-    named = {name for name in (settings.table["group"],) if isinstance(name, str)}
+    named = {settings.table[name] for name in ("group", "stratum") if isinstance(settings.table[name], str)}
     return {"id", "dataset", "layer", "head", *_SAMPLE_COLUMNS, *settings.metrics, *named}
 
 

@@ -220,7 +220,13 @@ def forest_verdict(results: Mapping[Protocol, ForestResult], *, n_positive: int,
 
 
 def family_verdict(
-    best: Mapping[str, Any] | None, *, n_tests: int, n_positive: int, n_negative: int, level: float = 0.95
+    best: Mapping[str, Any] | None,
+    *,
+    n_tests: int,
+    n_positive: int,
+    n_negative: int,
+    within_strata: bool = False,
+    level: float = 0.95,
 ) -> Verdict:
     """Verdict on whether any single head and metric is associated with the label.
 
@@ -229,7 +235,8 @@ def family_verdict(
     1. *not enough data*: no column has a p-value, or a label has fewer than 10 groups;
     2. *signal*: the smallest max-statistic permutation p-value is at most 1 - level (*weak signal* if the AUC is within
        0.1 of one half);
-    3. *weak signal*: only the smallest false discovery rate is at most 1 - level;
+    3. *weak signal*: only the smallest false discovery rate is at most 1 - level, and there are no strata: the false
+       discovery rate does not know the kind of task, the permutations exchange labels within it;
     4. *no signal found*.
 
     The AUC of the best of many columns flatters it; the detector "best single head" shows what is left of it on
@@ -240,6 +247,7 @@ def family_verdict(
         n_tests: Columns looked at.
         n_positive: Groups with label 1.
         n_negative: Groups with label 0.
+        within_strata: Whether labels were permuted within kinds of task.
         level: 1 minus the accepted chance of a false alarm.
     """
     signal = "any single head"
@@ -254,12 +262,16 @@ def family_verdict(
     p_max, q_value = best["p_max"], best["q_value"]
     told = (
         f"layer {best['layer']} head {best['head']} {best['metric']} is the best of {n_tests}: {_span(area)}, p "
-        f"{_p(p_max)} against the best of as many with permuted labels, false discovery rate {_p(q_value)}"
+        f"{_p(p_max)} against the best of as many with labels permuted{' within kinds of task' * within_strata}, false "
+        f"discovery rate {_p(q_value)}"
     )
     if p_max is not None and p_max <= 1 - level:
         weak = abs(best["auc"] - 0.5) < WEAK_BELOW - 0.5
         return Verdict(signal, "weak signal" if weak else "signal", told, area, smallest)
-    if q_value is not None and q_value <= 1 - level:
+    found_pooled = q_value is not None and q_value <= 1 - level
+    if found_pooled and within_strata:
+        told += ": heads tell the kind of task, within which none tells the label"
+    elif found_pooled:
         return Verdict(signal, "weak signal", told, area, smallest)
     missed = "no AUC" if smallest is None else f"only an AUC from {smallest:.2f} on"
     return Verdict(signal, "no signal found", f"{told}; {missed} would have stood out among as many", area, smallest)
