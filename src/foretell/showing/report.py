@@ -7,7 +7,8 @@ foretell.report(study, "out", surfaces=[surface])      # out/report.html
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from foretell.showing.report_data import ReportData, RunFacts, StudyLike
 from foretell.showing.report_folder import read_report_data, write_facts
 from foretell.showing.study_figures import study_figures
 from foretell.showing.surface_figures import surface_figures
+from foretell.showing.token_figures import token_figure
 from foretell.surfaces import Surface
 
 __all__ = ["report", "rerender", "save_steering", "save_surface", "write_report"]
@@ -86,17 +88,14 @@ def write_report(
         *_surfaces(data.surfaces, z_limit=z_limit, scale=scale),
         *study_figures(data),
     ]
-    folder = _folder(to)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
-        draft = Path(name)
+    with _whole_folder(to) as draft:
         _write_figures_and_page(draft, data, figures, title=title, progress=progress)
         (draft / "study.json").write_text(data.study_json, encoding="utf-8")
         write_facts(data, draft, title=title)
         _write_tables(draft / "tables", data)
         for index, surface in enumerate(data.surfaces):
             surface.write(draft / "surfaces" / f"activity-{index + 1}")
-        _move(draft, folder)
-    return folder / "report.html"
+    return Path(to) / "report.html"
 
 
 def rerender(
@@ -132,12 +131,13 @@ def save_surface(
     beside: Mapping[str, Surface] | None = None,
     z_limit: float | None = None,
     scale: ColourScale = "green-red",
+    null_band: bool = True,
     progress: bool | None = None,
 ) -> Path:
     """Write one surface as a page that turns, as png and svg, and as a table, and return the page's path.
 
-    Writes `report.html`, `figures/activity.png` and `.svg`, `figures/activity-flat.png` and `.svg` and
-    the surface itself (`surface.json`, `surface.parquet`); arguments are those of `report`.
+    Writes `report.html`, the figures `activity` (surfaces), `activity-flat` (maps), `tokens` (the answers as coloured
+    text) and `course` as png and svg, and the surface itself (`surface.json`, `surface.parquet`).
 
     Args:
         surface: What is shown.
@@ -146,6 +146,7 @@ def save_surface(
             answers or "mean" of many.
         z_limit: See `report`.
         scale: See `report`.
+        null_band: Draw what random directions do on the same tokens as two sheets around the surfaces.
         progress: See `report`.
 
     Raises:
@@ -154,18 +155,15 @@ def save_surface(
     more = dict(beside or {})
     every = (surface, *more.values())
     data = ReportData(tables={}, surfaces=every, facts=RunFacts(model=surface.model, asked=surface.question))
-    figures: list[Figure] = list(_surfaces((surface,), z_limit=z_limit, scale=scale))
+    figures: list[Figure] = _surfaces((surface,), z_limit=z_limit, scale=scale, null_band=null_band)
     for name, other in more.items():
         figures += surface_figures(other, z_limit=z_limit, scale=scale, name=name)
-    folder = _folder(to)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
-        draft = Path(temporary)
+    with _whole_folder(to) as draft:
         _write_figures_and_page(draft, data, figures, title=surface.question, progress=progress)
         surface.write(draft)
         for name, other in more.items():
             other.write(draft / name)
-        _move(draft, folder)
-    return folder / "report.html"
+    return Path(to) / "report.html"
 
 
 def save_steering(table: pl.DataFrame, to: Path | str, *, model: str, progress: bool | None = None) -> Path:
@@ -182,31 +180,41 @@ def save_steering(table: pl.DataFrame, to: Path | str, *, model: str, progress: 
     """
     figures: list[Figure] = [steering_figure(table)]
     data = ReportData(tables={}, facts=RunFacts(model=model, asked="Does the direction act?"))
-    folder = _folder(to)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
-        draft = Path(name)
+    with _whole_folder(to) as draft:
         _write_figures_and_page(draft, data, figures, title="Does the direction act?", progress=progress)
         table.write_parquet(draft / "steering.parquet")
-        _move(draft, folder)
-    return folder / "report.html"
+    return Path(to) / "report.html"
 
 
-def _surfaces(surfaces: Sequence[Surface], *, z_limit: float | None, scale: ColourScale) -> list[Figure]:
+def _surfaces(
+    surfaces: Sequence[Surface], *, z_limit: float | None, scale: ColourScale, null_band: bool = True
+) -> list[Figure]:
     made: list[Figure] = []
     for index, surface in enumerate(surfaces):
-        name = "activity" if len(surfaces) == 1 else f"activity-{index + 1}"
-        made += surface_figures(surface, z_limit=z_limit, scale=scale, name=name)
-        course = course_figure(surface, name="course" if len(surfaces) == 1 else f"course-{index + 1}")
+        which = "" if len(surfaces) == 1 else f"-{index + 1}"
+        made += surface_figures(surface, z_limit=z_limit, scale=scale, null_band=null_band, name=f"activity{which}")
+        made.append(token_figure(surface, z_limit=z_limit, scale=scale, name=f"tokens{which}"))
+        course = course_figure(surface, name=f"course{which}")
         made += [] if course is None else [course]
     return made
 
 
-def _folder(to: Path | str) -> Path:
+@contextmanager
+def _whole_folder(to: Path | str) -> Iterator[Path]:
+    """Yield an empty folder whose files move to `to` once the block has ended well; else `to` stays as it was."""
     folder = Path(to)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the report")
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
+            yield Path(name)
+            _move(Path(name), folder)
+    except BaseException:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _write_figures_and_page(

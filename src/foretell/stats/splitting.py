@@ -14,24 +14,22 @@ from pathlib import Path
 
 import polars as pl
 
-from foretell.errors import TableError
 from foretell.stats.cleaning import parse_integer, parse_text
-from foretell.stats.sources import read_source
+from foretell.stats.regular import IrregularError
 
 __all__ = ["split_by_layer"]
 
 
-def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[str], name: str) -> list[list[Path]]:
+def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[str]) -> list[list[Path]]:
     """Write the rows of files into one list of Parquet files per dataset and layer, in the order of their names.
 
     Args:
         parts: CSV or Parquet files that together are a table.
         folder: Where to write; must be empty.
         wanted: Columns to keep.
-        name: What messages call the table.
 
     Raises:
-        TableError: A file cannot be read.
+        IrregularError: A file is neither Parquet nor comma-separated text with a column layer, or breaks on the way.
     """
     groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     for index, part in enumerate(parts):
@@ -40,6 +38,8 @@ def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[st
         try:
             scan = pl.scan_parquet(part, glob=False) if _is_parquet(part) else pl.scan_csv(part, infer_schema=False)
             columns = [column for column in scan.collect_schema().names() if column in wanted]
+            if "layer" not in columns:
+                raise IrregularError("there is no column layer to split by")
             frame = scan.select(columns)
             probe = frame.head(0).collect()
             keys = [parse_integer(probe, "layer").cast(pl.String).fill_null("none").alias("_layer")]
@@ -48,8 +48,7 @@ def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[st
             split = pl.PartitionBy(target, key=keys, include_key=False)
             frame.sink_parquet(split, mkdir=True)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            read_source(part, wanted=wanted)  # knows how to say in which row a file breaks
-            raise TableError(f"{name}: cannot be split by layer ({str(error).splitlines()[0]})") from error
+            raise IrregularError("cannot be split by layer") from error
         for path in sorted(target.rglob("*.parquet")):
             groups[path.relative_to(target).parent.parts].append(path)
     return [groups[key] for key in sorted(groups)]

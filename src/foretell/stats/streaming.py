@@ -4,8 +4,9 @@
     result.frame, result.ledger, result.validity
 
 A regular Parquet file (every head lists the same samples in the same order) is read once, a few million rows at a time.
-Any other file is first split into temporary files, one per dataset and layer, and each of those is cleaned and tested
-alone. Both ways give what `read_table` and `association` give in memory.
+Any other Parquet or comma-separated file is first split into temporary files, one per dataset and layer, and each of
+those is cleaned and tested alone. Files of other kinds are read at once. All ways give what `read_table` and
+`association` give in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from tqdm import tqdm
 from foretell.errors import InputError, TableError, located
 from foretell.schema import SHARES
 from foretell.stats.array import dense, strata_of
-from foretell.stats.association import ColumnStatistics, association_frame, column_statistics, statistics_of_sums
+from foretell.stats.association import (
+    ColumnStatistics,
+    association,
+    association_frame,
+    column_statistics,
+    statistics_of_sums,
+)
 from foretell.stats.cleaning import REASONS, Ledger, LedgerEntry, Validity, nothing_left
 from foretell.stats.multiplicity import MaxStatistic, permutations_of, scan_max_statistic
 from foretell.stats.packed import ColumnSums, column_sums
@@ -97,10 +104,11 @@ def stream_association(
 ) -> StreamedAssociation:
     """Association of every dataset, layer, head and metric with the label, from a file of any size.
 
-    Memory is bounded by `n_rows` rows or the rows of one layer of one dataset, whichever are more.
+    Memory is bounded by `n_rows` rows or the rows of one layer of one dataset, whichever are more; a file that is
+    neither Parquet nor comma-separated is read at once.
 
     Args:
-        source: Parquet file, folder of Parquet parts, or CSV file.
+        source: Path of anything that `read_table` reads.
         labels: See `read_table`; held in memory.
         metrics: See `read_table`.
         group: See `read_table`.
@@ -140,14 +148,30 @@ def stream_association(
             pass  # the slower way can handle it, or say what is wrong
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return _split(path, split_by_layer(parts, Path(folder), wanted=_wanted(settings), name=str(path)), settings)
+            return _split(path, split_by_layer(parts, Path(folder), wanted=_wanted(settings)), settings)
+        except IrregularError:
+            pass  # reading at once can handle it, or say in which row it breaks
         except TableError as error:
             raise TableError(str(error).replace(folder, str(path))) from error
+    return _at_once(path, settings)
 
 
 def _wanted(settings: _Settings) -> set[str]:
     named = {settings.table[name] for name in ("group", "stratum") if isinstance(settings.table[name], str)}
     return {"id", "dataset", "layer", "head", *_SAMPLE_COLUMNS, *settings.metrics, *named}
+
+
+def _at_once(path: Path, settings: _Settings) -> StreamedAssociation:
+    """Return the association of a file that can only be read as a whole."""
+    table = read_table(path, **settings.table)
+    frame = association(
+        table,
+        n_permutations=settings.n_permutations,
+        seed=settings.seed,
+        level=settings.level,
+        progress=settings.progress,
+    )
+    return StreamedAssociation(frame, table.ledger, table.validity, regular=False)
 
 
 def _regular(parts: Sequence[Path], settings: _Settings) -> StreamedAssociation:
