@@ -86,7 +86,7 @@ def test_the_planted_head_is_found(found: Study) -> None:
     heads = found.detectors.filter(pl.col("detector") == "best single head", pl.col("dataset") == "all")
     assert heads["auc_lower"][0] > 0.6
     assert set(found.verdicts["dataset"]) == {"alpaca", "flan", "all"}
-    assert set(found.transfer["train"]) == {"alpaca", "flan"}
+    assert set(found.transfer["train"]) == {"alpaca", "flan", "itself"}
 
 
 def test_all_detectors_and_baselines_are_there(found: Study) -> None:
@@ -235,6 +235,17 @@ def test_wrong_settings_are_told() -> None:
             Settings(**wrong)
     with pytest.raises(TableError, match="PAM_norm"):
         study(head_table().drop("PAM_norm"))
+
+
+def test_forests_of_large_tables_see_some_rows_and_the_notes_say_so() -> None:
+    table = head_table(n_samples=40, n_layers=4, n_heads=5, datasets=("alpaca",))
+    some = study(table, **QUICK, forest_rows=300, compute=False)
+    assert "alpaca: forests see 300 of 800 rows, drawn at random (setting forest_rows)" in some.notes
+    assert some.forests["alpaca"]["grouped"].n_rows == 300
+    assert some.forests["alpaca"]["grouped"].n_samples == 40
+    every = study(table, **QUICK, forest_rows=None, compute=False)
+    assert every.forests["alpaca"]["grouped"].n_rows == 800
+    assert not any("forests see" in note for note in every.notes)
 
 
 def test_progress_is_told_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from foretell.stats.detectors import Detector, judge_detectors
 from foretell.stats.forest import PROTOCOLS, ForestResult, Protocol, judge_forest, pooled_forest, repeats_for
 from foretell.stats.heldout import Estimator
 from foretell.stats.resampling import Folds, derived_seed, grouped_folds
-from foretell.stats.rows import rows_of
+from foretell.stats.rows import drawn, rows_of
 from foretell.stats.samples import POOLED, Samples, pooled_samples, samples_of
 from foretell.stats.settings import Settings
 from foretell.stats.steps import Steps
@@ -29,6 +29,7 @@ __all__ = [
     "detectors_of",
     "forest_repeats",
     "forests_of",
+    "rows_by_dataset",
     "samples_by_dataset",
     "thresholds_of",
     "transfers_of",
@@ -83,13 +84,22 @@ def thresholds_of(
     return found
 
 
+def rows_by_dataset(table: StudyTable) -> dict[str, int]:
+    """Return how many rows each dataset has.
+
+    Args:
+        table: From `read_table`.
+    """
+    return dict(table.frame.get_column("dataset").value_counts().sort("dataset").iter_rows())
+
+
 def forest_repeats(table: StudyTable) -> int:
     """Return how often grouped forests are repeated, the same in all datasets so that their pairs weigh alike.
 
     Args:
         table: From `read_table`.
     """
-    return repeats_for(max(count for _, count in table.frame.get_column("dataset").value_counts().iter_rows()))
+    return repeats_for(max(rows_by_dataset(table).values()))
 
 
 def forests_of(
@@ -99,13 +109,14 @@ def forests_of(
 
     Args:
         table: From `read_table`.
-        settings: Number of trees and folds, level and seed are used.
+        settings: Number of rows, trees and folds, level and seed are used.
         n_jobs: Threads; changes no number.
         steps: Told after every forest.
     """
     found: dict[str, dict[Protocol, ForestResult]] = {}
     for dataset in table.datasets:
-        rows = rows_of(dense(table, dataset))
+        seed = derived_seed(settings.seed, "forest rows", dataset)
+        rows = drawn(rows_of(dense(table, dataset)), settings.forest_rows, seed=seed)
 
         def advance(protocol: str, dataset: str = dataset) -> None:
             if steps is not None:

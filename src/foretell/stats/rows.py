@@ -2,6 +2,7 @@
 
 rows = rows_of(dense(table, "alpaca"))
 rows.features.shape, rows.sample.shape
+drawn(rows, 100_000, seed=0)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 
 from foretell.stats.array import Dense
 
-__all__ = ["Rows", "rows_of"]
+__all__ = ["Rows", "drawn", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,19 @@ def rows_of(array: Dense) -> Rows:
     if not there.all():
         sample, features = sample[there], features[there]
     return Rows(features, array.label.astype(np.int64)[sample], sample, array.group[sample])
+
+
+def drawn(rows: Rows, n_rows: int | None, *, seed: int) -> Rows:
+    """Return at most `n_rows` of the rows, drawn at random and kept in order.
+
+    Rows are drawn and not samples, because what held-out numbers can tell grows with samples.
+
+    Args:
+        rows: All rows.
+        n_rows: How many at most; None: all.
+        seed: Seed of a local generator.
+    """
+    if n_rows is None or len(rows.label) <= n_rows:
+        return rows
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows.label), n_rows, replace=False))
+    return Rows(rows.features[chosen], rows.label[chosen], rows.sample[chosen], rows.group[chosen])

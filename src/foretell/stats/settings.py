@@ -28,6 +28,8 @@ class Settings:
     objectives: tuple[Objective, ...] = OBJECTIVES
     n_trees: int = 200
     forest_folds: int = 3
+    forest_rows: int | None = 200_000
+    """Rows of a dataset that forests see at most, drawn at random; None: all, which takes hours for millions."""
     detector_folds: int = 5
     detector_repeats: int = 5
     estimators: tuple[str, ...] = ()
@@ -44,10 +46,11 @@ class Settings:
             ("n_trees", 1),
             ("n_permutations", 0),
             ("forest_folds", 2),
+            ("forest_rows", 100),
             ("detector_folds", 2),
             ("detector_repeats", 1),
         ):
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least {least}")
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown:

@@ -35,6 +35,7 @@ from foretell.stats.parts import (
     detectors_of,
     forest_repeats,
     forests_of,
+    rows_by_dataset,
     samples_by_dataset,
     thresholds_of,
     transfers_of,
@@ -203,6 +204,12 @@ class Study:
                 f"{POOLED}: datasets are put together with their own intercepts; only samples of one dataset are "
                 "compared with each other, and the forests are those of the single datasets"
             )
+        most = self.settings.forest_rows
+        notes += [
+            f"{dataset}: forests see {most} of {n_rows} rows, drawn at random (setting forest_rows)"
+            for dataset, n_rows in rows_by_dataset(self.table).items()
+            if most is not None and n_rows > most
+        ]
         if self.table.compositional:
             notes.append(
                 "the metrics are shares of one whole: they carry one number less than there are columns, so their "
