@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from foretell.errors import NotReadableError
-from foretell.reading.residual import capture_residual, decoder_blocks, residual_hooks
+from foretell.reading.residual import capture_residual, decoder_blocks, residual_blocks, residual_hooks
 from tests.reading import by_hand
 from tests.reading.tiny import CONFIGURATIONS, tiny_model
 
@@ -42,6 +42,33 @@ def test_hooks_go_away_after_an_exception(generator: np.random.Generator) -> Non
     network(**given.inputs)
     assert seen == [0, 1, 2]
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_model_that_hands_on_something_else_is_refused_by_name() -> None:
+    network = tiny_model("llama", num_hidden_layers=2).model
+    last = network.get_submodule("model.layers.1")
+    handle = network.get_submodule("model.layers.0").register_forward_hook(lambda *_: torch.zeros(2, 12, 3, 32))
+    with pytest.raises(NotReadableError, match=r"LlamaForCausalLM: its residual stream cannot be read"):
+        residual_blocks(network)
+    handle.remove()
+    assert residual_blocks(network)[1] is last
+
+
+def test_parts_of_blocks_stand_for_blocks_where_there_are_none(generator: np.random.Generator) -> None:
+    network = tiny_model("xlm", emb_dim=32, n_layers=3, n_heads=4).model
+    network.train(True)
+    found = residual_blocks(network)
+    assert all(module.training for module in network.modules())
+    network.train(False)
+    assert [id(one) for one in found] == [
+        id(one) for one in network.get_submodule("transformer.layer_norm2").children()
+    ]
+    assert decoder_blocks(network) != found
+    given = by_hand.text(generator, ((9, 4),))
+    captured = capture_residual(network, **given.prompts)
+    with torch.no_grad():
+        hidden = network(**given.prompts, output_hidden_states=True).hidden_states
+    assert torch.equal(captured, torch.stack(hidden[1:]))
 
 
 def test_a_model_without_a_list_of_blocks_is_refused() -> None:

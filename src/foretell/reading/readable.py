@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from foretell.errors import NotReadableError
 from foretell.reading.attention import attention_named
 from foretell.reading.heard import Heard
 from foretell.reading.rows import Wanted
+from foretell.reading.trial import FAILURES, WIDTH, evaluating, first_line, identity_of, trial_text
 from foretell.schema import SEGMENTS
 
 __all__ = ["check_readable"]
@@ -28,8 +29,6 @@ Path: TypeAlias = Literal["interface", "primitives"]
 _PATHS: tuple[Path, ...] = ("interface", "primitives")
 _READABLE: dict[tuple[object, ...], Path] = {}
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-_WIDTH = 12
-_FAILURES = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError)
 
 Listen: TypeAlias = Callable[..., AbstractContextManager[Heard]]
 
@@ -50,17 +49,15 @@ def check_readable(model: PreTrainedModel, wanted: Wanted, *, listen: Listen) ->
     Raises:
         NotReadableError: They differ, or one of the two cannot be had; the message says which.
     """
-    identity = _identity(model, wanted)
+    identity = (*identity_of(model), wanted)
     if identity in _READABLE:
         return _READABLE[identity]
     if getattr(model.config, "is_encoder_decoder", False):
         raise NotReadableError(
             f"{type(model).__name__}: it attends to an encoder's states, and that is not read; load its decoder alone"
         )
-    training = model.training
-    model.train(False)
     errors: list[NotReadableError] = []
-    try:
+    with evaluating(model):
         expected = _eager(model)
         for path in _PATHS:
             try:
@@ -70,35 +67,28 @@ def check_readable(model: PreTrainedModel, wanted: Wanted, *, listen: Listen) ->
                 continue
             _READABLE[identity] = path
             return path
-    finally:
-        model.train(training)
     raise NotReadableError("; ".join(dict.fromkeys(str(error) for error in errors)))
 
 
 def known_path(model: PreTrainedModel, wanted: Wanted) -> Path:
     """Return the path that a check of this model found, or the interface if there was none."""
-    return _READABLE.get(_identity(model, wanted), "interface")
-
-
-def _identity(model: PreTrainedModel, wanted: Wanted) -> tuple[object, ...]:
-    implementation = str(model.config.get_text_config(decoder=True)._attn_implementation)
-    return (type(model).__qualname__, repr(model.config.to_dict()), model.dtype, implementation, wanted)
+    return _READABLE.get((*identity_of(model), wanted), "interface")
 
 
 def _eager(model: PreTrainedModel) -> list[torch.Tensor]:
     """Return the model's own attention weights of the sample text, layer by layer."""
     name = type(model).__name__
-    inputs, _ = _sample_text(model)
+    inputs, _ = trial_text(model)
     try:
-        with torch.no_grad(), attention_named(model, lambda _: "eager"):
+        with attention_named(model, lambda _: "eager"):
             attentions = model(**inputs, output_attentions=True).attentions
-    except _FAILURES as error:
+    except FAILURES as error:
         raise NotReadableError(
-            f"{name}: it gives no attention weights to compare with: {type(error).__name__}: {_first_line(error)}"
+            f"{name}: it gives no attention weights to compare with: {type(error).__name__}: {first_line(error)}"
         ) from error
     # Attention-free layers of a hybrid give None, or a state of another shape.
     every = [one for one in attentions or () if isinstance(one, torch.Tensor)]
-    found = [one for one in every if one.ndim == 4 and one.shape[2] == one.shape[3] == _WIDTH]
+    found = [one for one in every if one.ndim == 4 and one.shape[2] == one.shape[3] == WIDTH]
     if not found:
         raise NotReadableError(f"{name}: it gives no attention weights over the tokens to compare with")
     return found
@@ -108,33 +98,14 @@ def _compare_path(
     model: PreTrainedModel, wanted: Wanted, path: Path, expected: list[torch.Tensor], listen: Listen
 ) -> None:
     name = type(model).__name__
-    inputs, codes = _sample_text(model)
+    inputs, codes = trial_text(model)
     settings = {"logprob": False, "chunk_bytes": 1 << 20, "wanted": wanted, "tallied": False, "path": path}
     try:
-        with torch.no_grad(), listen(model, codes, **settings) as heard:
+        with listen(model, codes, **settings) as heard:
             model(**inputs)
         _compare(name, heard, expected, codes, _TOLERANCE.get(model.dtype, 5e-2))
-    except _FAILURES as error:
-        raise NotReadableError(f"{name}: reading a short text failed: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def _sample_text(model: PreTrainedModel) -> tuple[dict[str, Any], Int[np.ndarray, "sample token"]]:
-    """Return two random texts, the second one padded on the left, and segment codes for them."""
-    generator = np.random.default_rng(0)
-    n_tokens = int(model.config.get_text_config(decoder=True).vocab_size)
-    token_ids = generator.integers(min(10, n_tokens - 1), min(n_tokens, 1000), size=(2, _WIDTH))
-    codes = np.tile(np.array([3, 0, 0, 1, 1, 1, 2, 2, 3, 4, 4, 4]), (2, 1))
-    codes[1, :3] = -1
-    inputs = {
-        "input_ids": torch.from_numpy(token_ids).to(model.device),
-        "attention_mask": torch.from_numpy((codes >= 0).astype(np.int64)).to(model.device),
-        "use_cache": False,
-    }
-    return inputs, codes
+    except FAILURES as error:
+        raise NotReadableError(f"{name}: reading a short text failed: {first_line(error)}") from error
 
 
 def _compare(

@@ -1,7 +1,8 @@
 """The residual stream: find a model's decoder blocks and hear what each one hands on.
 
 It knows no architecture by name, and nothing of directions. `hidden_states[-1]` of the model library is taken
-after the final norm; what a block hands on is taken here, from the block itself.
+after the final norm; what a block hands on is taken here, from the block itself, and a trial on a short text finds
+out whether that is what the library calls the hidden state after that block.
 
     from foretell.reading.residual import residual_hooks
     with residual_hooks(model, lambda layer, hidden: print(layer, hidden.shape)):
@@ -11,21 +12,30 @@ after the final norm; what a block hands on is taken here, from the block itself
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from foretell.errors import NotReadableError
+from foretell.reading.trial import FAILURES, WIDTH, evaluating, first_line, identity_of, trial_text
 
-__all__ = ["capture_residual", "decoder_blocks", "decoder_of", "layer_lists", "residual_hooks"]
+__all__ = ["capture_residual", "decoder_blocks", "decoder_of", "layer_lists", "residual_blocks", "residual_hooks"]
+
+_PLACES: dict[tuple[object, ...], int] = {}
+"""Which of a model's layer lists hands on the residual stream, as trials found out."""
+_TOLERANCE = 1e-3
+"""Of the largest hidden state; another quantity is off by about all of it."""
 
 
 def decoder_of(model: PreTrainedModel) -> nn.Module:
     """Return the part of `model` that turns token embeddings into hidden states."""
     decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+    # Some models give this name to the map from hidden states to the vocabulary.
+    if isinstance(decoder, nn.Linear):
+        decoder = model.base_model
     return decoder if isinstance(decoder, nn.Module) else model
 
 
@@ -47,13 +57,95 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
 
 
 def layer_lists(model: PreTrainedModel) -> list[nn.ModuleList]:
-    """Return every module list of the decoder that has as many entries as the configuration has layers."""
-    n_layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
+    """Return every module list of the text decoder that has as many entries as the configuration has layers."""
+    settings = model.config.get_text_config(decoder=True)
+    n_layers = getattr(settings, "num_hidden_layers", None)
     return [
         module
-        for module in decoder_of(model).modules()
+        for module in _text_modules(decoder_of(model), (model.config, settings))
         if isinstance(module, nn.ModuleList) and len(module) == n_layers and len(module) > 0
     ]
+
+
+def _text_modules(module: nn.Module, own: tuple[PreTrainedConfig, ...]) -> Iterator[nn.Module]:
+    """Yield a module and those in it, without towers that have a configuration of their own (for images, say)."""
+    configuration = getattr(module, "config", None)
+    if isinstance(configuration, PreTrainedConfig) and all(type(configuration) is not type(one) for one in own):
+        return
+    yield module
+    for child in module.children():
+        yield from _text_modules(child, own)
+
+
+def residual_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
+    """Return the modules whose outputs are the hidden states after each block, layer 0 first.
+
+    They are the decoder's blocks, or, where a model has no blocks, the last part of each. A trial on a short text
+    compares their outputs with the model's own hidden states, once per configuration.
+
+    Raises:
+        NotReadableError: No list of modules hands on the hidden states; the message says what was found instead.
+    """
+    identity = identity_of(model)
+    lists = layer_lists(model)
+    if identity not in _PLACES:
+        likeliest = decoder_blocks(model)
+        order = sorted(range(len(lists)), key=lambda place: lists[place][0] is not likeliest[0])
+        failures = []
+        for place in order:
+            failure = _deviation(model, lists[place])
+            if failure is None:
+                _PLACES[identity] = place
+                break
+            failures.append(failure)
+        else:
+            raise NotReadableError(f"{type(model).__name__}: its residual stream cannot be read: {failures[0]}")
+    return tuple(lists[_PLACES[identity]])
+
+
+def _deviation(model: PreTrainedModel, blocks: nn.ModuleList) -> str | None:
+    """Say how outputs of `blocks` differ from the hidden states of a short text; None where they are the same."""
+    inputs, codes = trial_text(model)
+    outputs: dict[int, list[Any]] = {}
+    with contextlib.ExitStack() as stack:
+        for layer, block in enumerate(blocks):
+            found = outputs.setdefault(layer, [])
+            handle = block.register_forward_hook(lambda _module, _inputs, output, found=found: found.append(output))
+            stack.callback(handle.remove)
+        stack.enter_context(evaluating(model))
+        try:
+            states = model(**inputs, output_hidden_states=True).hidden_states
+        except FAILURES as error:
+            return f"the model gives no hidden states to compare with: {first_line(error)}"
+    if not states or len(states) != len(blocks) + 1:
+        return f"the model gives {len(states or ())} hidden states for {len(blocks)} blocks"
+    real = torch.from_numpy(codes >= 0)
+    # Entry 0 is the embedding, except in models that list blocks alone; the last entry is taken after a norm.
+    reasons = [_first_difference(outputs, states[first:], real) for first in (1, 0)]
+    return None if None in reasons else reasons[0]
+
+
+def _first_difference(outputs: dict[int, list[Any]], states: Sequence[Tensor], real: Tensor) -> str | None:
+    """Say which block's output is first found to differ from its hidden state at a real token."""
+    last = len(outputs) - 1
+    for layer, found in outputs.items():
+        if len(found) != 1:
+            return f"block {layer} runs {len(found)} times in a pass"
+        hidden = _hidden(found[0])
+        if hidden is None or hidden.shape[0] != len(real) or hidden.shape[1] < WIDTH:
+            first = found[0][0] if isinstance(found[0], (tuple, list)) else found[0]
+            shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+            return f"block {layer} hands on {shape} for {tuple(real.shape)} tokens, not one hidden state per token"
+        if layer == last and len(states) == len(outputs):
+            return None
+        expected = states[layer]
+        if expected.shape[-1] != hidden.shape[-1]:
+            return f"block {layer} hands on {hidden.shape[-1]} numbers per token, not {expected.shape[-1]}"
+        own, theirs = (one[:, :WIDTH].detach().float().cpu()[real] for one in (hidden, expected))
+        deviation = float((own - theirs).abs().max())
+        if not deviation <= _TOLERANCE * float(theirs.abs().max()):
+            return f"what block {layer} hands on is off by {deviation:.2g} from its hidden state"
+    return None
 
 
 @contextlib.contextmanager
@@ -69,16 +161,21 @@ def residual_hooks(model: PreTrainedModel, callback: Callable[[int, Tensor], Non
         NotReadableError: The model's blocks cannot be found, or hand on no hidden state.
     """
     with contextlib.ExitStack() as stack:
-        for layer, block in enumerate(decoder_blocks(model)):
+        for layer, block in enumerate(residual_blocks(model)):
             handle = block.register_forward_hook(_hook(layer, callback, type(model).__name__))
             stack.callback(handle.remove)
         yield
 
 
+def _hidden(output: Any) -> Tensor | None:
+    hidden = output[0] if isinstance(output, (tuple, list)) else output
+    return hidden if isinstance(hidden, Tensor) and hidden.ndim == 3 else None
+
+
 def _hook(layer: int, callback: Callable[[int, Tensor], None], model_name: str) -> Callable[..., None]:
     def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
-        hidden = output[0] if isinstance(output, (tuple, list)) else output
-        if not isinstance(hidden, Tensor) or hidden.ndim != 3:
+        hidden = _hidden(output)
+        if hidden is None:
             raise NotReadableError(f"{model_name}: block {layer} hands on no hidden state of (sample, token, width)")
         callback(layer, hidden)
 
