@@ -121,5 +121,7 @@ SURFACE = Table(
         number("activity", "calibrated score, in the unit that the surface's description names"),
         Column("lower", pl.Float64(), "lower end of the 95 % interval of a mean over answers", null="no mean"),
         Column("upper", pl.Float64(), "upper end of the 95 % interval of a mean over answers", null="no mean"),
+        Column("null_lower", pl.Float64(), "5th percentile of random directions here", null="none drawn"),
+        Column("null_upper", pl.Float64(), "95th percentile of random directions here", null="none drawn"),
     ),
 )

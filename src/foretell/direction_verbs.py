@@ -74,6 +74,12 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
 @click.option("--direction", "saved", type=FILE, default=None, help="A saved direction; default: fit on the facts.")
 @click.option("--scale", type=click.Choice(["z", "raw", "cosine"]), default="z", show_default=True)
 @click.option("--colour-blind", is_flag=True, help="Blue to red instead of green to red.")
+@click.option(
+    "--band/--no-band", default=True, help="Sheets of random directions around the surfaces.  [default: band]"
+)
+@click.option(
+    "--layers", default=None, help="Comma-separated, for the words and the course; default: chosen on held-out topics."
+)
 @click.option("--to", type=FOLDER, required=True, help="Folder for the figures and their numbers.")
 @dtype_option
 @device_option
@@ -84,7 +90,8 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
     """Draw the activity of answers to one question, layer by token, on one scale.
 
     Without --direction one is fitted on the built-in facts, and the page says where the answers stand among held-out
-    true and false ones. Two answers also get their difference, three or more generated ones their mean.
+    true and false ones. Two answers also get their difference, three or more generated ones their mean. Blue sheets
+    show what random directions do on the same tokens; the answers also come as text, coloured word by word.
 
     \b
     Examples:
@@ -100,18 +107,22 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
 
     if not answers and n_answers < 1:
         raise click.UsageError("Missing option '--answer' or '--generate'.")
-    saved, scale, safe = (options.pop(name) for name in ("saved", "scale", "colour_blind"))
+    saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
+    asked = _numbers(options.pop("layers"), "layers")
     known = None if saved is None else foretell.Direction.load(saved)
     loaded = opened_model(model, options)
     written = generated_answers(loaded, question, n_answers, seed=options["seed"]) if n_answers else []
     fitted, evidence = (known, None) if known else _fitted(loaded, foretell.fact_pairs(), options)
     layers = None if evidence is None else evidence.chosen_layers or None
+    layers = layers if asked is None else [int(n) for n in asked]
     titles = [f"answer {n}" for n in range(1, len(answers) + 1)] + [f"written {n + 1}" for n in range(len(written))]
     every = [*answers, *written]
     shown = foretell.surface(loaded, fitted, question, every, titles=titles, scale=scale, layers=layers)
     shown = shown if evidence is None else placed(shown, evidence)
     colours: Any = "colour-blind-safe" if safe else "green-red"
-    page = save_surface(shown, to, beside=shown_beside(shown), scale=colours, progress=options["progress"])
+    page = save_surface(
+        shown, to, beside=shown_beside(shown), scale=colours, null_band=band, progress=options["progress"]
+    )
     say(f"surface: {page}", style="green")
 
 

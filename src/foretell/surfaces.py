@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _FORMAT = "foretell surface 1"
+_ENDS = ("lower", "upper", "null_lower", "null_upper")
 _TABLE = "surface.parquet"
 _DESCRIPTION = "surface.json"
 
@@ -57,6 +58,10 @@ class AnswerActivity:
     """Lower end of the 95 % interval, where the activity is a mean over answers."""
     upper: Float[np.ndarray, "layer token"] | None = None
     """Upper end."""
+    null_lower: Float[np.ndarray, "layer token"] | None = None
+    """5th percentile of random directions on the same tokens, each with its own scale; None where none were drawn."""
+    null_upper: Float[np.ndarray, "layer token"] | None = None
+    """95th percentile."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Course:
     mean: tuple[tuple[float, ...], ...]
     """Per answer and token."""
     null_lower: tuple[tuple[float, ...], ...]
-    """5th percentile of random directions, each standardised over all these tokens (scale z)."""
+    """5th percentile of random directions, each one vector for all layers with a scale of its own."""
     null_upper: tuple[tuple[float, ...], ...]
     """95th percentile."""
     n_random: int
@@ -129,13 +134,13 @@ class Surface:
                         end: np.full(answer.activity.size, np.nan)
                         if values is None
                         else values.ravel().astype(np.float64)
-                        for end, values in (("lower", answer.lower), ("upper", answer.upper))
+                        for end, values in ((end, getattr(answer, end)) for end in _ENDS)
                     },
                 }
             )
             for index, answer in enumerate(self.answers)
         ]
-        joined = pl.concat(frames).with_columns(pl.col("activity", "lower", "upper").fill_nan(None))
+        joined = pl.concat(frames).with_columns(pl.col("activity", *_ENDS).fill_nan(None))
         return conform(joined, SURFACE)
 
     def write(self, folder: Path | str) -> None:
@@ -254,9 +259,9 @@ def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
 
 
 def _ends(rows: pl.DataFrame, place: np.ndarray, n_tokens: int) -> dict[str, np.ndarray | None]:
-    """Return the interval of a mean surface, if the table has one."""
+    """Return the interval of a mean surface and the band of random directions, where the table has them."""
     found: dict[str, np.ndarray | None] = {}
-    for end in ("lower", "upper"):
+    for end in _ENDS:
         values = rows[end].cast(pl.Float64).fill_null(np.nan).to_numpy() if end in rows.columns else np.array([np.nan])
         found[end] = values.reshape(len(place), n_tokens)[place] if np.isfinite(values).any() else None
     return found

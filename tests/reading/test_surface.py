@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ import torch
 from foretell.builtin import builtin_facts
 from foretell.conversations import Conversation, Message
 from foretell.errors import InputError
+from foretell.reading.activations import read_activations
 from foretell.reading.directions import Direction
 from foretell.reading.fitting import fit_direction
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair, pairs_from_facts
+from foretell.reading.random_directions import random_vectors
 from foretell.reading.residual import capture_residual
 from foretell.reading.spans import render
 from foretell.reading.surface import generated_answers, surface
@@ -120,27 +124,48 @@ def test_scales_are_those_of_the_projection(model: Model, direction: Direction) 
     assert [one.scale for one in (z, raw, cosine)] == ["z", "raw", "cosine"]
 
 
-def test_the_course_is_the_mean_over_layers_beside_random_directions(model: Model, direction: Direction) -> None:
-    read = surface(model, direction, QUESTION, ANSWERS, layers=(0, 2), n_random=200, seed=3)
+def states_of(model: Model, answer: str) -> np.ndarray:
+    one = render(model, Conversation("x", "d", (Message("user", QUESTION),)), answer=answer)
+    hidden = capture_residual(model.model, input_ids=torch.as_tensor(one.token_ids)[None])[:, 0].numpy()
+    return np.asarray(hidden[:, one.segments == 4])
+
+
+@pytest.mark.parametrize("scale", ["z", "raw", "cosine"])
+def test_the_band_is_that_of_random_directions_calibrated_on_the_same_tokens(
+    model: Model, direction: Direction, scale: Literal["z", "raw", "cosine"]
+) -> None:
+    read = surface(model, direction, QUESTION, ANSWERS, layers=(0, 2), n_random=40, scale=scale)
+    tokens = read_activations(model, PAIRS, progress=False).facts.calibration.astype(np.float64)
+    drawn = random_vectors(40, model.width, seed=0)
+    mean, deviation = (tokens @ drawn.T).mean(axis=0), (tokens @ drawn.T).std(axis=0)
     course = read.course
     assert course is not None
-    assert (course.layers, course.n_random) == ((0, 2), 200)
-    lower: list[float] = []
-    upper: list[float] = []
+    assert (course.layers, course.n_random) == ((0, 2), 40)
     for index, answer in enumerate(read.answers):
-        np.testing.assert_allclose(course.mean[index], answer.activity[[0, 2]].mean(axis=0), atol=1e-5)
-        assert len(course.null_lower[index]) == len(course.null_upper[index]) == len(answer.tokens)
-        lower += course.null_lower[index]
-        upper += course.null_upper[index]
-    assert (np.array(lower) < np.array(upper)).all()
-    # Signs of random directions are even, so the band lies around zero.
-    assert abs(np.mean(lower) + np.mean(upper)) < 0.25
-    assert read.course == (surface(model, direction, QUESTION, ANSWERS, layers=(0, 2), n_random=200, seed=3).course)
+        states = states_of(model, ANSWERS[index])
+        activity = states.astype(np.float64) @ drawn.T
+        if scale == "z":
+            activity = (activity - mean[:, None]) / deviation[:, None]
+        elif scale == "cosine":
+            activity /= np.linalg.norm(states, axis=-1)[..., None]
+        lower, upper = np.quantile(activity, [0.05, 0.95], axis=-1)
+        assert answer.null_lower is not None
+        assert answer.null_upper is not None
+        np.testing.assert_allclose(answer.null_lower, lower, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(answer.null_upper, upper, rtol=1e-3, atol=1e-3)
+        both = activity[[0, 2]].mean(axis=0)
+        np.testing.assert_allclose(course.null_lower[index], np.quantile(both, 0.05, axis=-1), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(course.mean[index], answer.activity[[0, 2]].mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_without_random_directions_there_is_no_band(model: Model, direction: Direction) -> None:
+    for known, n_random in ((direction, 0), (replace(direction, random=None), 100)):
+        read = surface(model, known, QUESTION, ANSWERS, n_random=n_random)
+        assert read.course is not None
+        assert (read.course.n_random, read.course.null_lower) == (0, ())
+        assert all(answer.null_lower is answer.null_upper is None for answer in read.answers)
     with pytest.raises(InputError, match="layer 9 has no activity"):
         surface(model, direction, QUESTION, ANSWERS, layers=(9,))
-    empty = surface(model, direction, QUESTION, ANSWERS, n_random=0).course
-    assert empty is not None
-    assert empty.null_lower == ()
 
 
 def test_answers_are_generated_the_same_with_the_same_seed(model: Model) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.colors import to_rgb
 
 from foretell.schema import DIRECTION_NULL, DIRECTIONS, conform
 from foretell.showing import draw_matplotlib, draw_plotly
 from foretell.showing.course_figures import course_figure, standing_text, steering_figure
 from foretell.showing.curve_figures import direction_figure
+from foretell.showing.figures import SurfaceFigure
+from foretell.showing.palette import NULL_BAND
 from foretell.showing.report import save_steering, save_surface
 from foretell.showing.report_data import ReportData
 from foretell.showing.surface_figures import surface_figures
@@ -105,7 +108,7 @@ def test_steering_shows_the_table(steering: pl.DataFrame, tmp_path: Path) -> Non
 def test_a_surface_page_shows_what_stands_beside(surface: Surface, tmp_path: Path) -> None:
     page = save_surface(surface, tmp_path, beside={"difference": difference(surface)}, progress=False)
     text = page.read_text(encoding="utf-8")
-    for name in ("activity", "activity-flat", "course", "difference", "difference-flat"):
+    for name in ("activity", "activity-flat", "tokens", "course", "difference", "difference-flat"):
         assert f'id="figure-{name}"' in text
         assert (tmp_path / "figures" / f"{name}.png").exists()
     assert Surface.read(tmp_path / "difference").answers[0].title == "false <b> − true"
@@ -151,8 +154,69 @@ def test_the_interval_of_a_mean_is_drawn_as_sheets(surface: Surface) -> None:
     assert "Grey sheets" in drawn.words.caption
     assert "Grey sheets" not in flat.words.caption
     (picture,) = draw_plotly.draw(drawn)
-    assert len(picture.data) == 3
-    axes = draw_matplotlib.draw(drawn).axes
-    assert sum(len(one.collections) for one in axes if one.name == "3d") == 3
+    assert [trace.name for trace in picture.data] == [None, "95 % interval of the mean", "95 % interval of the mean"]
+    assert [bool(trace.showlegend) for trace in picture.data] == [False, True, False]
     (alone, _) = draw_plotly.draw(surface_figures(surface)[0])
     assert len(alone.data) == 1
+    assert _n_tiles(drawn) == 3 * 2 * 3
+    assert _n_tiles(surface_figures(surface)[0]) == 2 * (5 + 3)
+
+
+def _n_tiles(figure: SurfaceFigure) -> int:
+    axes = [one for one in draw_matplotlib.draw(figure).axes if one.name == "3d"]
+    return sum(len(np.asarray(heap.get_facecolor())) for one in axes for heap in one.collections)
+
+
+@pytest.fixture
+def banded(surface: Surface) -> Surface:
+    answers = []
+    for answer in surface.answers:
+        lower, upper = np.full_like(answer.activity, -1.0), np.full_like(answer.activity, 0.5)
+        answers.append(replace(answer, null_lower=lower, null_upper=upper))
+    return replace(surface, answers=tuple(answers))
+
+
+def test_the_band_of_random_directions_is_drawn_into_the_surface(banded: Surface) -> None:
+    drawn, flat = surface_figures(banded)
+    assert drawn.band_label == "77 random directions, 5th to 95th percentile"
+    outside = np.concatenate([((a.activity < -1.0) | (a.activity > 0.5)).ravel() for a in banded.answers])
+    assert f"{outside.mean():.0%} of the scores lie outside" in drawn.words.caption
+    assert "Blue sheets" not in flat.words.caption
+    assert flat.band_label == ""
+    for picture in draw_plotly.draw(drawn):
+        _, low, high = picture.data
+        assert {low.name, high.name} == {drawn.band_label}
+        assert (low.showlegend, high.showlegend) == (True, False)
+        assert low.legendgroup == high.legendgroup
+        assert set(np.ravel(low.z)) == {-1.0}
+        assert set(np.ravel(high.z)) == {0.5}
+    canvas = draw_matplotlib.draw(drawn)
+    assert [text.get_text() for text in canvas.legends[0].get_texts()] == [drawn.band_label]
+    assert _n_tiles(drawn) == 3 * 2 * (5 + 3)
+    blue = np.array(to_rgb(NULL_BAND))
+    heaps = [heap for one in canvas.axes if one.name == "3d" for heap in one.collections]
+    in_blue = sum(
+        int((np.abs(np.asarray(heap.get_facecolor())[:, :3] - blue).max(axis=1) < 1e-6).sum()) for heap in heaps
+    )
+    assert in_blue == 2 * 2 * (5 + 3)
+
+
+def test_the_band_can_be_switched_off(banded: Surface, tmp_path: Path) -> None:
+    drawn, _ = surface_figures(banded, null_band=False)
+    assert drawn.band_label == ""
+    assert "random" not in drawn.words.caption
+    assert all(len(picture.data) == 1 for picture in draw_plotly.draw(drawn))
+    assert not draw_matplotlib.draw(drawn).legends
+    page = save_surface(banded, tmp_path / "off", null_band=False, progress=False).read_text(encoding="utf-8")
+    assert "Blue sheets" not in page
+
+
+def test_a_gap_is_left_open_and_a_lone_layer_is_drawn_as_points(surface: Surface) -> None:
+    activity = np.zeros((5, 4))
+    activity[[1, 3]] = np.nan
+    answer = replace(surface.answers[1], activity=activity)
+    alone = replace(surface, layers=(0, 1, 2, 3, 4), answers=(answer,), course=None)
+    (drawn, _) = surface_figures(alone)
+    (axes,) = [one for one in draw_matplotlib.draw(drawn).axes if one.name == "3d"]
+    assert [type(kept).__name__ for kept in axes.collections] == ["Path3DCollection"]
+    assert np.shape(axes.collections[0].get_offsets())[0] == 3 * 4

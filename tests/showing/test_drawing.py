@@ -130,6 +130,6 @@ def test_hostile_text_is_drawn_as_text(hostile_data: ReportData) -> None:
             assert "\\u202e" not in text
 
 
-def test_characters_without_a_glyph_become_squares() -> None:
-    assert drawable("a\U0001f642b\ue000") in {"a□b⟨U+E000⟩", "a\U0001f642b⟨U+E000⟩"}
+def test_characters_without_a_glyph_become_code_points() -> None:
+    assert drawable("a\U0001f9ff\ufe0fb\ue000") in {"a⟨U+1F9FF⟩b⟨U+E000⟩", "a\U0001f9ff\ufe0fb⟨U+E000⟩"}
     assert drawable("one\ntwo") == "one\ntwo"

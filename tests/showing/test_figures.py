@@ -21,7 +21,7 @@ from foretell.showing.interval_figures import detector_figures, importance_figur
 from foretell.showing.map_figures import map_figures
 from foretell.showing.report_data import LedgerFacts, ReportData
 from foretell.showing.study_figures import study_figures
-from foretell.showing.surface_figures import best_camera, surface_figures
+from foretell.showing.surface_figures import surface_figures
 from tests.showing.conftest import DATASETS, METRICS, N_HEADS, N_LAYERS, make_study, make_surface
 
 
@@ -180,15 +180,6 @@ def test_a_surface_needs_answers_tokens_and_a_limit() -> None:
     silent = replace(surface.answers[0], tokens=(), activity=np.zeros((31, 0)))
     with pytest.raises(InputError, match="zero tokens"):
         surface_figures(replace(surface, answers=(silent,)))
-
-
-def test_the_camera_avoids_the_side_on_which_a_ridge_stands() -> None:
-    ridge = np.full((30, 30), -1.0)
-    ridge[:, 2] = 1.0
-    ridge[28, :] = 1.0
-    _, azimuth = best_camera([ridge])
-    _, mirrored = best_camera([ridge[:, ::-1]])
-    assert azimuth > 0 > mirrored
 
 
 def test_report_data_takes_a_study_and_refuses_a_wrong_direction() -> None:

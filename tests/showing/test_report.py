@@ -44,7 +44,7 @@ def test_every_file_is_there(folder: Path, data: ReportData) -> None:
     }
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {path.stem for path in (folder / "figures").glob("*.svg")}
-    assert len(figures) == 15
+    assert len(figures) == 16
     for name, frame in data.tables.items():
         assert pl.read_parquet(folder / "tables" / f"{name}.parquet").equals(frame)
     assert Surface.read(folder / "surfaces" / "activity-1").table().equals(data.surfaces[0].table())
@@ -97,7 +97,7 @@ def test_the_page_says_what_a_reader_needs(page: Page) -> None:
         assert words in text, words
     assert len(page.ids) == len(set(page.ids))
     assert all(image.get("alt") for image in page.images)
-    assert len(page.images) == 15
+    assert len(page.images) == 16
 
 
 def test_hostile_text_is_inert_in_the_page(hostile_data: ReportData) -> None:

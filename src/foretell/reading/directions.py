@@ -23,11 +23,13 @@ from foretell.atomic import written_whole
 from foretell.errors import InputError, located
 from foretell.reading.fingerprints import weights_fingerprint
 from foretell.reading.models import Model
+from foretell.reading.random_directions import RandomScale
 
 __all__ = ["Direction", "DirectionSource"]
 
 _FORMAT = "foretell direction 1"
 _ARRAYS = ("vectors", "mean", "standard_deviation")
+_RANDOM = ("random_mean", "random_standard_deviation")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Direction:
     reasons: tuple[str | None, ...]
     """Why a layer has no activity; None where it has one."""
     source: DirectionSource
+    random: RandomScale | None = None
+    """How directions drawn at random project the same calibration tokens; None: it was not measured."""
 
     @property
     def n_layers(self) -> int:
@@ -121,9 +125,13 @@ class Direction:
 
     def save(self, path: Path | str) -> None:
         """Write the direction as safetensors with JSON metadata, whole or not at all."""
-        described = {"concept": self.concept, "reasons": self.reasons, "source": asdict(self.source)}
-        metadata = {"format": _FORMAT, "foretell": json.dumps(described, ensure_ascii=False)}
+        described: dict[str, Any] = {"concept": self.concept, "reasons": self.reasons, "source": asdict(self.source)}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        if self.random is not None:
+            described["random_seed"] = self.random.seed
+            scale = (self.random.mean, self.random.standard_deviation)
+            arrays |= {name: np.ascontiguousarray(values) for name, values in zip(_RANDOM, scale, strict=True)}
+        metadata = {"format": _FORMAT, "foretell": json.dumps(described, ensure_ascii=False)}
         with written_whole(Path(path)) as draft:
             save_file(arrays, draft, metadata=metadata)
 
@@ -143,14 +151,16 @@ class Direction:
                 if metadata.get("format") != _FORMAT:
                     raise InputError(located(path, f'is safetensors, but no "{_FORMAT}"'))
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+                measured = {name: file.get_tensor(name) for name in _RANDOM if name in file.keys()}  # noqa: SIM118
             described = json.loads(metadata["foretell"])
+            random = _random(described, measured, len(arrays["vectors"]))
             source = _source(described["source"])
             reasons = tuple(described["reasons"])
             concept = described["concept"]
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise InputError(located(path, f"holds no direction: {error}")) from error
         _check_parts(path, arrays, reasons, concept)
-        return cls(concept=concept, reasons=reasons, source=source, **arrays)
+        return cls(concept=concept, reasons=reasons, source=source, random=random, **arrays)
 
 
 def _source(described: dict[str, Any]) -> DirectionSource:
@@ -160,6 +170,20 @@ def _source(described: dict[str, Any]) -> DirectionSource:
             raise TypeError(f'"{item.name}" is not of type {item.type}')
     values = {item.name: described[item.name] for item in fields(DirectionSource)}
     return DirectionSource(**(values | {"topics": tuple(str(topic) for topic in values["topics"])}))
+
+
+def _random(described: dict[str, Any], measured: dict[str, np.ndarray], n_layers: int) -> RandomScale | None:
+    if not measured:
+        return None
+    mean, deviation = (measured[name] for name in _RANDOM)
+    if type(described["random_seed"]) is not int or described["random_seed"] < 0:
+        raise TypeError('"random_seed" is not a seed')
+    fits = mean.ndim == 2 and mean.shape == deviation.shape and mean.shape[1] == n_layers
+    if not (fits and mean.dtype == deviation.dtype == np.float64):
+        raise ValueError("the scales of random directions do not belong to its layers")
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation >= 0.0).all()):
+        raise ValueError("the scales of random directions are no scales")
+    return RandomScale(described["random_seed"], mean, deviation)
 
 
 def _check_parts(path: Path, arrays: dict[str, np.ndarray], reasons: tuple[object, ...], concept: object) -> None:

@@ -33,6 +33,7 @@ from foretell.reading.heldout import leave_topic_out, require_topics
 from foretell.reading.methods import Method, mean_difference, method_named, paired_component
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair
+from foretell.reading.random_directions import random_scale
 
 __all__ = ["direction_of", "fit_direction", "fit_direction_with_scores", "heldout_scores"]
 
@@ -234,4 +235,5 @@ def _direction(
         version=version("foretell"),
     )
     vectors = fitted.vectors.astype(np.float32)
-    return Direction(concept, vectors, fitted.mean, fitted.standard_deviation, fitted.reasons, source)
+    random = random_scale(facts.calibration, seed=seed)
+    return Direction(concept, vectors, fitted.mean, fitted.standard_deviation, fitted.reasons, source, random)

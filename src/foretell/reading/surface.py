@@ -20,7 +20,7 @@ from torch import Tensor
 from foretell.conversations import Conversation, Message
 from foretell.errors import InputError
 from foretell.reading.answering import Sampling, generate
-from foretell.reading.course import SCALES, Scale, course
+from foretell.reading.course import SCALES, Scale, banded, course, random_activity
 from foretell.reading.directions import Direction
 from foretell.reading.listening import listen
 from foretell.reading.models import Model
@@ -45,7 +45,6 @@ def surface(
     scale: Scale = "z",
     layers: Sequence[int] | None = None,
     n_random: int = 100,
-    seed: int = 0,
     to: Path | str | None = None,
 ) -> Surface:
     """Read how far the hidden states lean along a direction, per layer and token, while each answer is written.
@@ -62,13 +61,12 @@ def surface(
         system: System message; None leaves the model's own default.
         scale: "z" in standard deviations, "raw" as projected, or "cosine" of hidden state and direction.
         layers: Layers that the course along the answers is averaged over; None is all that have a direction.
-        n_random: Random directions for the course's null band; 0 draws none.
-        seed: Their draw.
+        n_random: Random directions for the null band, of those that the direction was calibrated beside; 0 for none.
         to: Folder that the surface is written to (`Surface.write`); None writes nothing.
 
     Returns:
-        One activity array `(layer, token)` per answer, the tokens' texts, mean log-probabilities, and the course of the
-        activity along each answer beside a band of random directions on the same tokens.
+        One activity array `(layer, token)` per answer with the band of random directions on the same tokens, the
+        tokens' texts, mean log-probabilities, and the course of the activity along each answer.
 
     Raises:
         InputError: The direction belongs to another model, there are no answers, one has no tokens, titles do not
@@ -94,9 +92,10 @@ def surface(
         if _GENERATED not in one.segments:
             raise InputError(f'"{title}" has no tokens, so there is nothing to read')
     answered, states = _read(model, direction, rendered, list(zip(titles, answers, strict=True)))
+    drawn = _drawn(direction, states, scale=scale, n_random=n_random)
     answered = tuple(
-        replace(answer, activity=_scaled(direction, answer.activity, state, scale))
-        for answer, state in zip(answered, states, strict=True)
+        banded(replace(answer, activity=_scaled(direction, answer.activity, state, scale)), draws)
+        for answer, state, draws in zip(answered, states, drawn, strict=True)
     )
     read = Surface(
         question=question,
@@ -105,7 +104,7 @@ def surface(
         model=model.name,
         layers=tuple(range(model.n_layers)),
         answers=answered,
-        course=course(answered, states, chosen, scale=scale, n_random=n_random, seed=seed) if chosen else None,
+        course=course(answered, drawn, chosen) if chosen else None,
     )
     if to is not None:
         read.write(to)
@@ -158,6 +157,16 @@ def _layers(direction: Direction, layers: Sequence[int] | None) -> tuple[int, ..
             why = direction.reasons[layer] if 0 <= layer < direction.n_layers else "the model has no such layer"
             raise InputError(f"layer {layer} has no activity: {why}")
     return tuple(layers)
+
+
+def _drawn(
+    direction: Direction, states: Sequence[Float[np.ndarray, "layer _ width"]], *, scale: Scale, n_random: int
+) -> list[Float[np.ndarray, "draw layer _"]]:
+    """Return what random directions do on each answer's tokens; no draws where the direction knows of none."""
+    if direction.random is None:
+        return [np.empty((0, *state.shape[:2])) for state in states]
+    n_draws = min(n_random, direction.random.n_draws)
+    return [random_activity(direction.random, state, scale=scale, n_draws=n_draws) for state in states]
 
 
 def _scaled(

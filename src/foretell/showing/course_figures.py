@@ -10,6 +10,7 @@ import polars as pl
 
 from foretell.showing.figures import Curve, CurveFigure, CurvePanel, Level, Words
 from foretell.showing.rounding import number_text
+from foretell.showing.surface_figures import layers_text
 from foretell.showing.table_cells import column
 from foretell.surfaces import Standing, Surface
 
@@ -45,25 +46,23 @@ def course_figure(surface: Surface, *, name: str = "course") -> CurveFigure | No
     margin = 0.06 * float(values.max() - values.min() or 1.0)
     null = (
         f" The shaded band holds the 5th to 95th percentile of {course.n_random} directions drawn at random"
-        + (", each standardised over these same tokens." if surface.scale == "z" else ".")
+        + (
+            ", each one vector with a scale of its own from the same calibration tokens."
+            if surface.scale == "z"
+            else "."
+        )
         if course.n_random
         else ""
     )
     words = Words(
         name,
         f"Activity along “{surface.concept}”, token by token",
-        f"Mean over layers {_layers(course.layers)} of {surface.model} at each token of the answer.{null}"
+        f"Mean over layers {layers_text(course.layers)} of {surface.model} at each token of the answer.{null}"
         f" {standing_text(surface.standing, surface.concept)}".rstrip(),
         f"Activity over token position for {len(panels)} answers, with a band of random directions.",
     )
     y_range = (float(values.min()) - margin, float(values.max()) + margin)
     return CurveFigure(words, tuple(panels), "Token of the answer", "Activity", y_range=y_range)
-
-
-def _layers(layers: tuple[int, ...]) -> str:
-    if len(layers) > 2 and layers == tuple(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]} to {layers[-1]}"
-    return ", ".join(str(layer) for layer in layers)
 
 
 def standing_text(standing: Standing | None, concept: str) -> str:
@@ -92,7 +91,7 @@ def standing_text(standing: Standing | None, concept: str) -> str:
     )
     return (
         f"Against {standing.n_positive} + {standing.n_negative} held-out answers on layers "
-        f"{_layers(standing.layers)}: {placed} Over all of those, {verdict}; {baseline}. "
+        f"{layers_text(standing.layers)}: {placed} Over all of those, {verdict}; {baseline}. "
         "One example proves nothing by itself."
     )
 

@@ -33,6 +33,8 @@ __all__ = [
     "MapPanel",
     "SurfaceFigure",
     "SurfacePanel",
+    "TokenFigure",
+    "TokenPanel",
     "Words",
 ]
 
@@ -221,6 +223,9 @@ class SurfacePanel:
     lower: Float[np.ndarray, "layer token"] | None = None
     """Lower end of an interval around the scores, drawn as a sheet."""
     upper: Float[np.ndarray, "layer token"] | None = None
+    null_lower: Float[np.ndarray, "layer token"] | None = None
+    """Lower end of the band of random directions, drawn as a sheet of another colour."""
+    null_upper: Float[np.ndarray, "layer token"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +244,44 @@ class SurfaceFigure:
     scale: ColourScale = "green-red"
     extend: Literal["neither", "min", "max", "both"] = field(default="neither")
     """Which ends of the scale hold clipped values."""
+    band_label: str = ""
+    """What the sheets of random directions are called in the legend."""
 
 
-Figure: TypeAlias = CurveFigure | DotFigure | BarFigure | MapFigure | SurfaceFigure
+@dataclass(frozen=True, eq=False)
+class TokenPanel:
+    """The tokens of one answer, each with one number."""
+
+    title: str
+    tokens: tuple[str, ...]
+    """Text of each token as it stands in the answer."""
+    values: Float[np.ndarray, " token"]
+    """Scores as they are, not clipped; nan where undefined."""
+    null_lower: Float[np.ndarray, " token"] | None = None
+    """Lower end of the band of random directions; tokens outside are underlined."""
+    null_upper: Float[np.ndarray, " token"] | None = None
+
+    @property
+    def outside(self) -> Bool[np.ndarray, " token"]:
+        """Tokens whose score lies outside the band of random directions."""
+        if self.null_lower is None or self.null_upper is None:
+            return np.zeros(len(self.tokens), dtype=bool)
+        return np.asarray((self.values < self.null_lower) | (self.values > self.null_upper))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenFigure:
+    """Answers as text, one below the other, every token coloured by its score on one scale."""
+
+    words: Words
+    question: str
+    panels: tuple[TokenPanel, ...]
+    z_limit: float
+    z_label: str
+    scale: ColourScale = "green-red"
+    extend: Literal["neither", "min", "max", "both"] = field(default="neither")
+    """Which ends of the scale hold clipped values."""
+
+
+Figure: TypeAlias = CurveFigure | DotFigure | BarFigure | MapFigure | SurfaceFigure | TokenFigure
 """Any figure."""

@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from foretell.schema import SEGMENTS
 from foretell.showing import draw_plotly
-from foretell.showing.figures import BarFigure, CurveFigure, Figure, SurfaceFigure
+from foretell.showing.coloured_text import ColouredToken, coloured_tokens
+from foretell.showing.figures import BarFigure, CurveFigure, Figure, SurfaceFigure, TokenFigure
 from foretell.showing.narrative import VERDICT_WORDS, Chapter, narrate, rules
 from foretell.showing.page_tables import page_tables
 from foretell.showing.palette import COLOUR_SCALES
@@ -47,6 +48,8 @@ class _Panel:
     picture: str
     title: str = ""
     text: str = ""
+    tokens: tuple[ColouredToken, ...] = ()
+    """Words instead of a picture."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class _View:
     n_columns: int
     css: str = ""
     surface: bool = False
+    answers: bool = False
+    """Panels that stand side by side with a heading each, so that their pictures begin at one height."""
     bar: _Bar | None = None
 
 
@@ -88,7 +93,7 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
     for figure in figures:
         view, drawn = _view(figure, stills[figure.words.name])
         pictures.update(drawn)
-        (surface_views if isinstance(figure, SurfaceFigure) else views).append(view)
+        (surface_views if isinstance(figure, SurfaceFigure | TokenFigure) else views).append(view)
     payload = {
         "pictures": pictures,
         "templates": {theme: draw_plotly.template(theme) for theme in ("light", "dark")},
@@ -169,6 +174,9 @@ def _view(figure: Figure, still: bytes) -> tuple[_View, dict[str, Any]]:
         )
         n_columns, bar = min(len(panels), 2), _bar(figure)
         title = f"{figure.question} {words.title}" + (" (flat)" if figure.shape == "flat" else "")
+    elif isinstance(figure, TokenFigure):
+        panels = tuple(_Panel("", panel.title, tokens=coloured_tokens(figure, panel)) for panel in figure.panels)
+        n_columns, bar, title = 1, _bar(figure), f"{figure.question} {words.title}"
     elif isinstance(figure, BarFigure):
         n_columns = figure.n_columns
     elif isinstance(figure, CurveFigure) and len(panels) == 1:
@@ -188,12 +196,13 @@ def _view(figure: Figure, still: bytes) -> tuple[_View, dict[str, Any]]:
         n_columns=n_columns,
         css=css,
         surface=isinstance(figure, SurfaceFigure) and figure.shape == "surface",
+        answers=isinstance(figure, SurfaceFigure),
         bar=bar,
     )
     return view, pictures
 
 
-def _bar(figure: SurfaceFigure) -> _Bar:
+def _bar(figure: SurfaceFigure | TokenFigure) -> _Bar:
     stops = ",".join(f"{colour} {100 * place:g}%" for place, colour in COLOUR_SCALES[figure.scale])
     low = "≤ " if figure.extend in {"min", "both"} else ""
     high = "≥ " if figure.extend in {"max", "both"} else ""

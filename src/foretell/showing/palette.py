@@ -6,20 +6,26 @@ A colour scale is a tuple of (position from 0 to 1, colour), which matplotlib an
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 __all__ = [
     "COLOUR_SCALES",
     "DASHES",
     "DIVERGING",
+    "INTERVAL",
     "MARKERS",
     "NEUTRAL",
+    "NULL_BAND",
     "SEGMENT_COLOURS",
     "TONES",
+    "UNDEFINED_COLOUR",
     "ColourScale",
     "Stops",
     "dash",
+    "ink_on",
     "marker",
+    "mixed",
     "tone",
 ]
 
@@ -39,6 +45,15 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 NEUTRAL = "#8a8f98"
 """Reference lines: a grey that shows on light and on dark paper."""
+
+UNDEFINED_COLOUR = "#e5e7eb"
+"""Cells and words without a number."""
+
+INTERVAL = "#6b7280"
+"""Sheets of an interval."""
+
+NULL_BAND = "#1f4fd8"
+"""Sheets of random directions: a blue that no scale of the surfaces has."""
 
 DIVERGING: Stops = ((0.0, "#2166ac"), (0.25, "#92c5de"), (0.5, "#f7f7f7"), (0.75, "#f4a582"), (1.0, "#b2182b"))
 """Below the centre blue, above it red; told apart under every common colour blindness."""
@@ -99,3 +114,35 @@ def marker(index: int) -> str:
         'diamond'
     """
     return MARKERS[index % len(MARKERS)]
+
+
+def mixed(stops: Stops, place: float) -> str:
+    """Return the colour of a scale at a place from 0 to 1, mixed from its neighbours; beyond the ends, the end's.
+
+    Example:
+        >>> mixed(((0.0, "#000000"), (1.0, "#ffffff")), 0.5), mixed(DIVERGING, 7.0)
+        ('#808080', '#b2182b')
+    """
+    place = min(max(place, 0.0), 1.0)
+    for (low, first), (high, second) in pairwise(stops):
+        if place <= high:
+            share = (place - low) / (high - low)
+            channels = zip(_channels(first), _channels(second), strict=True)
+            return "#" + "".join(f"{round(one + share * (other - one)):02x}" for one, other in channels)
+    return stops[-1][1]
+
+
+def ink_on(colour: str) -> str:
+    """Return black or white, whichever is easier to read on a colour (relative luminance of WCAG 2).
+
+    Example:
+        >>> ink_on("#ffe45e"), ink_on("#00682f")
+        ('#000000', '#ffffff')
+    """
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in _channels(colour))]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

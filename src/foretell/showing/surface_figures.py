@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from foretell.errors import InputError
 from foretell.showing.figures import SurfaceFigure, SurfacePanel, Words
 from foretell.showing.palette import ColourScale
 from foretell.showing.rounding import number_text
+from foretell.showing.surface_camera import best_camera
 from foretell.surfaces import AnswerActivity, Surface
 
-__all__ = ["best_camera", "surface_figures"]
+__all__ = ["answer_title", "default_limit", "layers_text", "scale_label", "surface_figures"]
 
 _SCALE_LABELS = {
     "z": "standard deviations",
     "raw": "raw projection",
     "cosine": "cosine",
 }
-_AZIMUTHS = (-65.0, -55.0, -45.0, -35.0, 35.0, 45.0, 55.0)
-_ELEVATION = 30.0
-_RAY_STEPS = 24
 
 
 def surface_figures(
@@ -30,6 +28,7 @@ def surface_figures(
     *,
     z_limit: float | None = None,
     scale: ColourScale = "green-red",
+    null_band: bool = True,
     name: str = "activity",
 ) -> tuple[SurfaceFigure, SurfaceFigure]:
     """Return the surfaces of all answers and the same numbers as flat maps.
@@ -39,6 +38,7 @@ def surface_figures(
         z_limit: Scores beyond plus or minus this are drawn at the limit and counted, in the units of the surface; None
             is 2 on scale z, and elsewhere the largest score, so that nothing is clipped.
         scale: Colours from low to high.
+        null_band: Draw what random directions do on the same tokens as two sheets, where the surface knows it.
         name: Start of the file names.
 
     Raises:
@@ -47,7 +47,7 @@ def surface_figures(
     if not surface.answers:
         raise InputError("the surface holds no answer")
     if z_limit is None:
-        z_limit = _default_limit(surface)
+        z_limit = default_limit(surface)
     if not (np.isfinite(z_limit) and z_limit > 0):
         raise InputError(f"z_limit must be a positive number, not {z_limit}")
     empty = [answer.title for answer in surface.answers if not answer.tokens]
@@ -55,7 +55,7 @@ def surface_figures(
         raise InputError(f"{', '.join(empty)}: an answer of zero tokens has no surface")
     panels = tuple(
         SurfacePanel(
-            title=_title(answer),
+            title=answer_title(answer),
             answer=answer.answer,
             tokens=answer.tokens,
             values=answer.activity,
@@ -63,6 +63,8 @@ def surface_figures(
             n_above=int((answer.activity > z_limit).sum()),
             lower=answer.lower,
             upper=answer.upper,
+            null_lower=answer.null_lower if null_band else None,
+            null_upper=answer.null_upper if null_band else None,
         )
         for answer in surface.answers
     )
@@ -73,7 +75,29 @@ def surface_figures(
     )
 
 
-def _default_limit(surface: Surface) -> float:
+def scale_label(surface: Surface) -> str:
+    """Return the unit of a surface in words.
+
+    Example:
+        >>> scale_label(Surface("?", "lying", "z", "tiny", (0,), ()))
+        'standard deviations'
+    """
+    return _SCALE_LABELS.get(surface.scale, surface.scale)
+
+
+def layers_text(layers: Sequence[int]) -> str:
+    """Return layers as a reader would write them.
+
+    Example:
+        >>> layers_text((3, 4, 5)), layers_text((3, 5))
+        ('3 to 5', '3, 5')
+    """
+    if len(layers) > 2 and tuple(layers) == tuple(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]} to {layers[-1]}"
+    return ", ".join(str(layer) for layer in layers)
+
+
+def default_limit(surface: Surface) -> float:
     """Return 2 on scale z, else the largest score rounded up to two digits."""
     if surface.scale == "z":
         return 2.0
@@ -85,7 +109,7 @@ def _default_limit(surface: Surface) -> float:
     return float(np.ceil(largest / step) * step)
 
 
-def _title(answer: AnswerActivity) -> str:
+def answer_title(answer: AnswerActivity) -> str:
     """Return an answer's title with its log-probability, the baseline that any direction must be held against."""
     if answer.mean_logprob is None:
         return answer.title
@@ -105,7 +129,7 @@ def _figure(
     below, above = sum(panel.n_below for panel in panels), sum(panel.n_above for panel in panels)
     cells = sum(int(np.isfinite(panel.values).sum()) for panel in panels)
     missing = sum(int((~np.isfinite(panel.values)).sum()) for panel in panels)
-    unit = _SCALE_LABELS.get(surface.scale, surface.scale)
+    unit = scale_label(surface)
     sides = [f"{n} lie {side}" for n, side in ((below, f"below −{z_limit:g}"), (above, f"above {z_limit:g}")) if n]
     clipped = (
         f" Of {cells} scores, {' and '.join(sides)}; they are drawn at the limit."
@@ -113,8 +137,10 @@ def _figure(
         else f" All {cells} scores lie within ±{z_limit:g}; none is clipped."
     )
     gaps = f" {missing} scores are undefined and left open." if missing else ""
-    sheets = surface.answers[0].lower is not None and shape == "surface"
-    ends = " Grey sheets: 95 % interval of the mean at each point." if sheets else ""
+    solid = shape == "surface"
+    ends = " Grey sheets: 95 % interval of the mean at each point." if solid and panels[0].lower is not None else ""
+    band = _band_label(surface) if solid and panels[0].null_lower is not None else ""
+    sheets = f" {_band_words(surface, panels, band)}" if band else ""
     extend: Literal["neither", "min", "max", "both"] = (
         "both" if below and above else "min" if below else "max" if above else "neither"
     )
@@ -123,7 +149,7 @@ def _figure(
         f"Activity along “{surface.concept}” while answering",
         f"One point per layer and generated token of {surface.model}; the score is the hidden state's lean along the "
         f"direction “{surface.concept}” ({unit}; higher is more of it). All panels share one "
-        f"scale.{clipped}{gaps}{ends}",
+        f"scale.{clipped}{gaps}{ends}{sheets}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
     )
@@ -138,40 +164,22 @@ def _figure(
         camera=camera,
         scale=scale,
         extend=extend,
+        band_label=band,
     )
 
 
-def best_camera(heights: list[Float[np.ndarray, "..."]]) -> tuple[float, float]:
-    """Return elevation and azimuth, in degrees, of the view in which the surfaces hide least of themselves.
-
-    A point is hidden where the surface rises above the line from it to the eye. Only views from the front are tried,
-    so that layers run from left to right and the tokens' labels stay readable.
-
-    Args:
-        heights: `(layer, token)` arrays scaled to -1 to 1; nan hides nothing.
-
-    Example:
-        >>> best_camera([np.zeros((4, 5))])
-        (30.0, -55.0)
-    """
-    preferred = sorted(_AZIMUTHS, key=lambda azimuth: abs(azimuth + 55.0))
-    hidden = {azimuth: sum(_hidden_share(height, azimuth) for height in heights) for azimuth in preferred}
-    best = min(preferred, key=lambda azimuth: round(hidden[azimuth], 2))
-    return _ELEVATION, best
+def _band_label(surface: Surface) -> str:
+    n_random = surface.course.n_random if surface.course is not None else 0
+    return f"{n_random or ''} random directions, 5th to 95th percentile".strip()
 
 
-def _hidden_share(height: Float[np.ndarray, "layer token"], azimuth: float) -> float:
-    """Return the share of a surface's points that it hides from an eye at `azimuth`, on a box of 1 x 1 x 0.75."""
-    box = np.nan_to_num(height, nan=-1.0) * 0.375
-    n_layers, n_tokens = box.shape
-    x, y = np.meshgrid(np.linspace(0, 1, n_layers), np.linspace(0, 1, n_tokens), indexing="ij")
-    towards = np.array([np.cos(np.deg2rad(azimuth)), np.sin(np.deg2rad(azimuth))])
-    rise = np.tan(np.deg2rad(_ELEVATION))
-    hidden = np.zeros(box.shape, dtype=bool)
-    for distance in np.linspace(0.04, 1.2, _RAY_STEPS):
-        at_x, at_y = x + distance * towards[0], y + distance * towards[1]
-        inside = (at_x >= 0) & (at_x <= 1) & (at_y >= 0) & (at_y <= 1)
-        row = np.clip(np.rint(at_x * (n_layers - 1)), 0, n_layers - 1).astype(int)
-        column = np.clip(np.rint(at_y * (n_tokens - 1)), 0, n_tokens - 1).astype(int)
-        hidden |= inside & (box[row, column] > box + distance * rise + 0.02)
-    return float(hidden.mean())
+def _band_words(surface: Surface, panels: tuple[SurfacePanel, ...], label: str) -> str:
+    """Say what the sheets are and how much of the surface leaves them."""
+    outside = inside = 0
+    for panel in panels:
+        if panel.null_lower is not None and panel.null_upper is not None:
+            known = np.isfinite(panel.values)
+            beyond = (panel.values < panel.null_lower) | (panel.values > panel.null_upper)
+            outside, inside = outside + int(beyond[known].sum()), inside + int((~beyond)[known].sum())
+    scaled = ", each with its own scale from the same calibration tokens" if surface.scale == "z" else ""
+    return f"Blue sheets: {label}{scaled}; {outside / max(outside + inside, 1):.0%} of the scores lie outside."

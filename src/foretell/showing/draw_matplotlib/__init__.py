@@ -21,7 +21,8 @@ from foretell.showing.draw_matplotlib.curves import draw_curves
 from foretell.showing.draw_matplotlib.dots import draw_dots
 from foretell.showing.draw_matplotlib.maps import draw_maps
 from foretell.showing.draw_matplotlib.surfaces import draw_surfaces
-from foretell.showing.figures import BarFigure, CurveFigure, DotFigure, Figure, MapFigure
+from foretell.showing.draw_matplotlib.tokens import draw_tokens
+from foretell.showing.figures import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
 
 __all__ = ["DOTS_PER_INCH", "draw", "rendered", "save"]
 
@@ -50,7 +51,7 @@ def _drawn(figure: Figure) -> Canvas:
         return draw_bars(figure)
     if isinstance(figure, MapFigure):
         return draw_maps(figure)
-    return draw_surfaces(figure)
+    return draw_surfaces(figure) if isinstance(figure, SurfaceFigure) else draw_tokens(figure)
 
 
 def rendered(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) -> bytes:

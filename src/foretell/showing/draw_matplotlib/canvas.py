@@ -59,6 +59,7 @@ _OTHER_FONTS = (
     "Arial Unicode MS",
 )
 _INK = "#20242b"
+_SELECTORS = dict.fromkeys((0xFE0E, 0xFE0F))  # they choose between two looks of a sign, and there is one at most
 
 
 @cache
@@ -119,15 +120,17 @@ def paper_style() -> Iterator[None]:
 
 
 def drawable(text: str) -> str:
-    r"""Return visible `text` in which every character that no font at hand holds is an open square.
+    r"""Return visible `text` in which every character that no font at hand holds is its code point in brackets.
 
     Example:
         >>> drawable("a\ue000b")
         'a⟨U+E000⟩b'
     """
     known = _fonts()[1]
+    shown = visible(text, keep="\n").translate(_SELECTORS)
     return "".join(
-        character if character == "\n" or ord(character) in known else "□" for character in visible(text, keep="\n")
+        character if character == "\n" or ord(character) in known else f"⟨U+{ord(character):04X}⟩"
+        for character in shown
     )
 
 

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, Normalize, to_rgba
 from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Patch
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, set_labels, thinned
 from foretell.showing.figures import SurfaceFigure, SurfacePanel
-from foretell.showing.palette import COLOUR_SCALES
+from foretell.showing.palette import COLOUR_SCALES, INTERVAL, NULL_BAND, UNDEFINED_COLOUR
+from foretell.showing.surface_camera import BOX
 from foretell.showing.untrusted import token_label, wrapped
 
 __all__ = ["draw_surfaces"]
 
 _BAR_WIDTH = 1.15
 _TITLE_HEIGHT = 0.75
+_SHEET, _SHEET_MESH = 0.05, 0.4
+"""Opacity of a sheet and of its mesh."""
+_SHEET_TILES = 11
+"""Tiles of a sheet along each axis, at most: a coarse mesh leaves the surface's colours as they are."""
 
 
 def draw_surfaces(figure: SurfaceFigure) -> Canvas:
@@ -32,7 +40,7 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
     height = 5.7 if figure.shape == "surface" else 1.6 + 0.135 * min(most_tokens, 60)
     size = (width * n_columns + _BAR_WIDTH, height * n_rows + _TITLE_HEIGHT)
     canvas = Canvas(figsize=size)
-    colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale]).with_extremes(bad="#e5e7eb")
+    colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale]).with_extremes(bad=UNDEFINED_COLOUR)
     limits = Normalize(-figure.z_limit, figure.z_limit)
     _heading(canvas, figure, size)
     columns = _text_columns(width)
@@ -46,6 +54,9 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
             _surface(canvas, figure, panel, (box, text_height / size[1]), colours=colours, limits=limits)
         else:
             _flat(canvas, figure, panel, (box, text_height / size[1]), (colours, limits, size))
+    if figure.band_label:
+        entry = Patch(facecolor=to_rgba(NULL_BAND, 0.35), edgecolor=NULL_BAND, label=drawable(figure.band_label))
+        canvas.legend(handles=[entry], loc="lower left", bbox_to_anchor=(0.2 / size[0], 0.0), fontsize=8)
     bar_axes = canvas.add_axes((1 - 0.85 / size[0], 0.16, 0.17 / size[0], 0.6))
     bar = canvas.colorbar(ScalarMappable(limits, colours), cax=bar_axes, extend=figure.extend, extendfrac=0.05)
     bar.set_label(drawable(figure.z_label), parse_math=False)
@@ -75,7 +86,7 @@ def _text_columns(inches: float) -> int:
 
 
 def _answer_lines(panel: SurfacePanel, columns: int) -> tuple[str, ...]:
-    return wrapped(panel.answer, width=columns, lines=4)
+    return wrapped(drawable(panel.answer), width=columns, lines=4)
 
 
 def _panel_words(
@@ -104,42 +115,19 @@ def _surface(
     limits: Normalize,
 ) -> None:
     (left, bottom, width, height), text_height = place
-    axes: Any = canvas.add_axes(
-        (left, bottom + 0.02, width, height - text_height - 0.02), projection="3d", computed_zorder=False
-    )
+    axes: Any = canvas.add_axes((left, bottom + 0.02, width, height - text_height - 0.02), projection="3d")
     n_tokens = len(panel.tokens)
-    x, y = np.meshgrid(np.array(figure.layers, dtype=float), np.arange(n_tokens, dtype=float), indexing="ij")
-    z = np.clip(panel.values, -figure.z_limit, figure.z_limit)
-    defined = np.isfinite(z).all(axis=1)
-    if defined.sum() > 1 and n_tokens > 1:
-        _sheet(axes, panel.lower, figure.z_limit, (x, y))
-        axes.plot_surface(
-            x[defined],
-            y[defined],
-            z[defined],
-            cmap=colours,
-            norm=limits,
-            rstride=1,
-            cstride=1,
-            linewidth=0.15,
-            edgecolor=(0, 0, 0, 0.25),
-            antialiased=True,
-            shade=False,
-        )
-        _sheet(axes, panel.upper, figure.z_limit, (x, y))
-    else:
-        seen = np.isfinite(z)
-        axes.scatter(x[seen], y[seen], z[seen], c=z[seen], cmap=colours, norm=limits, s=14)
+    _solids(axes, figure, panel, lambda z: colours(limits(z)))
     axes.view_init(elev=figure.camera[0], azim=figure.camera[1])
-    axes.set_box_aspect((1.15, 1.35, 0.7), zoom=1.12)
+    # Seen from higher up, the box reaches farther down the page.
+    axes.set_box_aspect(BOX, zoom=1.12 - 0.008 * (figure.camera[0] - 30.0))
     axes.set(zlim=(-figure.z_limit, figure.z_limit), xlim=(figure.layers[0], figure.layers[-1] or 1))
     axes.set_ylim(0, max(n_tokens - 1, 1))
     # The lowest tick would stand on the last token's label.
     axes.set_zticks(np.linspace(-figure.z_limit, figure.z_limit, 9)[1:])
     places = thinned(n_tokens, 16)
-    labels = [token_label(panel.tokens[index], length=14) for index in places]
-    align = "left" if figure.camera[1] < 0 else "right"
-    set_labels(axes, "y", places, labels, fontsize=6.5, ha=align, va="center", rotation_mode="anchor")
+    labels = [token_label(drawable(panel.tokens[index]), length=14) for index in places]
+    set_labels(axes, "y", places, labels, fontsize=6.5, ha="left", va="center", rotation_mode="anchor")
     axes.tick_params(axis="y", pad=-3)
     axes.tick_params(axis="x", pad=-2, labelsize=7.5)
     axes.tick_params(axis="z", pad=0, labelsize=7.5)
@@ -150,18 +138,55 @@ def _surface(
         axis._axinfo["grid"].update(color="#d9dde3", linewidth=0.6)
 
 
-def _sheet(
-    axes: Any,
-    ends: Float[np.ndarray, "layer token"] | None,
-    limit: float,
-    at: tuple[Float[np.ndarray, "layer token"], Float[np.ndarray, "layer token"]],
-) -> None:
-    """Draw one end of an interval as a thin grey sheet, where it is defined."""
-    if ends is None:
-        return
-    defined = np.isfinite(ends).all(axis=1)
-    height = np.clip(ends, -limit, limit)[defined]
-    axes.plot_surface(at[0][defined], at[1][defined], height, color="#6b7280", alpha=0.06, linewidth=0, shade=False)
+def _solids(axes: Any, figure: SurfaceFigure, panel: SurfacePanel, paint: Callable[[np.ndarray], Any]) -> None:
+    """Draw the surface and its sheets as one heap of tiles, so that what is nearer to the eye covers what is behind."""
+    limit = figure.z_limit
+    z = np.clip(panel.values, -limit, limit)
+    tiles, heights, lone = _tiles(z, np.array(figure.layers), np.arange(z.shape[1]))
+    faces, edges = [paint(heights)], [np.tile((0.0, 0.0, 0.0, 0.12), (len(tiles), 1))]
+    every = [tiles]
+    for ends, colour in (
+        (panel.lower, INTERVAL),
+        (panel.upper, INTERVAL),
+        (panel.null_lower, NULL_BAND),
+        (panel.null_upper, NULL_BAND),
+    ):
+        if ends is not None:
+            rows, columns = (_coarse(n) for n in ends.shape)
+            coarse = np.clip(ends, -limit, limit)[np.ix_(rows, columns)]
+            sheet, _, _ = _tiles(coarse, np.array(figure.layers)[rows], columns)
+            every.append(sheet)
+            faces.append(np.tile(to_rgba(colour, _SHEET), (len(sheet), 1)))
+            edges.append(np.tile(to_rgba(colour, _SHEET_MESH), (len(sheet), 1)))
+    if sum(len(part) for part in every):
+        heap = Poly3DCollection(
+            np.concatenate(every), facecolors=np.concatenate(faces), edgecolors=np.concatenate(edges), linewidths=0.3
+        )
+        axes.add_collection3d(heap, autolim=False)
+    if lone.any():
+        layer, token = np.nonzero(lone)
+        axes.scatter(np.array(figure.layers)[layer], token, z[lone], c=paint(z[lone]), s=14)
+
+
+def _coarse(n_points: int) -> Int[np.ndarray, " kept"]:
+    """Return evenly spaced places out of `n_points`, the first and the last among them."""
+    return np.unique(np.linspace(0, n_points - 1, min(n_points, _SHEET_TILES + 1)).round().astype(np.int64))
+
+
+def _tiles(
+    z: Float[np.ndarray, "layer token"], layers: Int[np.ndarray, " layer"], tokens: Int[np.ndarray, " token"]
+) -> tuple[Float[np.ndarray, "tile 4 3"], Float[np.ndarray, " tile"], Bool[np.ndarray, "layer token"]]:
+    """Return the defined tiles between neighbouring points, their mean heights, and the points that are in no tile."""
+    x, y = np.meshgrid(layers.astype(float), tokens.astype(float), indexing="ij")
+    points = np.stack([x, y, z], axis=-1)
+    before, after = slice(None, -1), slice(1, None)
+    around = ((before, before), (after, before), (after, after), (before, after))
+    corners = np.stack([points[place] for place in around], axis=2)
+    whole = np.isfinite(corners[..., 2]).all(axis=2)
+    within = np.zeros(z.shape, dtype=bool)
+    for place in around:
+        within[place] |= whole
+    return corners[whole], corners[whole][..., 2].mean(axis=1), np.isfinite(z) & ~within
 
 
 def _flat(
@@ -184,7 +209,7 @@ def _flat(
     axes.imshow(panel.values.T, cmap=colours, norm=limits, aspect="auto", interpolation="nearest")
     for axis, names, most in (
         ("x", [str(layer) for layer in figure.layers], 16),
-        ("y", [token_label(token, length=16) for token in panel.tokens], 60),
+        ("y", [token_label(drawable(token), length=16) for token in panel.tokens], 60),
     ):
         places = thinned(len(names), most)
         set_labels(axes, axis, places, [names[place] for place in places], fontsize=7)

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from foretell.showing.draw_plotly.charts import bar_pictures, curve_pictures, dot_pictures
 from foretell.showing.draw_plotly.fields import map_pictures, surface_pictures
-from foretell.showing.figures import BarFigure, CurveFigure, DotFigure, Figure, MapFigure
+from foretell.showing.figures import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
 
 __all__ = ["draw", "payload", "template"]
 
@@ -29,7 +29,7 @@ _INKS: dict[Theme, tuple[str, str, str]] = {
 
 
 def draw(figure: Figure) -> tuple[go.Figure, ...]:
-    """Return one plotly figure per panel, in the order of the panels."""
+    """Return one plotly figure per panel, in the order of the panels; none for coloured text, which is HTML."""
     if isinstance(figure, CurveFigure):
         return curve_pictures(figure)
     if isinstance(figure, DotFigure):
@@ -38,7 +38,7 @@ def draw(figure: Figure) -> tuple[go.Figure, ...]:
         return bar_pictures(figure)
     if isinstance(figure, MapFigure):
         return map_pictures(figure)
-    return surface_pictures(figure)
+    return surface_pictures(figure) if isinstance(figure, SurfaceFigure) else ()
 
 
 def payload(picture: go.Figure) -> dict[str, Any]:

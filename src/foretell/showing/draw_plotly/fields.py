@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from foretell.showing.draw_plotly.frame import empty_picture, picture
 from foretell.showing.figures import MapFigure, SurfaceFigure, SurfacePanel
-from foretell.showing.palette import COLOUR_SCALES, DIVERGING
+from foretell.showing.palette import COLOUR_SCALES, DIVERGING, INTERVAL, NULL_BAND
 from foretell.showing.untrusted import plotly_text, scene_text, token_label
 
 __all__ = ["map_pictures", "surface_pictures"]
@@ -116,19 +116,47 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "dragmode": "turntable",
     }
     sheets = [
+        *_sheets(figure, panel, (panel.lower, panel.upper), ("95 % interval of the mean", INTERVAL)),
+        *_sheets(figure, panel, (panel.null_lower, panel.null_upper), (figure.band_label, NULL_BAND)),
+    ]
+    legend = {
+        "x": 0.0,
+        "y": 0.0,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "font": {"size": 11},
+        "bgcolor": "rgba(0,0,0,0)",
+    }
+    return picture(
+        [trace, *sheets], title="", height=480, scene=scene, legend=legend, margin={"l": 0, "r": 0, "t": 0, "b": 0}
+    )
+
+
+def _sheets(
+    figure: SurfaceFigure,
+    panel: SurfacePanel,
+    ends: tuple[Float[np.ndarray, "layer token"] | None, Float[np.ndarray, "layer token"] | None],
+    named: tuple[str, str],
+) -> list[go.Surface]:
+    """Return both ends of a band as thin sheets with one entry in the legend, which switches them off and on."""
+    name, colour = named
+    return [
         go.Surface(
-            z=_grid(np.clip(ends, -limit, limit).T),
+            z=_grid(np.clip(end, -figure.z_limit, figure.z_limit).T),
             x=list(figure.layers),
             y=list(range(len(panel.tokens))),
-            colorscale=[[0.0, "#6b7280"], [1.0, "#6b7280"]],
-            opacity=0.12,
+            colorscale=[[0.0, colour], [1.0, colour]],
+            opacity=0.16,
+            lighting={"ambient": 1.0, "diffuse": 0.0, "specular": 0.0},
             showscale=False,
             hoverinfo="skip",
+            name=plotly_text(name),
+            legendgroup=colour,
+            showlegend=index == 0,
         )
-        for ends in (panel.lower, panel.upper)
-        if ends is not None
+        for index, end in enumerate(ends)
+        if end is not None
     ]
-    return picture([trace, *sheets], title="", height=480, scene=scene, margin={"l": 0, "r": 0, "t": 0, "b": 0})
 
 
 def _flat(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:

@@ -1,0 +1,92 @@
+"""Directions that know nothing: unit vectors drawn evenly over all directions, and their scale on calibration tokens.
+
+A fitted direction's activity is counted in standard deviations over its calibration tokens. A direction drawn at random
+is held against it fairly when it has a scale of its own from the very same tokens. Only that scale is kept: the vectors
+come back from their seed, by arithmetic that no version of a library changes.
+
+    random = random_scale(tokens, n_draws=100, seed=0)
+    random.activity(hidden)  # (draw, layer, token)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtri
+
+__all__ = ["N_DRAWS", "RandomScale", "random_scale", "random_vectors"]
+
+N_DRAWS = 100
+"""Random directions that a fitted direction is calibrated beside."""
+
+
+@dataclass(frozen=True)
+class RandomScale:
+    """How directions drawn at random project the calibration tokens; each draw is one vector, used at every layer."""
+
+    seed: int
+    mean: Float[np.ndarray, "draw layer"]
+    """float64, of the projections of the calibration tokens."""
+    standard_deviation: Float[np.ndarray, "draw layer"]
+    """float64; 0 where the projections are constant."""
+
+    @property
+    def n_draws(self) -> int:
+        """Random directions."""
+        return len(self.mean)
+
+    def projection(
+        self, hidden: Float[np.ndarray, "layer token width"], *, n_draws: int | None = None
+    ) -> Float[np.ndarray, "draw layer token"]:
+        """Return the projections of hidden states on the first `n_draws` random directions, float64."""
+        drawn = random_vectors(self.n_draws if n_draws is None else n_draws, hidden.shape[-1], seed=self.seed)
+        return np.stack([drawn @ layer.T.astype(np.float64) for layer in hidden], axis=1)
+
+    def activity(
+        self, hidden: Float[np.ndarray, "layer token width"], *, n_draws: int | None = None
+    ) -> Float[np.ndarray, "draw layer token"]:
+        """Return what a fitted direction's activity is, for the first `n_draws` random ones.
+
+        Undefined:
+            nan in layers whose calibration tokens all project alike.
+        """
+        projection = self.projection(hidden, n_draws=n_draws)
+        deviation = self.standard_deviation[: len(projection), :, None]
+        centred = projection - self.mean[: len(projection), :, None]
+        return np.asarray(np.divide(centred, deviation, out=np.full(centred.shape, np.nan), where=deviation > 0.0))
+
+
+def random_vectors(n_draws: int, width: int, *, seed: int) -> Float[np.ndarray, "draw width"]:
+    """Return unit vectors, each equally likely to point anywhere; a longer list begins with the shorter one.
+
+    Example:
+        >>> bool(np.allclose(random_vectors(3, 8, seed=1)[:2], random_vectors(2, 8, seed=1)))
+        True
+    """
+    # numpy promises the raw numbers of a bit generator for ever, but not what its distributions make of them.
+    raw = np.atleast_1d(np.asarray(np.random.PCG64(seed).random_raw(n_draws * width)))
+    uniform = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    vectors = ndtri(uniform).reshape(n_draws, width)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def random_scale(
+    tokens: Float[np.ndarray, "token layer width"], *, n_draws: int = N_DRAWS, seed: int = 0
+) -> RandomScale:
+    """Return mean and standard deviation of random directions' projections of calibration tokens.
+
+    Args:
+        tokens: Hidden states of the calibration tokens.
+        n_draws: Random directions.
+        seed: Their draw.
+    """
+    drawn = random_vectors(n_draws, tokens.shape[2], seed=seed)
+    mean, deviation = np.empty((n_draws, tokens.shape[1])), np.empty((n_draws, tokens.shape[1]))
+    for layer in range(tokens.shape[1]):
+        projection = tokens[:, layer].astype(np.float64) @ drawn.T
+        mean[:, layer], deviation[:, layer] = projection.mean(axis=0), projection.std(axis=0)
+        # Rounding leaves a trace of spread where all tokens are alike.
+        deviation[deviation[:, layer] <= 1e-5 * np.sqrt(np.square(projection).mean(axis=0)), layer] = 0.0
+    return RandomScale(seed, mean, deviation)
