@@ -112,7 +112,13 @@ def compare_with_loop(folder: Path, *, n_samples: int, n_layers: int, n_heads: i
     )
     n_rows, n_columns = n_samples * n_layers * n_heads, n_layers * n_heads
     ours = timed(lambda: stream_association(table, n_permutations=0, progress=False), 7)
-    memory = timed(lambda: association(read_table(table), n_permutations=0, progress=False), 3)
+    single, text = folder / f"rows-{n_rows}.parquet", folder / f"rows-{n_rows}.csv"
+    whole = pl.concat([pl.read_parquet(part) for part in sorted(table.glob("*.parquet"))])
+    whole.write_parquet(single)
+    whole.write_csv(text)
+    from_single = timed(lambda: stream_association(single, n_permutations=0, progress=False), 7)
+    from_text = timed(lambda: stream_association(text, n_permutations=0, progress=False), 3)
+    memory = timed(lambda: association(read_table(single), n_permutations=0, progress=False), 3)
     permuted = timed(lambda: stream_association(table, n_permutations=1000, progress=False), 1)
     start = time.perf_counter()
     frame = pd.concat(pd.read_parquet(part) for part in sorted(table.glob("*.parquet")))
@@ -129,7 +135,9 @@ def compare_with_loop(folder: Path, *, n_samples: int, n_layers: int, n_heads: i
         "rows": n_rows,
         "columns": 3 * n_columns,
         "looped_heads_of": [n_looped, n_columns],
-        "foretell_from_file_s": ours,
+        "foretell_from_parts_s": ours,
+        "foretell_from_one_parquet_file_s": from_single,
+        "foretell_from_csv_s": from_text,
         "foretell_in_memory_table_s": memory,
         "foretell_with_1000_permutations_s": permuted,
         "loop_delong_s": loops["delong_interval"],

@@ -29,7 +29,7 @@ from foretell.stats.clustered import (
     group_codes_of,
 )
 from foretell.stats.intervals import degrees_of_freedom, interval_of_auc
-from foretell.stats.multiplicity import MaxStatistic, benjamini_hochberg, max_statistic
+from foretell.stats.multiplicity import MaxStatistic, benjamini_hochberg, max_statistic, no_permutations
 from foretell.stats.packed import ColumnSums, Engine, column_sums
 from foretell.stats.resampling import derived_seed
 from foretell.stats.table import StudyTable
@@ -171,14 +171,17 @@ def association(
         array = dense(table, dataset)
         values = array.by_column.T
         statistics = column_statistics(values, array.label, group=array.group, level=level)
-        largest = max_statistic(
-            values,
-            array.label,
-            group=array.group,
-            stratum=array.stratum,
-            n_permutations=n_permutations,
-            seed=derived_seed(seed, "association", dataset),
-        )
+        if n_permutations:
+            largest = max_statistic(
+                values,
+                array.label,
+                group=array.group,
+                stratum=array.stratum,
+                n_permutations=n_permutations,
+                seed=derived_seed(seed, "association", dataset),
+            )
+        else:
+            largest = no_permutations(values.shape[1], seed=seed)
         rank = pl.col("metric").replace_strict(list(table.metrics), list(range(len(table.metrics))))
         places = array.column_index().sort(rank, "layer", "head")
         found = association_frame(dataset, places, statistics, largest)

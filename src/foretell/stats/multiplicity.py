@@ -25,6 +25,7 @@ __all__ = [
     "Permutations",
     "benjamini_hochberg",
     "max_statistic",
+    "no_permutations",
     "permutations_of",
     "scan_max_statistic",
 ]
@@ -174,6 +175,17 @@ def max_statistic(
     width = max(1, _BLOCK // max(1, values.shape[0]))
     blocks = (np.ascontiguousarray(values[:, i : i + width].T) for i in range(0, values.shape[1], width))
     return scan_max_statistic(blocks, label, permutations, stratum=stratum, engine=engine)
+
+
+def no_permutations(n_columns: int, *, seed: int = 0) -> MaxStatistic:
+    """Return the undefined max-statistic of columns that were not permuted, which costs no ranking.
+
+    Args:
+        n_columns: How many.
+        seed: What would have been the seed.
+    """
+    undefined = np.full(n_columns, np.nan)
+    return MaxStatistic(undefined, undefined, np.zeros(0), 0, seed, "none", "no permutations were asked for")
 
 
 def scan_max_statistic(

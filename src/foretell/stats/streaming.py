@@ -5,8 +5,8 @@
 
 A regular Parquet file (every head lists the same samples in the same order) is read once, a few million rows at a time.
 Any other Parquet or comma-separated file is first split into temporary files, one per dataset and layer, and each of
-those is cleaned and tested alone. Files of other kinds are read at once. All ways give what `read_table` and
-`association` give in memory.
+those is cleaned and tested alone. Small files and files of other kinds are read at once. All ways give what
+`read_table` and `association` give in memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from foretell.stats.association import (
     statistics_of_sums,
 )
 from foretell.stats.cleaning import REASONS, Ledger, LedgerEntry, Validity, nothing_left
-from foretell.stats.multiplicity import MaxStatistic, permutations_of, scan_max_statistic
+from foretell.stats.multiplicity import MaxStatistic, no_permutations, permutations_of, scan_max_statistic
 from foretell.stats.packed import ColumnSums, column_sums
 from foretell.stats.regular import Block, IrregularError, regular_blocks
 from foretell.stats.resampling import derived_seed
@@ -43,6 +43,8 @@ from foretell.stats.table import BASELINES, StudyTable, read_table, refuse_confl
 
 __all__ = ["StreamedAssociation", "stream_association"]
 
+_BYTES_OF_ROW = 32
+"""About what a row of a file takes; a file that should have less than `n_rows` rows is not worth splitting."""
 _SAMPLE_COLUMNS = ("behavior_label", "group", "stratum", *BASELINES)
 
 
@@ -146,6 +148,8 @@ def stream_association(
             return _regular(parts, settings)
         except (IrregularError, TableError, pl.exceptions.PolarsError):
             pass  # the slower way can handle it, or say what is wrong
+    if sum(part.stat().st_size for part in parts) < _BYTES_OF_ROW * n_rows:
+        return _at_once(path, settings)
     with tempfile.TemporaryDirectory() as folder:
         try:
             return _split(path, split_by_layer(parts, Path(folder), wanted=_wanted(settings)), settings)
@@ -229,7 +233,7 @@ class _DatasetScan:
             largest = self.settings.largest(self.dataset, samples, columns, order)
         else:
             n_columns = sum(len(block) for block in columns)
-            largest = _no_permutations(n_columns, self.settings.seed)
+            largest = no_permutations(n_columns, seed=self.settings.seed)
         places = pl.concat([place for place, _ in self.parts])
         sums = [found for _, found in self.parts if isinstance(found, ColumnSums)]
         done = [found for _, found in self.parts if isinstance(found, ColumnStatistics)]
@@ -301,7 +305,7 @@ def _split(path: Path, folders: Sequence[Sequence[Path]], settings: _Settings) -
             blocks = (_aligned(folder, dataset, of_dataset, settings) for folder, _, _ in parts[dataset])
             largest = settings.largest(dataset, of_dataset, blocks, slice(None))
         else:
-            largest = _no_permutations(columns.height, settings.seed)
+            largest = no_permutations(columns.height, seed=settings.seed)
         frames.append(_sorted(association_frame(dataset, columns, statistics, largest), settings.metrics))
     return StreamedAssociation(
         pl.concat(frames), ledger, _sum_of_validities([table.validity for table in tables], samples), regular=False
@@ -324,11 +328,6 @@ def _aligned(folder: Sequence[Path], dataset: str, samples: pl.DataFrame, settin
         array.columns.T
     )
     return columns
-
-
-def _no_permutations(n_columns: int, seed: int) -> MaxStatistic:
-    undefined = np.full(n_columns, np.nan)
-    return MaxStatistic(undefined, undefined, np.zeros(0), 0, seed, "none", "no permutations were asked for")
 
 
 def _sorted(frame: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
