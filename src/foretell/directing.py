@@ -229,8 +229,8 @@ def steer(
     pairs: Sequence[ContrastPair],
     *,
     layers: Sequence[int],
-    doses: Sequence[float] = (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0),
-    n_random: int = 5,
+    doses: Sequence[float] = (-2.0, -1.0, 1.0, 2.0),
+    n_random: int = 9,
     fitted_topics: bool = False,
     seed: int = 0,
     progress: bool | None = None,
@@ -242,7 +242,8 @@ def steer(
         direction: What to add.
         pairs: Contrast pairs of topics that the direction was not fitted on.
         layers: Blocks after which it is added, such as those that `judge_directions` chose.
-        doses: Multiples of the direction's standard deviation at each layer; below 0 takes it away.
+        doses: Multiples of the direction's standard deviation, shared evenly among the layers; below 0 takes it away.
+            Only a dose that is given with its opposite tells what the direction does and not just any push.
         n_random: Random directions of the same length for control.
         fitted_topics: Allow pairs of topics that the direction was fitted on.
         seed: Draw of the random directions.
@@ -250,7 +251,7 @@ def steer(
 
     Returns:
         The columns of `foretell.schema.STEERING`: per dose the shift of log P(positive) - log P(negative) with its
-        interval, for the direction and for random directions.
+        interval, for the direction and for random directions, and the part of it that depends on the dose's sign.
 
     Raises:
         InputError: A pair's topic was fitted on, the direction belongs to another model or has no vector at a layer,

@@ -144,8 +144,8 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
 @click.option(
     "--layers", default=None, help="Comma-separated; default: chosen on the topics the direction is fitted on."
 )
-@click.option("--doses", default="-4,-2,-1,1,2,4", show_default=True, help="In standard deviations at each layer.")
-@click.option("--random", "n_random", default=5, show_default=True, help="Random directions for control.")
+@click.option("--doses", default="-2,-1,1,2", show_default=True, help="In standard deviations, shared by the layers.")
+@click.option("--random", "n_random", default=9, show_default=True, help="Random directions for control.")
 @click.option("--to", type=FOLDER, required=True, help="Folder for the figure and its numbers.")
 @dtype_option
 @device_option
@@ -155,7 +155,8 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
 def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **options: Any) -> None:
     """Add a direction while MODEL reads true and false answers, and see whether it prefers the others then.
 
-    The answers belong to topics that the direction was not fitted on.
+    The answers belong to topics that the direction was not fitted on. A large push of any kind makes a model less sure;
+    what counts is the directed part, which changes its sign with the dose.
 
     \b
     Examples:
@@ -181,7 +182,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **option
     curve = foretell.steer(
         loaded, known, contrasts, layers=[int(n) for n in layers or ()], doses=doses or (), n_random=n_random, **options
     )
-    columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "draw_lower", "draw_upper", "flipped"]
+    columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "directed", "directed_lower", "directed_upper"]
     show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())
     say(f"steering: {save_steering(curve, to, model=loaded.name, progress=options['progress'])}", style="green")
 

@@ -52,6 +52,10 @@ def test_the_curve_of_a_planted_direction_is_monotone_and_has_its_control(plante
     assert own.filter(pl.col("dose") == 0.0)["shift"][0] == 0.0
     assert own["shift_lower"][-1] > control["draw_upper"][-1]
     assert np.abs(control["shift"].to_numpy()).max() < 0.5 * own["shift"].to_numpy().max()
+    directed = own.filter(pl.col("dose") > 0)
+    assert (np.diff(directed["directed"].to_numpy()) > 0.0).all()
+    assert directed["directed_lower"].to_numpy().min() > 0.0
+    assert directed["directed_p"].to_list() == [pytest.approx(1 / 9)] * 3
     assert own["n_pairs"].unique().to_list() == [len(PAIRS)]
     assert control["n_draws"].unique().to_list() == [8]
 
@@ -66,7 +70,7 @@ def test_odds_are_those_of_the_model_with_the_vector_added_by_hand(planted: tupl
             one = render(tiny, conversation, answer=answer)
             token_ids = torch.as_tensor(one.token_ids)[None]
             places = np.flatnonzero(one.segments == 4)
-            extra = torch.as_tensor(2.0 * 3.0 * direction.vectors[0])
+            extra = torch.as_tensor(2.0 / 2 * 3.0 * direction.vectors[0])  # shared by two layers
 
             def add(_module: object, _inputs: object, output: torch.Tensor) -> torch.Tensor:
                 moved = output.clone()

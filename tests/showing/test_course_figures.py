@@ -99,6 +99,14 @@ def test_steering_shows_the_table(steering: pl.DataFrame, tmp_path: Path) -> Non
     assert control.lower is not None
     np.testing.assert_allclose(control.lower, steering.filter(pl.col("kind") == "random").sort("dose")["draw_lower"])
     assert "12 pairs" in figure.words.caption
+    directed, chance = figure.panels[1].curves
+    assert directed.x.tolist() == chance.x.tolist() == [2.0]
+    row = steering.filter((pl.col("kind") == "direction") & (pl.col("dose") == 2.0)).row(0, named=True)
+    assert directed.y[0] == row["directed"]
+    assert f"p = {row['directed_p']:.2f}" in figure.words.caption
+    alone = steering_figure(steering.filter(pl.col("dose") >= 0).with_columns(directed=pl.lit(None, pl.Float64)))
+    assert len(alone.panels) == 1
+    assert "cannot be told apart" in alone.words.caption
     page = save_steering(steering, tmp_path / "out", model="tiny", progress=False)
     assert page.exists()
     assert pl.read_parquet(tmp_path / "out" / "steering.parquet").equals(steering)

@@ -34,3 +34,42 @@ def test_one_pair_has_no_interval_and_no_control_no_rows(generator: np.random.Ge
     assert found["shift_lower"].null_count() == found.height
     assert found["reason"].null_count() == 0
     assert found.filter(pl.col("dose") == 0.0).height == 1
+
+
+def test_the_directed_part_is_what_changes_its_sign_with_the_dose(generator: np.random.Generator) -> None:
+    base = generator.normal(size=40)
+    doses = (-2.0, -1.0, 1.0, 2.0, 3.0)
+    sized = np.array(doses)[:, None]
+    # Any push makes the model less sure, by the square of the dose; only the direction does more on one side.
+    shifted = base + 0.5 * sized**2 + 0.3 * sized + 0.01 * generator.normal(size=(5, 40))
+    random = base + 0.5 * sized**2 + generator.normal(size=(19, 1, 1)) * 0.02 * sized
+    found = dose_response(base, shifted, random, doses, concept="lying")
+    own = {row["dose"]: row for row in found.filter(pl.col("kind") == "direction").to_dicts()}
+    assert own[-1.0]["shift"] > 0.15
+    for dose in (-2.0, -1.0, 1.0, 2.0):
+        odd = (shifted[doses.index(dose)] - shifted[doses.index(-dose)]) / 2
+        ends = stats.t.interval(0.95, 39, odd.mean(), stats.sem(odd))
+        row = own[dose]
+        assert (row["directed"], row["directed_lower"], row["directed_upper"]) == pytest.approx((odd.mean(), *ends))
+        assert row["directed"] == pytest.approx(0.3 * dose, abs=0.02)
+        assert row["directed_p"] == pytest.approx(1 / 20)
+    assert own[3.0]["directed"] is own[0.0]["directed"] is own[3.0]["directed_p"] is None
+    control = found.filter((pl.col("kind") == "random") & (pl.col("dose") == 2.0)).row(0, named=True)
+    draws = ((random[:, 3] - random[:, 0]) / 2).mean(axis=1)
+    assert (control["directed"], control["directed_lower"], control["directed_upper"]) == pytest.approx(
+        (draws.mean(), draws.min(), draws.max())
+    )
+    assert control["directed_p"] is None
+
+
+@pytest.mark.calibration
+def test_a_direction_that_is_random_itself_is_rare_as_often_as_it_says(generator: np.random.Generator) -> None:
+    rare = []
+    for _ in range(400):
+        base = generator.normal(size=12)
+        every = (
+            base + np.array([[-1.0], [1.0]]) * generator.normal(size=(20, 1, 12)) + generator.normal(size=(20, 2, 12))
+        )
+        found = dose_response(base, every[0], every[1:], (-1.0, 1.0), concept="lying")
+        rare.append(found.filter((pl.col("kind") == "direction") & (pl.col("dose") == 1.0))["directed_p"][0] <= 0.1)
+    assert 0.06 < np.mean(rare) < 0.15

@@ -1,8 +1,10 @@
 """Does a direction act? Add it to the residual stream and see which of two answers the model then prefers.
 
 The vector is added after the chosen blocks, at every position that predicts a token of the answer and at the answer's
-own tokens, never at what comes before. A dose is in the direction's standard deviations at each layer; a random
-direction is added with the same length.
+own tokens, never at what comes before. A dose is in the direction's standard deviations and is shared evenly among the
+chosen layers, because what is added after one block is still there after the next; a random direction is added with the
+same length. Any push that is large enough makes a model less sure of everything, in either direction; what depends on
+the direction is what changes with the dose's sign, so give every dose with its opposite.
 
     odds = steered_odds(model, direction, pairs, layers=(12, 14), doses=(-4.0, 4.0))
     odds.shifted - odds.base
@@ -63,7 +65,7 @@ def steered_odds(
         direction: What to add.
         pairs: Contrast pairs that the direction was not fitted on.
         layers: Blocks after which it is added.
-        doses: Multiples of the direction's standard deviation at each layer.
+        doses: Multiples of the direction's standard deviation, shared evenly among the layers.
         n_random: Random directions for control, each at every dose.
         seed: Their draw.
         batch_tokens: Padded tokens in one batch.
@@ -81,7 +83,7 @@ def steered_odds(
     generator = np.random.default_rng(seed)
     unit = {layer: direction.vectors[layer].astype(np.float64) for layer in layers}
     drawn = [{layer: _random_unit(generator, direction.width) for layer in layers} for _ in range(n_random)]
-    length = {layer: float(direction.standard_deviation[layer]) for layer in layers}
+    length = {layer: float(direction.standard_deviation[layer]) / len(layers) for layer in layers}
     shifted = np.empty((len(doses), len(pairs)))
     random = np.empty((n_random, len(doses), len(pairs)))
     total = 1 + (1 + n_random) * len(doses)

@@ -102,43 +102,53 @@ def steering_figure(table: pl.DataFrame, *, name: str = "steering") -> CurveFigu
     Args:
         table: The columns of `foretell.schema.STEERING`.
         name: File name without extension.
+
+    Returns:
+        Two panels per concept: the whole shift, and the part of it that changes its sign with the dose.
     """
     panels = []
     for part in table.partition_by("concept", maintain_order=True):
         own, control = (part.filter(pl.col("kind") == kind).sort("dose") for kind in ("direction", "random"))
-        curves = [
-            Curve(
-                f"“{part.item(0, 'concept')}”",
-                column(own, "dose"),
-                column(own, "shift"),
-                tone=1,
-                marker=0,
-                lower=column(own, "shift_lower"),
-                upper=column(own, "shift_upper"),
-            )
-        ]
-        if not control.is_empty():
-            curves.append(
-                Curve(
-                    f"{control.item(0, 'n_draws')} random directions, lowest to highest",
-                    column(control, "dose"),
-                    column(control, "shift"),
-                    tone=0,
-                    dash=1,
-                    marker=1,
-                    lower=column(control, "draw_lower"),
-                    upper=column(control, "draw_upper"),
-                )
-            )
-        panels.append(CurvePanel(str(part.item(0, "concept")), tuple(curves), (Level("nothing added", 0.0),)))
+        concept = str(part.item(0, "concept"))
+        whole = _steered(own, control, "shift", ("draw_lower", "draw_upper"))
+        panels.append(CurvePanel(f"{concept}: whole shift", whole, (Level("nothing added", 0.0),)))
+        own, control = (side.filter((pl.col("dose") > 0) & pl.col("directed").is_not_null()) for side in (own, control))
+        if not own.is_empty():
+            directed = _steered(own, control, "directed", ("directed_lower", "directed_upper"))
+            panels.append(CurvePanel(f"{concept}: what depends on its sign", directed, (Level("nothing added", 0.0),)))
     n_pairs = int(table.item(0, "n_pairs"))
     words = Words(
         name,
         "Does the direction act?",
         f"How much the log-odds of the positive over the negative answer move when the direction is added, mean of "
         f"{n_pairs} pairs that it was not fitted on, with 95 % interval. A dose of 1 is one standard deviation of the "
-        "calibration tokens at each layer. Random directions are added with the same length; a direction that does no "
-        "more than they do does nothing of its own.",
+        "calibration tokens, shared by the layers. Random directions are added with the same length. A push of any "
+        "kind makes a model less sure of everything, whichever way it goes: only what changes its sign with the dose "
+        f"is the direction's own doing.{_steered_words(table)}",
         "Shift of log-odds over dose for the direction and for random directions.",
     )
-    return CurveFigure(words, tuple(panels), "Dose (standard deviations per layer)", "Shift of log-odds (nats)")
+    return CurveFigure(words, tuple(panels), "Dose (standard deviations)", "Shift of log-odds (nats)")
+
+
+def _steered(own: pl.DataFrame, control: pl.DataFrame, shown: str, ends: tuple[str, str]) -> tuple[Curve, ...]:
+    """Return the curve of the direction and that of random ones with their lowest and highest."""
+    x, y, lower, upper = (column(own, name) for name in ("dose", shown, f"{shown}_lower", f"{shown}_upper"))
+    curves = [Curve(f"“{own.item(0, 'concept')}”", x, y, tone=1, marker=0, lower=lower, upper=upper)]
+    if not control.is_empty():
+        x, y, lower, upper = (column(control, name) for name in ("dose", shown, *ends))
+        label = f"{control.item(0, 'n_draws')} random directions, lowest to highest"
+        curves.append(Curve(label, x, y, tone=0, dash=1, marker=1, lower=lower, upper=upper))
+    return tuple(curves)
+
+
+def _steered_words(table: pl.DataFrame) -> str:
+    """Say what the largest dose with an opposite did, and how many random directions did as much."""
+    known = table.filter((pl.col("kind") == "direction") & pl.col("directed").is_not_null() & (pl.col("dose") > 0))
+    if known.is_empty():
+        return " No dose was given with its opposite, so the two cannot be told apart."
+    last = known.sort("dose").row(-1, named=True)
+    ends = [number_text(last[name], digits=2) for name in ("directed", "directed_lower", "directed_upper")]
+    rare = (
+        "" if last["directed_p"] is None else f"; random directions reach that size with p = {last['directed_p']:.2f}"
+    )
+    return f" At dose {last['dose']:g} that is {ends[0]} ({ends[1]} to {ends[2]}) nats{rare}."

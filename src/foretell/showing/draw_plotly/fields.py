@@ -106,10 +106,11 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "z": _EYE_DISTANCE * math.sin(elevation),
     }
     small = {"tickfont": {"size": 10}, "showspikes": False}
+    heights = np.linspace(-limit, limit, 5)[1:].tolist()  # the lowest would stand on the first layer's number
     scene = {
         "xaxis": {"title": {"text": "layer"}, **small},
         "yaxis": {"title": {"text": ""}, **_token_ticks(panel, 16, scene_text), **small},
-        "zaxis": {"title": {"text": ""}, "range": [-limit, limit], "nticks": 5, **small},
+        "zaxis": {"title": {"text": ""}, "range": [-limit, limit], "tickvals": heights, **small},
         "aspectmode": "manual",
         "aspectratio": {"x": 1.05, "y": 1.2, "z": 0.65},
         "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.12}},
@@ -146,7 +147,7 @@ def _sheets(
             x=list(figure.layers),
             y=list(range(len(panel.tokens))),
             colorscale=[[0.0, colour], [1.0, colour]],
-            opacity=0.16,
+            opacity=0.09,
             lighting={"ambient": 1.0, "diffuse": 0.0, "specular": 0.0},
             showscale=False,
             hoverinfo="skip",
