@@ -23,7 +23,8 @@ import polars as pl
 from tqdm import tqdm
 
 import foretell
-from foretell.directing import Controls, fact_pairs, judge
+from foretell.directing import fact_pairs
+from foretell.judging import Controls, judge
 from foretell.reading.activations import Activations, AnswerFacts, read_activations
 from foretell.reading.contrasts import found_vectors
 from foretell.reading.controls import transfer_scores

@@ -4,8 +4,9 @@
     python benchmarks/streaming_directions.py --pairs 2000     # quicker; memory is the same
 
 A direction is planted in every layer and its cosine with what was found is printed. Peak memory is that of the whole
-process, interpreter and libraries included, read from the operating system after the run. Calibration tokens are
-another, bounded part (`calibration_bytes`).
+process, interpreter and libraries included, read from the operating system after the run. Calibration tokens are kept
+beside the sums, as many as `calibration_bytes` lets in, and everything that fitting does with them is done too: signs,
+scales, and the scales of random directions.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from foretell.reading.activations import Sink, Together
+from foretell.reading.activations import CALIBRATION_BYTES, Sink, Together
 from foretell.reading.components import RunningComponent
-from foretell.reading.contrasts import RunningContrast
+from foretell.reading.contrasts import RunningContrast, calibrated, oriented
+from foretell.reading.random_directions import random_scale
 
 BATCH = 250
 SIGNAL = 0.5
@@ -43,6 +45,8 @@ def main() -> None:
     component = RunningComponent(options.layers, n_rows=options.pairs)
     sinks: tuple[Sink, ...] = (contrast,) if options.methods == "mean-difference" else (contrast, component)
     sink, started = Together(sinks), time.perf_counter()
+    n_tokens = max(2, CALIBRATION_BYTES // (4 * options.layers * options.width))
+    calibration = np.empty((n_tokens, options.layers, options.width), dtype=np.float32)
     for start in tqdm(range(0, options.pairs, BATCH), unit="batch", disable=None):
         n = min(BATCH, options.pairs - start)
         for layer in range(options.layers):
@@ -53,15 +57,25 @@ def main() -> None:
             hidden[:, 0] += strength * shift
             hidden[:, 1] -= strength * shift
             sink.add(layer, np.arange(start, start + n), hidden)
+            room = calibration[2 * start : 2 * (start + n), layer]
+            room[:] = hidden.reshape(-1, options.width)[: len(room)].numpy()
     read = time.perf_counter() - started
-    found = {"mean-difference": contrast.contrast().difference}
+    calibration = calibration[: 2 * options.pairs]
+    sums = contrast.contrast()
+    found = {"mean-difference": sums.difference}
     if len(sinks) > 1:
         found["paired-component"] = component.vectors()
+    scales = {name: calibrated(*oriented(vectors, sums), calibration) for name, vectors in found.items()}
+    random = random_scale(calibration)
     took = time.perf_counter() - started
     print(f"{options.pairs} pairs, {options.layers} layers of width {options.width}")
     print(f"peak memory {peak_gib():.2f} GiB ({before:.2f} GiB before the first row)")
     print(f"{read:.0f} s for the rows, made here too; {took - read:.0f} s for what was found")
+    kept = f"{len(calibration)} tokens, {calibration.nbytes / 2**20:.0f} MiB"
+    print(f"calibration: {kept}, {random.n_draws} random directions beside")
     for name, vectors in found.items():
+        if any(scales[name].reasons):
+            raise SystemExit(f"{name}: a layer has no scale: {scales[name].reasons}")
         cosine = np.abs((vectors * planted.numpy()).sum(axis=1)) / np.linalg.norm(vectors, axis=1)
         print(f"{name}: cosine with the planted direction, lowest of all layers {cosine.min():.4f}")
 

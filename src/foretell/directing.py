@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import polars as pl
 
 from foretell.builtin import builtin_facts
 from foretell.errors import InputError
-from foretell.reading.activations import Activations, TokenChoice, read_activations
-from foretell.reading.controls import nested_scores, random_scores, shuffled_scores, transfer_scores
+from foretell.judging import Controls, DirectionEvidence, judge, separated
+from foretell.reading.activations import TokenChoice, read_activations, states_needed
 from foretell.reading.directions import Direction
 from foretell.reading.fitting import direction_of
 from foretell.reading.heldout import leave_topic_out, require_topics, topic_folds
@@ -25,8 +24,8 @@ from foretell.reading.methods import Method, method_named
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair, pairs_from_facts
 from foretell.reading.steering import steered_odds
-from foretell.stats.direction_controls import agreement, chosen_layers, null_band, transfer_matrix
-from foretell.stats.separation import separation
+from foretell.reading.stored import MEMORY_BYTES, room_for
+from foretell.stats.direction_controls import agreement
 from foretell.stats.steering import dose_response
 from foretell.stats.surface_means import mean_surface, standing
 from foretell.surfaces import Surface, difference
@@ -44,38 +43,6 @@ __all__ = [
     "shown_beside",
     "steer",
 ]
-
-_BASELINES = ("mean_logprob", "n_tokens")
-
-
-@dataclass(frozen=True)
-class Controls:
-    """How much is spent on holding a direction against chance."""
-
-    n_random: int = 200
-    """Directions drawn at random per layer; 0 leaves them out."""
-    n_shuffled: int = 20
-    """Fits on shuffled answers; 0 leaves them out."""
-    n_folds: int | None = None
-    """Folds that topics are dealt into; None makes every topic a fold."""
-    transfer: bool = True
-    """Also fit on each topic alone and judge on each other."""
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class DirectionEvidence:
-    """What is known of one method's directions on topics they were not fitted on."""
-
-    tables: Mapping[str, pl.DataFrame]
-    """`directions`, `direction_null`, `direction_choice` and `direction_transfer` of `foretell.schema`."""
-    scores: pl.DataFrame
-    """Held-out score of every answer and layer, see `foretell.reading.fitting.heldout_scores`."""
-
-    @property
-    def chosen_layers(self) -> tuple[int, ...]:
-        """Layers that were best without some topic, each chosen without the topics it was judged on."""
-        return tuple(sorted(set(self.tables["direction_choice"].get_column("layer").drop_nulls().to_list())))
 
 
 @dataclass(frozen=True)
@@ -127,6 +94,7 @@ def judge_directions(
     concept: str = "lying",
     tokens: TokenChoice = "mean",
     controls: Controls | None = None,
+    memory_bytes: int = MEMORY_BYTES,
     seed: int = 0,
     progress: bool | None = None,
 ) -> JudgedDirections:
@@ -135,92 +103,43 @@ def judge_directions(
     Per method and layer: AUC with interval on topics the direction was not fitted on, beside the answer's
     log-probability and its length; the same for directions drawn at random and for directions fitted on shuffled
     answers; the best layer chosen without the topics it is judged on; and every topic's own direction judged on every
-    other topic. The hidden states of all pairs are held in memory.
+    other topic.
+
+    The hidden states of all pairs are kept (`foretell.reading.stored.state_bytes` says how much that is), in a
+    temporary file where they take more than `memory_bytes`. Everything is fitted and judged a layer at a time, which
+    takes a few times the states of one layer.
 
     Args:
         model: A loaded model.
         pairs: Contrast pairs of two topics or more; three for choosing a layer.
         methods: Names or functions, see `foretell.reading.methods`.
         concept: What higher activity means.
-        tokens: Hidden states that stand for an answer.
+        tokens: Hidden states that stand for an answer; with "every" a pair counts as many times as its shorter answer
+            has tokens.
         controls: How much is spent on chance; None is `Controls()` with `seed`.
+        memory_bytes: Memory that the hidden states of all layers may take.
         seed: Choice of calibration tokens and all draws.
         progress: Show bars; None shows them on a terminal only.
 
     Raises:
-        InputError: Fewer than two topics, or an unknown method.
+        InputError: Fewer than two topics, an unknown method, or neither memory nor the temporary disk has room.
     """
     require_topics(pairs)
     named = [method_named(method) for method in methods]
-    activations = read_activations(model, pairs, tokens=tokens, seed=seed, progress=progress)
     chosen = controls or Controls(seed=seed)
-    directions = {
-        name: direction_of(model, pairs, activations, (name, find), concept=concept, seed=seed) for name, find in named
-    }
-    return JudgedDirections(
-        directions,
-        {
-            name: judge(pairs, activations, (name, find), concept=concept, controls=chosen, progress=progress)
-            for name, find in named
-        },
-        agreement({name: direction.vectors for name, direction in directions.items()}, concept=concept),
-    )
-
-
-def judge(
-    pairs: Sequence[ContrastPair],
-    activations: Activations,
-    named: tuple[str, Method],
-    *,
-    concept: str,
-    controls: Controls,
-    layers: Sequence[int] | None = None,
-    progress: bool | None = None,
-) -> DirectionEvidence:
-    """Judge one method on activations that were read already.
-
-    Args:
-        pairs: Contrast pairs of two topics or more.
-        activations: What was read of them.
-        named: The method's name and function.
-        concept: What higher activity means.
-        controls: How much is spent on chance.
-        layers: Block of each layer of `activations`, if not all were kept.
-        progress: Show bars; None shows them on a terminal only.
-
-    Raises:
-        InputError: Fewer than two topics.
-    """
-    require_topics(pairs)
-    name, find = named
-    folds = topic_folds(pairs, controls.n_folds)
-    scores = leave_topic_out(pairs, name, find, activations, folds=folds)
-    if layers is not None:
-        scores = scores.with_columns(pl.col("layer").replace_strict(dict(enumerate(layers)), return_dtype=pl.Int32))
-    inner, outer = nested_scores(activations, folds, named, progress=progress)
-    topics = np.array([pair.topic for pair in pairs])
-    fold_names = [", ".join(np.unique(topics[folds == fold])) for fold in range(int(folds.max()) + 1)]
-    baselines = {"mean_logprob": activations.facts.mean_logprob, "n_tokens": activations.facts.n_tokens.astype(float)}
-    about = {"concept": concept, "method": name}
-    nulls = []
-    if controls.n_random:
-        drawn = random_scores(activations, folds, n_draws=controls.n_random, seed=controls.seed)
-        nulls.append(null_band(drawn, outer, kind="random", layers=layers, **about))
-    if controls.n_shuffled:
-        drawn = shuffled_scores(
-            activations, folds, named, n_draws=controls.n_shuffled, seed=controls.seed, progress=progress
+    with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+        read = read_activations(model, pairs, tokens=tokens, folder=folder, seed=seed, progress=progress)
+        directions = {
+            name: direction_of(model, pairs, read, (name, find), concept=concept, seed=seed) for name, find in named
+        }
+        return JudgedDirections(
+            directions,
+            {
+                name: judge(pairs, read, (name, find), concept=concept, controls=chosen, progress=progress)
+                for name, find in named
+            },
+            agreement({name: direction.vectors for name, direction in directions.items()}, concept=concept),
         )
-        nulls.append(null_band(drawn, outer, kind="shuffled", layers=layers, **about))
-    tables = {
-        "directions": _separation(scores, concept),
-        "direction_choice": chosen_layers(inner, outer, folds, fold_names, baselines=baselines, layers=layers, **about),
-        **({"direction_null": pl.concat(nulls)} if nulls else {}),
-    }
-    if controls.transfer:
-        parts = topic_folds(pairs)
-        moved = transfer_scores(activations, parts, named, progress=progress)
-        tables["direction_transfer"] = transfer_matrix(moved, parts, np.unique(topics).tolist(), layers=layers, **about)
-    return DirectionEvidence(tables, scores)
 
 
 def steer(
@@ -313,6 +232,7 @@ def fit_and_judge(
     *,
     concept: str = "lying",
     method: str | Method = "mean-difference",
+    memory_bytes: int = MEMORY_BYTES,
     seed: int = 0,
     progress: bool | None = None,
 ) -> tuple[Direction, pl.DataFrame]:
@@ -325,6 +245,7 @@ def fit_and_judge(
         pairs: Contrast pairs of two topics or more.
         concept: What higher activity means.
         method: Name of a method, see `foretell.reading.methods`.
+        memory_bytes: As in `judge_directions`.
         seed: Choice of calibration tokens where not all fit.
         progress: Show a bar; None shows it on a terminal only.
 
@@ -337,11 +258,7 @@ def fit_and_judge(
     """
     require_topics(pairs)
     named = method_named(method)
-    activations = read_activations(model, pairs, tokens="mean", seed=seed, progress=progress)
-    direction = direction_of(model, pairs, activations, named, concept=concept, seed=seed)
-    return direction, _separation(leave_topic_out(pairs, *named, activations), concept)
-
-
-def _separation(scores: pl.DataFrame, concept: str) -> pl.DataFrame:
-    statements = scores.rename({"id": "pair"}).with_columns(pl.concat_str("pair", "side", separator="/").alias("id"))
-    return separation(statements, concept=concept, baselines=_BASELINES, pair="pair")
+    with room_for(states_needed(model, pairs, "mean"), memory_bytes=memory_bytes) as folder:
+        read = read_activations(model, pairs, tokens="mean", folder=folder, seed=seed, progress=progress)
+        direction = direction_of(model, pairs, read, named, concept=concept, seed=seed)
+        return direction, separated(leave_topic_out(pairs, *named, read), concept)

@@ -76,3 +76,29 @@ def test_a_model_read_once_gives_the_component_of_what_it_would_store(tokens: st
     first = fit_direction(tiny, pairs, method="paired-component", tokens=tokens, progress=False)  # type: ignore[arg-type]
     second = fit_direction(tiny, pairs, method=stored, tokens=tokens, progress=False)  # type: ignore[arg-type]
     np.testing.assert_allclose(first.vectors, second.vectors, atol=1e-4)
+
+
+def test_single_precision_sums_are_as_good_as_double_ones_where_it_is_hard(
+    generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large offset that cancels, a spectrum that falls slowly, and a first line that stands out by five per cent."""
+    n, width = 6000, 320
+    scale = 1.0 / np.sqrt(1.0 + np.arange(width) / 40.0)
+    scale[0] = 1.05
+    turn = np.linalg.qr(generator.normal(size=(width, width)))[0]
+    offset = 300.0 * generator.normal(size=width)
+    difference = (generator.normal(size=(n, width)) * scale) @ turn
+    hidden = np.stack([offset + difference / 2, offset - difference / 2], axis=1)[:, :, None].astype(np.float32)
+    found = {}
+    for kept, n_bytes in (("double", components.DOUBLE_BYTES), ("single", 0)):
+        monkeypatch.setattr(components, "DOUBLE_BYTES", n_bytes)
+        sink = RunningComponent(1, n_rows=n)
+        streamed(sink, hidden, batch=250)
+        found[kept] = sink.vectors()[0]
+    stored = (hidden[:, 0, 0].astype(np.float64) - hidden[:, 1, 0]).astype(np.float64)
+    oracle = np.linalg.eigh(stored.T @ stored)[1][:, -1]
+    # sin of the angle, which a cosine near one would round away
+    angle = {kept: float(np.linalg.norm(vector - oracle * (vector @ oracle))) for kept, vector in found.items()}
+    assert angle["double"] < 1e-8
+    assert angle["single"] < 2e-5
+    assert angle["single"] > angle["double"]

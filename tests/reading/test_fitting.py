@@ -15,7 +15,8 @@ from foretell.errors import InputError
 from foretell.reading.activations import read_activations
 from foretell.reading.contrasts import fit_rows
 from foretell.reading.directions import Direction
-from foretell.reading.fitting import fit_direction, fit_direction_with_scores, heldout_scores
+from foretell.reading.fitting import direction_of, fit_direction, heldout_scores
+from foretell.reading.heldout import leave_topic_out
 from foretell.reading.methods import METHODS, mean_difference
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair, pairs_from_facts
@@ -171,14 +172,6 @@ def test_heldout_scores_keep_the_order_of_pairs_and_bear_equal_ids(model: Model)
     assert scores["topic"].to_list() == [pair.topic for pair in same]
 
 
-def test_one_reading_gives_both(model: Model) -> None:
-    direction, scores = fit_direction_with_scores(model, PAIRS, concept="plus", progress=False)
-    alone = fit_direction(model, PAIRS, concept="plus", progress=False)
-    np.testing.assert_allclose(direction.vectors, alone.vectors, atol=1e-5)
-    assert direction.concept == "plus"
-    assert scores.equals(heldout_scores(model, PAIRS, progress=False))
-
-
 def test_what_cannot_be_fitted_is_said(model: Model) -> None:
     with pytest.raises(InputError, match="two topics"):
         heldout_scores(model, PAIRS[:4], progress=False)
@@ -196,7 +189,9 @@ def lying(smollm2: Model) -> tuple[Direction, pl.DataFrame]:
     few = [
         pair for topic in ("capitals", "languages", "history") for pair in [p for p in pairs if p.topic == topic][:10]
     ]
-    return fit_direction_with_scores(smollm2, few, progress=False)
+    read = read_activations(smollm2, few, tokens="mean", progress=False)
+    named = ("mean-difference", METHODS["mean-difference"])
+    return direction_of(smollm2, few, read, named), leave_topic_out(few, *named, read)
 
 
 @pytest.mark.model

@@ -30,7 +30,7 @@ def test_areas_are_those_of_the_oracle_with_ties(generator: np.random.Generator)
 
 def test_a_signal_leaves_the_band_and_noise_stays_in_it(generator: np.random.Generator) -> None:
     drawn = np.stack([signal(generator, strength=(0.0, 0.0, 0.0)) for _ in range(99)])
-    found = null_band(drawn, signal(generator), concept="c", method="m", kind="random", layers=(4, 5, 6))
+    found = null_band(layer_aucs(drawn), signal(generator), concept="c", method="m", kind="random", layers=(4, 5, 6))
     assert found.columns == list(DIRECTION_NULL.dtypes)
     assert found["layer"].to_list() == [4, 5, 6, None]
     assert found["p_value"][2] == found["p_value"][3] == pytest.approx(0.01)
@@ -46,7 +46,7 @@ def test_the_best_layer_of_noise_passes_the_test_as_often_as_it_says(generator: 
     values = []
     for _ in range(300):
         every = np.stack([signal(generator, n=20, strength=(0.0,) * 6) for _ in range(40)])
-        found = null_band(every[1:], every[0], concept="c", method="m", kind="random")
+        found = null_band(layer_aucs(every[1:]), every[0], concept="c", method="m", kind="random")
         values.append(found.filter(pl.col("layer").is_null())["p_value"][0])
     assert 0.02 < np.mean(np.array(values) <= 0.05) < 0.09
 
@@ -54,11 +54,11 @@ def test_the_best_layer_of_noise_passes_the_test_as_often_as_it_says(generator: 
 def test_undefined_layers_have_a_reason_and_leave_the_others_alone(generator: np.random.Generator) -> None:
     scores, drawn = signal(generator), np.stack([signal(generator) for _ in range(9)])
     scores[:, :, 0] = np.nan
-    found = null_band(drawn, scores, concept="c", method="m", kind="shuffled")
+    found = null_band(layer_aucs(drawn), scores, concept="c", method="m", kind="shuffled")
     assert found["auc_observed"][0] is None
     assert found["reason"][0]
     assert found["auc_observed"][3] == found["auc_observed"][2]
-    nothing = null_band(drawn, np.full_like(scores, np.nan), concept="c", method="m", kind="shuffled")
+    nothing = null_band(layer_aucs(drawn), np.full_like(scores, np.nan), concept="c", method="m", kind="shuffled")
     assert nothing["reason"].null_count() == 0
 
 

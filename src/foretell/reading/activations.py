@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,12 +23,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from foretell.errors import InputError
-from foretell.reading.answer_batches import AnswerBatch, Prefix, answer_batches, answer_tokens, shared_prefix
+from foretell.reading.answer_batches import (
+    AnswerBatch,
+    AnswerTokens,
+    Prefix,
+    answer_batches,
+    answer_tokens,
+    shared_prefix,
+)
 from foretell.reading.models import Model
 from foretell.reading.pairs import SIDES, ContrastPair
 from foretell.reading.residual import residual_hooks
+from foretell.reading.stored import Stored, state_bytes
 
 __all__ = [
+    "CALIBRATION_BYTES",
     "Activations",
     "AnswerFacts",
     "Sink",
@@ -35,6 +45,7 @@ __all__ = [
     "TokenChoice",
     "answer_logprob",
     "read_activations",
+    "states_needed",
     "stream_activations",
 ]
 
@@ -42,6 +53,9 @@ TokenChoice = Literal["last", "mean", "every"]
 """Which hidden states stand for an answer: its last token, the mean over its tokens, or every token by itself."""
 
 TOKEN_CHOICES: tuple[TokenChoice, ...] = ("last", "mean", "every")
+
+CALIBRATION_BYTES = 384 * 2**20
+"""Bound on the memory of the calibration tokens, beside which the sums of a wide model stay below 2 GiB."""
 
 _VOCABULARY_ROWS = 512
 """Rows of logits turned into log-probabilities at a time, which bounds the float32 copy of a wide vocabulary."""
@@ -99,27 +113,23 @@ class Activations:
     tokens: TokenChoice
     facts: AnswerFacts
 
+    def layer(self, index: int) -> Activations:
+        """Return one layer as if it were the only one, its hidden states in memory."""
+        facts = replace(self.facts, calibration=self.facts.calibration[:, index : index + 1])
+        return Activations(np.array(self.hidden[:, :, index : index + 1]), self.row_pair, self.tokens, facts)
 
-@dataclass
-class _Store:
-    """A sink that keeps every row."""
 
-    rows: dict[int, list[np.ndarray]] = field(default_factory=dict)
-    pairs: list[np.ndarray] = field(default_factory=list)
+def states_needed(model: Model, pairs: Sequence[ContrastPair], tokens: TokenChoice) -> int:
+    """Return the bytes that `read_activations` will keep, calibration tokens apart, before it reads anything.
 
-    def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
-        self.rows.setdefault(layer, []).append(hidden.cpu().numpy())
-        if layer == 0:
-            self.pairs.append(pair)
-
-    def joined(self) -> tuple[np.ndarray, np.ndarray]:
-        pair = np.concatenate(self.pairs)
-        order = np.argsort(pair, kind="stable")
-        first = self.rows[0][0]
-        hidden = np.empty((len(pair), len(SIDES), len(self.rows), first.shape[-1]), dtype=np.float32)
-        for layer in range(hidden.shape[2]):
-            hidden[:, :, layer] = np.concatenate(self.rows.pop(layer))[order]
-        return hidden, pair[order]
+    Raises:
+        InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
+    """
+    n_rows = len(pairs)
+    if tokens == "every":
+        _, n_tokens = _asked(model, pairs, tokens)
+        n_rows = int(n_tokens.min(axis=1).sum())
+    return state_bytes(n_rows, model.n_layers, model.width)
 
 
 def read_activations(
@@ -128,7 +138,8 @@ def read_activations(
     *,
     tokens: TokenChoice = "last",
     batch_tokens: int = 4096,
-    calibration_bytes: int = 512 * 2**20,
+    calibration_bytes: int = CALIBRATION_BYTES,
+    folder: Path | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Activations:
@@ -142,6 +153,8 @@ def read_activations(
         batch_tokens: Padded tokens in one batch, at least 1; a single longer pair makes a batch of its own.
         calibration_bytes: Bound on the memory of the calibration tokens. Where not all fit, pairs are chosen in turn
             from each topic.
+        folder: Where a file for the hidden states is made, which must stay as long as they are used; None keeps them in
+            memory (`foretell.reading.stored.state_bytes` says how much).
         seed: Order in which pairs are chosen for calibration.
         progress: Show a bar; None shows it on a terminal only.
 
@@ -151,19 +164,12 @@ def read_activations(
     Raises:
         InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
     """
-    store = _Store()
-    facts = stream_activations(
-        model,
-        pairs,
-        store,
-        tokens=tokens,
-        batch_tokens=batch_tokens,
-        calibration_bytes=calibration_bytes,
-        seed=seed,
-        progress=progress,
-    )
-    hidden, row_pair = store.joined()
-    return Activations(hidden, row_pair, tokens, facts)
+    answers, n_tokens = _asked(model, pairs, tokens)
+    n_rows = n_tokens.min(axis=1) if tokens == "every" else np.ones(len(pairs), dtype=np.int64)
+    store = Stored(n_rows, model.n_layers, model.width, folder)
+    chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
+    facts = _streamed(model, answers, (store, tokens, chosen), batch_tokens=batch_tokens, progress=progress)
+    return Activations(store.hidden, store.row_pair, tokens, facts)
 
 
 def stream_activations(
@@ -173,7 +179,7 @@ def stream_activations(
     *,
     tokens: TokenChoice = "last",
     batch_tokens: int = 4096,
-    calibration_bytes: int = 512 * 2**20,
+    calibration_bytes: int = CALIBRATION_BYTES,
     seed: int = 0,
     progress: bool | None = None,
 ) -> AnswerFacts:
@@ -184,29 +190,51 @@ def stream_activations(
     Raises:
         InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
     """
+    answers, n_tokens = _asked(model, pairs, tokens)
+    chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
+    return _streamed(model, answers, (sink, tokens, chosen), batch_tokens=batch_tokens, progress=progress)
+
+
+def _asked(
+    model: Model, pairs: Sequence[ContrastPair], tokens: str
+) -> tuple[list[tuple[AnswerTokens, AnswerTokens]], np.ndarray]:
+    """Return the tokens of both answers of each pair, and how many they are."""
     if not pairs:
         raise InputError("there are no contrast pairs to read")
     if tokens not in TOKEN_CHOICES:
         raise InputError(f'tokens must be one of {", ".join(TOKEN_CHOICES)}, not "{tokens}"')
     answers = answer_tokens(model, pairs)
+    return answers, np.array([[len(answer.positions) for answer in both] for both in answers], dtype=np.int64)
+
+
+def _streamed(
+    model: Model,
+    answers: Sequence[tuple[AnswerTokens, AnswerTokens]],
+    what: tuple[Sink, TokenChoice, np.ndarray],
+    *,
+    batch_tokens: int,
+    progress: bool | None,
+) -> AnswerFacts:
+    """Run all batches: chosen hidden states go to the sink, tokens of the chosen pairs to their calibration rows."""
+    sink, tokens, chosen = what
     n_tokens = np.array([[len(answer.positions) for answer in both] for both in answers], dtype=np.int64)
-    chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
-    calibration = np.empty((int(n_tokens[chosen].sum()), model.n_layers, model.width), dtype=np.float32)
-    calibration_pair = np.empty(len(calibration), dtype=np.int64)
+    kept_tokens = n_tokens[chosen].sum(axis=1)
+    calibration = np.empty((int(kept_tokens.sum()), model.n_layers, model.width), dtype=np.float32)
+    room = dict(zip(chosen.tolist(), np.split(np.arange(len(calibration)), np.cumsum(kept_tokens)[:-1]), strict=True))
     mean_logprob = np.full(n_tokens.shape, np.nan)
-    written = 0
-    bar = tqdm(total=len(pairs), desc="reading pairs", unit="pair", disable=None if progress is None else not progress)
+    bar = tqdm(
+        total=len(answers), desc="reading pairs", unit="pair", disable=None if progress is None else not progress
+    )
     with bar:
         prefix = shared_prefix(model, answers)
         for batch in answer_batches(model, answers, n_prefix=prefix.n_tokens, batch_tokens=batch_tokens):
             kept = np.flatnonzero(np.isin(batch.pair_of_token, chosen))
-            room = slice(written, written + len(kept))
-            mean_logprob[batch.pair] = _read(model, batch, prefix, _Take(sink, tokens, kept, calibration[room]))
-            calibration_pair[room] = batch.pair_of_token[kept]
-            written = room.stop
+            # Tokens go where they will stay: sorting them afterwards would hold all of them twice.
+            places = [room[pair] for pair in batch.pair.tolist() if pair in room]
+            rows = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
+            mean_logprob[batch.pair] = _read(model, batch, prefix, _Take(sink, tokens, kept, rows, calibration))
             bar.update(len(batch.pair))
-    order = np.argsort(calibration_pair, kind="stable")
-    return AnswerFacts(mean_logprob, n_tokens, calibration[order], calibration_pair[order])
+    return AnswerFacts(mean_logprob, n_tokens, calibration, np.repeat(chosen, kept_tokens))
 
 
 def _calibration_pairs(
@@ -234,8 +262,9 @@ class _Take:
     tokens: TokenChoice
     kept: np.ndarray
     """Answer tokens of the batch that serve for calibration."""
+    rows: np.ndarray
+    """Where they go."""
     calibration: np.ndarray
-    """Their room."""
 
 
 def _read(model: Model, batch: AnswerBatch, prefix: Prefix, take: _Take) -> np.ndarray:
@@ -246,7 +275,7 @@ def _read(model: Model, batch: AnswerBatch, prefix: Prefix, take: _Take) -> np.n
     def hear(layer: int, hidden: Tensor) -> None:
         answer_rows = hidden[batch.sample, batch.position].float()
         take.sink.add(layer, row_pair, select(answer_rows))
-        take.calibration[:, layer] = answer_rows[kept].cpu().numpy()
+        take.calibration[take.rows, layer] = answer_rows[kept].cpu().numpy()
 
     with torch.inference_mode(), residual_hooks(model.model, hear):
         logprob = answer_logprob(model, batch, prefix)

@@ -32,7 +32,7 @@ def answer_states(activations: Activations) -> Float[np.ndarray, "pair side laye
 
 
 def random_scores(
-    activations: Activations, folds: Int[np.ndarray, " pair"], *, n_draws: int, seed: int
+    activations: Activations, folds: Int[np.ndarray, " pair"], *, n_draws: int, seed: int | tuple[int, ...]
 ) -> Float[np.ndarray, "draw pair side layer"]:
     """Score every answer along directions drawn evenly over all directions, their signs fixed as a fitted one's.
 

@@ -13,16 +13,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from foretell.reading.activations import (
+    CALIBRATION_BYTES,
     Activations,
     AnswerFacts,
     Together,
     TokenChoice,
     read_activations,
+    states_needed,
     stream_activations,
 )
 from foretell.reading.components import RunningComponent
@@ -34,8 +37,9 @@ from foretell.reading.methods import Method, mean_difference, method_named, pair
 from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair
 from foretell.reading.random_directions import random_scale
+from foretell.reading.stored import MEMORY_BYTES, room_for
 
-__all__ = ["direction_of", "fit_direction", "fit_direction_with_scores", "heldout_scores"]
+__all__ = ["direction_of", "fit_direction", "heldout_scores"]
 
 
 def fit_direction(
@@ -46,14 +50,15 @@ def fit_direction(
     concept: str = "lying",
     tokens: TokenChoice = "mean",
     batch_tokens: int = 4096,
-    calibration_bytes: int = 512 * 2**20,
+    calibration_bytes: int = CALIBRATION_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Direction:
     """Find the direction along which hidden states differ between the two answers of contrast pairs.
 
     With the mean difference and the paired component only running sums are kept, so thousands of pairs of a wide model
-    fit in memory; other methods store the chosen hidden states.
+    fit in memory; other methods store the chosen hidden states, in a file if they are many.
 
     Args:
         model: A loaded model.
@@ -64,6 +69,8 @@ def fit_direction(
         tokens: Hidden states that stand for an answer: its "last" token, the "mean" over its tokens, or "every" token.
         batch_tokens: Padded tokens in one batch.
         calibration_bytes: Bound on the memory of the calibration tokens; the direction says how many there were.
+        memory_bytes: What the hidden states may take of the memory, where a method needs all of them, before they go to
+            a temporary file.
         seed: Choice of calibration pairs where not all fit.
         progress: Show a bar; None shows it on a terminal only.
 
@@ -71,61 +78,30 @@ def fit_direction(
         The direction, its sign and scale fixed by the rules above.
 
     Raises:
-        InputError: No pairs, an unknown method or choice of tokens, or vectors of another shape.
+        InputError: No pairs, an unknown method or choice of tokens, vectors of another shape, or no room for what a
+            method needs.
 
     Undefined:
         Layers in which both answers have the same hidden states, or projections are constant, are `nan` with a reason.
     """
     name, find = method_named(method)
-    options = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
+    options |= {"tokens": tokens, "progress": progress}
     if find in (mean_difference, paired_component):
         sums = RunningContrast()
         # With every token a pair has as many rows as its shorter answer has tokens, which only reading tells.
         component = RunningComponent(model.n_layers, n_rows=len(pairs) if tokens != "every" else sys.maxsize)
         sinks = (sums,) if find is mean_difference else (sums, component)
-        facts = stream_activations(model, pairs, Together(sinks), tokens=tokens, progress=progress, **options)
+        facts = stream_activations(model, pairs, Together(sinks), **options)
         contrast = sums.contrast()
         found = contrast.difference if find is mean_difference else component.vectors()
         fitted = calibrated(*oriented(found, contrast), facts.calibration)
     else:
-        activations = read_activations(model, pairs, tokens=tokens, progress=progress, **options)
-        facts = activations.facts
-        fitted = fit_rows(name, find, activations.hidden, facts.calibration)
+        with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+            activations = read_activations(model, pairs, folder=folder, **options)
+            facts = activations.facts
+            fitted = fit_rows(name, find, activations.hidden, facts.calibration)
     return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
-
-
-def fit_direction_with_scores(
-    model: Model,
-    pairs: Sequence[ContrastPair],
-    *,
-    method: str | Method = "mean-difference",
-    concept: str = "lying",
-    tokens: TokenChoice = "mean",
-    batch_tokens: int = 4096,
-    calibration_bytes: int = 512 * 2**20,
-    seed: int = 0,
-    progress: bool | None = None,
-) -> tuple[Direction, pl.DataFrame]:
-    """Return what `fit_direction` and `heldout_scores` return, from one reading of the model.
-
-    Options are those of `fit_direction`.
-
-    Raises:
-        InputError: As either of them.
-    """
-    name, find = method_named(method)
-    require_topics(pairs)
-    activations = read_activations(
-        model,
-        pairs,
-        tokens=tokens,
-        batch_tokens=batch_tokens,
-        calibration_bytes=calibration_bytes,
-        seed=seed,
-        progress=progress,
-    )
-    direction = direction_of(model, pairs, activations, (name, find), concept=concept, seed=seed)
-    return direction, leave_topic_out(pairs, name, find, activations)
 
 
 def direction_of(
@@ -168,7 +144,8 @@ def heldout_scores(
     method: str | Method = "mean-difference",
     tokens: TokenChoice = "mean",
     batch_tokens: int = 4096,
-    calibration_bytes: int = 512 * 2**20,
+    calibration_bytes: int = CALIBRATION_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
     seed: int = 0,
     progress: bool | None = None,
 ) -> pl.DataFrame:
@@ -184,6 +161,7 @@ def heldout_scores(
         tokens: As in `fit_direction`; an answer's score is that of the same tokens.
         batch_tokens: Padded tokens in one batch.
         calibration_bytes: Bound on the memory of the calibration tokens.
+        memory_bytes: What the hidden states may take of the memory before they go to a temporary file.
         seed: Choice of calibration pairs where not all fit.
         progress: Show a bar; None shows it on a terminal only.
 
@@ -199,16 +177,18 @@ def heldout_scores(
     """
     name, find = method_named(method)
     require_topics(pairs)
-    activations = read_activations(
-        model,
-        pairs,
-        tokens=tokens,
-        batch_tokens=batch_tokens,
-        calibration_bytes=calibration_bytes,
-        seed=seed,
-        progress=progress,
-    )
-    return leave_topic_out(pairs, name, find, activations)
+    with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+        activations = read_activations(
+            model,
+            pairs,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            calibration_bytes=calibration_bytes,
+            folder=folder,
+            seed=seed,
+            progress=progress,
+        )
+        return leave_topic_out(pairs, name, find, activations)
 
 
 def _direction(

@@ -6,18 +6,27 @@ Topics are dealt into folds; without a number of folds every topic is a fold of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from foretell.errors import InputError
-from foretell.reading.activations import Activations
-from foretell.reading.contrasts import Fitted, fit_rows
+from foretell.reading.activations import Activations, AnswerFacts
+from foretell.reading.contrasts import fit_rows
 from foretell.reading.methods import Method
 from foretell.reading.pairs import SIDES, ContrastPair
 
-__all__ = ["leave_topic_out", "require_topics", "topic_folds"]
+__all__ = [
+    "HeldOut",
+    "held_out_scores",
+    "joined_layers",
+    "leave_topic_out",
+    "require_topics",
+    "score_table",
+    "topic_folds",
+]
 
 
 def require_topics(pairs: Sequence[ContrastPair]) -> None:
@@ -57,64 +66,97 @@ def topic_folds(pairs: Sequence[ContrastPair], n_folds: int | None = None) -> In
     return np.asarray(fold[code.reshape(-1)])
 
 
-def leave_topic_out(
-    pairs: Sequence[ContrastPair],
-    name: str,
-    find: Method,
-    activations: Activations,
-    *,
-    folds: Int[np.ndarray, " pair"] | None = None,
+@dataclass(frozen=True)
+class HeldOut:
+    """What directions say of answers of topics that they were not fitted on."""
+
+    scores: Float[np.ndarray, "pair side layer"]
+    """Standard deviations over the calibration tokens of the training topics; nan where undefined."""
+    folds: Int[np.ndarray, " pair"]
+    reasons: tuple[tuple[str | None, ...], ...]
+    """Per fold and layer: why there is no score."""
+
+
+def held_out_scores(name: str, find: Method, activations: Activations, folds: Int[np.ndarray, " pair"]) -> HeldOut:
+    """Score both answers of each pair by a direction fitted and calibrated without the pair's fold.
+
+    Args:
+        name: What the method is called.
+        find: The method.
+        activations: What was read of the pairs.
+        folds: Fold of each pair, codes from 0.
+    """
+    facts = activations.facts
+    n_layers = activations.hidden.shape[2]
+    scores = np.full((len(folds), len(SIDES), n_layers), np.nan)
+    reasons = []
+    for fold in range(int(folds.max()) + 1):
+        held_out = folds == fold
+        chosen = np.flatnonzero(~held_out[facts.calibration_pair])
+        fitted = fit_rows(
+            name, find, activations.hidden[~held_out[activations.row_pair]], facts.calibration, chosen=chosen
+        )
+        for pair in np.flatnonzero(held_out):
+            rows = activations.hidden[activations.row_pair == pair].mean(axis=0, dtype=np.float64)
+            projection = np.einsum("slw,lw->sl", rows, fitted.vectors)
+            scores[pair] = (projection - fitted.mean) / fitted.standard_deviation
+        reasons.append(fitted.reasons)
+    return HeldOut(scores, folds, tuple(reasons))
+
+
+def joined_layers(parts: Sequence[HeldOut]) -> HeldOut:
+    """Return the scores of single layers as those of all of them."""
+    scores = np.concatenate([part.scores for part in parts], axis=2)
+    reasons = tuple(
+        tuple(reason for part in parts for reason in part.reasons[fold]) for fold in range(len(parts[0].reasons))
+    )
+    return HeldOut(scores, parts[0].folds, reasons)
+
+
+def score_table(
+    pairs: Sequence[ContrastPair], facts: AnswerFacts, found: HeldOut, *, layers: Sequence[int] | None = None
 ) -> pl.DataFrame:
-    """Score both answers of each pair by a direction fitted and calibrated without the pair's topic.
+    """Return scores as the table described at `foretell.reading.fitting.heldout_scores`, in the order of `pairs`.
+
+    Args:
+        pairs: Contrast pairs.
+        facts: What was read of their answers.
+        found: Their scores.
+        layers: Name of each layer; None counts from 0.
+    """
+    n_layers = found.scores.shape[2]
+    n_answers = len(pairs) * len(SIDES)
+    per_answer = pl.DataFrame(
+        {
+            "id": [pair.id for pair in pairs for _ in SIDES],
+            "topic": [pair.topic for pair in pairs for _ in SIDES],
+            "side": list(SIDES) * len(pairs),
+            "is_positive": [True, False] * len(pairs),
+            "mean_logprob": facts.mean_logprob.reshape(n_answers),
+            "n_tokens": facts.n_tokens.reshape(n_answers),
+        }
+    )
+    names = pl.DataFrame({"layer": np.array(range(n_layers) if layers is None else layers, dtype=np.int32)})
+    reasons = [reason for fold in found.folds for _ in SIDES for reason in found.reasons[fold]]
+    scored = per_answer.join(names, how="cross", maintain_order="left_right").with_columns(
+        pl.Series("score", found.scores.reshape(-1)).fill_nan(None), pl.Series("reason", reasons, dtype=pl.String)
+    )
+    return scored.select("id", "topic", "side", "is_positive", "layer", "score", "mean_logprob", "n_tokens", "reason")
+
+
+def leave_topic_out(pairs: Sequence[ContrastPair], name: str, find: Method, activations: Activations) -> pl.DataFrame:
+    """Score both answers of each pair by a direction fitted without its topic, a layer in memory at a time.
 
     Args:
         pairs: Contrast pairs.
         name: What the method is called.
         find: The method.
         activations: What was read of the pairs.
-        folds: Fold of each pair (`topic_folds`), fitted without all of its topics; None: each topic by itself.
 
     Returns:
         The table described at `foretell.reading.fitting.heldout_scores`, in the order of `pairs`.
     """
-    codes = topic_folds(pairs) if folds is None else folds
-    facts = activations.facts
-    tables = []
-    for fold in np.unique(codes):
-        held_out = np.flatnonzero(codes == fold)
-        rows = activations.hidden[~np.isin(activations.row_pair, held_out)]
-        chosen = np.flatnonzero(~np.isin(facts.calibration_pair, held_out))
-        fitted = fit_rows(name, find, rows, facts.calibration, chosen=chosen)
-        tables.append(_fold_table(pairs, held_out, fitted, activations))
-    return pl.concat(tables).sort("pair", maintain_order=True).drop("pair")
-
-
-def _fold_table(
-    pairs: Sequence[ContrastPair], held_out: np.ndarray, fitted: Fitted, activations: Activations
-) -> pl.DataFrame:
-    facts = activations.facts
-    n_layers = len(fitted.mean)
-    score = np.empty((len(held_out), len(SIDES), n_layers))
-    for index, pair in enumerate(held_out):
-        rows = activations.hidden[activations.row_pair == pair].mean(axis=0, dtype=np.float64)
-        projection = np.einsum("slw,lw->sl", rows, fitted.vectors)
-        score[index] = (projection - fitted.mean) / fitted.standard_deviation
-    n_answers = len(held_out) * len(SIDES)
-    per_answer = pl.DataFrame(
-        {
-            "pair": np.repeat(held_out, len(SIDES)),
-            "id": [pairs[pair].id for pair in held_out for _ in SIDES],
-            "topic": [pairs[pair].topic for pair in held_out for _ in SIDES],
-            "side": list(SIDES) * len(held_out),
-            "is_positive": [True, False] * len(held_out),
-            "mean_logprob": facts.mean_logprob[held_out].reshape(n_answers),
-            "n_tokens": facts.n_tokens[held_out].reshape(n_answers),
-        }
-    )
-    per_layer = pl.DataFrame(
-        {"layer": np.arange(n_layers, dtype=np.int32), "reason": pl.Series(fitted.reasons, dtype=pl.String)}
-    )
-    joined = per_answer.join(per_layer, how="cross", maintain_order="left_right")
-    scored = joined.with_columns(pl.Series("score", score.reshape(-1)).fill_nan(None))
-    columns = ("pair", "id", "topic", "side", "is_positive", "layer", "score", "mean_logprob", "n_tokens", "reason")
-    return scored.select(columns)
+    folds = topic_folds(pairs)
+    n_layers = activations.hidden.shape[2]
+    found = [held_out_scores(name, find, activations.layer(layer), folds) for layer in range(n_layers)]
+    return score_table(pairs, activations.facts, joined_layers(found))

@@ -3,7 +3,7 @@
 All functions take scores `(pair, side, layer)`, side 0 the answer that shows more of the concept, every score from a
 direction that was not fitted on its pair's topic.
 
-    null_band(random, observed, concept="lying", method="mean-difference", kind="random")
+    null_band(layer_aucs(random), observed, concept="lying", method="mean-difference", kind="random")
     chosen_layers(inner, outer, folds, names, baselines={"mean_logprob": logprob})
 """
 
@@ -52,7 +52,7 @@ def layer_aucs(scores: Float[np.ndarray, "*draw pair side layer"]) -> Float[np.n
 
 
 def null_band(
-    drawn: Float[np.ndarray, "draw pair side layer"],
+    null: Float[np.ndarray, "draw layer"],
     scores: Float[np.ndarray, "pair side layer"],
     *,
     concept: str,
@@ -66,7 +66,7 @@ def null_band(
     the best layer of every draw, which is the test that pays for the search.
 
     Args:
-        drawn: Scores of directions drawn at random or fitted on shuffled answers.
+        null: AUC (`layer_aucs`) of directions drawn at random or fitted on shuffled answers.
         scores: Scores of the direction itself.
         concept: What it stands for.
         method: How it was found.
@@ -80,7 +80,7 @@ def null_band(
         Null with `reason` in layers without a direction.
     """
     names = list(range(scores.shape[-1])) if layers is None else list(layers)
-    null, observed = layer_aucs(drawn), layer_aucs(scores)
+    observed = layer_aucs(scores)
     rows = [_band(null[:, index], observed[index], layer) for index, layer in enumerate(names)]
     defined = np.isfinite(observed)
     best = (
