@@ -38,8 +38,26 @@ def test_clustered_p_values_are_uniform_where_groups_share_much(mixed: bool, gen
     for pvalue in (found.pearson_p, found.spearman_p, found.auc_p):
         assert np.mean(pvalue < 0.05) == pytest.approx(0.05, abs=0.015)
         assert np.mean(pvalue < 0.5) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(found.auc_p < 0.01) <= 0.0125
     if not mixed:  # what ignoring the groups would have found
         assert np.mean(column_statistics(values, label).auc_p < 0.05) > 0.15
+
+
+def test_few_large_groups_among_many_small_ones_do_not_fool_p_values_and_intervals(
+    generator: np.random.Generator,
+) -> None:
+    sizes = np.r_[np.full(20, 1), np.full(10, 3), np.full(10, 8)]
+    codes = np.repeat(np.arange(40), sizes)
+    below, held = [], []
+    for _ in range(60):
+        label = (generator.permutation(40) < 8)[codes]
+        values = 0.9 * generator.normal(size=(40, 50))[codes] + 0.45 * generator.normal(size=(codes.size, 50))
+        found = column_statistics(values, label, group=codes)
+        below.append([found.pearson_p, found.spearman_p, found.auc_p])
+        held.append(coverage(found.auc_lower, found.auc_upper, 0.5))
+    for bar in (0.05, 0.01, 0.001):
+        assert np.mean(np.array(below) <= bar) <= 1.2 * bar
+    assert 0.92 <= np.mean(held) <= 0.975
 
 
 @pytest.mark.parametrize("size", [(20, 20), (20, 200), (200, 20), (50, 50)])

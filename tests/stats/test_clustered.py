@@ -9,9 +9,8 @@ from scipy import stats
 from foretell.stats.association import column_statistics
 from foretell.stats.clustered import (
     clustered_auc_variance,
-    clustered_counts,
-    clustered_slope_pvalue,
-    clustered_spearman_pvalue,
+    clustered_pearson_pvalue,
+    clustered_rank_pvalue,
     group_codes_of,
 )
 from foretell.stats.intervals import auc_variance, placements
@@ -29,47 +28,49 @@ def grouped(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
 def test_every_column_has_the_variance_of_one_column_alone(grouped: Any, engine: Any) -> None:
     values, label, codes = grouped
-    found, degrees = clustered_auc_variance(values, label, codes, engine=engine)
+    found = clustered_auc_variance(values, label, codes, engine=engine)
     for column, row in enumerate(values):
         there = ~np.isnan(row)
         positive = label[there] == 1
         names = codes[there]
         expected = auc_variance(placements(row[there], positive), names[positive], names[~positive])
-        assert (found[column], degrees[column]) == pytest.approx(expected, rel=1e-12)
+        for name in ("variance", "degrees", "n_positive", "n_negative"):
+            assert getattr(found, name)[column] == pytest.approx(float(getattr(expected, name)), rel=1e-12)
 
 
-def test_the_slope_is_tested_by_the_sandwich_written_out(grouped: Any) -> None:
+def test_the_score_test_is_that_of_the_covariance_summed_group_by_group(grouped: Any) -> None:
     values, label, codes = grouped
-    found = clustered_slope_pvalue(values, label, codes)
+    found = clustered_pearson_pvalue(values, label, codes)
     for column, row in enumerate(values):
-        there = ~np.isnan(row)
-        design = np.column_stack([np.ones(there.sum()), label[there]])
-        inverse = np.linalg.inv(design.T @ design)
-        beta = inverse @ design.T @ row[there]
-        rest = row[there] - design @ beta
-        names = np.unique(codes[there])
-        scores = np.array([design[codes[there] == g].T @ rest[codes[there] == g] for g in names])
-        n, g = there.sum(), names.size
-        covariance = inverse @ (scores.T @ scores) @ inverse * (g / (g - 1) * (n - 1) / (n - 2))
-        expected = 2 * stats.t.sf(abs(beta[1]) / np.sqrt(covariance[1, 1]), g - 1)
+        there = np.flatnonzero(~np.isnan(row))
+        x, y = row[there] - row[there].mean(), label[there] - label[there].mean()
+        parts = [sum(x[i] * y[i] for i in range(there.size) if codes[there][i] == name) for name in range(20)]
+        expected = stats.chi2.sf(sum(parts) ** 2 / sum(part**2 for part in parts), 1)
         assert found[column] == pytest.approx(expected, rel=1e-9)
 
 
-def test_spearman_is_the_slope_of_ranks(grouped: Any) -> None:
+def test_without_groups_the_score_test_is_whites(generator: np.random.Generator) -> None:
+    values, label = generator.normal(size=(4, 30)), np.arange(30) % 3 == 0
+    x, y = values - values.mean(axis=1, keepdims=True), label - label.mean()
+    expected = stats.chi2.sf((x @ y) ** 2 / ((x * y) ** 2).sum(axis=1), 1)
+    np.testing.assert_allclose(clustered_pearson_pvalue(values, label, np.arange(30)), expected, rtol=1e-12)
+
+
+def test_spearman_and_auc_are_one_test_of_ranks(grouped: Any) -> None:
     values, label, codes = grouped
     ranks = stats.rankdata(values, axis=1, nan_policy="omit")
-    np.testing.assert_allclose(
-        clustered_spearman_pvalue(values, label, codes), clustered_slope_pvalue(ranks, label, codes), rtol=1e-12
-    )
+    found = clustered_rank_pvalue(values, label, codes)
+    np.testing.assert_allclose(found, clustered_pearson_pvalue(ranks, label, codes), rtol=1e-12)
+    column = column_statistics(values.T, label, group=codes)
+    assert column.auc_p.tolist() == column.spearman_p.tolist() == found.tolist()
 
 
-def test_counts_are_of_groups_with_a_value(grouped: Any) -> None:
-    values, label, codes = grouped
-    groups, positive, negative = clustered_counts(values, label, codes)
-    there = ~np.isnan(values[4])
-    assert groups[4] == np.unique(codes[there]).size
-    assert positive[4] == np.unique(codes[there & (label == 1)]).size
-    assert negative[4] == np.unique(codes[there & (label == 0)]).size
+def test_a_constant_column_says_nothing_with_groups_too(grouped: Any) -> None:
+    _, label, codes = grouped
+    found = column_statistics(np.full((90, 1), 0.3), label, group=codes)
+    assert (found.auc[0], found.auc_p[0]) == (0.5, 1.0)
+    assert np.isnan(found.pearson_p[0])
+    assert np.isnan(found.spearman_p[0])
 
 
 def test_repeating_every_sample_fools_the_plain_p_value_and_not_the_clustered_one(

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from foretell.stats import intervals
 from foretell.stats.association import column_statistics
-from foretell.stats.intervals import auc, auc_interval, auc_variance, interval_of_auc, placements
+from foretell.stats.intervals import auc, auc_interval, auc_variance, effective_groups, interval_of_auc, placements
 
 
 def test_auc_equals_scikit_learn(generator: np.random.Generator) -> None:
@@ -34,9 +34,10 @@ def test_the_variance_is_delongs_when_every_sample_stands_alone(generator: np.ra
     score, positive = generator.integers(0, 12, 30).astype(float), np.arange(30) < 12
     won = (score[positive][:, None] > score[~positive]) + 0.5 * (score[positive][:, None] == score[~positive])
     expected = won.mean(axis=1).var(ddof=1) / 12 + won.mean(axis=0).var(ddof=1) / 18
-    found, degrees = auc_variance(placements(score, positive), np.arange(12), np.arange(12, 30))
-    assert found == pytest.approx(expected, rel=1e-12)
-    assert 11 <= degrees <= 28
+    spread = auc_variance(placements(score, positive), np.arange(12), np.arange(12, 30))
+    assert spread.variance == pytest.approx(expected, rel=1e-12)
+    assert 11 <= spread.degrees <= 28
+    assert (float(spread.n_positive), float(spread.n_negative)) == (12.0, 18.0)
 
 
 def test_the_clustered_variance_is_obuchowskis_by_loops(generator: np.random.Generator) -> None:
@@ -51,11 +52,20 @@ def test_the_clustered_variance_is_obuchowskis_by_loops(generator: np.random.Gen
         high = sum(above[i] - area for i in np.flatnonzero(positive & (group == name)))
         low = sum(below[i] - area for i in np.flatnonzero(~positive & (group == name)))
         s10, s01, s11 = s10 + high**2, s01 + low**2, s11 + high * low
-    n10, n01 = np.unique(group[positive]).size, np.unique(group[~positive]).size
-    n = np.unique(group).size
+    n10, n01, n = (
+        chosen.sum() ** 2 / sum((chosen & (group == name)).sum() ** 2 for name in np.unique(group))
+        for chosen in (positive, ~positive, np.ones(60, dtype=bool))
+    )
     expected = n10 / ((n10 - 1) * m) * s10 / m + n01 / ((n01 - 1) * q) * s01 / q + 2 * n / ((n - 1) * m * q) * s11
-    found, _ = auc_variance(placements(score, positive), group[positive], group[~positive])
-    assert found == pytest.approx(expected, rel=1e-12)
+    found = auc_variance(placements(score, positive), group[positive], group[~positive])
+    assert found.variance == pytest.approx(expected, rel=1e-12)
+    assert (found.n_positive, found.n_negative) == pytest.approx((n10, n01))
+
+
+def test_effective_groups_are_all_groups_where_these_are_of_one_size() -> None:
+    assert effective_groups(np.array([3, 3, 3, 0, 3])) == pytest.approx(4)
+    assert effective_groups(np.array([1, 1, 98])) == pytest.approx(100**2 / 9606)
+    assert np.isnan(effective_groups(np.array([0, 0])))
 
 
 def test_copies_of_a_sample_in_one_group_do_not_narrow_the_interval(generator: np.random.Generator) -> None:

@@ -23,9 +23,8 @@ from foretell.schema import ASSOCIATION, conform
 from foretell.stats.array import dense
 from foretell.stats.clustered import (
     clustered_auc_variance,
-    clustered_counts,
-    clustered_slope_pvalue,
-    clustered_spearman_pvalue,
+    clustered_pearson_pvalue,
+    clustered_rank_pvalue,
     group_codes_of,
 )
 from foretell.stats.intervals import degrees_of_freedom, interval_of_auc
@@ -71,8 +70,8 @@ def column_statistics(
 
     Where every sample stands alone, Pearson's and Spearman's p-values are those of Student's t, and the AUC's is
     that of the Mann-Whitney test (normal approximation, ties and continuity corrected). Where groups hold several
-    samples, all three come from variances over groups (`foretell.stats.clustered`), with Student's t and one
-    degree of freedom less than there are groups.
+    samples, all three are score tests whose variance is that of sums over groups (`foretell.stats.clustered`);
+    Spearman's and the AUC's are then one test.
 
     Args:
         values: nan where missing; float32 stays exact.
@@ -228,19 +227,17 @@ def _clustered(
     """Return the statistics of columns whose samples depend on each other within groups."""
     label = positive.astype(np.float64)
     _, _, _, area, pearson, spearman = _estimates(sums)
-    variance, degrees = clustered_auc_variance(columns, label, codes, engine=engine)
-    groups, with_positive, with_negative = clustered_counts(columns, label, codes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        auc_p = 2 * special.stdtr(groups - 1.0, -np.abs(area - 0.5) / np.sqrt(variance))
-        auc_p = np.where((variance == 0) & (area == 0.5), 1.0, np.where(groups < 3, np.nan, auc_p))
-    pearson_p = np.where(np.isnan(pearson), np.nan, clustered_slope_pvalue(columns, label, codes))
-    spearman_p = np.where(np.isnan(spearman), np.nan, clustered_spearman_pvalue(columns, label, codes, engine=engine))
+    spread = clustered_auc_variance(columns, label, codes, engine=engine)
+    pearson_p = np.where(np.isnan(pearson), np.nan, clustered_pearson_pvalue(columns, label, codes))
+    rank_p = clustered_rank_pvalue(columns, label, codes, engine=engine)
+    constant = np.isnan(spearman) & ~np.isnan(area)
+    auc_p = np.where(np.isnan(area), np.nan, np.where(constant, 1.0, rank_p))
     return _gathered(
         sums,
-        (pearson, pearson_p, spearman, spearman_p, area, variance, np.where(np.isnan(area), np.nan, auc_p)),
-        sizes=(with_positive.astype(np.float64), with_negative.astype(np.float64), degrees),
+        (pearson, pearson_p, spearman, np.where(np.isnan(spearman), np.nan, rank_p), area, spread.variance, auc_p),
+        sizes=(spread.n_positive, spread.n_negative, spread.degrees),
         level=level,
-        method="variances over groups: sandwich with Student's t; Obuchowski, Newcombe score",
+        method="over groups: score tests; Obuchowski, Newcombe score",
     )
 
 

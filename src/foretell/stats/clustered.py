@@ -12,14 +12,13 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy import special
 
-from foretell.stats.intervals import degrees_of_freedom
+from foretell.stats.intervals import AucVariance, degrees_of_freedom, effective_groups
 from foretell.stats.packed import Engine, compiled_loops, in_blocks, midranks, sort_order
 
 __all__ = [
     "clustered_auc_variance",
-    "clustered_counts",
-    "clustered_slope_pvalue",
-    "clustered_spearman_pvalue",
+    "clustered_pearson_pvalue",
+    "clustered_rank_pvalue",
     "group_codes_of",
 ]
 
@@ -29,26 +28,13 @@ def group_codes_of(group: Shaped[np.ndarray, " sample"]) -> Int[np.ndarray, " sa
     return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
-def clustered_counts(
-    values: Float[np.ndarray, "column sample"], label: Shaped[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
-) -> tuple[Int[np.ndarray, " column"], Int[np.ndarray, " column"], Int[np.ndarray, " column"]]:
-    """Return per column the groups with a value, those with a positive, and those with a negative."""
-    there = ~np.isnan(values)
-    positive = label == 1
-    counts = tuple(
-        np.count_nonzero(_group_sums(there & chosen, codes), axis=1)
-        for chosen in (np.ones_like(positive), positive, ~positive)
-    )
-    return counts[0], counts[1], counts[2]
-
-
 def clustered_auc_variance(
     values: Float[np.ndarray, "column sample"],
     label: Shaped[np.ndarray, " sample"],
     codes: Int[np.ndarray, " sample"],
     *,
     engine: Engine = "auto",
-) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
+) -> AucVariance:
     """Variance of each column's AUC, summed within groups, and its degrees of freedom.
 
     Args:
@@ -61,27 +47,27 @@ def clustered_auc_variance(
         nan where a class is found in fewer than two groups.
 
     Source:
-        Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data"; DeLong's variance when every
-        sample is its own group. `intervals.auc_variance` is the same for one column.
+        `intervals.auc_variance` is the same for one column.
     """
     positive = np.ascontiguousarray(label == 1, dtype=np.uint32)
     parts = in_blocks(lambda block: _block_variance(block, positive, codes, engine), np.ascontiguousarray(values))
-    return np.concatenate([variance for variance, _ in parts]), np.concatenate([degrees for _, degrees in parts])
+    return AucVariance(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def clustered_slope_pvalue(
+def clustered_pearson_pvalue(
     values: Float[np.ndarray, "column sample"], label: Shaped[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
 ) -> Float[np.ndarray, " column"]:
     """Two-sided p-value of the correlation of each column with the label, robust to dependence within groups.
 
-    The slope of the column on the label has a sandwich variance whose scores are summed within groups; its ratio
-    to the standard error is compared with Student's t with (groups - 1) degrees of freedom.
+    What each group adds to the covariance is squared and summed: the variance of the covariance if the label means
+    nothing. Variances around the slope that was found (sandwich estimators) are too small where groups are few, of very
+    different sizes, or rarely of one label, and then find something in noise twice as often as they should.
 
     Undefined:
         nan where a column is constant, has one class, or fewer than three groups.
 
     Source:
-        Liang & Zeger (1986) with the factor G / (G - 1) * (n - 1) / (n - 2) (CR1, as in Stata).
+        Rotnitzky & Jewell (1990) and Boos (1992), the generalised score test, of the slope on the label.
     """
     there = ~np.isnan(values)
     n = np.count_nonzero(there, axis=1).astype(np.float64)
@@ -89,29 +75,26 @@ def clustered_slope_pvalue(
         y = np.where(there, label - (np.where(there, label, 0).sum(axis=1) / n)[:, None], 0.0)
         x = np.where(there, values - (np.where(there, values, 0.0).sum(axis=1, dtype=np.float64) / n)[:, None], 0.0)
         x /= np.abs(x).max(axis=1, initial=0.0)[:, None]
-        power = np.einsum("cs,cs->c", y, y)
-        slope = np.einsum("cs,cs->c", x, y) / power
-        scores = _group_sums(y * (x - slope[:, None] * y), codes)
-        n_groups = np.count_nonzero(_group_sums(there, codes), axis=1).astype(np.float64)
-        factor = n_groups / (n_groups - 1) * (n - 1) / (n - 2)
-        variance = factor * np.einsum("cg,cg->c", scores, scores) / power**2
-        statistic = np.abs(slope) / np.sqrt(variance)
-        pvalue = 2 * special.stdtr(n_groups - 1, -statistic)
-    return np.where((n_groups >= 3) & np.isfinite(slope), np.minimum(pvalue, 1.0), np.nan)
+        scores = _group_sums(x * y, codes)
+        statistic = np.abs(scores.sum(axis=1)) / np.sqrt(np.einsum("cg,cg->c", scores, scores))
+        pvalue = 2 * special.ndtr(-statistic)
+    n_groups = np.count_nonzero(_group_sums(there, codes), axis=1)
+    defined = (n_groups >= 3) & np.any(y != 0, axis=1)
+    return np.where(defined, pvalue, np.nan)
 
 
-def clustered_spearman_pvalue(
+def clustered_rank_pvalue(
     values: Float[np.ndarray, "column sample"],
     label: Shaped[np.ndarray, " sample"],
     codes: Int[np.ndarray, " sample"],
     *,
     engine: Engine = "auto",
 ) -> Float[np.ndarray, " column"]:
-    """Two-sided p-value of Spearman's coefficient, robust to dependence within groups.
+    """Two-sided p-value of Spearman's coefficient and of the AUC, robust to dependence within groups.
 
-    The ranks take the place of the values in `clustered_slope_pvalue`.
+    Both are sums of ranks, so it is one test: `clustered_pearson_pvalue` with ranks for values.
     """
-    return clustered_slope_pvalue(midranks(values, engine=engine), label, codes)
+    return clustered_pearson_pvalue(midranks(values, engine=engine), label, codes)
 
 
 def _group_sums(
@@ -127,25 +110,25 @@ def _block_variance(
     positive: Shaped[np.ndarray, " sample"],
     codes: Int[np.ndarray, " sample"],
     engine: Engine,
-) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
+) -> tuple[Float[np.ndarray, " column"], ...]:
+    """Return variance, degrees of freedom and effective numbers of groups with positives and negatives."""
     there = ~np.isnan(values)
     high, low = there & (positive == 1), there & (positive == 0)
     m, q = (np.count_nonzero(chosen, axis=1).astype(np.float64)[:, None] for chosen in (high, low))
     counts = _opponents_beaten(values, there, positive, engine)
+    sizes = [_group_sums(chosen, codes) for chosen in (high, low, there)]
+    groups_high, groups_low, groups = (effective_groups(size) for size in sizes)
     with np.errstate(divide="ignore", invalid="ignore"):
         area = counts.sum(axis=1, where=high)[:, None] / (2 * m * q)
         sum_high = _group_sums(np.where(high, counts / (2 * q) - area, 0.0), codes)
         sum_low = _group_sums(np.where(low, counts / (2 * m) - area, 0.0), codes)
-        groups_high, groups_low, groups = (
-            np.count_nonzero(_group_sums(chosen, codes), axis=1).astype(np.float64) for chosen in (high, low, there)
-        )
         of_high = groups_high / (groups_high - 1) * np.einsum("cg,cg->c", sum_high, sum_high) / m[:, 0] ** 2
         of_low = groups_low / (groups_low - 1) * np.einsum("cg,cg->c", sum_low, sum_low) / q[:, 0] ** 2
         shared = np.einsum("cg,cg->c", sum_high, sum_low) / (m[:, 0] * q[:, 0])
         variance = np.maximum(of_high + of_low + 2 * groups / (groups - 1) * shared, 0.0)
-    degrees = degrees_of_freedom(variance, of_high, of_low, groups_high, groups_low)
-    undefined = (groups_high < 2) | (groups_low < 2)
-    return np.where(undefined, np.nan, variance), np.where(undefined, np.nan, degrees)
+        degrees = degrees_of_freedom(variance, of_high, of_low, groups_high, groups_low)
+    undefined = np.minimum(*(np.count_nonzero(size, axis=1) for size in sizes[:2])) < 2
+    return np.where(undefined, np.nan, variance), np.where(undefined, np.nan, degrees), groups_high, groups_low
 
 
 def _opponents_beaten(

@@ -16,12 +16,14 @@ from scipy import special, stats
 from foretell.stats.packed import compiled_loops
 
 __all__ = [
+    "AucVariance",
     "Estimate",
     "Placements",
     "auc",
     "auc_interval",
     "auc_variance",
     "degrees_of_freedom",
+    "effective_groups",
     "interval_of_auc",
     "placements",
 ]
@@ -103,37 +105,76 @@ def auc(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"]) -> float:
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
 
 
+def effective_groups(size: Num[np.ndarray, "*shape group"]) -> Float[np.ndarray, "*shape"]:
+    """How many groups of one size would tell as much as groups of these sizes.
+
+    It is the square of the summed sizes over their summed squares: the number of groups where all have one size, less
+    where a few groups hold most of the samples.
+
+    Args:
+        size: Samples of each group; groups without any count for nothing.
+
+    Undefined:
+        nan where there is no sample.
+
+    Source:
+        Kish (1965), "Survey Sampling", section 11.2.
+
+    Example:
+        >>> effective_groups(np.array([[4, 4, 4], [10, 1, 1]])).round(2).tolist()
+        [3.0, 1.41]
+    """
+    with np.errstate(invalid="ignore"):
+        return np.asarray(size.sum(axis=-1) ** 2.0 / (size**2.0).sum(axis=-1))
+
+
+@dataclass(frozen=True)
+class AucVariance:
+    """The variance of one or many AUCs, and how much data it rests on; nan where a class has less than two groups."""
+
+    variance: Float[np.ndarray, "*shape"]
+    degrees: Float[np.ndarray, "*shape"]
+    """Degrees of freedom."""
+    n_positive: Float[np.ndarray, "*shape"]
+    """Effective number of groups with positives."""
+    n_negative: Float[np.ndarray, "*shape"]
+    """Effective number of groups with negatives."""
+
+
 def auc_variance(
     parts: Placements,
     group_of_positive: Shaped[np.ndarray, " positive"],
     group_of_negative: Shaped[np.ndarray, " negative"],
-) -> tuple[float, float]:
+) -> AucVariance:
     """Variance of an AUC whose samples depend on each other within groups, and its degrees of freedom.
 
-    The degrees of freedom are Satterthwaite's, from the parts that groups with positives and groups with negatives
-    add, between the smaller number of such groups minus 1 and the sum of both minus 2.
+    Where Obuchowski's small-sample factors count groups, these count effective groups: a few large groups among many
+    small ones would make the variance look better known than it is. The degrees of freedom are Satterthwaite's, from
+    the parts that groups with positives and groups with negatives add, between the smaller number of such groups minus
+    1 and the sum of both minus 2.
 
     Undefined:
         nan when either class has fewer than two groups.
 
     Source:
-        Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data"; equals DeLong's variance when
-        every sample is its own group.
+        Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data", where groups have one size; DeLong's
+        variance when every sample is its own group.
     """
     names, code = np.unique(np.concatenate([group_of_positive, group_of_negative]), return_inverse=True)
     high, low = code[: group_of_positive.size], code[group_of_positive.size :]
     n_high, n_low = np.bincount(high, minlength=names.size), np.bincount(low, minlength=names.size)
-    with_high, with_low = int(np.count_nonzero(n_high)), int(np.count_nonzero(n_low))
-    if with_high < 2 or with_low < 2:
-        return float("nan"), float("nan")
+    with_high, with_low, with_any = (effective_groups(size) for size in (n_high, n_low, n_high + n_low))
+    if min(np.count_nonzero(n_high), np.count_nonzero(n_low)) < 2:
+        return AucVariance(np.array(np.nan), np.array(np.nan), with_high, with_low)
     area = float(parts.of_positive.mean())
     sum_high = np.bincount(high, weights=parts.of_positive - area, minlength=names.size)
     sum_low = np.bincount(low, weights=parts.of_negative - area, minlength=names.size)
     of_high = with_high / (with_high - 1) * float(sum_high @ sum_high) / high.size**2
     of_low = with_low / (with_low - 1) * float(sum_low @ sum_low) / low.size**2
-    shared = names.size / (names.size - 1) * float(sum_high @ sum_low) / (high.size * low.size)
-    variance = max(of_high + of_low + 2 * shared, 0.0)
-    return variance, float(degrees_of_freedom(variance, of_high, of_low, with_high, with_low))
+    shared = with_any / (with_any - 1) * float(sum_high @ sum_low) / (high.size * low.size)
+    variance = np.asarray(np.maximum(of_high + of_low + 2 * shared, 0.0))
+    degrees = degrees_of_freedom(variance, of_high, of_low, with_high, with_low)
+    return AucVariance(variance, degrees, with_high, with_low)
 
 
 def degrees_of_freedom(
@@ -173,7 +214,7 @@ def interval_of_auc(
     Args:
         area: AUC, in [0, 1].
         variance: Its variance, from `auc_variance` or from DeLong's formula.
-        n_positive: Number of positives (groups with positives, where samples depend on each other).
+        n_positive: Number of positives (effective groups with positives, where samples depend on each other).
         n_negative: Number of negatives, likewise.
         degrees: Degrees of freedom of the variance; by default those of both classes together.
         independent: Whether every sample stands alone.
@@ -270,10 +311,17 @@ def auc_interval(
         return Estimate(None, None, None, level, score.size, n_groups, method, reason=reason)
     parts = placements(score, positive)
     area = float(parts.of_positive.mean())
-    variance, degrees = auc_variance(parts, names[positive], names[~positive])
-    if np.isnan(variance):
+    found = auc_variance(parts, names[positive], names[~positive])
+    if np.isnan(found.variance):
         reason = "a class has fewer than two groups: no interval"
         return Estimate(area, None, None, level, score.size, n_groups, method, reason=reason)
-    sizes = (float(np.unique(names[positive]).size), float(np.unique(names[~positive]).size))
-    lower, upper = interval_of_auc(area, variance, *sizes, degrees=degrees, independent=independent, level=level)
+    lower, upper = interval_of_auc(
+        area,
+        found.variance,
+        found.n_positive,
+        found.n_negative,
+        degrees=found.degrees,
+        independent=independent,
+        level=level,
+    )
     return Estimate(area, float(lower), float(upper), level, score.size, n_groups, method)

@@ -23,7 +23,7 @@ from jaxtyping import Float, Num, Shaped
 from tqdm import tqdm
 
 from foretell.schema import ROC, ROC_POINTS, conform, empty
-from foretell.stats.intervals import Estimate, Placements, auc_variance, interval_of_auc, placements
+from foretell.stats.intervals import AucVariance, Estimate, Placements, auc_variance, interval_of_auc, placements
 from foretell.stats.table import StudyTable
 
 __all__ = ["Curve", "Level", "RocCurves", "pooled_auc", "roc_curve", "roc_curves"]
@@ -113,7 +113,7 @@ def pooled_auc(
     """
     there = ~np.isnan(score)
     names = np.arange(score.size) if group is None else group
-    found: list[tuple[Placements, float, float]] = []
+    found: list[tuple[Placements, AucVariance]] = []
     n, n_groups, sizes = 0, 0, np.zeros(2)
     for code in np.unique(part[there]):
         chosen = there & (part == code)
@@ -122,17 +122,18 @@ def pooled_auc(
             continue
         placed = placements(score[chosen], positive)
         high, low = names[chosen][positive], names[chosen][~positive]
-        found.append((placed, *auc_variance(placed, high, low)))
+        spread = auc_variance(placed, high, low)
+        found.append((placed, spread))
         n, n_groups = n + positive.size, n_groups + np.unique(names[chosen]).size
-        sizes += (np.unique(high).size, np.unique(low).size)
+        sizes += (spread.n_positive, spread.n_negative)
     independent = n_groups == n
     method = "pairs of one part, " + ("DeLong" if independent else "clustered DeLong (Obuchowski)") + ", Newcombe score"
     if not found:
         return Estimate(None, None, None, level, 0, 0, method, reason="no part has both classes"), None
-    weights = np.array([placed.of_positive.size for placed, _, _ in found], dtype=np.float64)
+    weights = np.array([placed.of_positive.size for placed, _ in found], dtype=np.float64)
     weights /= weights.sum()
-    beaten = np.concatenate([placed.of_positive for placed, _, _ in found])
-    shares = weights**2 * np.array([spread for _, spread, _ in found])
+    beaten = np.concatenate([placed.of_positive for placed, _ in found])
+    shares = weights**2 * np.array([spread.variance for _, spread in found])
     area, variance = float(beaten.mean()), float(shares.sum())
     alarm, count = np.unique(1 - beaten, return_counts=True)
     rate = np.cumsum(count) / beaten.size
@@ -140,8 +141,8 @@ def pooled_auc(
     if np.isnan(variance):
         reason = "a class of a part has fewer than two groups: no interval"
         return Estimate(area, None, None, level, n, n_groups, method, reason=reason), curve
-    spread = float(np.sum(shares**2 / np.array([degrees for _, _, degrees in found])))
-    degrees = variance**2 / spread if spread > 0 else float(sizes.min()) - 1
+    together = float(np.sum(shares**2 / np.array([spread.degrees for _, spread in found])))
+    degrees = variance**2 / together if together > 0 else float(sizes.min()) - 1
     lower, upper = interval_of_auc(
         area, variance, *map(float, sizes), degrees=degrees, independent=independent and len(found) == 1, level=level
     )
