@@ -5,7 +5,7 @@ It is the arithmetic under `Heard`, which says what the numbers mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foretell.errors import InputError, NotReadableError
-from foretell.reading.recording import GENERATED, Recording, Tally, mean_of
+from foretell.reading.recording import GENERATED, Pass, Recording, Tally, mean_of
 
 __all__ = ["Gathered", "places"]
 
@@ -22,8 +22,15 @@ __all__ = ["Gathered", "places"]
 class Gathered:
     """Rows and means of a recording, over the generated tokens that count."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, *, settle: Callable[[], None]) -> None:
         self._recording = recording
+        self._settle = settle
+
+    @property
+    def _passes(self) -> list[Pass]:
+        """All passes, after what waited to be read was read."""
+        self._settle()
+        return self._recording.passes
 
     @cached_property
     def generated(self) -> Bool[np.ndarray, "sample token"]:
@@ -50,7 +57,7 @@ class Gathered:
         Raises:
             NotReadableError: Rows were asked for, and no attention call was seen.
         """
-        found = sorted({layer for one in self._recording.passes for layer in one.readings.get("mass", {})})
+        found = sorted({layer for one in self._passes for layer in one.readings.get("mass", {})})
         if not found and self.generated.any():
             raise NotReadableError(
                 f"{self._recording.model_name}: none of its blocks looks its attention up in the library's interface"
@@ -60,7 +67,7 @@ class Gathered:
     @cached_property
     def n_heads(self) -> int:
         """Most heads that a layer has."""
-        readings = [one.readings.get("mass", {}) for one in self._recording.passes]
+        readings = [one.readings.get("mass", {}) for one in self._passes]
         every = [value for layers in readings for value in layers.values()]
         return max((int((one.total if isinstance(one, Tally) else one).shape[1]) for one in every), default=0)
 
@@ -73,7 +80,7 @@ class Gathered:
         generated = self.generated
         place = np.where(generated, generated.cumsum(1) - 1, -1)
         found: Float[np.ndarray, "sample head row value"] | None = None
-        for one in self._recording.passes:
+        for one in self._passes:
             values = one.readings.get(quantity, {}).get(layer)
             if not isinstance(values, Tensor):
                 continue
@@ -93,7 +100,7 @@ class Gathered:
         means = np.full((len(self.generated), len(layers), self.n_heads, n_values), np.nan, dtype=np.float32)
         for place, layer in enumerate(layers):
             if recording.tallied:
-                tallies = [one.readings.get(quantity, {}).get(int(layer)) for one in recording.passes]
+                tallies = [one.readings.get(quantity, {}).get(int(layer)) for one in self._passes]
                 mean = mean_of([one for one in tallies if isinstance(one, Tally)], n_tokens)
                 if mean is None:
                     continue

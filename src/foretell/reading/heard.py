@@ -44,8 +44,8 @@ class Heard(Gathered):
     those that `generate` added. After `generate` only tokens up to and including the first end of sequence count.
     """
 
-    def __init__(self, recording: Recording, *, finish: Callable[[Tensor], None]) -> None:
-        super().__init__(recording)
+    def __init__(self, recording: Recording, *, finish: Callable[[Tensor], None], settle: Callable[[], None]) -> None:
+        super().__init__(recording, settle=settle)
         self._feed = finish
 
     def finish(self, token_ids: Int[Tensor, "sample token"], *, end_ids: Sequence[int] = ()) -> None:
@@ -155,6 +155,7 @@ class Heard(Gathered):
     @property
     def projected(self) -> Int[np.ndarray, " layer"]:
         """Blocks whose contribution was measured after the output projection."""
+        self._settle()
         return np.array(sorted(self._recording.projected), dtype=np.int64)
 
     @property
@@ -185,7 +186,7 @@ class Heard(Gathered):
         shape = (*generated.shape, recording.n_layers, recording.n_directions)
         values = np.full(shape, np.nan, dtype=np.float32)
         columns = np.where(generated, np.arange(generated.shape[1]), -1)
-        for one in recording.passes:
+        for one in self._passes:
             sample, row, target = places(one.columns, columns)
             for layer, activity in one.activities.items():
                 values[sample, target, layer] = activity.cpu().numpy()[sample, row]
@@ -199,7 +200,7 @@ class Heard(Gathered):
             nan where no generated token counts, where no token stands before it, and where the pass made no
             logits for the position before it.
         """
-        return self._of_tokens([pair for one in self._recording.passes for pair in one.logprobs])
+        return self._of_tokens([pair for one in self._passes for pair in one.logprobs])
 
     @cached_property
     def token_entropy(self) -> Float[np.ndarray, "sample token"]:
@@ -208,4 +209,4 @@ class Heard(Gathered):
         Undefined:
             nan where the log-probability is, and where `listen` was not asked for it.
         """
-        return self._of_tokens([pair for one in self._recording.passes for pair in one.token_entropies])
+        return self._of_tokens([pair for one in self._passes for pair in one.token_entropies])

@@ -24,9 +24,13 @@ from foretell.reading.attending import Attending
 from foretell.reading.heard import Heard
 from foretell.reading.logprobs import token_entropies, token_logprobs
 from foretell.reading.recording import GENERATED, Pass, Recording
-from foretell.reading.rows import Rows, Wanted
+from foretell.reading.rows import Wanted
+from foretell.reading.steps import Steps
 
 __all__ = ["Listener"]
+
+_SHARE_OF_WAITING = 4
+"""What waits of decoding steps may take one part in so many of a chunk."""
 
 
 class Listener:
@@ -38,15 +42,23 @@ class Listener:
         recording: Recording,
         blocks: Sequence[nn.Module],
         *,
+        project: Callable[[int, Tensor], Tensor] | None,
         logprob: bool,
         chunk_bytes: int,
         wanted: Wanted,
     ) -> None:
-        self.heard = Heard(recording, finish=self._finish)
+        self.heard = Heard(recording, finish=self._finish, settle=self.settle)
         self._model = model
         self._recording = recording
         n_heads = getattr(model.config.get_text_config(decoder=True), "num_attention_heads", None)
-        self.attending = Attending(recording, blocks, n_heads=n_heads if isinstance(n_heads, int) else 0)
+        self.attending = Attending(
+            recording,
+            blocks,
+            n_heads=n_heads if isinstance(n_heads, int) else 0,
+            chunk_bytes=chunk_bytes,
+            wanted=wanted,
+        )
+        self._project = project
         self._logprob = logprob
         self._chunk_bytes = chunk_bytes
         self._wanted = wanted
@@ -57,7 +69,9 @@ class Listener:
         self._arguments: dict[str, Any] = {}
         self._token_ids: Tensor | None = None
         self._pass: Pass | None = None
-        self._rows: Rows | None = None
+        self._has_rows = False
+        self._steps = Steps(most_bytes=chunk_bytes // _SHARE_OF_WAITING)
+        self._is_step = False
         self._query_rows: dict[torch.device, Tensor] = {}
         self._pending: tuple[int, Tensor] | None = None
         self._whole_ids: Tensor | None = None
@@ -66,8 +80,29 @@ class Listener:
     def close(self) -> None:
         """Let go of the model's cache and last logits; nothing more can be fed."""
         self._open = False
-        self._arguments, self._token_ids, self._whole_ids, self._pending, self._rows = {}, None, None, None, None
+        self._arguments, self._token_ids, self._whole_ids, self._pending = {}, None, None, None
+        self._has_rows = self._is_step = False
+        self._steps.clear()
         self.attending.begin(None, None)
+
+    def settle(self) -> None:
+        """Read what waited of decoding steps."""
+        if not len(self._steps):
+            return
+        steps, self._steps = self._steps, Steps(most_bytes=self._chunk_bytes // _SHARE_OF_WAITING)
+        self.attending.settle(steps)
+        for chosen, hidden in steps.hidden():
+            columns = steps.columns_of(chosen)
+            current = Pass(start=steps.start + chosen[0], width=chosen[-1] + 1 - chosen[0], columns=columns)
+            self._recording.passes.append(current)
+            self._keep_activities(current, hidden)
+
+    def _keep_activities(self, current: Pass, hidden: dict[int, Tensor]) -> None:
+        if self._project is None:
+            return
+        with torch.no_grad():
+            for layer, states in hidden.items():
+                current.activities[layer] = self._recording.shelf.keep(self._project(layer, states))
 
     def refuse_tallying(self) -> None:
         """Say that generating needs rows, because only afterwards it is known which ones count."""
@@ -112,6 +147,7 @@ class Listener:
             self._recording.passes.clear()
             self._recording.kept = None
             self._pending = None
+            self._steps.clear()
         self._whole_ids = self._token_ids if start == 0 else None
         self.heard.forget()
         codes = self._recording.codes(start + width)
@@ -119,18 +155,21 @@ class Listener:
         if again:
             is_row[:, :seen] = False
         columns, rows = _rows_of(is_row, start)
+        self._has_rows = rows.shape[1] > 0
+        self._is_step = self._has_rows and width == 1 and start > 0 and not self._recording.tallied
+        if not (self._is_step and self._steps.goes_on(start)):
+            self.settle()
         self._pass = Pass(start=start, width=width, columns=torch.from_numpy(columns))
         self._recording.passes.append(self._pass)
-        self._query_rows = {torch.device("cpu"): torch.from_numpy(rows)}
-        self._rows = None
-        if rows.shape[1]:
-            self._rows = Rows(
-                torch.from_numpy(codes), torch.from_numpy(rows), chunk_bytes=self._chunk_bytes, wanted=self._wanted
-            )
+        if self._is_step:
+            self._steps.begin(start, self._pass.columns)
+        query_rows = torch.from_numpy(rows)
+        self._query_rows = {torch.device("cpu"): query_rows}
+        if self._has_rows:
             if self._recording.tallied:
                 self._pass.bins = self._recording.bins(self._pass.columns)
             self._score_pending()
-        self.attending.begin(self._pass, self._rows)
+        self.attending.begin(self._pass, query_rows, self._steps if self._is_step else None)
 
     def _continues(self, seen: int, width: int) -> bool:
         """Tell whether a pass without a cache repeats the text of the one before and adds to it."""
@@ -139,16 +178,17 @@ class Listener:
             return self._finishing
         return bool(torch.equal(now[:, :seen], before[:, :seen].to(now.device)))
 
-    def on_residual(self, project: Callable[[int, Tensor], Tensor], layer: int, hidden: Tensor) -> None:
-        """Project the pass's rows of one block's output."""
-        if self._rows is None or self._pass is None:
+    def on_residual(self, layer: int, hidden: Tensor) -> None:
+        """Project the pass's rows of one block's output, or let them wait with later steps."""
+        if not self._has_rows or self._pass is None:
+            return
+        if self._is_step and hidden.shape[1] == 1:
+            self._steps.keep_hidden(layer, hidden)
             return
         with torch.no_grad():
-            if hidden.shape[1] > 1:
-                rows = self._rows_on(hidden.device)
-                samples = torch.arange(len(hidden), device=hidden.device)[:, None]
-                hidden = hidden[samples, rows]
-            self._pass.activities[layer] = self._recording.shelf.keep(project(layer, hidden))
+            rows = self._rows_on(hidden.device)
+            samples = torch.arange(len(hidden), device=hidden.device)[:, None]
+            self._keep_activities(self._pass, {layer: hidden[samples, rows]})
 
     def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
         """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""
@@ -158,7 +198,7 @@ class Listener:
         if not self._logprob or current is None or not isinstance(logits, Tensor) or logits.ndim != 3:
             return
         with torch.no_grad():
-            if self._rows is not None and self._token_ids is not None:
+            if self._has_rows and self._token_ids is not None:
                 self._score(current, logits, self._token_ids)
             end = current.start + current.width
             # A later pass may bring the token that the last position's logits speak of.

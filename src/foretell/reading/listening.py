@@ -19,9 +19,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from foretell.errors import InputError
 from foretell.reading.attending import Attending
@@ -32,7 +31,7 @@ from foretell.reading.models import Model
 from foretell.reading.primitives import observed_primitives
 from foretell.reading.readable import Path, check_readable, known_path
 from foretell.reading.recording import Recording
-from foretell.reading.residual import decoder_blocks, decoder_of, layer_lists, residual_hooks
+from foretell.reading.residual import decoder_blocks, decoder_of, layer_lists, residual_blocks, residual_hooks
 from foretell.reading.rows import Wanted
 from foretell.schema import SEGMENTS
 
@@ -155,9 +154,16 @@ def _listen_unchecked(
     tallied: bool,
     path: Path,
 ) -> Iterator[Heard]:
+    if directions:
+        # Its trial is over before anything is heard.
+        residual_blocks(model)
     blocks = decoder_blocks(model)
     recording = Recording(codes, len(blocks), len(directions), type(model).__name__, tallied)
-    listener = Listener(model, recording, blocks, logprob=logprob, chunk_bytes=chunk_bytes, wanted=wanted)
+    width = int(model.config.get_text_config(decoder=True).hidden_size)
+    project = _projection(directions, len(blocks), width) if directions else None
+    listener = Listener(
+        model, recording, blocks, project=project, logprob=logprob, chunk_bytes=chunk_bytes, wanted=wanted
+    )
     with contextlib.ExitStack() as stack:
         stack.callback(listener.close)
         for handle in (
@@ -166,34 +172,23 @@ def _listen_unchecked(
             model.register_forward_hook(listener.after_model),
         ):
             stack.callback(handle.remove)
-        stack.enter_context(_observed(model, blocks, listener.attending, wanted, path))
+        stack.enter_context(_observed(model, listener.attending, path))
+        if wanted.contribution:
+            stack.callback(listener.attending.unwatch)
+            listener.attending.watch()
         if directions:
-            project = _projection(directions, len(blocks), int(model.config.get_text_config(decoder=True).hidden_size))
-            stack.enter_context(residual_hooks(model, functools.partial(listener.on_residual, project)))
+            stack.enter_context(residual_hooks(model, listener.on_residual))
         stack.enter_context(_finishing_generate(model, listener))
         yield listener.heard
+        listener.settle()
 
 
-@contextlib.contextmanager
-def _observed(
-    model: PreTrainedModel, blocks: Sequence[nn.Module], attending: Attending, wanted: Wanted, path: Path
-) -> Iterator[None]:
+def _observed(model: PreTrainedModel, attending: Attending, path: Path) -> contextlib.AbstractContextManager[None]:
     """Let `attending` hear every attention call of the decoder."""
-    with contextlib.ExitStack() as stack:
-        if path == "primitives":
-            watch = observed_primitives(
-                [list(one) for one in layer_lists(model)],
-                on_weights=attending.on_weights,
-                on_kernel=attending.on_kernel,
-            )
-            stack.enter_context(watch)
-        else:
-            stack.enter_context(observed_attention(model, attending.on_attention))
-        if wanted.contribution:
-            linear = [one for block in blocks for one in block.modules() if isinstance(one, (nn.Linear, Conv1D))]
-            for module in linear:
-                stack.callback(module.register_forward_pre_hook(attending.on_linear).remove)
-        yield
+    if path == "interface":
+        return observed_attention(model, attending.on_attention)
+    layers = [list(one) for one in layer_lists(model)]
+    return observed_primitives(layers, on_weights=attending.on_weights, on_kernel=attending.on_kernel)
 
 
 @contextlib.contextmanager
