@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from foretell.runs import Run as Run
     from foretell.runs import open_run as open_run
     from foretell.showing.report import report as report
+    from foretell.stats.streaming import stream_association as stream_association
     from foretell.stats.study import Study as Study
     from foretell.stats.study import study as study
     from foretell.surfaces import Surface as Surface
@@ -66,6 +67,7 @@ _HOME = {
     "read_pairs": "foretell.reading.pairs",
     "report": "foretell.showing.report",
     "steer": "foretell.directing",
+    "stream_association": "foretell.stats.streaming",
     "study": "foretell.stats.study",
     "surface": "foretell.reading.surface",
 }

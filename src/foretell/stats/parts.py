@@ -29,7 +29,7 @@ __all__ = [
     "detectors_of",
     "forest_repeats",
     "forests_of",
-    "rows_by_dataset",
+    "notes_of",
     "samples_by_dataset",
     "thresholds_of",
     "transfers_of",
@@ -84,12 +84,7 @@ def thresholds_of(
     return found
 
 
-def rows_by_dataset(table: StudyTable) -> dict[str, int]:
-    """Return how many rows each dataset has.
-
-    Args:
-        table: From `read_table`.
-    """
+def _rows_by_dataset(table: StudyTable) -> dict[str, int]:
     return dict(table.frame.get_column("dataset").value_counts().sort("dataset").iter_rows())
 
 
@@ -99,7 +94,7 @@ def forest_repeats(table: StudyTable) -> int:
     Args:
         table: From `read_table`.
     """
-    return repeats_for(max(rows_by_dataset(table).values()))
+    return repeats_for(max(_rows_by_dataset(table).values()))
 
 
 def forests_of(
@@ -239,3 +234,31 @@ def verdicts_of(
             )
             verdicts[dataset].append(best)
     return verdicts
+
+
+def notes_of(table: StudyTable, samples: Mapping[str, Samples], settings: Settings) -> tuple[str, ...]:
+    """Return what a reader should know before the numbers: what is not there and how things were put together.
+
+    Args:
+        table: From `read_table`.
+        samples: From `samples_by_dataset`.
+        settings: Those of the study.
+    """
+    notes = [f"{dataset}: {note}" for dataset, one in samples.items() for note in one.notes]
+    if POOLED in samples:
+        notes.append(
+            f"{POOLED}: datasets are put together with their own intercepts; only samples of one dataset are "
+            "compared with each other, and the forests are those of the single datasets"
+        )
+    most = settings.forest_rows
+    notes += [
+        f"{dataset}: forests see {most} of {n_rows} rows, drawn at random (setting forest_rows)"
+        for dataset, n_rows in _rows_by_dataset(table).items()
+        if most is not None and n_rows > most
+    ]
+    if table.compositional:
+        notes.append(
+            "the metrics are shares of one whole: they carry one number less than there are columns, so their "
+            "correlations with the label are not independent of each other"
+        )
+    return tuple(notes)

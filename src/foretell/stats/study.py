@@ -35,7 +35,7 @@ from foretell.stats.parts import (
     detectors_of,
     forest_repeats,
     forests_of,
-    rows_by_dataset,
+    notes_of,
     samples_by_dataset,
     thresholds_of,
     transfers_of,
@@ -198,24 +198,7 @@ class Study:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know before the numbers: what is not there and how things were put together."""
-        notes = [f"{dataset}: {note}" for dataset, samples in self.samples.items() for note in samples.notes]
-        if POOLED in self.samples:
-            notes.append(
-                f"{POOLED}: datasets are put together with their own intercepts; only samples of one dataset are "
-                "compared with each other, and the forests are those of the single datasets"
-            )
-        most = self.settings.forest_rows
-        notes += [
-            f"{dataset}: forests see {most} of {n_rows} rows, drawn at random (setting forest_rows)"
-            for dataset, n_rows in rows_by_dataset(self.table).items()
-            if most is not None and n_rows > most
-        ]
-        if self.table.compositional:
-            notes.append(
-                "the metrics are shares of one whole: they carry one number less than there are columns, so their "
-                "correlations with the label are not independent of each other"
-            )
-        return tuple(notes)
+        return notes_of(self.table, self.samples, self.settings)
 
     def compute(self, *, progress: bool | None = None) -> Study:
         """Work out every part now.

@@ -18,6 +18,7 @@ import polars as pl
 from foretell.errors import TableError, located
 from foretell.schema import SEGMENTS, SHARES
 from foretell.stats.cleaning import Ledger, Validity, clean, parse_label, parse_number, parse_text
+from foretell.stats.room import refuse_what_does_not_fit
 from foretell.stats.sources import Source, read_source, require_columns
 
 __all__ = ["BASELINES", "StudyTable", "read_table", "refuse_conflicts"]
@@ -86,14 +87,16 @@ def read_table(
         may_be_empty: Whether it is no error if cleaning leaves no row, or no label fits.
 
     Raises:
-        TableError: A column is missing, a file is empty or unreadable, no id is common to table and labels, one
-            id has two labels, or no row is left. The message names file, row and column.
+        TableError: A column is missing, a file is empty, unreadable or larger than the memory, no id is common to
+            table and labels, one id has two labels, or no row is left. The message names file, row and column.
     """
     metrics = tuple(dict.fromkeys(metrics))
     if not metrics:
         raise TableError("no metric was asked for; name at least one column")
     chosen = {name for name in (group, stratum) if isinstance(name, str)}
     wanted = {"id", "dataset", "layer", "head", "behavior_label", *metrics, *_SAMPLE_COLUMNS, *chosen}
+    if isinstance(source, str | Path):
+        refuse_what_does_not_fit(Path(source))
     table = read_source(source, wanted=wanted)
     require_columns(table, ("id", "layer", "head", *metrics))
     told = None if labels is None else read_source(labels, wanted=wanted - set(metrics) - {"layer", "head"})
