@@ -65,6 +65,8 @@ per cell, true AUC {grouped_areas}; samples of a group share 80 % or 10 % of the
 
 {grouped}
 
+Intervals of held-out scores are another matter, see [held-out intervals](held-out-intervals.md).
+
 Made by `python benchmarks/interval_coverage.py --write docs/concepts/intervals.md`.
 """
 
