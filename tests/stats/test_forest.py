@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -147,7 +149,27 @@ def test_groups_of_samples_stay_together(generator: np.random.Generator) -> None
         outside = found.group[(found.part != fit) & (found.repeat == repeat)]
         assert set(inside).isdisjoint(outside)
     assert found.auc.n_groups == 10
-    assert found.splits.inflation < 1.75
+    assert found.splits.inflation == pytest.approx(1.5 + 1 / 5)
+
+
+def test_a_forest_that_tells_the_kind_of_task_does_not_tell_the_behaviour() -> None:
+    rows = head_rows(n_samples=120, n_heads=8, rate_of_kind=(0.9, 0.5, 0.1))
+    kind = rows.kind_of_sample[rows.sample]
+    features = rows.features + 0.3 * kind[:, None]
+    options: dict[str, Any] = {"protocols": ("grouped",), "n_trees": 20, "n_repeats": 1, "n_jobs": 1}
+    blind = judge_forest(features, rows.label, rows.sample, **options)
+    assert blind["grouped"].within.reason == "no stratum is given"
+    assert forest_verdict(blind, n_positive=60, n_negative=60).verdict == "signal"
+    found = judge_forest(features, rows.label, rows.sample, stratum=kind, **options)
+    within = found["grouped"].within
+    assert within.lower is not None
+    assert within.upper is not None
+    assert within.lower < 0.5 < within.upper
+    assert found["grouped"].auc == blind["grouped"].auc
+    verdict = forest_verdict(found, n_positive=60, n_negative=60)
+    assert verdict.verdict == "no signal found"
+    assert "it told the kind of task, not the behaviour" in verdict.why
+    assert pooled_forest([found["grouped"]]).within == within
 
 
 def test_small_tables_are_split_again_and_weigh_no_more() -> None:
@@ -173,6 +195,8 @@ def test_hopeless_data_have_a_reason() -> None:
         assert "one label" in result.reason, protocol
         assert result.auc.estimate is None
         assert [one.value.reason for one in importances(result)] == [result.reason] * 6
+        if protocol == "grouped":
+            assert result.reason == "all 6 samples have one label"  # not its 12 rows
     single = judge_forest(rows.features, (rows.sample == 0).astype(np.int64), rows.sample, n_trees=2)
     assert single["grouped"].reason == "only 1 group has label 1: splitting needs at least 2"
     assert single["rows"].reason is None

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from foretell.stats.intervals import Estimate, auc_variance, placements
-from foretell.stats.paired import Splits, auc_of_folds, compared, gain_of_folds
+from foretell.stats.intervals import Estimate, auc_variance, effective_groups, placements
+from foretell.stats.paired import Splits, _of_repeat, auc_of_folds, compared, gain_of_folds, shared_fits
 from foretell.stats.resampling import group_codes
 
 
@@ -39,6 +40,54 @@ def _width(found: Estimate) -> float:
     assert found.lower is not None
     assert found.upper is not None
     return found.upper - found.lower
+
+
+@pytest.mark.parametrize("n_groups", [12, 60])
+@pytest.mark.parametrize("signs", [(1.0,), (1.0, -1.0)])
+def test_the_variance_counts_two_pairs_that_share_a_group_once(
+    n_groups: int, signs: tuple[float, ...], generator: np.random.Generator
+) -> None:
+    n = 60
+    label, part = generator.integers(0, 2, n), generator.integers(0, 3, n)
+    group = np.arange(n) if n_groups == n else generator.integers(0, n_groups, n)
+    terms = [(generator.normal(size=n).round(1), sign) for sign in signs]
+    value, variance, _, _ = _of_repeat(part, group, label, terms) or (0.0, 0.0, 0.0, 0.0)
+    pairs = [(i, j) for i in range(n) for j in range(n) if label[i] > label[j] and part[i] == part[j]]
+    wins = [sum(sign * ((s[i] > s[j]) + 0.5 * (s[i] == s[j])) for s, sign in terms) for i, j in pairs]
+    off = (np.array(wins) - np.mean(wins)) / len(pairs)
+    touched = np.array([[name in (group[i], group[j]) for name in range(group.max() + 1)] for i, j in pairs])
+    inside = np.array([group[i] == group[j] for i, j in pairs])
+    factors = [several / (several - 1) for several in (_several(group[label == one]) for one in (1, 0))]
+    assert value == pytest.approx(np.mean(wins), abs=1e-12)
+    expected = off @ (touched @ touched.T.astype(float) > 0) @ off  # every two pairs with a group in common, once
+    ends = [np.bincount(group[[pair[end] for pair in pairs]], weights=off, minlength=group.max() + 1) for end in (0, 1)]
+    own = np.bincount(group[[i for i, _ in pairs]], weights=off * inside, minlength=group.max() + 1)
+    both = float(np.prod(factors)) ** 0.25
+    plain = np.sum((ends[0] + ends[1] - own) ** 2)
+    scaled = np.sum((np.sqrt(factors[0]) * ends[0] + np.sqrt(factors[1]) * ends[1] - both * own) ** 2)
+    corrected = scaled - both**2 * (plain - expected)  # the small-sample factors
+    assert variance == pytest.approx(max(corrected, scaled / 2), rel=1e-9)
+
+
+def _several(group: np.ndarray) -> float:
+    return float(effective_groups(np.unique(group, return_counts=True)[1]))
+
+
+def test_a_part_with_one_positive_tells_as_much_as_pairs_that_share_it(generator: np.random.Generator) -> None:
+    """Ten parts with one positive and one negative each are ten independent comparisons."""
+    label, part = np.tile([1, 0], 10), np.repeat(np.arange(10), 2)
+    score = np.where(label == 1, 1.0, np.repeat(np.arange(10) < 7, 2) * -2.0 + 2.0)
+    one = np.zeros(20, dtype=np.int64)
+    found = gain_of_folds(score, np.zeros(20), label, Splits(one, part, np.arange(20)))
+    assert found.estimate == pytest.approx(0.2)
+    assert _width(found) == pytest.approx(2 * stats.t.ppf(0.975, 18) * np.sqrt(0.7 * 0.3 / 9), rel=1e-9)
+
+
+def test_more_repeats_help_only_as_far_as_fits_do_not_share_samples() -> None:
+    assert shared_fits(5, 5) == pytest.approx(1.45)
+    assert shared_fits(5, 1) == pytest.approx(2.25)
+    assert shared_fits(1, heldout=0.2) == pytest.approx(1.25)
+    assert shared_fits(5, 1000) > 1.25
 
 
 def test_parts_weigh_their_pairs(generator: np.random.Generator) -> None:

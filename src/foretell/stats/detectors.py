@@ -23,15 +23,9 @@ from foretell.stats.intervals import Estimate
 from foretell.stats.paired import Splits, auc_of_folds, gain_of_folds
 from foretell.stats.resampling import group_codes
 
-__all__ = ["MAJORITY", "SHARED_FITS", "Detector", "judge_detectors"]
+__all__ = ["MAJORITY", "Detector", "judge_detectors"]
 
 MAJORITY = "majority"
-SHARED_FITS = (1.6, 0.6)
-"""The variance of one repeat is multiplied by the first number plus the second over the number of repeats.
-
-Measured on null tables, 200 to 600 each: 2.0 to 2.3 for one repeat (60 to 300 samples, 1 to 50 features, 3 or 5 folds),
-1.6 and 1.8 for five repeats (100 samples, 1 and 5 features, 5 folds). Nadeau and Bengio's correction for five folds is
-1.25 plus 1 over the repeats. With a signal less would do (1.3 to 1.5), so intervals are then too wide."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +88,8 @@ def judge_detectors(
         table allows no baseline.
 
     Source:
-        Ridge logistic regression on all heads, as in Chuang et al. 2024 (Lookback Lens); intervals by clustered
-        DeLong, widened for the samples that fits share.
+        Ridge logistic regression on all heads, as in Chuang et al. 2024 (Lookback Lens); intervals by
+        `auc_of_folds` and `gain_of_folds`.
 
     Example:
         >>> column = np.arange(40.0)[:, None]
@@ -151,13 +145,7 @@ class _Judge:
             strata = group_codes(self.stratum)
             parts = strata + (int(strata.max()) + 1) * parts
         group = np.arange(n) if self.group is None else group_codes(self.group)
-        repeats = heldout.n_repeats
-        return Splits(
-            repeat=np.repeat(np.arange(repeats), n),
-            part=(heldout.fold * (int(parts.max()) + 1) + parts).ravel(),
-            group=np.tile(group, repeats),
-            inflation=SHARED_FITS[0] + SHARED_FITS[1] / repeats,
-        )
+        return heldout.splits(group, parts)
 
     def area(self, heldout: HeldOut, *, within: bool = False) -> Estimate:
         """Return the AUC over pairs that can be compared."""

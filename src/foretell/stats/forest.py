@@ -23,12 +23,11 @@ from sklearn.model_selection import train_test_split
 
 from foretell.stats.intervals import Estimate
 from foretell.stats.measures import Objective, confusion, measure, thinned_roc
-from foretell.stats.paired import Splits, auc_of_folds
+from foretell.stats.paired import Splits, auc_of_folds, shared_fits
 from foretell.stats.resampling import derived_seed, group_codes, grouped_folds, shuffled_between
 
 __all__ = [
     "PROTOCOLS",
-    "SHARED_FORESTS",
     "TEST_SIZE",
     "ForestResult",
     "Protocol",
@@ -42,11 +41,6 @@ PROTOCOLS: tuple[Protocol, ...] = ("rows", "grouped", "placebo")
 
 TEST_SIZE = 0.2
 """Share of rows that the protocols `rows` and `placebo` hold out; the source does not state its own."""
-
-SHARED_FORESTS = (1.0, 0.75)
-"""The variance of one repeat of the grouped protocol is multiplied by the first number plus the second over the number
-of repeats, because the folds' forests share samples. Measured on null tables of 60 samples and 20 heads with 3 folds
-and 20 trees: 1.7 for one repeat (200 tables each, three kinds), 1.2 for four (100 tables, one kind)."""
 
 _CHUNK = 4096
 """Rows that one thread scores at a time; each chunk adds its trees in one order, so threads change no bit."""
@@ -78,12 +72,18 @@ class ForestResult:
     """Held-out probability after one metric was shuffled among the held-out rows of its part."""
     impurity: Float[np.ndarray, "tree metric"]
     """Impurity importance of every tree."""
+    stratum: Int[np.ndarray, " row"]
+    """Kind of task of the row's sample; all the same where none is given."""
+    n_folds: int = 1
+    """Forests per repeat and dataset."""
     reason: str | None = None
     """Why there are no scores."""
     measures: dict[str, float | None] = field(default_factory=dict)
     """f1, accuracy, balanced_accuracy, mcc, average_precision and majority_accuracy of the held-out rows."""
     auc: Estimate = field(default_factory=lambda: Estimate(None, None, None, 0.95, 0, 0, "none"))
     """Area under the ROC curve over pairs of rows of one part, interval over groups."""
+    within: Estimate = field(default_factory=lambda: Estimate(None, None, None, 0.95, 0, 0, "none"))
+    """The same over pairs of rows of one kind of task: what is left when the kind cannot help."""
 
     @property
     def n_samples(self) -> int:
@@ -93,8 +93,8 @@ class ForestResult:
     @property
     def splits(self) -> Splits:
         """Which forest scored each row, and what depends on what."""
-        n_repeats = len(np.unique(self.repeat))
-        inflation = SHARED_FORESTS[0] + SHARED_FORESTS[1] / max(n_repeats, 1) if self.protocol == "grouped" else 1.0
+        heldout = None if self.protocol == "grouped" else TEST_SIZE
+        inflation = shared_fits(self.n_folds, len(np.unique(self.repeat)), heldout=heldout)
         return Splits(self.repeat, self.part, self.group, inflation)
 
     @property
@@ -107,12 +107,13 @@ class ForestResult:
         return thinned_roc(self.score, self.label, part=self.part, n_points=n_points)
 
 
-def judge_forest(
+def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
     features: Float[np.ndarray, "row metric"],
     label: Int[np.ndarray, " row"],
     sample: Sequence[object] | np.ndarray,
     *,
     group: Sequence[object] | np.ndarray | None = None,
+    stratum: Sequence[object] | np.ndarray | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
     n_trees: int = 200,
     n_folds: int = 3,
@@ -133,6 +134,7 @@ def judge_forest(
         label: `(row,)`, 0 or 1, constant within a sample.
         sample: `(row,)` names.
         group: `(row,)` names of what depends on each other; None: the sample.
+        stratum: `(row,)` names of kinds of task, for the AUC within them.
         protocols: Which to run.
         n_trees: Trees per forest.
         n_folds: Folds of the grouped protocol.
@@ -162,8 +164,9 @@ def judge_forest(
     rows = np.ascontiguousarray(features[finite], dtype=np.float32)
     samples = group_codes(np.asarray(sample)[finite])
     groups = samples if group is None else group_codes(np.asarray(group)[finite])
+    kinds = np.zeros_like(samples) if stratum is None else group_codes(np.asarray(stratum)[finite])
     truth = label[finite].astype(np.int64)
-    trainer = _Trainer(rows, samples, groups, n_trees, seed, n_jobs, advance or (lambda _: None))
+    trainer = _Trainer(rows, samples, groups, kinds, n_trees, seed, n_jobs, advance or (lambda _: None))
     results: dict[Protocol, ForestResult] = {}
     for protocol in protocols:
         if protocol == "grouped":
@@ -181,6 +184,7 @@ class _Trainer:
     rows: Float[np.ndarray, "row metric"]
     sample: Int[np.ndarray, " row"]
     group: Int[np.ndarray, " row"]
+    stratum: Int[np.ndarray, " row"]
     n_trees: int
     seed: int
     n_jobs: int | None
@@ -249,6 +253,9 @@ def _grouped(
     trainer: _Trainer, label: Int[np.ndarray, " row"], n_folds: int, n_repeats: int | None, level: float
 ) -> ForestResult:
     """Return the result of stratified folds that keep groups whole; every row is held out once per repeat."""
+    if len(np.unique(label)) == 1:  # said here because the split below knows rows, not samples
+        trainer.advance("grouped")
+        return _nothing("grouped", trainer, f"all {len(np.unique(trainer.sample))} samples have one label")
     repeats = n_repeats or repeats_for(len(label))
     pieces: list[ForestResult] = []
     for repeat in range(repeats):
@@ -259,7 +266,7 @@ def _grouped(
         for fold in range(folds.n_folds):
             train, heldout = np.flatnonzero(folds.train(fold)), np.flatnonzero(folds.heldout(fold))
             pieces.append(_piece(trainer, label, train, heldout, protocol="grouped", place=(repeat, len(pieces))))
-    return _judged(_joined(pieces), level)
+    return _judged(replace(_joined(pieces), n_folds=len(pieces) // repeats), level)
 
 
 def repeats_for(n_rows: int) -> int:
@@ -292,6 +299,7 @@ def _piece(
         repeat=np.full(len(heldout), place[0]),
         sample=trainer.sample[heldout],
         group=trainer.group[heldout],
+        stratum=trainer.stratum[heldout],
         row=heldout,
         permuted=permuted,
         impurity=np.array([tree.feature_importances_ for tree in forest.estimators_]),
@@ -312,6 +320,7 @@ def _joined(pieces: Sequence[ForestResult]) -> ForestResult:
         repeat=np.concatenate([piece.repeat for piece in pieces]),
         sample=np.concatenate([piece.sample for piece in pieces]),
         group=np.concatenate([piece.group for piece in pieces]),
+        stratum=np.concatenate([piece.stratum for piece in pieces]),
         row=np.concatenate([piece.row for piece in pieces]),
         permuted=np.concatenate([piece.permuted[:fewest] for piece in pieces], axis=2),
         impurity=np.concatenate([piece.impurity for piece in pieces]),
@@ -343,7 +352,7 @@ def pooled_forest(results: Sequence[ForestResult], *, level: float = 0.95) -> Fo
         codes = {name: getattr(result, name) + start for name, start in starts.items()}
         starts = {name: int(code.max()) + 1 for name, code in codes.items()}
         shifted.append(replace(result, **codes))
-    return _judged(_joined(shifted), level)
+    return _judged(replace(_joined(shifted), n_folds=min(result.n_folds for result in there)), level)
 
 
 def _judged(result: ForestResult, level: float) -> ForestResult:
@@ -356,7 +365,11 @@ def _judged(result: ForestResult, level: float) -> ForestResult:
     values["majority_accuracy"] = float(np.mean(result.majority == result.label))
     defined = {name: None if np.isnan(value) else value for name, value in values.items()}
     area = auc_of_folds(result.score, result.label, result.splits, level=level)
-    return replace(result, measures=defined, auc=area)
+    kinds = result.part * (int(result.stratum.max()) + 1) + result.stratum
+    within = replace(area, estimate=None, lower=None, upper=None, reason="no stratum is given")
+    if len(np.unique(kinds)) > len(np.unique(result.part)):
+        within = auc_of_folds(result.score, result.label, replace(result.splits, part=kinds), level=level)
+    return replace(result, measures=defined, auc=area, within=within)
 
 
 def _nothing(protocol: Protocol, trainer: _Trainer, reason: str) -> ForestResult:
@@ -372,6 +385,7 @@ def _nothing(protocol: Protocol, trainer: _Trainer, reason: str) -> ForestResult
         repeat=no_codes,
         sample=no_codes,
         group=no_codes,
+        stratum=no_codes,
         row=no_codes,
         permuted=np.empty((0, n_metrics, 0)),
         impurity=np.empty((0, n_metrics)),

@@ -22,6 +22,7 @@ from foretell.errors import InputError
 from foretell.stats.baselines import indicators
 from foretell.stats.features import Features
 from foretell.stats.logistic import NestedLogistic
+from foretell.stats.paired import Splits, shared_fits
 from foretell.stats.resampling import Folds, derived_seed, group_codes, grouped_folds
 
 __all__ = ["Classifier", "Estimator", "HeldOut", "fitted_scores", "held_out_scores"]
@@ -59,6 +60,22 @@ class HeldOut:
     def n_repeats(self) -> int:
         """Repeats of the folds."""
         return len(self.score)
+
+    def splits(self, group: Int[np.ndarray, " sample"], part: Int[np.ndarray, " sample"]) -> Splits:
+        """Return what can be compared with what among the scores of all repeats, one repeat after the other.
+
+        There must be scores.
+
+        Args:
+            group: `(sample,)` codes of what depends on each other.
+            part: `(sample,)` codes of datasets or strata; scores of one fit are compared within one.
+        """
+        return Splits(
+            repeat=np.repeat(np.arange(self.n_repeats), len(part)),
+            part=(self.fold * (int(part.max(initial=0)) + 1) + part).ravel(),
+            group=np.tile(group, self.n_repeats),
+            inflation=shared_fits(int(self.fold.max()) + 1, self.n_repeats),
+        )
 
 
 def _no_scores(n: int, reason: str) -> HeldOut:

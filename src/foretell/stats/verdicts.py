@@ -44,6 +44,8 @@ WEAK_BELOW = 0.6
 NEGLIGIBLE_BELOW = 0.52
 """An AUC below this is no signal, even where many rows make its interval exclude one half."""
 
+_KIND_TOLD = "it told the kind of task, not the behaviour"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -160,10 +162,9 @@ def detector_verdict(detector: Detector, *, n_positive: int, n_negative: int) ->
     if within.estimate is not None:
         told += f", within one kind of task {_span(within)}"
         if not _above(within, 0.5):
-            seen = "it told the kind of task, not the behaviour"
             if within.estimate < WEAK_BELOW:
-                return say("no signal found", f"{told}: {seen}")
-            return say("weak signal", f"{told}, which does not exceed 0.5 for certain: perhaps {seen}")
+                return say("no signal found", f"{told}: {_KIND_TOLD}")
+            return say("weak signal", f"{told}, which does not exceed 0.5 for certain: perhaps {_KIND_TOLD}")
     return say(*_compared(told, area, within, gain))
 
 
@@ -187,11 +188,14 @@ def forest_verdict(results: Mapping[Protocol, ForestResult], *, n_positive: int,
     Rules, the first that fits:
 
     1. *not enough data*: the grouped protocol has no scores, or a label has fewer than 10 groups;
-    2. *signal*: the interval of the grouped AUC lies above one half and the AUC is at least 0.6 (*weak signal* at least
-       0.52);
-    3. *leak*: neither holds, while those of the row split and of the placebo, whose
-       labels were dealt anew to the samples, lie above it: the forest recognises samples;
-    4. *no signal found*.
+    2. *no signal found*: the interval of the grouped AUC lies above one half and the AUC is at least 0.52, but the
+       interval of the grouped AUC within strata reaches one half and that AUC is below 0.6: it told the kind of task,
+       not the behaviour; *weak signal* if it is 0.6 or more;
+    3. *signal*: the interval of the grouped AUC lies above one half and the AUC, also within strata, is at least 0.6
+       (*weak signal* at least 0.52);
+    4. *leak*: none of these holds, while the intervals of the row split and of the placebo, whose labels were dealt
+       anew to the samples, lie above one half: the forest recognises samples;
+    5. *no signal found*.
 
     Args:
         results: Results by protocol; `grouped` must be there.
@@ -204,19 +208,29 @@ def forest_verdict(results: Mapping[Protocol, ForestResult], *, n_positive: int,
     if few is not None:
         return few
     smallest, power = _power(n_positive, n_negative, grouped.auc.level)
+
+    def say(verdict: VerdictName, why: str) -> Verdict:
+        return Verdict(signal, verdict, why, grouped.auc, smallest)
+
     told = f"{_span(grouped.auc)} on held-out groups"
+    within = grouped.within
+    if within.estimate is not None:
+        told += f", within one kind of task {_span(within)}"
     leaks = False
     if rows is not None and placebo is not None and rows.auc.estimate is not None:
         told += f", {_span(rows.auc)} with rows split at random, {_span(placebo.auc)} with placebo labels"
         leaks = _above(rows.auc, 0.5) and _above(placebo.auc, 0.5)
     if _above(grouped.auc, 0.5) and not _negligible(grouped.auc):
+        lowest = min(one.estimate for one in (grouped.auc, within) if one.estimate is not None)
+        if within.estimate is not None and not _above(within, 0.5):
+            if within.estimate < WEAK_BELOW:
+                return say("no signal found", f"{told}: {_KIND_TOLD}")
+            return say("weak signal", f"{told}: perhaps {_KIND_TOLD}")
         told += ": part of what the row split shows is recognition of samples" if leaks else ""
-        weak = (grouped.auc.estimate or 0.0) < WEAK_BELOW
-        return Verdict(signal, "weak signal" if weak else "signal", told, grouped.auc, smallest)
+        return say("weak signal" if lowest < WEAK_BELOW else "signal", told)
     if leaks:
-        why = f"{told}: the row split recognises samples, it does not foretell the label"
-        return Verdict(signal, "leak", why, grouped.auc, smallest)
-    return Verdict(signal, "no signal found", f"{told}; {power}", grouped.auc, smallest)
+        return say("leak", f"{told}: the row split recognises samples, it does not foretell the label")
+    return say("no signal found", f"{told}; {power}")
 
 
 def family_verdict(
