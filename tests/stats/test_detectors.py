@@ -14,7 +14,7 @@ from foretell.stats.features import Features, head_features
 from foretell.stats.forest import judge_forest
 from foretell.stats.heldout import Estimator, held_out_scores
 from foretell.stats.resampling import derived_seed, grouped_folds
-from foretell.stats.transfer import OTHERS, TransferSet, transfer
+from foretell.stats.transfer import ITSELF, OTHERS, TransferSet, transfer
 from foretell.stats.verdicts import detector_verdict
 from tests.stats.fingerprints import head_rows
 
@@ -211,18 +211,30 @@ def test_transfer_learns_elsewhere(generator: np.random.Generator) -> None:
 
     cells = transfer({"same": one(1, 0), "shifted": one(1, 50), "opposite": one(-1, 0)})
     area = {(cell.train, cell.dataset): cell.auc.estimate or 0 for cell in cells}
-    assert len(cells) == 9
+    assert len(cells) == 12
     assert area["same", "shifted"] > 0.8
+    assert area[ITSELF, "opposite"] > 0.8
     assert area["same", "opposite"] < 0.2
     assert area[OTHERS, "opposite"] < 0.2
     ones = np.ones(60, dtype=np.int64)
     hopeless = transfer({"a": one(1, 0), "b": TransferSet(np.zeros((60, 4)), ones, ones)})
     assert [cell.auc.reason for cell in hopeless] == [
+        None,
         "the datasets learnt from have only one label",
+        "all 60 samples have one label",
         "the judged dataset has only one label",
     ]
     apart = transfer({"a": one(1, 0), "b": TransferSet(np.zeros((60, 2)), ones, ones)})
-    assert apart[0].auc.reason == "the datasets have no layers and heads in common"
+    assert apart[1].auc.reason == "the datasets have no layers and heads in common"
+
+
+def test_a_datasets_own_cell_is_judged_on_groups_that_were_held_out(generator: np.random.Generator) -> None:
+    label, group = np.arange(80) % 2, np.repeat(np.arange(20), 4)
+    noise = generator.normal(size=(20, 200))[group]
+    cells = transfer({"a": TransferSet(noise, label, group)}, n_folds=4, n_repeats=2)
+    assert [(cell.train, cell.dataset, cell.n_train, cell.n) for cell in cells] == [(ITSELF, "a", 60, 80)]
+    assert cells[0].auc.estimate == 0.5  # samples of a group are alike but for the label
+    assert cells[0].auc.n_groups == 20
 
 
 @pytest.mark.calibration

@@ -13,13 +13,20 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from threadpoolctl import threadpool_limits
 
-from foretell.stats.heldout import Estimator, fitted_scores
+from foretell.stats.features import Features
+from foretell.stats.heldout import Estimator, fitted_scores, held_out_scores
 from foretell.stats.intervals import Estimate, auc_interval
+from foretell.stats.paired import auc_of_folds
 from foretell.stats.resampling import derived_seed, group_codes
 
-__all__ = ["OTHERS", "Transfer", "TransferSet", "transfer"]
+__all__ = ["ITSELF", "OTHERS", "Transfer", "TransferSet", "transfer"]
 
+ITSELF = "itself"
+"""Learnt from the judged dataset, on other groups than those judged."""
 OTHERS = "others"
+"""Learnt from all datasets but the judged one."""
+
+_NOTHING_IN_COMMON = "the datasets have no layers and heads in common"
 
 
 @dataclass(frozen=True)
@@ -39,20 +46,33 @@ class Transfer:
     dataset: str
     auc: Estimate
     n_train: int
+    """Samples learnt from; the mean over folds where these are samples of the judged dataset itself."""
     n: int
 
 
 def transfer(
-    sets: Mapping[str, TransferSet], *, estimator: Estimator = "logistic", seed: int = 0, level: float = 0.95
+    sets: Mapping[str, TransferSet],
+    *,
+    estimator: Estimator = "logistic",
+    n_folds: int = 5,
+    n_repeats: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> list[Transfer]:
-    """AUC on each dataset of detectors learnt on each other dataset, and on all others together.
+    """AUC on each dataset of detectors learnt on each dataset, and on all others together.
 
     Features are centred within each dataset, so that a shift between datasets (a longer system prompt) does not
     matter; this uses no label, and for a linear detector it leaves the AUC as it is.
 
+    The interval on another dataset is that of the one detector that was learnt: over samples that could have been
+    judged, not over datasets that could have been learnt from. On the dataset itself, groups are held out in folds, and
+    the interval is that of `auc_of_folds`; these detectors learn from a little less than the others.
+
     Args:
         sets: Datasets by name.
         estimator: As in `held_out_scores`.
+        n_folds: Folds within a dataset.
+        n_repeats: Repeats of these folds.
         seed: Start of the random numbers.
         level: Coverage of the intervals.
 
@@ -62,12 +82,13 @@ def transfer(
     Example:
         >>> one = TransferSet(np.arange(8.0)[:, None], np.arange(8) // 4, np.arange(8))
         >>> [(cell.train, cell.dataset, cell.auc.estimate) for cell in transfer({"a": one, "b": one})]
-        [('b', 'a', 1.0), ('a', 'b', 1.0)]
+        [('itself', 'a', 1.0), ('b', 'a', 1.0), ('itself', 'b', 1.0), ('a', 'b', 1.0)]
     """
     centred = {name: _centred(one) for name, one in sorted(sets.items())}
     cells = []
     with threadpool_limits(1):
         for dataset, judged in centred.items():
+            cells.append(_within(dataset, judged, estimator, (n_folds, n_repeats, derived_seed(seed, dataset)), level))
             rest = {name: one for name, one in centred.items() if name != dataset}
             choices = [(name, [one]) for name, one in rest.items()]
             if len(rest) > 1:
@@ -78,6 +99,30 @@ def transfer(
                 area = _judged(learnt, judged, estimator, where, level)
                 cells.append(Transfer(train, dataset, area, n_train, len(judged.label)))
     return cells
+
+
+def _within(
+    dataset: str, one: TransferSet, estimator: Estimator, splitting: tuple[int, int, int], level: float
+) -> Transfer:
+    """Return how detectors learnt on some groups of a dataset did on its other groups."""
+    n_folds, n_repeats, seed = splitting
+    n, codes = len(one.label), group_codes(one.group)
+    heldout = held_out_scores(
+        Features(dataset, "detector", (one.features,)),
+        one.label,
+        group=codes,
+        estimator=estimator,
+        n_folds=n_folds,
+        n_repeats=n_repeats,
+        seed=seed,
+    )
+    reason = heldout.reason if one.features.shape[1] else _NOTHING_IN_COMMON
+    if reason is not None:
+        nothing = Estimate(None, None, None, level, n, len(np.unique(codes)), "none", reason=reason)
+        return Transfer(ITSELF, dataset, nothing, 0, n)
+    splits = heldout.splits(codes, np.zeros(n, dtype=np.int64))
+    area = auc_of_folds(heldout.score.ravel(), np.tile(one.label, heldout.n_repeats), splits, level=level)
+    return Transfer(ITSELF, dataset, area, n - n // (int(heldout.fold.max()) + 1), n)
 
 
 def _centred(one: TransferSet) -> TransferSet:
@@ -106,7 +151,7 @@ def _judged(
 
 def _reason(learnt: Sequence[TransferSet], judged: TransferSet) -> str | None:
     if not judged.features.shape[1] or any(one.features.shape[1] != judged.features.shape[1] for one in learnt):
-        return "the datasets have no layers and heads in common"
+        return _NOTHING_IN_COMMON
     if len(np.unique(judged.label)) < 2:
         return "the judged dataset has only one label"
     if len(np.unique(np.concatenate([one.label for one in learnt]))) < 2:
