@@ -1,7 +1,7 @@
 """How much memory fitting takes when it streams: synthetic activations of many pairs of a wide model, in one pass.
 
     python benchmarks/streaming_directions.py                  # 10,000 pairs, 32 layers of width 4,096
-    python benchmarks/streaming_directions.py --pairs 2000     # quicker; memory is the same
+    python benchmarks/streaming_directions.py --pairs 2000     # quicker; the memory is nearly the same
 
 A direction is planted in every layer and its cosine with what was found is printed. Peak memory is that of the whole
 process, interpreter and libraries included, read from the operating system after the run. Calibration tokens are kept

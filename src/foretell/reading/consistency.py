@@ -3,8 +3,9 @@
 It minimises, over weights w and intercept b on standardised hidden states, the mean over pairs of
 `(p1 + p2 - 1)^2 + min(p1, p2)^2` with `p = sigmoid(w . x + b)` of either answer, plus 0.005 |w|^2.
 
-Three choices differ from the publication. Both answers are standardised together, not each side by itself: here one
-side always shows the concept, so taking each side's own mean away would take the concept away. The small penalty makes
+Three choices differ from the publication. Both answers are centred together, not each side by itself: here one side
+always shows the concept, so taking each side's own mean away would take the concept away; and each column is scaled by
+the spread of the pairs' midpoints, so that a strong concept is not scaled away either. The small penalty makes
 the minimum finite where there are fewer pairs than dimensions. The search starts from the three longest components of
 the paired differences with both signs instead of at random, so that the same pairs always give the same probe.
 """
@@ -18,6 +19,8 @@ from scipy.special import expit
 __all__ = ["consistent_weights"]
 
 _PENALTY = 0.01
+_LEAST_SHARE = 0.01
+"""Scale of a column whose pairs share all they have, as a share of its own spread."""
 _N_COMPONENTS = 3
 _N_STEPS = 200
 
@@ -30,7 +33,9 @@ def consistent_weights(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         second: `(row, width)` float64, the other answer; exchanging both changes nothing but the sign.
     """
     rows = np.concatenate([first, second])
-    scale = rows.std(axis=0)
+    whole = rows.std(axis=0)
+    # What both answers of a pair share does not hold the contrast, so a strong contrast is not scaled away.
+    scale = np.maximum(((first + second) / 2.0).std(axis=0), _LEAST_SHARE * whole)
     scale[scale == 0.0] = 1.0
     standardised = (rows - rows.mean(axis=0)) / scale
     # The penalty keeps the weights in the span of the rows, so the problem has no more unknowns than rows.
