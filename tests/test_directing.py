@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,14 +16,20 @@ from foretell.directing import (
     judge_directions,
     placed,
     shown_beside,
+    transfer_between,
 )
 from foretell.errors import InputError
+from foretell.reading.activations import read_activations
+from foretell.reading.contrasts import found_vectors
+from foretell.reading.controls import scored, transfer_scores
 from foretell.reading.fitting import fit_direction, heldout_scores
+from foretell.reading.heldout import topic_folds
 from foretell.reading.methods import METHODS
 from foretell.reading.models import Model
-from foretell.reading.pairs import ContrastPair
+from foretell.reading.pairs import ContrastPair, instructed_from
 from foretell.reading.surface import surface
 from foretell.schema import TABLES
+from foretell.stats.direction_controls import layer_aucs
 from tests.reading.tiny import tiny_model
 
 PAIRS = [
@@ -119,3 +127,34 @@ def test_halves_share_no_topic() -> None:
     assert len(first) + len(second) == len(PAIRS)
     assert not {pair.topic for pair in first} & {pair.topic for pair in second}
     assert pl.Series([pair.topic for pair in second]).n_unique() == 1
+
+
+def test_transfer_between_sets_judges_each_on_topics_it_was_not_fitted_on(model: Model) -> None:
+    told = instructed_from(PAIRS, positive_system="Lie.", negative_system="Be honest.")
+    sets = {"stated": PAIRS, "instructed": told}
+    found = transfer_between(model, sets, progress=False)
+    assert found.columns == list(TABLES["direction_transfer"].dtypes)
+    assert found.select("train", "judged").rows() == [(a, b) for a in sets for b in sets]
+    assert found["auc"].null_count() == 0
+    assert set(found["n"]) == {2 * len(PAIRS)}
+    activations = read_activations(model, [*PAIRS, *told], tokens="mean", progress=False)
+    named = ("mean-difference", METHODS["mean-difference"])
+    for train, own in (("stated", slice(0, 12)), ("instructed", slice(12, 24))):
+        layer, area = found.filter((pl.col("train") == train) & (pl.col("judged") != train)).row(0)[4:6]
+        other = slice(12, 24) if train == "stated" else slice(0, 12)
+        states = activations.hidden
+        scores = scored(states[other], found_vectors(*named, states[own]), states[own])
+        assert layer_aucs(scores)[layer] == pytest.approx(area)
+    # Own pairs are scored by fits without their topic: exchanging a topic's answers turns its scores over.
+    topic = np.array([pair.topic for pair in PAIRS]) == "two"
+    hidden = activations.hidden[:12].copy()
+    one = transfer_scores(read_activations(model, PAIRS, tokens="mean", progress=False), np.zeros(12, int), named,
+                          folds=topic_folds(PAIRS), progress=False)  # fmt: skip
+    hidden[topic] = hidden[topic][:, ::-1]
+    read = read_activations(model, PAIRS, tokens="mean", progress=False)
+    turned = transfer_scores(replace(read, hidden=hidden), np.zeros(12, int), named,
+                             folds=topic_folds(PAIRS), progress=False)  # fmt: skip
+    np.testing.assert_allclose(turned[0, topic][:, ::-1], one[0, topic], atol=1e-3)
+    for few in ({"stated": PAIRS}, {"stated": PAIRS, "nothing": []}):
+        with pytest.raises(InputError, match="two sets"):
+            transfer_between(model, few, progress=False)

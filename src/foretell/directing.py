@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from foretell.builtin import builtin_facts
 from foretell.errors import InputError
 from foretell.judging import Controls, DirectionEvidence, judge, separated
 from foretell.reading.activations import TokenChoice, read_activations, states_needed
+from foretell.reading.controls import transfer_scores
 from foretell.reading.directions import Direction
 from foretell.reading.fitting import direction_of
 from foretell.reading.heldout import leave_topic_out, require_topics, topic_folds
@@ -25,7 +27,7 @@ from foretell.reading.models import Model
 from foretell.reading.pairs import ContrastPair, pairs_from_facts
 from foretell.reading.steering import steered_odds
 from foretell.reading.stored import MEMORY_BYTES, room_for
-from foretell.stats.direction_controls import agreement
+from foretell.stats.direction_controls import agreement, transfer_matrix
 from foretell.stats.steering import dose_response
 from foretell.stats.surface_means import mean_surface, standing
 from foretell.surfaces import Surface, difference
@@ -42,6 +44,7 @@ __all__ = [
     "placed",
     "shown_beside",
     "steer",
+    "transfer_between",
 ]
 
 
@@ -140,6 +143,55 @@ def judge_directions(
             },
             agreement({name: direction.vectors for name, direction in directions.items()}, concept=concept),
         )
+
+
+def transfer_between(
+    model: Model,
+    sets: Mapping[str, Sequence[ContrastPair]],
+    *,
+    method: str | Method = "mean-difference",
+    concept: str = "lying",
+    tokens: TokenChoice = "mean",
+    n_folds: int = 5,
+    memory_bytes: int = MEMORY_BYTES,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> pl.DataFrame:
+    """Does a direction of one set of pairs hold on another, such as stated pairs on instructed ones?
+
+    The layer is chosen on the set that was fitted on. A set is judged on its own pairs by directions that were fitted
+    without their topics.
+
+    Args:
+        model: A loaded model.
+        sets: Pairs by the name of their set; equal topics of two sets are left out together.
+        method: As in `fit_direction`.
+        concept: What higher activity means.
+        tokens: As in `fit_direction`.
+        n_folds: Folds that topics are dealt into.
+        memory_bytes: As in `judge_directions`.
+        seed: Choice of calibration tokens.
+        progress: Show bars; None shows them on a terminal only.
+
+    Returns:
+        The columns of `foretell.schema.DIRECTION_TRANSFER`, one row per fitted and judged set.
+
+    Raises:
+        InputError: Fewer than two sets, an empty one, or an unknown method.
+    """
+    if len(sets) < 2 or not all(sets.values()):
+        raise InputError("give two sets of pairs or more, each with a pair or more")
+    named = method_named(method)
+    pairs = [pair for own in sets.values() for pair in own]
+    parts = np.repeat(np.arange(len(sets)), [len(own) for own in sets.values()])
+    folds = topic_folds(pairs, n_folds)
+    with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+        read = read_activations(model, pairs, tokens=tokens, folder=folder, seed=seed, progress=progress)
+        layers = [
+            transfer_scores(read.layer(layer), parts, named, folds=folds, progress=False)
+            for layer in range(model.n_layers)
+        ]
+    return transfer_matrix(np.concatenate(layers, axis=-1), parts, list(sets), concept=concept, method=named[0])
 
 
 def steer(

@@ -29,6 +29,9 @@ __all__ = ["direction", "steer", "surface"]
 @click.option("--pairs", type=FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
 @click.option("--concept", default="lying", show_default=True, help="What a higher activity means.")
 @click.option("--method", default="mean-difference", show_default=True)
+@click.option("--instructed", is_flag=True, help="Same statement under two system messages, instead of two answers.")
+@click.option("--positive-system", default=None, help="System message that asks for the concept; default: untruthful.")
+@click.option("--negative-system", default=None, help="System message that asks for its opposite; default: honest.")
 @click.option("--to", type=FILE, required=True, help="File for the direction, such as lying.safetensors.")
 @click.option("--tables", type=FOLDER, default=None, help="Folder for all tables: chance, choice of layer, transfer.")
 @dtype_option
@@ -39,30 +42,46 @@ __all__ = ["direction", "steer", "surface"]
 def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **options: Any) -> None:
     """Fit a direction on contrast pairs, judge it on topics it was not fitted on, and save it.
 
+    With --instructed the statements of the pairs are read under two system messages, and a second table says whether
+    such a direction tells true from false answers, and the other way round.
+
     \b
     Examples:
       foretell direction smollm2 --to lying.safetensors
       foretell direction smollm2 --method logistic --to lying.safetensors --tables judged
       foretell direction smollm2 --pairs refusals.csv --concept refusal --to refusal.safetensors
+      foretell direction smollm2 --instructed --to told-to-lie.safetensors
     """
-    from foretell.directing import Controls, fact_pairs, fit_and_judge, judge_directions
-    from foretell.reading.pairs import read_pairs
+    from foretell.directing import Controls, fact_pairs, fit_and_judge, judge_directions, transfer_between
+    from foretell.reading.pairs import instructed_from, read_pairs
     from foretell.showing.terminal import say, show_table
 
-    contrasts = fact_pairs() if pairs is None else read_pairs(pairs)
+    told, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
+    if any(systems) and not told:
+        raise click.UsageError("'--positive-system' and '--negative-system' need '--instructed'.")
+    stated = fact_pairs() if pairs is None else read_pairs(pairs)
+    contrasts = instructed_from(stated, positive_system=systems[0], negative_system=systems[1]) if told else stated
     loaded = opened_model(model, options)
+    found: dict[str, Any] = {}
+    moved = transfer_between(loaded, {"stated": stated, "instructed": contrasts}, **options) if told else None
     if tables is None:
         fitted, judged = fit_and_judge(loaded, contrasts, **options)
     else:
         method, controls = options.pop("method"), Controls(seed=options["seed"])
-        found = judge_directions(loaded, contrasts, methods=(method,), controls=controls, **options)
-        fitted, judged = found.directions[method], found.tables["directions"]
+        evidence = judge_directions(loaded, contrasts, methods=(method,), controls=controls, **options)
+        fitted, found = evidence.directions[method], evidence.tables
+        judged = found["directions"]
         tables.mkdir(parents=True, exist_ok=True)
-        for name, table in found.tables.items():
+        for name, table in (found | ({} if moved is None else {"stated_and_instructed": moved})).items():
             table.write_parquet(tables / f"{name}.parquet")
     fitted.save(to)
     columns = ["measure", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
     show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())
+    if moved is not None:
+        columns = ["train", "judged", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
+        show_table(
+            f"{fitted.concept}: fitted on one kind of pairs, judged on the other", columns, moved.select(columns).rows()
+        )
     say(f"direction: {to}", style="green")
 
 

@@ -140,6 +140,7 @@ def transfer_scores(
     named: tuple[str, Method],
     *,
     n_folds: int = 5,
+    folds: Int[np.ndarray, " pair"] | None = None,
     progress: bool | None = None,
 ) -> Float[np.ndarray, "train pair side layer"]:
     """Score all answers by directions fitted on one part each; a part's own pairs by folds of that part.
@@ -149,6 +150,7 @@ def transfer_scores(
         parts: Part of each pair (topic, data set), codes from 0.
         named: The method's name and function.
         n_folds: Folds of a part's own pairs, dealt in their order.
+        folds: Fold of each pair, codes from 0, for judging a part on its own pairs; None deals `n_folds`.
         progress: Show a bar; None shows it on a terminal only.
 
     Undefined:
@@ -160,8 +162,8 @@ def transfer_scores(
     for part in tqdm(range(n_parts), desc="transfer", disable=None if progress is None else not progress):
         own = np.flatnonzero(parts == part)
         fold = np.full(len(parts), -1)
-        fold[own] = np.arange(len(own)) % n_folds
-        for judged in (-1, *range(min(n_folds, len(own)))):
+        fold[own] = np.arange(len(own)) % n_folds if folds is None else folds[own]
+        for judged in (-1, *np.unique(fold[own]).tolist()):
             train = (parts == part) & (fold != judged)
             if not train.any():
                 continue

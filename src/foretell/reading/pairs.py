@@ -20,7 +20,15 @@ from foretell.conversations import Conversation, Message
 from foretell.errors import InputError, TableError, located
 from foretell.files import read_records
 
-__all__ = ["SIDES", "ContrastPair", "Side", "instructed_pairs", "pairs_from_facts", "read_pairs"]
+__all__ = [
+    "SIDES",
+    "ContrastPair",
+    "Side",
+    "instructed_from",
+    "instructed_pairs",
+    "pairs_from_facts",
+    "read_pairs",
+]
 
 Side = Literal["positive", "negative"]
 
@@ -154,6 +162,34 @@ def instructed_pairs(
         systems = {"positive_system": positive_system, "negative_system": negative_system}
         pairs.append(ContrastPair(f"instructed-{index}", topic, question, statement, statement, **systems))
     return pairs
+
+
+def instructed_from(
+    stated: Sequence[ContrastPair], *, positive_system: str | None = None, negative_system: str | None = None
+) -> list[ContrastPair]:
+    """Return instructed pairs of the same topics, whose statements are the answers of stated pairs.
+
+    Positive and negative answers are taken in turn, so that what is said does not go with what was asked for.
+
+    Args:
+        stated: Pairs of two answers.
+        positive_system: System message that asks for the concept; None: the one of `instructed_pairs`.
+        negative_system: System message that asks for its opposite; None: the one of `instructed_pairs`.
+
+    Raises:
+        InputError: There are no pairs, or both system messages are the same.
+
+    Example:
+        >>> facts = [ContrastPair(name, name, "?", f"no {name}", f"{name}") for name in ("Lima", "Peru")]
+        >>> [(pair.topic, pair.positive) for pair in instructed_from(facts)]
+        [('Lima', 'no Lima'), ('Peru', 'Peru')]
+    """
+    return instructed_pairs(
+        [pair.negative if index % 2 else pair.positive for index, pair in enumerate(stated)],
+        topics=[pair.topic for pair in stated],
+        positive_system=_UNTRUTHFUL if positive_system is None else positive_system,
+        negative_system=_HONEST if negative_system is None else negative_system,
+    )
 
 
 def read_pairs(path: Path | str) -> list[ContrastPair]:
