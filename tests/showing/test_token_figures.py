@@ -114,7 +114,11 @@ def test_the_page_shows_every_token_once_with_its_score_and_runs_none(surface: S
 
 
 def test_long_answers_break_into_lines_and_stay_on_the_paper(generator: np.random.Generator) -> None:
-    for tokens in (tuple(f" word{index}" for index in range(120)), ("x" * 500, "你" * 90), tuple("\x1b\n " * 40)):
+    for tokens in (
+        tuple(f" word{index}" for index in range(120)),
+        ("x" * 500, "你" * 90, "हिन्दी"),
+        tuple("\x1b\n " * 40),
+    ):
         answer = AnswerActivity("a", "x", tokens, generator.normal(size=(2, len(tokens))), None)
         figure = token_figure(Surface("Who?", "lying", "z", "tiny", (0, 1), (answer,)))
         canvas = draw_matplotlib.draw(figure)
@@ -125,6 +129,11 @@ def test_long_answers_break_into_lines_and_stay_on_the_paper(generator: np.rando
         assert max(box[2] for box in boxes) < width
         assert min(box[1] for box in boxes) > 0.5
         assert max(box[3] for box in boxes) < height
+        canvas.draw_without_rendering()
+        words = canvas.axes[0].texts[-len(patches) :]
+        for text, patch in zip(words, patches, strict=True):
+            drawn, room = text.get_window_extent(), patch.get_window_extent()
+            assert drawn.x1 <= room.x1 + 1.5, text.get_text()
         boxes.sort()
         for one, other in pairwise(boxes):
             beside = other[0] >= one[2] - 1e-6

@@ -22,7 +22,7 @@ from foretell.showing.figures import Figure
 from foretell.showing.page import render_page
 from foretell.showing.palette import ColourScale
 from foretell.showing.report_data import ReportData, RunFacts, StudyLike
-from foretell.showing.report_folder import read_report_data, write_facts
+from foretell.showing.report_folder import files_of_report, read_report_data, write_facts
 from foretell.showing.study_figures import study_figures
 from foretell.showing.surface_figures import surface_figures
 from foretell.showing.token_figures import token_figure
@@ -91,10 +91,10 @@ def write_report(
     with _whole_folder(to) as draft:
         _write_figures_and_page(draft, data, figures, title=title, progress=progress)
         (draft / "study.json").write_text(data.study_json, encoding="utf-8")
-        write_facts(data, draft, title=title)
         _write_tables(draft / "tables", data)
         for index, surface in enumerate(data.surfaces):
             surface.write(draft / "surfaces" / f"activity-{index + 1}")
+        write_facts(data, draft, title=title)
     return Path(to) / "report.html"
 
 
@@ -242,9 +242,16 @@ def _write_tables(folder: Path, data: ReportData) -> None:
 
 
 def _move(draft: Path, folder: Path) -> None:
-    """Put every finished file in its place; the page goes last, so that it never shows figures that are not there."""
+    """Put every finished file in its place; the page goes last, so that it never shows figures that are not there.
+
+    Files of an earlier report that this one does not have are removed, so that nobody takes them for its own.
+    """
     paths = sorted(path for path in draft.rglob("*") if path.is_file())
+    old = files_of_report(folder) if (draft / "study.json").exists() else set()
     for path in sorted(paths, key=lambda each: each.name == "report.html"):
         target = folder / path.relative_to(draft)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+        old.discard(target)
+    for left in old:
+        left.unlink(missing_ok=True)

@@ -14,15 +14,31 @@ from foretell.errors import InputError, located
 from foretell.showing.report_data import ColouredText, LedgerFacts, ReportData, RunFacts
 from foretell.surfaces import Surface
 
-__all__ = ["read_report_data", "write_facts"]
+__all__ = ["files_of_report", "read_report_data", "write_facts"]
 
 _FACTS = "report.json"
 
 
 def write_facts(data: ReportData, folder: Path, *, title: str) -> None:
-    """Write what a report knows beside its study, so that `read_report_data` finds it again."""
-    facts = {"title": title, **asdict(data.facts)}
+    """Write what a report knows beside its study, and which files it consists of.
+
+    Args:
+        data: What is shown.
+        folder: Where every other file of the report already is, and nothing else.
+        title: Heading of the page.
+    """
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    facts = {"title": title, **asdict(data.facts), "files": files}
     (folder / _FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def files_of_report(folder: Path) -> set[Path]:
+    """Return the files of the report that a folder holds; none where no report says which are its own."""
+    try:
+        named = json.loads((folder / _FACTS).read_text(encoding="utf-8"))["files"]
+        return {folder / name for name in named if not Path(name).is_absolute() and ".." not in Path(name).parts}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def read_report_data(folder: Path | str, *, surfaces: Sequence[Path | str] = ()) -> tuple[ReportData, str | None]:

@@ -113,7 +113,7 @@ def answer_title(answer: AnswerActivity) -> str:
     """Return an answer's title with its log-probability, the baseline that any direction must be held against."""
     if answer.mean_logprob is None:
         return answer.title
-    return f"{answer.title} (mean log-probability {number_text(answer.mean_logprob, digits=2)} nats per token)"
+    return f"{answer.title} (mean log-probability {number_text(answer.mean_logprob, digits=2)})"
 
 
 def _figure(
@@ -144,12 +144,14 @@ def _figure(
     extend: Literal["neither", "min", "max", "both"] = (
         "both" if below and above else "min" if below else "max" if above else "neither"
     )
+    known = any(answer.mean_logprob is not None for answer in surface.answers)
+    likely = " Log-probabilities are in nats per token." if known else ""
     words = Words(
         name,
         f"Activity along “{surface.concept}” while answering",
         f"One point per layer and generated token of {surface.model}; the score is the hidden state's lean along the "
         f"direction “{surface.concept}” ({unit}; higher is more of it). All panels share one "
-        f"scale.{clipped}{gaps}{ends}{sheets}",
+        f"scale.{clipped}{gaps}{ends}{sheets}{likely}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +21,7 @@ from foretell.showing.palette import NEUTRAL, Stops
 from foretell.showing.untrusted import visible, wrapped
 
 __all__ = [
+    "CELL_FONT",
     "LINE_STYLES",
     "MARKER_SHAPES",
     "colour_map",
@@ -43,6 +46,9 @@ LINE_STYLES: dict[str, Any] = {
 
 MARKER_SHAPES = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "x": "X", "star": "*"}
 """Plotly's names of markers in matplotlib's words."""
+
+CELL_FONT = "DejaVu Sans Mono"
+"""The font of text in equal widths; it comes with matplotlib."""
 
 _FIRST_FONT = "DejaVu Sans"
 _OTHER_FONTS = (
@@ -119,8 +125,12 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def drawable(text: str) -> str:
-    r"""Return visible `text` in which every character that no font at hand holds is its code point in brackets.
+def drawable(text: str, *, in_cells: bool = False) -> str:
+    r"""Return visible `text` in which characters that no font at hand holds are their code points in brackets.
+
+    Args:
+        text: Anything a model wrote or a file holds.
+        in_cells: For text of equal widths (`CELL_FONT`): only its own characters and wide ones are kept.
 
     Example:
         >>> drawable("a\ue000b")
@@ -128,10 +138,19 @@ def drawable(text: str) -> str:
     """
     known = _fonts()[1]
     shown = visible(text, keep="\n").translate(_SELECTORS)
-    return "".join(
-        character if character == "\n" or ord(character) in known else f"⟨U+{ord(character):04X}⟩"
-        for character in shown
-    )
+
+    def held(character: str) -> bool:
+        # A picture of a control character is a cell wide in the other fonts too.
+        other = unicodedata.east_asian_width(character) in "WF" or "\u2400" <= character <= "\u243f"
+        return ord(character) in (known if other or not in_cells else _cell_characters())
+
+    runs = groupby(shown, key=lambda character: character == "\n" or held(character))
+    return "".join("".join(run) if kept else f"⟨{' '.join(f'U+{ord(c):04X}' for c in run)}⟩" for kept, run in runs)
+
+
+@cache
+def _cell_characters() -> frozenset[int]:
+    return frozenset(font_manager.get_font(font_manager.findfont(CELL_FONT)).get_charmap())
 
 
 def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", width: int = 44) -> None:

@@ -24,7 +24,7 @@ from foretell.showing.untrusted import token_label, wrapped
 __all__ = ["draw_surfaces"]
 
 _BAR_WIDTH = 1.15
-_TITLE_HEIGHT = 0.75
+_TITLE_HEIGHT, _FOOT_HEIGHT = 0.75, 0.3
 _SHEET, _SHEET_MESH = 0.05, 0.4
 """Opacity of a sheet and of its mesh."""
 _SHEET_TILES = 11
@@ -38,7 +38,8 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
     most_tokens = max(len(panel.tokens) for panel in figure.panels)
     width = 5.9 if figure.shape == "surface" else 4.9
     height = 5.7 if figure.shape == "surface" else 1.6 + 0.135 * min(most_tokens, 60)
-    size = (width * n_columns + _BAR_WIDTH, height * n_rows + _TITLE_HEIGHT)
+    foot = _FOOT_HEIGHT if figure.band_label else 0.0
+    size = (width * n_columns + _BAR_WIDTH, height * n_rows + _TITLE_HEIGHT + foot)
     canvas = Canvas(figsize=size)
     colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale]).with_extremes(bad=UNDEFINED_COLOUR)
     limits = Normalize(-figure.z_limit, figure.z_limit)
@@ -47,7 +48,7 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
     text_height = 0.3 + 0.155 * max(len(_answer_lines(panel, columns)) for panel in figure.panels)
     for index, panel in enumerate(figure.panels):
         left = (index % n_columns) * width / size[0]
-        bottom = (n_rows - 1 - index // n_columns) * height / size[1]
+        bottom = (foot + (n_rows - 1 - index // n_columns) * height) / size[1]
         box = (left, bottom, width / size[0], height / size[1])
         _panel_words(canvas, panel, box, size)
         if figure.shape == "surface":
@@ -56,7 +57,7 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
             _flat(canvas, figure, panel, (box, text_height / size[1]), (colours, limits, size))
     if figure.band_label:
         entry = Patch(facecolor=to_rgba(NULL_BAND, 0.35), edgecolor=NULL_BAND, label=drawable(figure.band_label))
-        canvas.legend(handles=[entry], loc="lower left", bbox_to_anchor=(0.2 / size[0], 0.0), fontsize=8)
+        canvas.legend(handles=[entry], loc="lower left", bbox_to_anchor=(0.2 / size[0], 0.0), fontsize=8.5)
     bar_axes = canvas.add_axes((1 - 0.85 / size[0], 0.16, 0.17 / size[0], 0.6))
     bar = canvas.colorbar(ScalarMappable(limits, colours), cax=bar_axes, extend=figure.extend, extendfrac=0.05)
     bar.set_label(drawable(figure.z_label), parse_math=False)

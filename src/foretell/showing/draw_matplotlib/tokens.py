@@ -6,13 +6,14 @@ import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
 
-from foretell.showing.draw_matplotlib.canvas import colour_map, drawable
+from foretell.showing.draw_matplotlib.canvas import CELL_FONT, colour_map, drawable
 from foretell.showing.figures import TokenFigure, TokenPanel
 from foretell.showing.palette import COLOUR_SCALES, UNDEFINED_COLOUR, ink_on, mixed
 from foretell.showing.untrusted import visible, wrapped
@@ -22,11 +23,13 @@ __all__ = ["draw_tokens"]
 _WIDTH = 7.4
 _COLUMNS = 92
 """Cells of one line."""
-_CELL = 0.0685
+_CELL = 0.07
+"""Inches; a whole number of dots at 100 and 200 per inch, so that letters do not creep out of their cells."""
 _LINE = 0.215
-_SIZE = 8.2
+_SIZE = _CELL * 72 / 0.602
+"""Points; a letter of the font is 0.602 times as wide as its size."""
 _MOST_LINES = 40
-_FONT = "DejaVu Sans Mono"
+_BRACKETS = str.maketrans("⟨⟩", "[]")  # the angled ones are no cell wide
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _laid(tokens: tuple[str, ...]) -> list[_Piece]:
     pieces: list[_Piece] = []
     line = column = 0
     for token, text in enumerate(tokens):
-        left = drawable(visible(text)) or "∅"
+        left = drawable(visible(text), in_cells=True).translate(_BRACKETS) or "∅"
         while left:
             room = _COLUMNS - column
             if _cells(left) > room and column and _cells(left) <= _COLUMNS:
@@ -123,7 +126,7 @@ def _piece(axes: Axes, figure: TokenFigure, panel: TokenPanel, piece: _Piece, *,
         low + _LINE / 2 - 0.005,
         piece.text,
         va="center_baseline",
-        family=_FONT,
+        family=[CELL_FONT, *rcParams["font.family"]],
         fontsize=_SIZE,
         color=ink_on(colour),
         parse_math=False,
