@@ -70,6 +70,7 @@ class MadeUp:
     concept: str = "made up"
 
 
+@functools.cache
 def made_up_direction(model: Model) -> MadeUp:
     """Return a random direction for the model."""
     vectors = np.random.default_rng(1).normal(size=(model.n_layers, model.width)).astype(np.float32)

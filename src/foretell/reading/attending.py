@@ -161,17 +161,18 @@ class Attending:
             raise NotReadableError(f"{self._recording.model_name}: block {layer} calls attention more than once")
 
     def _keep(self, layer: int, current: Pass, call: AttentionCall | None, reading: RowReading) -> None:
-        self._store(current, "mass", layer, reading.mass)
         share = reading.share[:, None]
+        read = {"mass": reading.mass}
         if current.bins is None:
             # Layers with the same mask have the same shares; they are kept once.
             if self._share is None or self._share[0] is not reading.share:
                 self._share = (reading.share, self._recording.shelf.keep(share))
             current.readings.setdefault("share", {})[layer] = self._share[1]
         else:
-            self._store(current, "lift", layer, torch.where(share > 0, reading.mass / share, torch.nan))
+            read["lift"] = torch.where(share > 0, reading.mass / share, torch.nan)
         if reading.entropy is not None:
-            self._store(current, "entropy", layer, reading.entropy[..., None])
+            read["entropy"] = reading.entropy[..., None]
+        self._store(current, layer, read)
         if reading.parts is None or call is None:
             return
         if layer in self._projections or call.output is None:
@@ -179,15 +180,19 @@ class Attending:
         else:
             self._expect(layer, call, current, reading.parts)
 
-    def _store(self, current: Pass, quantity: str, layer: int, values: Tensor) -> None:
+    def _store(self, current: Pass, layer: int, read: dict[str, Tensor]) -> None:
+        """Keep quantities, or, where rows are added up, their sums; those are made side by side."""
         keep = self._recording.shelf.keep
-        kept: Tensor | Tally
+        kept: dict[str, Tensor | Tally] = {}
         if current.bins is None:
-            kept = keep(values)
+            kept.update((quantity, keep(values)) for quantity, values in read.items())
         else:
-            tally = Tally.of(values, current.bins)
-            kept = Tally(total=keep(tally.total), number=keep(tally.number))
-        current.readings.setdefault(quantity, {})[layer] = kept
+            tally = Tally.of(torch.cat(list(read.values()), dim=-1), current.bins)
+            sizes = [values.shape[-1] for values in read.values()]
+            parts = (torch.split(keep(whole), sizes, dim=-1) for whole in (tally.total, tally.number))
+            kept.update((quantity, Tally(*part)) for quantity, *part in zip(read, *parts, strict=True))
+        for quantity, one in kept.items():
+            current.readings.setdefault(quantity, {})[layer] = one
 
     def _expect(self, layer: int, call: AttentionCall, current: Pass, parts: Tensor | None) -> None:
         """Look out for the projection that a layer's heads write through, unless it is known."""
@@ -217,6 +222,6 @@ class Attending:
                 self._write(writing.current, writing.layer, writing.parts, projection)
 
     def _write(self, current: Pass, layer: int, parts: Tensor, projection: nn.Module | None) -> None:
-        self._store(current, "contribution", layer, shares_of(written_norms(parts, projection)))
+        self._store(current, layer, {"contribution": shares_of(written_norms(parts, projection))})
         if projection is not None:
             self._recording.projected.add(layer)

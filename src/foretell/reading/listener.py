@@ -24,7 +24,7 @@ from foretell.reading.attending import Attending
 from foretell.reading.heard import Heard
 from foretell.reading.logprobs import token_entropies, token_logprobs
 from foretell.reading.recording import GENERATED, Pass, Recording
-from foretell.reading.rows import Wanted
+from foretell.reading.rows import Wanted, span_of
 from foretell.reading.steps import Steps
 
 __all__ = ["Listener"]
@@ -73,6 +73,7 @@ class Listener:
         self._steps = Steps(most_bytes=chunk_bytes // _SHARE_OF_WAITING)
         self._is_step = False
         self._query_rows: dict[torch.device, Tensor] = {}
+        self._span: slice | None = None
         self._pending: tuple[int, Tensor] | None = None
         self._whole_ids: Tensor | None = None
         self._finishing = False
@@ -165,6 +166,7 @@ class Listener:
             self._steps.begin(start, self._pass.columns)
         query_rows = torch.from_numpy(rows)
         self._query_rows = {torch.device("cpu"): query_rows}
+        self._span = span_of(query_rows)
         if self._has_rows:
             if self._recording.tallied:
                 self._pass.bins = self._recording.bins(self._pass.columns)
@@ -186,9 +188,12 @@ class Listener:
             self._steps.keep_hidden(layer, hidden)
             return
         with torch.no_grad():
-            rows = self._rows_on(hidden.device)
-            samples = torch.arange(len(hidden), device=hidden.device)[:, None]
-            self._keep_activities(self._pass, {layer: hidden[samples, rows]})
+            if self._span is not None:
+                hidden = hidden[:, self._span]
+            else:
+                samples = torch.arange(len(hidden), device=hidden.device)[:, None]
+                hidden = hidden[samples, self._rows_on(hidden.device)]
+            self._keep_activities(self._pass, {layer: hidden})
 
     def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
         """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""

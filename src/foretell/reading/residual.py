@@ -52,29 +52,30 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
     if not lists:
         n_layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
         raise NotReadableError(f"{type(model).__name__}: no list of {n_layers} decoder blocks was found in it")
+    if len(lists) == 1:
+        return tuple(lists[0])
     sizes = [sum(parameter.numel() for parameter in blocks.parameters()) for blocks in lists]
     return tuple(lists[sizes.index(max(sizes))])
 
 
 def layer_lists(model: PreTrainedModel) -> list[nn.ModuleList]:
-    """Return every module list of the text decoder that has as many entries as the configuration has layers."""
+    """Return every module list of the text decoder that has as many entries as the configuration has layers.
+
+    Towers with a configuration of their own (for images, say) and lists inside such a list are passed over.
+    """
     settings = model.config.get_text_config(decoder=True)
-    n_layers = getattr(settings, "num_hidden_layers", None)
-    return [
-        module
-        for module in _text_modules(decoder_of(model), (model.config, settings))
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers and len(module) > 0
-    ]
+    return list(_lists_in(decoder_of(model), getattr(settings, "num_hidden_layers", None), (model.config, settings)))
 
 
-def _text_modules(module: nn.Module, own: tuple[PreTrainedConfig, ...]) -> Iterator[nn.Module]:
-    """Yield a module and those in it, without towers that have a configuration of their own (for images, say)."""
-    configuration = getattr(module, "config", None)
+def _lists_in(module: nn.Module, n_layers: int | None, own: tuple[PreTrainedConfig, ...]) -> Iterator[nn.ModuleList]:
+    configuration = vars(module).get("config")
     if isinstance(configuration, PreTrainedConfig) and all(type(configuration) is not type(one) for one in own):
         return
-    yield module
+    if isinstance(module, nn.ModuleList) and len(module) == n_layers and len(module) > 0:
+        yield module
+        return
     for child in module.children():
-        yield from _text_modules(child, own)
+        yield from _lists_in(child, n_layers, own)
 
 
 def residual_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:

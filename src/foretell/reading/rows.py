@@ -24,10 +24,12 @@ from foretell.reading.attention import AttentionCall
 from foretell.reading.weighing import Runs, row_entropy, runs_of, segment_parts
 from foretell.schema import SEGMENTS
 
-__all__ = ["RowReading", "Rows", "Wanted"]
+__all__ = ["RowReading", "Rows", "Wanted", "span_of"]
 
 N_SEGMENTS = len(SEGMENTS)
 _CACHED_MASKS = 4
+_HELD_BYTES = 16 << 20
+"""Weights of some rows over all keys held at a time without an accelerator, where larger pieces are no faster."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,27 @@ class _Mask:
     share: Tensor
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """Some of the rows."""
+
+    rows: Tensor
+    """`(sample, row)` query positions."""
+    span: slice | None
+    """The same as a slice, where all samples have neighbouring rows at the same place."""
+    keep: bool
+    """Whether their masks are kept for other layers."""
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Return `tensor[sample, :, rows[sample]]` as `(sample, head, row, ...)`."""
+        if tensor.shape[2] == 1:
+            return tensor.expand(self.rows.shape[0], -1, self.rows.shape[1], -1)
+        if self.span is not None:
+            return tensor[:, :, self.span]
+        samples = torch.arange(self.rows.shape[0], device=self.rows.device)[:, None]
+        return tensor.expand(self.rows.shape[0], -1, -1, -1)[samples, :, self.rows].transpose(1, 2)
+
+
 class Rows:
     """The rows to read in one forward pass, and what all its layers have in common.
 
@@ -78,12 +101,14 @@ class Rows:
     def __init__(self, codes: Tensor, rows: Tensor, *, chunk_bytes: int, wanted: Wanted | None = None) -> None:
         self._codes = codes
         self._rows = rows
+        self._span = span_of(rows)
         self._chunk_bytes = chunk_bytes
         self._wanted = wanted or Wanted()
         self._on_device: dict[torch.device, Tensor] = {}
         self._indicators: dict[tuple[Any, ...], Tensor] = {}
         self._masks: OrderedDict[tuple[Any, ...], _Mask] = OrderedDict()
         self._runs: dict[int, Runs] = {}
+        self._shares: tuple[list[Tensor], Tensor] | None = None
 
     def read(self, call: AttentionCall) -> RowReading:
         """Return what this pass's rows say in one attention call.
@@ -93,9 +118,13 @@ class Rows:
         """
         n_samples, n_heads, _, _ = call.query.shape
         # Scores of the general path and its softmax, or the additive mask of the fused one, per row.
+        n_bytes = n_samples * n_heads * call.key.shape[2] * 4 * (3 if self._wanted.weights else 2)
+        bounded = self._wanted.weights and call.query.device.type == "cpu"
         return self._in_chunks(
-            n_samples * n_heads * call.key.shape[2] * 4 * (3 if self._wanted.weights else 2),
-            lambda chunk, keep: self._read_chunk(call, chunk, keep),
+            call.query.device,
+            n_bytes,
+            lambda chosen: self._read_chunk(call, chosen),
+            most_bytes=min(self._chunk_bytes, _HELD_BYTES) if bounded else self._chunk_bytes,
         )
 
     def read_weights(self, weights: Tensor) -> RowReading:
@@ -104,53 +133,70 @@ class Rows:
         What a row sees are the keys that any head gives weight to.
         """
         per_row = weights.shape[0] * weights.shape[1] * weights.shape[3] * 4 * 2
-        return self._in_chunks(per_row, lambda chunk, _: self._weigh_chunk(weights, chunk))
+        return self._in_chunks(
+            weights.device,
+            per_row,
+            lambda chosen: self._weigh_chunk(weights, chosen),
+            most_bytes=self._chunk_bytes,
+        )
 
-    def _in_chunks(self, bytes_per_row: int, read: Callable[[slice, bool], RowReading]) -> RowReading:
+    def _in_chunks(
+        self, device: torch.device, bytes_per_row: int, read: Callable[[_Chosen], RowReading], *, most_bytes: int
+    ) -> RowReading:
         n_rows = self._rows.shape[1]
-        step = max(1, min(n_rows, self._chunk_bytes // max(1, bytes_per_row)))
-        readings = [read(slice(first, first + step), step >= n_rows) for first in range(0, n_rows, step)]
+        step = max(1, min(n_rows, most_bytes // max(1, bytes_per_row)))
+        keep = n_rows * bytes_per_row <= self._chunk_bytes
+        rows = self._rows_on(device)
+        readings = [
+            read(_Chosen(rows[:, first : first + step], _part(self._span, first, step), keep))
+            for first in range(0, n_rows, step)
+        ]
         if len(readings) == 1:
             return readings[0]
         entropies = [one.entropy for one in readings if one.entropy is not None]
         parts = [one.parts for one in readings if one.parts is not None]
         return RowReading(
             mass=torch.cat([one.mass for one in readings], dim=2),
-            share=torch.cat([one.share for one in readings], dim=1),
+            share=self._joined([one.share for one in readings]),
             entropy=torch.cat(entropies, dim=2) if entropies else None,
             parts=torch.cat(parts, dim=2) if parts else None,
         )
 
-    def _weigh_chunk(self, weights: Tensor, chunk: slice) -> RowReading:
-        chosen = _gathered(weights, self._rows_on(weights.device)[:, chunk]).float()
-        inside = self._values(chosen, n_keys=chosen.shape[3], width=N_SEGMENTS)[:, 0]
-        counts = (chosen > 0).any(1).float() @ inside
+    def _joined(self, shares: list[Tensor]) -> Tensor:
+        """Return the shares of all rows, the very same tensor for layers that have the same masks."""
+        if self._shares is None or any(one is not other for one, other in zip(self._shares[0], shares, strict=True)):
+            self._shares = (shares, torch.cat(shares, dim=1))
+        return self._shares[1]
+
+    def _weigh_chunk(self, weights: Tensor, chosen: _Chosen) -> RowReading:
+        rows = chosen.of(weights).float()
+        inside = self._values(rows, n_keys=rows.shape[3], width=N_SEGMENTS)[:, 0]
+        counts = (rows > 0).any(1).float() @ inside
         return RowReading(
-            mass=chosen @ inside[:, None],
+            mass=rows @ inside[:, None],
             share=counts / counts.sum(-1, keepdim=True),
-            entropy=row_entropy(chosen) if self._wanted.entropy else None,
+            entropy=row_entropy(rows) if self._wanted.entropy else None,
         )
 
-    def _read_chunk(self, call: AttentionCall, chunk: slice, keep: bool) -> RowReading:
-        rows = self._rows_on(call.query.device)[:, chunk]
-        query = _gathered(call.query, rows).float()
+    def _read_chunk(self, call: AttentionCall, chosen: _Chosen) -> RowReading:
+        query = chosen.of(call.query).float()
         key = call.key.float()
         groups = call.query.shape[1] // call.key.shape[1]
         plain = call.own is sdpa_attention_forward and groups * call.key.shape[1] == call.query.shape[1]
         bias = call.options.get("position_bias")
         fused = plain and bias is None and (call.mask is None or call.mask.shape[1] == 1)
         if self._wanted.weights:
-            mask = self._mask(call, rows, packed=1, keep=keep)
+            mask = self._mask(call, chosen, packed=1)
             if plain:
-                weights = _softmax(call, query, key, (mask.additive, None if bias is None else _gathered(bias, rows)))
+                weights = _softmax(call, query, key, (mask.additive, None if bias is None else chosen.of(bias)))
             else:
-                weights = self._general(call, query, key, mask.additive, rows, weights=True)
+                weights = self._general(call, query, key, mask.additive, chosen, weights=True)
             return self._weighed(call, weights, mask.share)
-        mask = self._mask(call, rows, packed=groups if fused else 1, keep=keep)
+        mask = self._mask(call, chosen, packed=groups if fused else 1)
         if fused:
             mass = self._fused(call, query, key, mask.additive, groups)
         else:
-            mass = self._general(call, query, key, mask.additive, rows, weights=False)
+            mass = self._general(call, query, key, mask.additive, chosen, weights=False)
         return RowReading(mass=mass, share=mask.share)
 
     def _weighed(self, call: AttentionCall, weights: Tensor, share: Tensor) -> RowReading:
@@ -178,12 +224,19 @@ class Rows:
         return mixed[..., :N_SEGMENTS].reshape(n_samples, n_heads, n_rows, N_SEGMENTS)
 
     def _general(
-        self, call: AttentionCall, query: Tensor, key: Tensor, additive: Tensor | None, rows: Tensor, *, weights: bool
+        self,
+        call: AttentionCall,
+        query: Tensor,
+        key: Tensor,
+        additive: Tensor | None,
+        chosen: _Chosen,
+        *,
+        weights: bool,
     ) -> Tensor:
         """Ask the model's own attention function for masses or weights, whatever it adds to the softmax of scores."""
         n_queries = call.query.shape[2]
         options = {
-            name: _gathered(value, rows)
+            name: chosen.of(value)
             if isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] == n_queries and n_queries > 1
             else value
             for name, value in call.options.items()
@@ -222,26 +275,41 @@ class Rows:
             self._indicators[identity] = (codes[:, None, :, None] == columns).float()
         return self._indicators[identity].expand(n_samples, n_key_heads, n_keys, width)
 
-    def _mask(self, call: AttentionCall, rows: Tensor, *, packed: int, keep: bool) -> _Mask:
+    def _mask(self, call: AttentionCall, chosen: _Chosen, *, packed: int) -> _Mask:
         n_queries, n_keys = call.query.shape[2], call.key.shape[2]
         causal = call.mask is None and n_queries > 1 and _is_causal(call)
-        identity = (id(call.mask), n_keys, causal, packed, call.query.device)
-        if keep and identity in self._masks:
+        place = chosen.rows.storage_offset()
+        identity = (id(call.mask), n_keys, causal, packed, place, chosen.rows.shape[1], call.query.device)
+        if chosen.keep and identity in self._masks:
             return self._masks[identity]
-        additive, visible = _seen(call, rows, causal)
+        additive, visible = _seen(call, chosen, causal)
         inside = self._values(call.key[:, :1], n_keys=n_keys, width=N_SEGMENTS)
-        everything = inside.sum(2).expand(-1, rows.shape[1], -1)
+        everything = inside.sum(2).expand(-1, chosen.rows.shape[1], -1)
         counts = everything if visible is None else (visible.float() @ inside).mean(1)
         mask = _Mask(
             source=call.mask,
             additive=additive if additive is None or packed == 1 else additive.repeat(1, 1, packed, 1),
             share=counts / counts.sum(-1, keepdim=True),
         )
-        if keep:
+        if chosen.keep:
             self._masks[identity] = mask
-            if len(self._masks) > _CACHED_MASKS:
+            n_chunks = -(-self._rows.shape[1] // chosen.rows.shape[1])
+            if len(self._masks) > _CACHED_MASKS * max(n_chunks, 1):
                 self._masks.popitem(last=False)
         return mask
+
+
+def span_of(rows: Tensor) -> slice | None:
+    """Return rows `(sample, row)` as one slice, if they are neighbours at the same place in every sample."""
+    if not rows.numel() or rows.device.type != "cpu":
+        return None
+    first = int(rows[0, 0])
+    same = bool((rows == torch.arange(first, first + rows.shape[1])).all())
+    return slice(first, first + rows.shape[1]) if same else None
+
+
+def _part(span: slice | None, first: int, step: int) -> slice | None:
+    return None if span is None else slice(span.start + first, min(span.start + first + step, span.stop))
 
 
 def _softmax(call: AttentionCall, query: Tensor, key: Tensor, added: tuple[Tensor | None, ...]) -> Tensor:
@@ -249,8 +317,8 @@ def _softmax(call: AttentionCall, query: Tensor, key: Tensor, added: tuple[Tenso
     n_samples, n_heads, n_rows, width = query.shape
     groups = n_heads // key.shape[1]
     scale = call.options.get("scaling")
+    query = query * (width**-0.5 if scale is None else scale)
     scores = query.reshape(n_samples, n_heads // groups, groups * n_rows, width) @ key.transpose(2, 3)
-    scores *= width**-0.5 if scale is None else scale
     scores = scores.view(n_samples, n_heads, n_rows, -1)
     for one in added:
         if one is not None:
@@ -263,31 +331,22 @@ def _is_causal(call: AttentionCall) -> bool:
     return bool(getattr(call.module, "is_causal", True) if stated is None else stated)
 
 
-def _seen(call: AttentionCall, rows: Tensor, causal: bool) -> tuple[Tensor | None, Tensor | None]:
+def _seen(call: AttentionCall, chosen: _Chosen, causal: bool) -> tuple[Tensor | None, Tensor | None]:
     """Return the additive mask of the rows and what they see, both `(sample, head or 1, row, key)` or None for all."""
     n_keys = call.key.shape[2]
     if call.mask is None:
         if not causal:
             return None, None
-        visible = torch.arange(n_keys, device=rows.device) <= rows[:, None, :, None]
+        visible = torch.arange(n_keys, device=chosen.rows.device) <= chosen.rows[:, None, :, None]
     else:
         if call.mask.ndim != 4 or call.mask.shape[3] < n_keys:
             raise NotReadableError(
                 f"{type(call.module).__name__}: a mask of shape {tuple(call.mask.shape)} "
                 f"for {n_keys} keys is not understood"
             )
-        chosen = _gathered(call.mask[..., :n_keys], rows)
-        if chosen.dtype != torch.bool:
-            return chosen.float(), chosen > torch.finfo(chosen.dtype).min / 2
-        visible = chosen
+        visible = chosen.of(call.mask[..., :n_keys])
+        if visible.dtype != torch.bool:
+            return visible.float(), visible > torch.finfo(visible.dtype).min / 2
     return torch.zeros_like(visible, dtype=torch.float32).masked_fill_(
         ~visible, torch.finfo(torch.float32).min
     ), visible
-
-
-def _gathered(tensor: Tensor, rows: Tensor) -> Tensor:
-    """Return `tensor[sample, :, rows[sample]]` as `(sample, head, row, ...)`."""
-    if tensor.shape[2] == 1:
-        return tensor.expand(rows.shape[0], -1, rows.shape[1], -1)
-    samples = torch.arange(rows.shape[0], device=rows.device)[:, None]
-    return tensor.expand(rows.shape[0], -1, -1, -1)[samples, :, rows].transpose(1, 2)
