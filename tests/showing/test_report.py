@@ -162,6 +162,23 @@ def test_a_failure_leaves_the_old_report_and_no_debris(
     assert (tmp_path / "report.html").read_text() == "old"
 
 
+def test_a_new_report_leaves_nothing_of_the_old_one_and_everything_else(tmp_path: Path) -> None:
+    to, outside = tmp_path / "out", tmp_path / "notes.txt"
+    outside.write_text("mine")
+    verdicts = {"verdicts": make_study().frames["verdicts"]}
+    first = ReportData(tables={**verdicts, "extra": pl.DataFrame({"auc": [0.5]})}, surfaces=(make_surface(),))
+    write_report(first, to, progress=False)
+    assert (to / "surfaces" / "activity-1" / "surface.json").exists()
+    (to / "figures" / "own.png").write_bytes(b"mine")
+    facts = json.loads((to / "report.json").read_text())
+    (to / "report.json").write_text(json.dumps({**facts, "files": [*facts["files"], "../notes.txt", str(outside)]}))
+    write_report(ReportData(tables=verdicts), to, progress=False)
+    assert {path.name for path in (to / "tables").iterdir()} == {"verdicts.parquet"}
+    assert [path.name for path in (to / "figures").iterdir()] == ["own.png"]
+    assert not list((to / "surfaces").rglob("*.json"))
+    assert outside.read_text() == "mine"
+
+
 def test_a_file_is_no_folder(data: ReportData, tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_text("mine")
