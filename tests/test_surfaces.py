@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,7 @@ def test_course_and_standing_survive_and_may_be_absent(generator: np.random.Gene
     known = Standing((0, 2), 30, 31, 0.75, "mean_logprob", 0.875, placed)
     first = surface.answers[0]
     first = replace(first, lower=first.activity - 1.0, upper=first.activity + 1.0)
+    first = replace(first, null_lower=first.activity - 3.0, null_upper=first.activity + 3.0)
     full = replace(surface, course=course, standing=known, answers=(first, surface.answers[1]))
     full.write(tmp_path)
     read = Surface.read(tmp_path)
@@ -109,6 +111,9 @@ def test_course_and_standing_survive_and_may_be_absent(generator: np.random.Gene
     assert lower is not None
     np.testing.assert_allclose(lower, first.activity - 1.0, atol=1e-6)
     assert read.answers[1].lower is None
+    for end, distance in (("null_lower", -3.0), ("null_upper", 3.0)):
+        np.testing.assert_allclose(getattr(read.answers[0], end), first.activity + distance, atol=1e-6)
+        assert getattr(read.answers[1], end) is None
 
 
 def test_the_difference_is_zero_over_the_common_beginning(generator: np.random.Generator) -> None:
@@ -126,3 +131,16 @@ def test_the_difference_is_zero_over_the_common_beginning(generator: np.random.G
     np.testing.assert_allclose(turned.activity, -made_.activity)
     with pytest.raises(InputError, match="2 answers; 0 and 2"):
         difference(surface, 0, 2)
+
+
+def test_a_table_without_the_band_s_columns_is_read_too(generator: np.random.Generator, tmp_path: Path) -> None:
+    surface = made(generator)
+    surface.write(tmp_path)
+    table = pl.read_parquet(tmp_path / "surface.parquet").drop("null_lower", "null_upper")
+    table.write_parquet(tmp_path / "surface.parquet")
+    described = json.loads((tmp_path / "surface.json").read_text(encoding="utf-8"))
+    described["table_sha256"] = sha256((tmp_path / "surface.parquet").read_bytes()).hexdigest()
+    (tmp_path / "surface.json").write_text(json.dumps(described), encoding="utf-8")
+    read = Surface.read(tmp_path)
+    assert all(answer.null_lower is None for answer in read.answers)
+    np.testing.assert_array_equal(read.answers[0].activity, surface.answers[0].activity)
