@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ from transformers import PreTrainedModel
 from foretell.errors import InputError, NotReadableError
 from foretell.reading.attending import Attending
 from foretell.reading.heard import Heard
-from foretell.reading.logprobs import token_entropies, token_logprobs
+from foretell.reading.masks import span_of
 from foretell.reading.recording import GENERATED, Pass, Recording
-from foretell.reading.rows import Wanted, span_of
+from foretell.reading.rows import Wanted
+from foretell.reading.scoring import Scoring
 from foretell.reading.steps import Steps
 
 __all__ = ["Listener"]
@@ -59,9 +60,8 @@ class Listener:
             wanted=wanted,
         )
         self._project = project
-        self._logprob = logprob
+        self._scoring = Scoring(entropy=wanted.entropy, chunk_bytes=chunk_bytes) if logprob else None
         self._chunk_bytes = chunk_bytes
-        self._wanted = wanted
         self._thread = threading.get_ident()
         self._open = True
         self._signature = inspect.signature(model.forward)
@@ -74,14 +74,13 @@ class Listener:
         self._is_step = False
         self._query_rows: dict[torch.device, Tensor] = {}
         self._span: slice | None = None
-        self._pending: tuple[int, Tensor] | None = None
         self._whole_ids: Tensor | None = None
         self._finishing = False
 
     def close(self) -> None:
         """Let go of the model's cache and last logits; nothing more can be fed."""
         self._open = False
-        self._arguments, self._token_ids, self._whole_ids, self._pending = {}, None, None, None
+        self._arguments, self._token_ids, self._whole_ids, self._scoring = {}, None, None, None
         self._has_rows = self._is_step = False
         self._steps.clear()
         self.attending.begin(None, None)
@@ -147,8 +146,9 @@ class Listener:
         if start == 0 and not again:
             self._recording.passes.clear()
             self._recording.kept = None
-            self._pending = None
             self._steps.clear()
+            if self._scoring is not None:
+                self._scoring.forget()
         self._whole_ids = self._token_ids if start == 0 else None
         self.heard.forget()
         codes = self._recording.codes(start + width)
@@ -170,7 +170,8 @@ class Listener:
         if self._has_rows:
             if self._recording.tallied:
                 self._pass.bins = self._recording.bins(self._pass.columns)
-            self._score_pending()
+            if self._scoring is not None and self._token_ids is not None:
+                self._scoring.begin(self._pass, self._token_ids)
         self.attending.begin(self._pass, query_rows, self._steps if self._is_step else None)
 
     def _continues(self, seen: int, width: int) -> bool:
@@ -199,48 +200,8 @@ class Listener:
         """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""
         self.attending.end()
         logits = getattr(output, "logits", None)
-        current = self._pass
-        if not self._logprob or current is None or not isinstance(logits, Tensor) or logits.ndim != 3:
-            return
-        with torch.no_grad():
-            if self._has_rows and self._token_ids is not None:
-                self._score(current, logits, self._token_ids)
-            end = current.start + current.width
-            # A later pass may bring the token that the last position's logits speak of.
-            self._pending = (end, logits[:, -1:].clone())
-
-    def _score(self, current: Pass, logits: Tensor, token_ids: Tensor) -> None:
-        """Score the rows whose previous position has logits in the same pass."""
-        missing = current.width - logits.shape[1]
-        rows = self._rows_on(logits.device)
-        positions = rows - 1 - missing
-        columns = current.columns.masked_fill((positions < 0).cpu(), -1)
-        if not bool((columns >= 0).any()):
-            return
-        tokens = token_ids.to(logits.device).gather(1, rows)
-        positions = positions.clamp_min(0)
-        values = token_logprobs(logits, positions, tokens, chunk_bytes=self._chunk_bytes)
-        current.logprobs.append((columns, values))
-        if self._wanted.entropy:
-            current.token_entropies.append((columns, token_entropies(logits, positions, chunk_bytes=self._chunk_bytes)))
-
-    def _score_pending(self) -> None:
-        """Score the first new token of this pass by the last logits of the pass before."""
-        pending, current, token_ids = self._pending, self._pass, self._token_ids
-        if pending is None or current is None or token_ids is None:
-            return
-        place = pending[0] - current.start
-        if not 0 <= place < current.width:
-            return
-        first = current.columns[:, :1]
-        with torch.no_grad():
-            tokens = token_ids[:, place : place + 1].to(pending[1].device)
-            start = torch.zeros_like(tokens)
-            columns = first.masked_fill(first != pending[0], -1)
-            current.logprobs.append((columns, token_logprobs(pending[1], start, tokens, chunk_bytes=self._chunk_bytes)))
-            if self._wanted.entropy:
-                values = token_entropies(pending[1], start, chunk_bytes=self._chunk_bytes)
-                current.token_entropies.append((columns, values))
+        if self._scoring is not None and self._pass is not None and isinstance(logits, Tensor) and logits.ndim == 3:
+            self._scoring.end(self._pass, logits, self._token_ids, self._query_rows[torch.device("cpu")])
 
     def _rows_on(self, device: torch.device) -> Tensor:
         if device not in self._query_rows:
@@ -254,21 +215,10 @@ class Listener:
             return
         if not self._open:
             raise InputError("finish: the block of listen has been left; finish inside it")
-        codes = torch.from_numpy(self._recording.codes(token_ids.shape[1]))
-        mask = (codes >= 0).long().to(token_ids.device)
-        positions = (mask.cumsum(1) - 1).clamp_min(0)
-        cache = self._arguments.get("past_key_values")
-        # A cache of fixed size has no room for a token more: the whole text is fed once instead.
-        first = 0 if cache is None or cache.is_compileable else seen
-        arguments: dict[str, Any] = {"input_ids": token_ids[:, first:], "attention_mask": mask}
-        if "position_ids" in self._arguments:
-            arguments["position_ids"] = positions[:, first:]
-        if first:
-            arguments.update(past_key_values=cache, use_cache=True)
-        else:
-            arguments["use_cache"] = False
+        mask = torch.from_numpy(self._recording.codes(token_ids.shape[1]) >= 0).long().to(token_ids.device)
+        arguments = _rest(token_ids, mask, seen, self._arguments)
         self._finishing = True
-        inference = self._pending is not None and self._pending[1].is_inference()
+        inference = self._scoring is not None and self._scoring.inferring
         try:
             with torch.inference_mode() if inference else torch.no_grad():
                 self._model(**{name: _moved(value, self._model.device) for name, value in arguments.items()})
@@ -291,6 +241,19 @@ def _rows_of(generated: np.ndarray, start: int) -> tuple[Int[np.ndarray, "sample
         if len(places):
             rows[sample, len(places) :] = places[0]
     return columns, rows
+
+
+def _rest(token_ids: Tensor, mask: Tensor, seen: int, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments that feed what comes after the first `seen` tokens, as the pass `before` was fed."""
+    cache = before.get("past_key_values")
+    # A cache of fixed size has no room for a token more: the whole text is fed once instead.
+    first = 0 if cache is None or cache.is_compileable else seen
+    arguments: dict[str, Any] = {"input_ids": token_ids[:, first:], "attention_mask": mask, "use_cache": bool(first)}
+    if "position_ids" in before:
+        arguments["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)[:, first:]
+    if first:
+        arguments["past_key_values"] = cache
+    return arguments
 
 
 def _moved(value: Any, device: torch.device) -> Any:

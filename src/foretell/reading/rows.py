@@ -9,7 +9,6 @@ It knows nothing of configurations, hooks or generation.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +20,13 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
+from foretell.reading.masks import Chosen, Masks, span_of
 from foretell.reading.weighing import Runs, row_entropy, runs_of, segment_parts
 from foretell.schema import SEGMENTS
 
-__all__ = ["RowReading", "Rows", "Wanted", "span_of"]
+__all__ = ["RowReading", "Rows", "Wanted"]
 
 N_SEGMENTS = len(SEGMENTS)
-_CACHED_MASKS = 4
 _HELD_BYTES = 16 << 20
 """Weights of some rows over all keys held at a time without an accelerator, where larger pieces are no faster."""
 
@@ -59,36 +58,6 @@ class RowReading:
     """`(sample, head, row, segment, width)` what each segment adds to the head's output."""
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """What chosen rows see: `additive` None means every key."""
-
-    source: Tensor | None
-    additive: Tensor | None
-    share: Tensor
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """Some of the rows."""
-
-    rows: Tensor
-    """`(sample, row)` query positions."""
-    span: slice | None
-    """The same as a slice, where all samples have neighbouring rows at the same place."""
-    keep: bool
-    """Whether their masks are kept for other layers."""
-
-    def of(self, tensor: Tensor) -> Tensor:
-        """Return `tensor[sample, :, rows[sample]]` as `(sample, head, row, ...)`."""
-        if tensor.shape[2] == 1:
-            return tensor.expand(self.rows.shape[0], -1, self.rows.shape[1], -1)
-        if self.span is not None:
-            return tensor[:, :, self.span]
-        samples = torch.arange(self.rows.shape[0], device=self.rows.device)[:, None]
-        return tensor.expand(self.rows.shape[0], -1, -1, -1)[samples, :, self.rows].transpose(1, 2)
-
-
 class Rows:
     """The rows to read in one forward pass, and what all its layers have in common.
 
@@ -106,7 +75,7 @@ class Rows:
         self._wanted = wanted or Wanted()
         self._on_device: dict[torch.device, Tensor] = {}
         self._indicators: dict[tuple[Any, ...], Tensor] = {}
-        self._masks: OrderedDict[tuple[Any, ...], _Mask] = OrderedDict()
+        self._masks = Masks(rows.shape[1])
         self._runs: dict[int, Runs] = {}
         self._shares: tuple[list[Tensor], Tensor] | None = None
 
@@ -141,14 +110,14 @@ class Rows:
         )
 
     def _in_chunks(
-        self, device: torch.device, bytes_per_row: int, read: Callable[[_Chosen], RowReading], *, most_bytes: int
+        self, device: torch.device, bytes_per_row: int, read: Callable[[Chosen], RowReading], *, most_bytes: int
     ) -> RowReading:
         n_rows = self._rows.shape[1]
         step = max(1, min(n_rows, most_bytes // max(1, bytes_per_row)))
         keep = n_rows * bytes_per_row <= self._chunk_bytes
         rows = self._rows_on(device)
         readings = [
-            read(_Chosen(rows[:, first : first + step], _part(self._span, first, step), keep))
+            read(Chosen(rows[:, first : first + step], _part(self._span, first, step), keep))
             for first in range(0, n_rows, step)
         ]
         if len(readings) == 1:
@@ -168,7 +137,7 @@ class Rows:
             self._shares = (shares, torch.cat(shares, dim=1))
         return self._shares[1]
 
-    def _weigh_chunk(self, weights: Tensor, chosen: _Chosen) -> RowReading:
+    def _weigh_chunk(self, weights: Tensor, chosen: Chosen) -> RowReading:
         rows = chosen.of(weights).float()
         inside = self._values(rows, n_keys=rows.shape[3], width=N_SEGMENTS)[:, 0]
         counts = (rows > 0).any(1).float() @ inside
@@ -178,21 +147,22 @@ class Rows:
             entropy=row_entropy(rows) if self._wanted.entropy else None,
         )
 
-    def _read_chunk(self, call: AttentionCall, chosen: _Chosen) -> RowReading:
+    def _read_chunk(self, call: AttentionCall, chosen: Chosen) -> RowReading:
         query = chosen.of(call.query).float()
         key = call.key.float()
+        inside = self._values(call.key[:, :1], n_keys=call.key.shape[2], width=N_SEGMENTS)
         groups = call.query.shape[1] // call.key.shape[1]
         plain = call.own is sdpa_attention_forward and groups * call.key.shape[1] == call.query.shape[1]
         bias = call.options.get("position_bias")
         fused = plain and bias is None and (call.mask is None or call.mask.shape[1] == 1)
         if self._wanted.weights:
-            mask = self._mask(call, chosen, packed=1)
+            mask = self._masks.of(call, chosen, inside, packed=1)
             if plain:
                 weights = _softmax(call, query, key, (mask.additive, None if bias is None else chosen.of(bias)))
             else:
                 weights = self._general(call, query, key, mask.additive, chosen, weights=True)
             return self._weighed(call, weights, mask.share)
-        mask = self._mask(call, chosen, packed=groups if fused else 1)
+        mask = self._masks.of(call, chosen, inside, packed=groups if fused else 1)
         if fused:
             mass = self._fused(call, query, key, mask.additive, groups)
         else:
@@ -229,7 +199,7 @@ class Rows:
         query: Tensor,
         key: Tensor,
         additive: Tensor | None,
-        chosen: _Chosen,
+        chosen: Chosen,
         *,
         weights: bool,
     ) -> Tensor:
@@ -275,38 +245,6 @@ class Rows:
             self._indicators[identity] = (codes[:, None, :, None] == columns).float()
         return self._indicators[identity].expand(n_samples, n_key_heads, n_keys, width)
 
-    def _mask(self, call: AttentionCall, chosen: _Chosen, *, packed: int) -> _Mask:
-        n_queries, n_keys = call.query.shape[2], call.key.shape[2]
-        causal = call.mask is None and n_queries > 1 and _is_causal(call)
-        place = chosen.rows.storage_offset()
-        identity = (id(call.mask), n_keys, causal, packed, place, chosen.rows.shape[1], call.query.device)
-        if chosen.keep and identity in self._masks:
-            return self._masks[identity]
-        additive, visible = _seen(call, chosen, causal)
-        inside = self._values(call.key[:, :1], n_keys=n_keys, width=N_SEGMENTS)
-        everything = inside.sum(2).expand(-1, chosen.rows.shape[1], -1)
-        counts = everything if visible is None else (visible.float() @ inside).mean(1)
-        mask = _Mask(
-            source=call.mask,
-            additive=additive if additive is None or packed == 1 else additive.repeat(1, 1, packed, 1),
-            share=counts / counts.sum(-1, keepdim=True),
-        )
-        if chosen.keep:
-            self._masks[identity] = mask
-            n_chunks = -(-self._rows.shape[1] // chosen.rows.shape[1])
-            if len(self._masks) > _CACHED_MASKS * max(n_chunks, 1):
-                self._masks.popitem(last=False)
-        return mask
-
-
-def span_of(rows: Tensor) -> slice | None:
-    """Return rows `(sample, row)` as one slice, if they are neighbours at the same place in every sample."""
-    if not rows.numel() or rows.device.type != "cpu":
-        return None
-    first = int(rows[0, 0])
-    same = bool((rows == torch.arange(first, first + rows.shape[1])).all())
-    return slice(first, first + rows.shape[1]) if same else None
-
 
 def _part(span: slice | None, first: int, step: int) -> slice | None:
     return None if span is None else slice(span.start + first, min(span.start + first + step, span.stop))
@@ -324,29 +262,3 @@ def _softmax(call: AttentionCall, query: Tensor, key: Tensor, added: tuple[Tenso
         if one is not None:
             scores += one
     return torch.softmax(scores, dim=-1)
-
-
-def _is_causal(call: AttentionCall) -> bool:
-    stated = call.options.get("is_causal")
-    return bool(getattr(call.module, "is_causal", True) if stated is None else stated)
-
-
-def _seen(call: AttentionCall, chosen: _Chosen, causal: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Return the additive mask of the rows and what they see, both `(sample, head or 1, row, key)` or None for all."""
-    n_keys = call.key.shape[2]
-    if call.mask is None:
-        if not causal:
-            return None, None
-        visible = torch.arange(n_keys, device=chosen.rows.device) <= chosen.rows[:, None, :, None]
-    else:
-        if call.mask.ndim != 4 or call.mask.shape[3] < n_keys:
-            raise NotReadableError(
-                f"{type(call.module).__name__}: a mask of shape {tuple(call.mask.shape)} "
-                f"for {n_keys} keys is not understood"
-            )
-        visible = chosen.of(call.mask[..., :n_keys])
-        if visible.dtype != torch.bool:
-            return visible.float(), visible > torch.finfo(visible.dtype).min / 2
-    return torch.zeros_like(visible, dtype=torch.float32).masked_fill_(
-        ~visible, torch.finfo(torch.float32).min
-    ), visible
