@@ -1,4 +1,4 @@
-"""The tables of a run: samples, labels, attention, checkpoints, tokens, activity."""
+"""The tables of a run: samples, labels, attention, checkpoints, rows, tokens, activity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import polars as pl
 
 from foretell.columns import DATASET, HEAD, ID, LAYER, Column, Table, fraction, number
 
-__all__ = ["ACTIVITY", "ATTENTION", "CHECKPOINTS", "LABELS", "MASSES", "SAMPLES", "SEGMENTS", "SHARES", "TOKENS"]
+__all__ = [
+    "ACTIVITY",
+    "ATTENTION",
+    "CHECKPOINTS",
+    "LABELS",
+    "MASSES",
+    "ROWS",
+    "SAMPLES",
+    "SEGMENTS",
+    "SHARES",
+    "TOKENS",
+]
 
 SEGMENTS = ("system", "prompt", "query", "template", "generated")
 """The five segments that cover every token, in the order of every segment axis (codes 0 to 4)."""
@@ -91,7 +102,7 @@ TOKENS = Table(
         ID,
         Column("position", pl.Int32(), "token position in the conversation, from 0", 0),
         Column("token_id", pl.Int32(), "id in the tokenizer's vocabulary", 0),
-        Column("text", pl.String(), "the token's text"),
+        Column("text", pl.String(), "what the token adds to the text; a character of several tokens is the last one's"),
         Column("segment", pl.String(), "one of the five segments"),
         Column("logprob", pl.Float64(), "log-probability (nats) given all before", None, 0, null="not generated"),
         Column("entropy", pl.Float64(), "entropy (nats) of the model's choice", 0, None, null="not generated"),
@@ -112,6 +123,21 @@ CHECKPOINTS = Table(
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
         ),
         *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
+    ),
+)
+
+ROWS = Table(
+    "rows",
+    ("id", "layer", "head", "position"),
+    (
+        ID,
+        LAYER,
+        HEAD,
+        Column("position", pl.Int32(), "generated token, from 0", 0),
+        *(
+            Column(mass, pl.Float16(), f"mass of this row alone on the segment {segment}", 0, 1, null="undefined")
+            for mass, segment in zip(MASSES, SEGMENTS, strict=True)
+        ),
     ),
 )
 

@@ -28,8 +28,8 @@ from foretell.errors import InputError, RunError
 
 __all__ = ["Run", "RunTable", "is_run", "open_run"]
 
-RunTable = Literal["samples", "attention", "checkpoints", "tokens", "activity"]
-RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "checkpoints", "tokens", "activity")
+RunTable = Literal["samples", "attention", "checkpoints", "rows", "tokens", "activity"]
+RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "checkpoints", "rows", "tokens", "activity")
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -169,6 +169,11 @@ class Run:
     def checkpoints(self) -> pl.DataFrame:
         """One row per sample, layer, head and number of first generated tokens (`schema.CHECKPOINTS`)."""
         return self._read("checkpoints").sort("id", "layer", "head", "n_tokens")
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """One row per sample, layer, head and generated token (`schema.ROWS`); empty unless it was asked for."""
+        return self._read("rows").sort("id", "layer", "head", "position")
 
     @property
     def tokens(self) -> pl.DataFrame:

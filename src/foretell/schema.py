@@ -18,7 +18,18 @@ from foretell.direction_tables import (
     STEERING,
     SURFACE,
 )
-from foretell.run_tables import ACTIVITY, ATTENTION, CHECKPOINTS, LABELS, MASSES, SAMPLES, SEGMENTS, SHARES, TOKENS
+from foretell.run_tables import (
+    ACTIVITY,
+    ATTENTION,
+    CHECKPOINTS,
+    LABELS,
+    MASSES,
+    ROWS,
+    SAMPLES,
+    SEGMENTS,
+    SHARES,
+    TOKENS,
+)
 from foretell.study_tables import (
     ASSOCIATION,
     DETECTORS,
@@ -53,6 +64,7 @@ __all__ = [
     "RELIABILITY",
     "ROC",
     "ROC_POINTS",
+    "ROWS",
     "SAMPLES",
     "SEGMENTS",
     "SHARES",
@@ -76,6 +88,7 @@ TABLES = {
         LABELS,
         ATTENTION,
         CHECKPOINTS,
+        ROWS,
         TOKENS,
         ACTIVITY,
         ASSOCIATION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -180,6 +181,41 @@ def test_contribution_entropy_and_checkpoints_are_written(model: Model) -> None:
     assert tokens.filter(pl.col("segment") == "generated")["entropy"].null_count() == 0
     others = tokens.filter(pl.col("segment") != "generated")
     assert others["entropy"].null_count() == others.height
+
+
+@pytest.mark.parametrize("answers", ["given", "generate"])
+def test_rows_are_kept_in_half_precision_when_asked_for(model: Model, answers: Literal["given", "generate"]) -> None:
+    samples = GIVEN if answers == "given" else PROMPTS
+    whole, bare = (
+        read(model, samples, answers=answers, max_new_tokens=6, rows=rows, progress=False) for rows in (True, False)
+    )
+    assert bare.rows.height == 0
+    rows = whole.rows
+    assert all(rows[mass].dtype == pl.Float16 for mass in MASSES)
+    lengths = {row["id"]: row["n_tokens_generated"] for row in whole.samples.iter_rows(named=True)}
+    means = (
+        rows.with_columns(pl.col(*MASSES).cast(pl.Float64))
+        .group_by("id", "layer", "head")
+        .agg(pl.col(*MASSES).mean(), pl.len(), pl.col("position").max())
+        .sort("id", "layer", "head")
+    )
+    assert [lengths[one] for one in means["id"]] == means["len"].to_list() == (means["position"] + 1).to_list()
+    for table in (whole, bare):
+        assert means.select("id", "layer", "head").equals(table.attention.select("id", "layer", "head"))
+        for mass in MASSES:
+            # Half precision has 11 bits.
+            assert np.abs(means[mass].to_numpy() - table.attention[mass].to_numpy()).max() < 2**-11
+    total = rows.select(pl.sum_horizontal(pl.col(*MASSES).cast(pl.Float64))).to_series().to_numpy()
+    assert np.abs(total - 1).max() < 5 * 2**-11
+
+
+def test_a_character_of_several_tokens_is_shown_once(model: Model) -> None:
+    asked = Conversation("cafe", "own", (Message("user", "Un café ?"),), answer="Très bien 👍")
+    tokens = read(model, [asked], progress=False).tokens
+    said = tokens.filter(pl.col("segment") == "generated")["text"].to_list()
+    assert "".join(said) == "Très bien 👍"
+    assert len(said) == len("Très bien 👍".encode())
+    assert said[-4:] == ["", "", "", "👍"]
 
 
 def test_detail_is_read_when_asked_for(model: Model) -> None:

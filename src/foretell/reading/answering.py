@@ -76,6 +76,8 @@ class Answered:
     """Of each token's distribution (nats); nan where it was not asked for."""
     truncated: bool | None
     """Whether a generated answer ended at the token limit; None for a given answer."""
+    row_mass: Float[np.ndarray, "layer head generated segment"] | None = None
+    """The mass of every row in half precision; None where it was not asked for."""
 
     @property
     def answer_ids(self) -> Int[np.ndarray, " generated"]:
@@ -89,6 +91,7 @@ def force(
     *,
     directions: Sequence[Direction] = (),
     detail: bool = False,
+    rows: bool = False,
 ) -> list[Answered]:
     """Read given answers in one forward pass; what all of them begin with is fed once.
 
@@ -97,6 +100,7 @@ def force(
         rendered: Conversations with their answers, each of at least one generated token.
         directions: Concepts whose activity is read.
         detail: Also read contributions, and the entropies of heads and tokens.
+        rows: Also keep the mass of every row.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
     with torch.inference_mode():
@@ -108,7 +112,7 @@ def force(
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
-    listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=False)
+    listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=rows)
     with torch.inference_mode(), listening as heard:
         model.model(
             input_ids=batch.token_ids[:, beginning.n_tokens :].to(model.device),
@@ -116,7 +120,7 @@ def force(
             **options,
         )
     return [
-        _answered(heard, sample, item.token_ids, item.segments, offset=0, truncated=None)
+        _answered(heard, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
         for sample, item in enumerate(rendered)
     ]
 
@@ -128,6 +132,7 @@ def generate(
     sampling: Sampling,
     directions: Sequence[Direction] = (),
     detail: bool = False,
+    rows: bool = False,
 ) -> list[Answered]:
     """Let the model answer, and read it while it does.
 
@@ -140,6 +145,7 @@ def generate(
         sampling: Length, temperature and seed.
         directions: Concepts whose activity is read.
         detail: Also read contributions, and the entropies of heads and tokens.
+        rows: Also keep the mass of every row.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
     settings = _settings(model, sampling)
@@ -169,6 +175,7 @@ def generate(
             np.concatenate([item.segments, np.full(counts[sample], _GENERATED, dtype=item.segments.dtype)]),
             offset=width - len(item.token_ids),
             truncated=bool(counts[sample] == sampling.max_new_tokens),
+            rows=rows,
         )
         for sample, item in enumerate(rendered)
     ]
@@ -197,7 +204,14 @@ def _counts(fresh: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
 
 
 def _answered(
-    heard: Heard, sample: int, token_ids: np.ndarray, segments: np.ndarray, *, offset: int, truncated: bool | None
+    heard: Heard,
+    sample: int,
+    token_ids: np.ndarray,
+    segments: np.ndarray,
+    *,
+    offset: int,
+    truncated: bool | None,
+    rows: bool,
 ) -> Answered:
     places = offset + np.flatnonzero(segments == _GENERATED)
     return Answered(
@@ -213,4 +227,5 @@ def _answered(
         logprob=heard.logprob[sample, places],
         token_entropy=heard.token_entropy[sample, places],
         truncated=truncated,
+        row_mass=heard.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
     )

@@ -61,6 +61,7 @@ def tables(
         "checkpoints": [
             _checkpoint(reading, *one) for reading in readings for one in reading.signals.checkpoints.items()
         ],
+        "rows": [_rows(reading, mass) for reading in readings if (mass := reading.signals.row_mass) is not None],
         "tokens": [_tokens(reading) for reading in readings],
         "activity": [_activity(reading, concepts) for reading in readings],
     }
@@ -122,6 +123,21 @@ def _attention(reading: Reading) -> pl.DataFrame:
 def _checkpoint(reading: Reading, n_tokens: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
     frame = _per_head(reading, mass, {}).with_columns(pl.lit(n_tokens).alias("n_tokens"))
     return conform(frame, TABLES["checkpoints"])
+
+
+def _rows(reading: Reading, row_mass: Float[np.ndarray, "layer head generated segment"]) -> pl.DataFrame:
+    layer, head, position = np.indices(row_mass.shape[:3])
+    masses = {name: pl.Series(row_mass[..., segment].ravel(), dtype=pl.Float16) for segment, name in enumerate(MASSES)}
+    frame = pl.DataFrame(
+        {
+            "id": reading.conversation.id,
+            "layer": np.asarray(reading.signals.layers)[layer.ravel()],
+            "head": head.ravel(),
+            "position": position.ravel(),
+            **masses,
+        }
+    )
+    return conform(frame.with_columns(pl.col(*MASSES).fill_nan(None)), TABLES["rows"])
 
 
 def _per_head(
