@@ -1,13 +1,22 @@
-"""What listening costs on top of the bare fused forward pass of the same model, side by side in one run.
+r"""What listening costs on top of the bare fused forward pass of the same model, side by side in one run.
 
-    python benchmarks/reading.py                    # masses, everything, eager, generating, memory; some 20 minutes
-    python benchmarks/reading.py --rounds 3 --sizes 512/64 --no-memory
+    python benchmarks/reading.py                    # every row, some 20 minutes
+    python benchmarks/reading.py --rounds 3 --sizes 512/64 --no-memory --clock cpu
 
 Work is one text of T tokens whose last R are the answer, batch 1, no language-model head. Every round runs all ways
 once, in turn, so that a slow spell of the machine hits all of them; a ratio is the median over rounds of a way's time
-over the bare pass's time in the same round. Memory is the peak of a process of its own, less that of the bare
-pass; all of them do the model's self-check first.
-transformer-lens and nnsight take part where they are installed.
+over the bare pass's time in the same round (texts of 2,048 tokens and more run half as many rounds). Generating 64
+tokens is compared with `generate` alone, and two answers of one prompt, read together, with reading each by itself.
+Memory is the peak of a process of its own, less that of the bare pass; all of them do the model's self-check first.
+`--clock cpu` counts processor seconds instead of the clock on the wall, for machines that others use too.
+
+transformer-lens and nnsight take part where they are installed. They ask for other versions of what foretell uses, so
+give them an environment of their own that looks into this one:
+
+    python -m venv peers && peers/bin/pip install transformer-lens nnsight
+    echo "import site; site.addsitedir('$PWD/.venv/lib/python3.11/site-packages')" \
+        > peers/lib/python3.11/site-packages/project.pth
+    peers/bin/python benchmarks/reading.py
 """
 
 from __future__ import annotations
@@ -33,9 +42,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from foretell.reading.answering import force
 from foretell.reading.attention import attention_named
+from foretell.reading.embedded import smollm2_folder
 from foretell.reading.listening import listen
 from foretell.reading.models import Model, load_model
+from foretell.reading.quiet import quiet
+from foretell.reading.rendered import Rendered
 from foretell.reading.residual import decoder_of
 
 SIZES = ((128, 48), (512, 64), (1024, 64), (2048, 128), (4096, 128))
@@ -45,6 +58,8 @@ REACH = {
     "everything": {(512, 64): 1.10, (1024, 64): 1.06, (2048, 128): 1.05, (4096, 128): 1.05},
 }
 LONGEST_EAGER = 2048
+LONG = 2048
+"""Tokens from which a text runs half as many rounds."""
 
 
 def text(n_tokens: int, n_rows: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
@@ -108,16 +123,26 @@ def once(model: Model, way: str, token_ids: torch.Tensor, codes: np.ndarray) -> 
             decoder(input_ids=token_ids, use_cache=False)
 
 
-def timed(run: Callable[[], object]) -> float:
-    """Return the seconds that one call takes."""
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def compared(runs: dict[str, Callable[[], object]], n_rounds: int, clock: str) -> dict[str, list[float]]:
+    """Run all ways once to warm up, then in turn, and return the seconds of each."""
+    now = CLOCKS[clock]
+    times: dict[str, list[float]] = {way: [] for way in runs}
+    for run in runs.values():
+        run()
+    for _ in range(n_rounds):
+        for way, run in runs.items():
+            started = now()
+            run()
+            times[way].append(now() - started)
+    return times
 
 
 def ratios(times: dict[str, list[float]]) -> dict[str, float]:
-    """Median over rounds of each way's time over the bare one's."""
-    bare = times["bare"]
+    """Median over rounds of each way's time over that of the first one."""
+    bare = next(iter(times.values()))
     return {
         way: statistics.median(one / base for one, base in zip(values, bare, strict=True))
         for way, values in times.items()
@@ -125,7 +150,7 @@ def ratios(times: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def forward_passes(model: Model, sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
+def forward_passes(model: Model, sizes: list[tuple[int, int]], n_rounds: int, clock: str) -> list[dict[str, Any]]:
     """Time every way at every size."""
     results = []
     outside = outside_tools()
@@ -138,12 +163,7 @@ def forward_passes(model: Model, sizes: list[tuple[int, int]], n_rounds: int) ->
         }
         if n_tokens <= LONGEST_EAGER:
             runs |= {name: make(token_ids, codes) for name, make in outside.items()}
-        times: dict[str, list[float]] = {way: [] for way in runs}
-        for run in runs.values():
-            run()
-        for _ in range(n_rounds):
-            for way, run in runs.items():
-                times[way].append(timed(run))
+        times = compared(runs, n_rounds if n_tokens < LONG else max(3, n_rounds // 2), clock)
         found = ratios(times)
         results.append(
             {
@@ -162,18 +182,25 @@ def forward_passes(model: Model, sizes: list[tuple[int, int]], n_rounds: int) ->
 
 
 def outside_tools() -> dict[str, Callable[[torch.Tensor, np.ndarray], Callable[[], object]]]:
-    """Other tools that are installed, as functions of a text that return what runs it."""
+    """Other tools that are installed, as functions of a text that return what runs it and adds up the masses."""
     found: dict[str, Callable[[torch.Tensor, np.ndarray], Callable[[], object]]] = {}
     if importlib.util.find_spec("transformer_lens"):
-        from transformer_lens import HookedTransformer  # type: ignore[import-not-found,unused-ignore]
+        from transformer_lens import TransformerBridge  # type: ignore[import-not-found,unused-ignore]
 
-        from foretell.reading.embedded import smollm2_folder
+        with quiet():
+            lens = TransformerBridge.boot_transformers(str(smollm2_folder()), device="cpu", dtype=torch.float32)
 
-        lens = HookedTransformer.from_pretrained(str(smollm2_folder()), device="cpu", dtype=torch.float32)
+        def patterns(token_ids: torch.Tensor, codes: np.ndarray) -> Callable[[], object]:
+            rows, inside = rows_and_segments(codes)
 
-        def patterns(token_ids: torch.Tensor, _codes: np.ndarray) -> Callable[[], object]:
-            keep = lambda name: name.endswith("hook_pattern")  # noqa: E731
-            return lambda: lens.run_with_cache(token_ids, names_filter=keep, return_type=None)
+            def run() -> list[torch.Tensor]:
+                with torch.no_grad():
+                    _, cache = lens.run_with_cache(
+                        token_ids, names_filter=lambda name: name.endswith("hook_pattern"), return_type=None
+                    )
+                return [(cache[name][0, :, rows] @ inside).mean(1) for name in cache]
+
+            return run
 
         found["transformer-lens"] = patterns
     if importlib.util.find_spec("nnsight"):
@@ -184,12 +211,14 @@ def outside_tools() -> dict[str, Callable[[torch.Tensor, np.ndarray], Callable[[
         wrapped = LanguageModel(traced.model, tokenizer=traced.tokenizer)
 
         def inside_trace(token_ids: torch.Tensor, codes: np.ndarray) -> Callable[[], object]:
-            rows = torch.from_numpy(codes[0] == 4)
+            rows, inside = rows_and_segments(codes)
 
-            def run() -> None:
+            def run() -> list[Any]:
+                kept = []
                 with torch.no_grad(), wrapped.trace(token_ids):
                     for block in wrapped.model.layers:
-                        block.self_attn.output[1][0, :, rows].sum(-1).save()
+                        kept.append((block.self_attn.output[1][0, :, rows] @ inside).mean(1).save())
+                return kept
 
             return run
 
@@ -197,10 +226,14 @@ def outside_tools() -> dict[str, Callable[[torch.Tensor, np.ndarray], Callable[[
     return found
 
 
-def generating(model: Model, n_rounds: int, n_new: int = 64) -> dict[str, float]:
+def rows_and_segments(codes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which tokens are rows, and 1 where a token belongs to a segment."""
+    return torch.from_numpy(codes[0] == 4), torch.from_numpy((codes[0][:, None] == np.arange(5)).astype(np.float32))
+
+
+def generating(model: Model, n_rounds: int, clock: str, n_new: int = 64) -> dict[str, float]:
     """Time of `generate` with listening over that without."""
     token_ids, codes = text(200, 0)
-    times: dict[str, list[float]] = {"bare": [], "masses": [], "everything": []}
     options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "do_sample": False, "pad_token_id": 0}
 
     def run(way: str) -> None:
@@ -213,14 +246,43 @@ def generating(model: Model, n_rounds: int, n_new: int = 64) -> dict[str, float]
                 )
             model.model.generate(token_ids, attention_mask=torch.ones_like(token_ids), **options)  # type: ignore[operator]
 
-    for way in times:
-        run(way)
-    for _ in range(n_rounds):
-        for way, values in times.items():
-            values.append(timed(functools.partial(run, way)))
-    found = ratios(times)
+    ways = ("bare", "masses", "everything")
+    found = ratios(compared({way: functools.partial(run, way) for way in ways}, n_rounds, clock))
     print(f"generating {n_new} tokens: masses {found['masses']:.3f}, everything {found['everything']:.3f}", flush=True)
     return found
+
+
+def sharing(model: Model, n_rounds: int, clock: str, n_prompt: int = 512, n_answer: int = 64) -> dict[str, float]:
+    """Time of reading two answers to one prompt together over that of reading each by itself."""
+    token_ids, codes = text(n_prompt + n_answer, n_answer)
+    answers = []
+    for seed in range(2):
+        own = token_ids[0].numpy().copy()
+        own[n_prompt:] = np.random.default_rng(seed).integers(10, 40000, n_answer)
+        answers.append(Rendered("", own, codes[0], np.zeros((len(own), 2), dtype=np.int64), n_prompt))
+    found: dict[str, float] = {}
+    for name, detail in (("masses", False), ("everything", True)):
+        separate = functools.partial(lambda detail: [force(model, [one], detail=detail) for one in answers], detail)
+        together = functools.partial(force, model, answers, detail=detail)
+        found[name] = ratios(compared({"separate": separate, "together": together}, n_rounds, clock))["together"]
+    shown = ", ".join(f"{name} {ratio:.3f}" for name, ratio in found.items())
+    print(f"two answers of one {n_prompt}-token prompt: {shown}", flush=True)
+    return found
+
+
+def forget_peak() -> None:
+    """Let the kernel count this process's peak memory from here, so that loading the model does not hide a pass."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_so_far() -> float:
+    """Peak resident memory in MiB, since it was last forgotten where the kernel can do that."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def peak(way: str, n_tokens: int, n_rows: int) -> float:
@@ -230,12 +292,12 @@ def peak(way: str, n_tokens: int, n_rows: int) -> float:
     return float(done.stdout.split()[-1])
 
 
-def memory(sizes: tuple[tuple[int, int], ...], n_rounds: int) -> list[dict[str, Any]]:
+def memory(sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
     """Return the peak memory of each way above that of the bare pass."""
     results = []
     for n_tokens, n_rows in sizes:
         peaks = {
-            way: statistics.median(peak(way, n_tokens, n_rows) for _ in range(n_rounds))
+            way: statistics.median(peak(way, n_tokens, n_rows) for _ in range(n_rounds if n_tokens <= LONG else 1))
             for way in ("bare", "masses", "everything")
         }
         extra = {way: value - peaks["bare"] for way, value in peaks.items() if way != "bare"}
@@ -256,8 +318,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--sizes", type=parsed_size, nargs="*", default=list(SIZES))
+    parser.add_argument("--memory", type=parsed_size, nargs="*", default=[(2048, 128), (8192, 128)], metavar="T/R")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--no-generate", action="store_true")
+    parser.add_argument("--no-sharing", action="store_true")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
     parser.add_argument("--peak", nargs=2, metavar=("WAY", "T/R"), help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "results" / "reading.json")
     arguments = parser.parse_args()
@@ -267,15 +332,19 @@ def main() -> None:
         # The self-check of a model's first use is no part of what a pass costs; every process does it.
         for first in ("bare", "masses", "everything"):
             once(model, first, *text(64, 8))
+        forget_peak()
         once(model, way, *text(*parsed_size(size)))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_so_far())
         return
     result = {
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
-        "forward": forward_passes(model, arguments.sizes, arguments.rounds),
-        "generate": None if arguments.no_generate else generating(model, arguments.rounds),
-        "memory": None if arguments.no_memory else memory(((2048, 128), (8192, 128)), 3),
+        "clock": arguments.clock,
+        "forward": forward_passes(model, arguments.sizes, arguments.rounds, arguments.clock),
+        "generate": None if arguments.no_generate else generating(model, arguments.rounds, arguments.clock),
+        "sharing": None if arguments.no_sharing else sharing(model, arguments.rounds, arguments.clock),
+        "memory": None if arguments.no_memory else memory(arguments.memory, 3),
+        "reach": {"generate": 1.10, "sharing": 0.65, "extra_mib": {"2048": 16, "8192": 64}},
     }
     arguments.to.parent.mkdir(exist_ok=True)
     arguments.to.write_text(json.dumps(result, indent=1), encoding="utf-8")
