@@ -73,11 +73,11 @@ def test_the_words_say_who_does_better_and_that_one_example_is_none() -> None:
         "AUC 0.80",
         "they overlap",
         "0.90",
-        "tells nothing",
+        "no less than the direction",
     ):
         assert piece in text
     better = standing_text(replace(STANDING, baseline_auc=0.7), "lying")
-    assert "tells nothing" not in better
+    assert "no less than" not in better
     assert "hardly tell them apart" in standing_text(replace(STANDING, auc=0.55), "lying")
     assert "proves nothing by itself" in standing_text(None, "lying")
 

@@ -87,7 +87,7 @@ def standing_text(standing: Standing | None, concept: str) -> str:
     better = standing.baseline_auc >= standing.auc
     baseline = (
         f"{standing.baseline.replace('_', ' ')} alone reaches {number_text(standing.baseline_auc, digits=2)}"
-        f"{', so the direction tells nothing that it does not' if better else ''}"
+        f"{', no less than the direction does' if better else ''}"
     )
     return (
         f"Against {standing.n_positive} + {standing.n_negative} held-out answers on layers "
