@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import stdtrit
 
-from foretell.stats.intervals import Estimate, degrees_of_freedom, effective_groups, interval_of_auc, placements
+from foretell.stats.intervals import Estimate, effective_groups, interval_of_auc, placements
 from foretell.stats.resampling import group_codes
 
 __all__ = ["PairedAuc", "Splits", "auc_of_folds", "compared", "gain_of_folds", "shared_fits"]
@@ -186,7 +186,7 @@ def auc_of_folds(
 
     Source:
         DeLong, DeLong and Clarke-Pearson 1988 and Obuchowski 1997 for what a sample and a group add; Newcombe's score
-        interval as in `interval_of_auc`, with Satterthwaite's degrees of freedom.
+        interval as in `interval_of_auc`, with one degree of freedom less than the rarer label has groups.
 
     Example:
         >>> one = np.zeros(4, dtype=np.int64)
@@ -250,18 +250,18 @@ def _of_folds(
     if not repeats:
         reason = "no held-out part holds both labels"
         return Estimate(None, None, None, level, n, n_groups, method, reason=reason)
-    estimate, variance, of_positive, of_negative = (float(one) for one in np.mean(repeats, axis=0))
+    estimate, variance = (float(one) for one in np.mean(repeats, axis=0))
     if np.isnan(variance):
         reason = "a label has only one group: no interval"
         return Estimate(estimate, None, None, level, n, n_groups, method, reason=reason)
     sizes = [_n_groups(groups[label == value]) for value in (1, 0)]
-    degrees = float(degrees_of_freedom(of_positive + of_negative, of_positive, of_negative, *sizes))
+    degrees = max(min(sizes) - 1.0, 1.0)
     variance *= splits.inflation
     if bounded:
         lower, upper = interval_of_auc(estimate, variance, *sizes, degrees=degrees, level=level)
         return Estimate(estimate, float(lower), float(upper), level, n, n_groups, method)
     half = float(stdtrit(degrees, 0.5 + level / 2.0) * np.sqrt(variance))
-    return Estimate(estimate, estimate - half, estimate + half, level, n, n_groups, method)
+    return Estimate(estimate, max(estimate - half, -1.0), min(estimate + half, 1.0), level, n, n_groups, method)
 
 
 def _of_repeat(
@@ -269,8 +269,8 @@ def _of_repeat(
     group: Int[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
     terms: Sequence[_Term],
-) -> tuple[float, float, float, float] | None:
-    """Return one repeat's weighted sum of AUCs, its variance, and what positives and negatives add to that.
+) -> tuple[float, float] | None:
+    """Return one repeat's weighted sum of AUCs and its variance.
 
     The variance is the sum, over any two pairs of values that share a group, of the product of what they are off the
     sum. Sums over groups count two pairs twice that have both groups in common; these are taken off. No more than half
@@ -288,7 +288,7 @@ def _of_repeat(
     scale = np.prod(factors) ** 0.25 / judged[0][0].n_pairs
     total = float(np.sum((of_positive + of_negative - scale * inside) ** 2))
     variance = np.maximum(total - scale**2 * twice, total / 2)
-    return value, float(variance), float(of_positive @ of_positive), float(of_negative @ of_negative)
+    return value, float(variance)
 
 
 def _counted_twice(
