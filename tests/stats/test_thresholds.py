@@ -92,3 +92,19 @@ def test_one_label_has_a_reason() -> None:
     rules = threshold_rules(np.arange(5.0), np.ones(5, dtype=np.int64), np.arange(5))
     assert {rule.reason for rule in rules} == {"all 5 samples have one label"}
     assert all(rule.heldout.estimate is None and rule.side is None for rule in rules)
+
+
+@pytest.mark.calibration
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_intervals_hold_although_other_groups_would_have_led_to_other_cuts(shift: float) -> None:
+    found = []
+    for seed in range(120):
+        generator = np.random.default_rng(derived_seed(seed, "cover"))
+        label = generator.permutation(np.arange(60) % 2)
+        rule = threshold_rule(generator.normal(size=60) + shift * label, label, seed=seed)
+        found.append(rule.heldout)
+    truth = np.mean([one.estimate for one in found if one.estimate is not None])
+    held = [one.lower <= truth <= one.upper for one in found if one.lower is not None and one.upper is not None]
+    assert len(held) == 120
+    assert all((one.lower or 0) >= -1 and (one.upper or 0) <= 1 for one in found)
+    assert np.mean(held) >= 0.92

@@ -7,7 +7,7 @@ rule.threshold, rule.heldout.estimate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,13 +15,14 @@ from jaxtyping import Bool, Float, Int
 
 from foretell.stats.intervals import Estimate
 from foretell.stats.measures import OBJECTIVES, Objective, confusion, measure
+from foretell.stats.paired import shared_fits
 from foretell.stats.resampling import Folds, group_codes, group_weights, grouped_folds
 
 __all__ = ["Cut", "Side", "ThresholdRule", "best_cut", "threshold_rule", "threshold_rules"]
 
 Side = Literal["above", "below", "either"]
 _N_RESAMPLES = 2000
-_METHOD = "pooled held-out predictions, cluster bootstrap"
+_METHOD = "pooled held-out predictions, cluster bootstrap, widened for what cuts share"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ThresholdRule:
     train_value: float
     """Mean over folds of the objective where the threshold was chosen."""
     heldout: Estimate
-    """Objective of the pooled held-out predictions, interval over groups."""
+    """Objective of the pooled held-out predictions, interval over groups and over what cuts could have been chosen."""
     reason: str | None
 
 
@@ -210,8 +211,8 @@ def threshold_rules(
         for fold, cut in enumerate(cuts):
             heldout = split.heldout(fold)
             predicted[heldout] = cut.predict(kept[heldout])
-        heldout_value = _judged(confusion(predicted, truth, group=codes), weights, objective, level, seed)
-        rules.append(_rule(objective, cuts, heldout_value))
+        found = _judged(confusion(predicted, truth, group=codes), weights, objective, level, seed)
+        rules.append(_rule(objective, cuts, _widened(found, objective, split.n_folds)))
     return rules
 
 
@@ -231,6 +232,16 @@ def _judged(
     resampled = measure(weights @ counts, objective)
     lower, upper = np.nanquantile(resampled, [0.5 - level / 2, 0.5 + level / 2])
     return Estimate(estimate, float(lower), float(upper), level, n, n_groups, _METHOD, seed)
+
+
+def _widened(found: Estimate, objective: Objective, n_folds: int) -> Estimate:
+    """Return the interval made wider as `shared_fits` says, since other groups would have led to other cuts."""
+    if found.estimate is None or found.lower is None or found.upper is None:
+        return found
+    by, least = float(np.sqrt(shared_fits(n_folds))), -1.0 if objective in ("youden", "mcc") else 0.0
+    lower = found.estimate - by * max(found.estimate - found.lower, 0.0)
+    upper = found.estimate + by * max(found.upper - found.estimate, 0.0)
+    return replace(found, lower=max(lower, least), upper=min(upper, 1.0))
 
 
 def _rule(objective: Objective, cuts: list[Cut], heldout: Estimate) -> ThresholdRule:
