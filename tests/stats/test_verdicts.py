@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from foretell.stats.detectors import Detector
+from foretell.stats.detectors import Detector, judge_detectors
+from foretell.stats.features import Features
 from foretell.stats.heldout import HeldOut
 from foretell.stats.intervals import Estimate
 from foretell.stats.verdicts import detector_verdict, family_verdict, minimal_auc
@@ -114,6 +115,26 @@ def test_minimal_auc_is_found_about_four_times_in_five(generator: np.random.Gene
     assert 0.76 <= found / 1000 <= 0.87
 
 
+@pytest.mark.calibration
+@pytest.mark.slow
+def test_a_detector_finds_the_minimal_auc_at_least_four_times_in_five() -> None:
+    smallest = minimal_auc(30, 30, n_folds=3)
+    assert smallest is not None
+    found, areas = 0, []
+    for seed in range(80):
+        generator = np.random.default_rng(seed)
+        label = np.arange(60) % 2
+        column = generator.normal(size=60) + np.sqrt(2) * _normal_quantile(smallest) * label
+        one = judge_detectors(
+            [Features("x", "detector", (column[:, None],))], label, n_folds=3, n_repeats=1, seed=seed
+        )[0]
+        assert one.auc.lower is not None
+        found += one.auc.lower > 0.5
+        areas.append(one.auc.estimate or 0)
+    assert np.mean(areas) == pytest.approx(smallest, abs=0.02)
+    assert found / 80 >= 0.72  # four in five, less what chance allows
+
+
 def _normal_quantile(value: float) -> float:
     from scipy.stats import norm
 
@@ -126,5 +147,9 @@ def test_minimal_auc_falls_with_samples_and_rises_with_tests() -> None:
     assert many is not None
     assert strict is not None
     assert many < few < strict
+    held_out, repeated = minimal_auc(20, 20, n_folds=5), minimal_auc(20, 20, n_folds=5, n_repeats=5)
+    assert held_out is not None
+    assert repeated is not None
+    assert few < repeated < held_out
     assert minimal_auc(1, 2) is None
     assert minimal_auc(0, 20) is None

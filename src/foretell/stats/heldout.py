@@ -61,6 +61,11 @@ class HeldOut:
         """Repeats of the folds."""
         return len(self.score)
 
+    @property
+    def n_folds(self) -> int:
+        """Folds per repeat; 1 where there is no score, or nothing to learn."""
+        return int(self.fold.max(initial=0)) + 1
+
     def splits(self, group: Int[np.ndarray, " sample"], part: Int[np.ndarray, " sample"]) -> Splits:
         """Return what can be compared with what among the scores of all repeats, one repeat after the other.
 
@@ -74,7 +79,7 @@ class HeldOut:
             repeat=np.repeat(np.arange(self.n_repeats), len(part)),
             part=(self.fold * (int(part.max(initial=0)) + 1) + part).ravel(),
             group=np.tile(group, self.n_repeats),
-            inflation=shared_fits(int(self.fold.max()) + 1, self.n_repeats),
+            inflation=shared_fits(self.n_folds, self.n_repeats),
         )
 
 

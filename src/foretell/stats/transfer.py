@@ -122,7 +122,7 @@ def _within(
         return Transfer(ITSELF, dataset, nothing, 0, n)
     splits = heldout.splits(codes, np.zeros(n, dtype=np.int64))
     area = auc_of_folds(heldout.score.ravel(), np.tile(one.label, heldout.n_repeats), splits, level=level)
-    return Transfer(ITSELF, dataset, area, n - n // (int(heldout.fold.max()) + 1), n)
+    return Transfer(ITSELF, dataset, area, n - n // heldout.n_folds, n)
 
 
 def _centred(one: TransferSet) -> TransferSet:

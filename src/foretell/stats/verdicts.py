@@ -19,6 +19,7 @@ from scipy.special import ndtri
 from foretell.stats.detectors import Detector
 from foretell.stats.forest import ForestResult, Protocol
 from foretell.stats.intervals import Estimate
+from foretell.stats.paired import shared_fits
 
 __all__ = [
     "FEWEST_GROUPS",
@@ -61,12 +62,20 @@ class Verdict:
 
 
 def minimal_auc(
-    n_positive: int, n_negative: int, *, level: float = 0.95, power: float = 0.8, n_tests: int = 1
+    n_positive: int,
+    n_negative: int,
+    *,
+    level: float = 0.95,
+    power: float = 0.8,
+    n_tests: int = 1,
+    n_folds: int = 1,
+    n_repeats: int = 1,
 ) -> float | None:
     """Smallest true AUC whose interval would exclude one half with the given power.
 
     It is 0.5 + (z(1 - (1 - level) / (2 n_tests)) + z(power)) s, where s is the standard error of the AUC if score and
-    label are independent: s squared = (n_positive + n_negative + 1) / (12 n_positive n_negative).
+    label are independent: s squared = (n_positive + n_negative + n_folds) / (12 n_positive n_negative), because pairs
+    are compared within a fold. With two or more folds it is multiplied by `shared_fits`, as the interval is.
 
     Args:
         n_positive: Independent groups with label 1.
@@ -74,21 +83,26 @@ def minimal_auc(
         level: Coverage of the interval.
         power: Chance to find it.
         n_tests: Scores that are looked at together, each held to the stricter level (Bonferroni).
+        n_folds: Folds in which scores were held out; 1 where nothing was learnt.
+        n_repeats: Repeats of the folds.
 
     Undefined:
         None where a class is missing, or where the formula gives more than 1.
 
     Source:
-        Null variance of the Mann-Whitney statistic (Mann and Whitney 1947).
+        Null variance of the Mann-Whitney statistic (Mann and Whitney 1947), of folds of one size.
 
     Example:
-        >>> round(minimal_auc(50, 50), 3)
-        0.663
+        >>> round(minimal_auc(50, 50), 3), round(minimal_auc(50, 50, n_folds=5, n_repeats=5), 3)
+        (0.663, 0.7)
     """
     if not n_positive or not n_negative:
         return None
-    error = np.sqrt((n_positive + n_negative + 1) / (12.0 * n_positive * n_negative))
-    smallest = 0.5 + float(ndtri(1 - (1 - level) / (2 * n_tests)) + ndtri(power)) * float(error)
+    variance = (n_positive + n_negative + n_folds) / (12.0 * n_positive * n_negative)
+    if n_folds > 1:
+        variance *= shared_fits(n_folds, n_repeats)
+    z = float(ndtri(1 - (1 - level) / (2 * n_tests)) + ndtri(power))
+    smallest = 0.5 + z * float(np.sqrt(variance))
     return smallest if smallest <= 1 else None
 
 
@@ -108,22 +122,40 @@ def _negligible(one: Estimate) -> bool:
     return one.estimate is not None and one.estimate < NEGLIGIBLE_BELOW
 
 
-def _power(n_positive: int, n_negative: int, level: float) -> tuple[float | None, str]:
-    smallest = minimal_auc(n_positive, n_negative, level=level)
-    if smallest is None:
-        return None, "so few samples could not have shown even an AUC of 1"
-    return smallest, f"a true AUC below {smallest:.2f} could have gone unseen with so few samples"
+@dataclass(frozen=True)
+class _Data:
+    """How much a verdict rests on."""
+
+    n_positive: int
+    n_negative: int
+    level: float
+    n_folds: int = 1
+    n_repeats: int = 1
+
+    @property
+    def minimal_auc(self) -> float | None:
+        """Smallest true AUC that would have been found."""
+        sizes, folds = (self.n_positive, self.n_negative), {"n_folds": self.n_folds, "n_repeats": self.n_repeats}
+        return minimal_auc(*sizes, level=self.level, **folds)
+
+    @property
+    def power(self) -> str:
+        """What could have gone unseen, in words."""
+        if self.minimal_auc is None:
+            return "so few samples could not have shown even an AUC of 1"
+        return f"a true AUC below {self.minimal_auc:.2f} could have gone unseen with so few samples"
+
+    def too_few(self, signal: str, reason: str | None) -> Verdict | None:
+        """Return the verdict for what cannot be judged, or None."""
+        if reason is None and min(self.n_positive, self.n_negative) < FEWEST_GROUPS:
+            groups = f"{self.n_positive} groups have label 1 and {self.n_negative} label 0"
+            reason = f"{groups}; each needs {FEWEST_GROUPS}"
+        return None if reason is None else Verdict(signal, "not enough data", reason, None, self.minimal_auc)
 
 
 def _too_few(signal: str, n_positive: int, n_negative: int, reason: str | None, level: float) -> Verdict | None:
-    """Return the verdict for what cannot be judged, or None."""
-    smallest, _ = _power(n_positive, n_negative, level)
-    if reason is not None:
-        return Verdict(signal, "not enough data", reason, None, smallest)
-    if min(n_positive, n_negative) < FEWEST_GROUPS:
-        counts = f"{n_positive} groups have label 1 and {n_negative} label 0; each needs {FEWEST_GROUPS}"
-        return Verdict(signal, "not enough data", counts, None, smallest)
-    return None
+    """Return the verdict for what was not held out and cannot be judged, or None."""
+    return _Data(n_positive, n_negative, level).too_few(signal, reason)
 
 
 def detector_verdict(detector: Detector, *, n_positive: int, n_negative: int) -> Verdict:
@@ -146,17 +178,18 @@ def detector_verdict(detector: Detector, *, n_positive: int, n_negative: int) ->
         n_negative: Groups with label 0.
     """
     area, within, gain = detector.auc, detector.within_strata, detector.increment_over_all
-    few = _too_few(detector.name, n_positive, n_negative, detector.reason, area.level)
+    folds = (detector.heldout.n_folds, max(detector.heldout.n_repeats, 1))
+    data = _Data(n_positive, n_negative, area.level, *folds)
+    few = data.too_few(detector.name, detector.reason)
     if few is not None:
         return few
-    smallest, power = _power(n_positive, n_negative, area.level)
 
     def say(verdict: VerdictName, why: str) -> Verdict:
-        return Verdict(detector.name, verdict, why, area, smallest)
+        return Verdict(detector.name, verdict, why, area, data.minimal_auc)
 
     told = f"held-out {_span(area)}"
     if not _above(area, 0.5):
-        return say("no signal found", f"{told} does not exceed 0.5; {power}")
+        return say("no signal found", f"{told} does not exceed 0.5; {data.power}")
     if _negligible(area):
         return say("no signal found", f"{told} exceeds 0.5 by next to nothing")
     if within.estimate is not None:
@@ -204,13 +237,14 @@ def forest_verdict(results: Mapping[Protocol, ForestResult], *, n_positive: int,
     """
     signal = "forest on rows"
     grouped, rows, placebo = results["grouped"], results.get("rows"), results.get("placebo")
-    few = _too_few(signal, n_positive, n_negative, grouped.reason or grouped.auc.reason, grouped.auc.level)
+    repeats = max(len(np.unique(grouped.repeat)), 1)
+    data = _Data(n_positive, n_negative, grouped.auc.level, grouped.n_folds, repeats)
+    few = data.too_few(signal, grouped.reason or grouped.auc.reason)
     if few is not None:
         return few
-    smallest, power = _power(n_positive, n_negative, grouped.auc.level)
 
     def say(verdict: VerdictName, why: str) -> Verdict:
-        return Verdict(signal, verdict, why, grouped.auc, smallest)
+        return Verdict(signal, verdict, why, grouped.auc, data.minimal_auc)
 
     told = f"{_span(grouped.auc)} on held-out groups"
     within = grouped.within
@@ -230,7 +264,7 @@ def forest_verdict(results: Mapping[Protocol, ForestResult], *, n_positive: int,
         return say("weak signal" if lowest < WEAK_BELOW else "signal", told)
     if leaks:
         return say("leak", f"{told}: the row split recognises samples, it does not foretell the label")
-    return say("no signal found", f"{told}; {power}")
+    return say("no signal found", f"{told}; {data.power}")
 
 
 def family_verdict(
