@@ -23,6 +23,7 @@ from foretell.errors import InputError, NotReadableError
 from foretell.reading.attending import Attending
 from foretell.reading.heard import Heard
 from foretell.reading.masks import span_of
+from foretell.reading.models import device_of
 from foretell.reading.recording import GENERATED, Pass, Recording
 from foretell.reading.rows import Wanted
 from foretell.reading.scoring import Scoring
@@ -221,7 +222,7 @@ class Listener:
         inference = self._scoring is not None and self._scoring.inferring
         try:
             with torch.inference_mode() if inference else torch.no_grad():
-                self._model(**{name: _moved(value, self._model.device) for name, value in arguments.items()})
+                self._model(**{name: _moved(value, device_of(self._model)) for name, value in arguments.items()})
         finally:
             self._finishing = False
 

@@ -23,7 +23,7 @@ from foretell.errors import ModelError
 from foretell.reading.embedded import smollm2_folder
 from foretell.reading.quiet import quiet
 
-__all__ = ["Dtype", "Model", "load_model", "load_tokenizer"]
+__all__ = ["Dtype", "Model", "device_of", "load_model", "load_tokenizer"]
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
@@ -57,8 +57,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Device of the first parameter."""
-        return self.model.device
+        """Where the model takes its tokens."""
+        return device_of(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,6 +75,15 @@ class Model:
             if isinstance(token_id, int):
                 return token_id
         return 0
+
+
+def device_of(model: PreTrainedModel) -> torch.device:
+    """Return where a model takes its tokens: the device of its first parameter, or, offloaded, where that one runs."""
+    device = model.device
+    if device.type != "meta":
+        return device
+    hook = getattr(model.get_input_embeddings(), "_hf_hook", None)
+    return torch.device(getattr(hook, "execution_device", None) or "cpu")
 
 
 def load_model(

@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Int
 from transformers import PreTrainedModel
 
+from foretell.reading.models import device_of
+
 __all__ = ["FAILURES", "WIDTH", "evaluating", "first_line", "identity_of", "trial_text"]
 
 WIDTH = 12
@@ -41,9 +43,10 @@ def trial_text(model: PreTrainedModel) -> tuple[dict[str, Any], Int[np.ndarray, 
     token_ids = generator.integers(min(10, n_tokens - 1), min(n_tokens, 1000), size=(2, WIDTH))
     codes = np.tile(np.array([3, 0, 0, 1, 1, 1, 2, 2, 3, 4, 4, 4]), (2, 1))
     codes[1, :3] = -1
+    device = device_of(model)
     inputs = {
-        "input_ids": torch.from_numpy(token_ids).to(model.device),
-        "attention_mask": torch.from_numpy((codes >= 0).astype(np.int64)).to(model.device),
+        "input_ids": torch.from_numpy(token_ids).to(device),
+        "attention_mask": torch.from_numpy((codes >= 0).astype(np.int64)).to(device),
         "use_cache": False,
     }
     return inputs, codes

@@ -8,6 +8,7 @@ It is given weights and values, and knows nothing of how a model computes them.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import weakref
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Run:
 Runs: TypeAlias = Sequence[Sequence[Run]]
 """The runs of every sample."""
 
+_OFFLOADED = torch.device("meta")
 _FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, int, int, Tensor]] = weakref.WeakKeyDictionary()
 
 
@@ -121,15 +123,25 @@ def projects(module: nn.Module, n_inputs: int) -> bool:
     return weight.ndim == 2 and weight.is_floating_point() and int(inputs) == n_inputs
 
 
+def _loaded(projection: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Hold a weight here that waits on disk or in main memory, as large models' do while they do not run."""
+    if torch.as_tensor(projection.weight).device != _OFFLOADED:
+        return contextlib.nullcontext()
+    from accelerate.utils import align_module_device  # type: ignore[import-untyped]
+
+    held: contextlib.AbstractContextManager[None] = align_module_device(projection)
+    return held
+
+
 def _factor(projection: nn.Module, n_heads: int) -> Float[Tensor, "head width width"]:
     """Return the triangular factor of each head's slice of the projection, remembered while its weight is the same."""
     weight = torch.as_tensor(projection.weight)
     identity = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, n_heads)
     known = _FACTORS.get(projection)
-    if known is not None and known[:3] == identity and known[3].device == weight.device:
+    if known is not None and known[:3] == identity and weight.device in {known[3].device, _OFFLOADED}:
         return known[3]
-    with torch.no_grad():
-        matrix = weight.detach().float()
+    with torch.no_grad(), _loaded(projection):
+        matrix = torch.as_tensor(projection.weight).detach().float()
         matrix = matrix.T if isinstance(projection, Conv1D) else matrix
         per_head = matrix.reshape(matrix.shape[0], n_heads, -1).transpose(0, 1)
         factor: Tensor = torch.linalg.qr(per_head, mode="r").R
