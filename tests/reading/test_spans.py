@@ -142,7 +142,8 @@ def test_a_rewritten_answer_is_found_and_its_spans_are_refused() -> None:
     with pytest.raises(SpanError, match="rewrites message 1"):
         render(tiny_tokenizer(THINKING), conversation(turns[0], with_span, turns[2]), answer=None)
     twice = conversation(turns[0], turns[1], turns[2], turns[1], turns[2])
-    with pytest.raises(SpanError, match="more than one message"):
+    rewritten = r"more than one message, the first is message 1 \(assistant\) and the last is message 3 \(assistant\)"
+    with pytest.raises(SpanError, match=rewritten):
         render(tiny_tokenizer(THINKING), twice, answer=None)
 
 

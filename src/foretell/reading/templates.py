@@ -143,7 +143,12 @@ def _anchored(text: str, literals: list[str], order: list[int], messages: Sequen
     mirrored = [Message(message.role, message.content[::-1]) for message in messages]
     backward, left = _matched(text[::-1], [one[::-1] for one in literals[::-1]], order[::-1], mirrored)
     if len(forward) + len(backward) < len(order) - 1:
-        raise SpanError("the chat template rewrites the content of more than one message")
+        first, last = order[len(forward)], order[-1 - len(backward)]
+        raise SpanError(
+            f"the chat template rewrites the content of more than one message, the first is message {first} "
+            f"({messages[first].role}) and the last is message {last} ({messages[last].role}); "
+            "give contents as the template writes them"
+        )
     backward = backward[: len(order) - 1 - len(forward)]
     n_after = len(backward)
     index = order[len(forward)]
