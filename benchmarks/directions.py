@@ -5,8 +5,8 @@
 Per set and method: held-out AUC per layer beside the log-probability and the length of the answer, random directions,
 directions fitted on shuffled answers, and the best layer chosen without the topics it is judged on. Then between sets:
 a direction of each set judged on every other one, negated cities among them, and stated against instructed pairs. Every
-set is thinned to `--pairs` pairs and every third layer is judged, to stay within minutes on two cores. Sets without
-topics are cut into five parts by their order.
+set is thinned to `--pairs` pairs and every third layer is judged, to stay within some 20 minutes on two cores. Sets
+without topics are cut into five parts by their order.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[1] / ".." / "shared" / "data")
     parser.add_argument("--to", type=Path, default=Path("directions-benchmark"))
-    parser.add_argument("--pairs", type=int, default=120)
+    parser.add_argument("--pairs", type=int, default=150)
     parser.add_argument("--every", type=int, default=3, help="Judge every n-th layer.")
     parser.add_argument("--random", type=int, default=100)
-    parser.add_argument("--shuffled", type=int, default=4)
+    parser.add_argument("--shuffled", type=int, default=5)
     options = parser.parse_args()
     started = time.perf_counter()
     model = foretell.load_model("smollm2")
