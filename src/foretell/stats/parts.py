@@ -111,7 +111,8 @@ def forests_of(
     found: dict[str, dict[Protocol, ForestResult]] = {}
     for dataset in table.datasets:
         seed = derived_seed(settings.seed, "forest rows", dataset)
-        rows = drawn(rows_of(dense(table, dataset)), settings.forest_rows, seed=seed)
+        array = dense(table, dataset)
+        rows = drawn(rows_of(array), settings.forest_rows, seed=seed)
 
         def advance(protocol: str, dataset: str = dataset) -> None:
             if steps is not None:
@@ -122,6 +123,7 @@ def forests_of(
             rows.label,
             rows.sample,
             group=rows.group,
+            stratum=None if array.stratum is None else array.stratum[rows.sample],
             n_trees=settings.n_trees,
             n_folds=settings.forest_folds,
             n_repeats=forest_repeats(table),
