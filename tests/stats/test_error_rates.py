@@ -100,6 +100,7 @@ def test_a_real_effect_is_a_signal_although_samples_can_be_recognised() -> None:
 def test_who_tells_the_kind_of_task_does_not_tell_the_behaviour() -> None:
     held, told = {"all heads": 0, "best single head": 0}, 0
     names: Counter[str] = Counter()
+    forests: Counter[str] = Counter()
     for seed in range(10):
         found = studied(seed, stratum="stratum", forest_rows=400, **KINDS)
         for one in found.judged["alpaca"]:
@@ -109,10 +110,14 @@ def test_who_tells_the_kind_of_task_does_not_tell_the_behaviour() -> None:
         name, why = verdicts(found)["all heads"]
         names[name] += 1
         told += "it told the kind of task, not the behaviour" in why
+        forest = verdicts(found)["forest on rows"]
+        forests[forest[0]] += 1
+        assert "within one kind of task" in forest[1]
     assert min(held.values()) >= 10 - allowed(10)
     assert told >= 10 - allowed(10)
     assert names["no signal found"] >= 5
     assert names["signal"] <= allowed(10)
+    assert forests["signal"] <= allowed(10)
 
 
 def test_one_head_is_lost_in_rows_and_found_by_detectors() -> None:
