@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from foretell.errors import InputError
+from foretell.reading.attention import AttentionCall
 from foretell.reading.heard import Heard
 from foretell.reading.listening import listen
 from foretell.reading.models import Model
+from foretell.reading.rows import RowReading, Rows
 from tests.reading import by_hand
 from tests.reading.test_listening import made_up_direction
 from tests.reading.tiny import tiny_model
@@ -101,6 +104,58 @@ def test_a_loop_of_ones_own_calls_finish(mode: Any, generator: np.random.Generat
     with torch.no_grad(), listen(model, whole.segments) as forced:
         model.model(**whole.inputs)
     assert_same(heard, forced)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "gpt_oss"])
+def test_steps_wait_and_are_read_together(
+    kind: str, monkeypatch: pytest.MonkeyPatch, generator: np.random.Generator
+) -> None:
+    given = by_hand.text(generator, ((13, 0), (7, 0)))
+    model = tiny_model(kind)
+    direction = made_up_direction(generator, model.n_layers, model.width)
+    calls: list[int] = []
+    read = Rows.read
+
+    def counted(rows: Rows, call: AttentionCall) -> RowReading:
+        calls.append(call.query.shape[2])
+        return read(rows, call)
+
+    wanted: dict[str, Any] = {"directions": [direction], "contribution": True, "entropy": True}
+    settings: dict[str, Any] = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": None}
+    with listen(model, given.segments, **wanted) as heard:
+        monkeypatch.setattr(Rows, "read", counted)
+        sequences = generate(model, **given.prompts, **settings)
+        _ = heard.mass
+        monkeypatch.undo()
+    full_layers = model.n_layers if kind == "llama" else 1
+    assert calls.count(32) == full_layers
+    assert calls.count(8) == full_layers
+    whole = finished(given, sequences, heard.n_generated)
+    with torch.no_grad(), listen(model, whole.segments, **wanted) as forced:
+        model.model(**whole.inputs)
+    assert_same(heard, forced)
+    assert np.abs(heard.contribution - forced.contribution).max() < 1e-5
+    assert list(heard.projected) == list(forced.projected)
+    np.testing.assert_allclose(heard.token_entropy, forced.token_entropy, atol=1e-4)
+
+
+def test_what_was_heard_can_be_asked_for_between_steps(generator: np.random.Generator) -> None:
+    given = by_hand.text(generator, ((13, 0), (7, 0)))
+    model = tiny_model()
+    seen: list[np.ndarray] = []
+
+    class Asking(LogitsProcessor):
+        def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+            if input_ids.shape[1] > given.segments.shape[1]:
+                seen.append(heard.mass)
+            return scores
+
+    settings: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+    with listen(model, given.segments) as heard:
+        generate(model, **given.prompts, **settings, logits_processor=LogitsProcessorList([Asking()]))
+    assert len(seen) == 5
+    for n_tokens, mass in enumerate(seen, start=1):
+        assert np.abs(mass - heard.mass_after(n_tokens)).max() < 1e-6
 
 
 def test_sampling_and_dictionary_output_are_read_too(generator: np.random.Generator) -> None:
