@@ -85,7 +85,7 @@ def test_intervals_of_held_out_topics_cover(
     generator: np.random.Generator, name: str, n: int, signal: tuple[float, ...]
 ) -> None:
     found = list(reached(generator, name, n=n, signal=signal))
-    # A little below 0.95: the folds' directions share most of their training pairs, and the choice of layer adds to that.
+    # A little below 0.95: the folds' directions share most of their training pairs; the choice of layer adds to that.
     for key, least in (("first", 0.88), ("chosen", 0.83)):
         area, lower, upper, truth = np.array([draw[key] for draw in found]).T
         assert 0.58 < truth.mean() < 0.85
