@@ -27,8 +27,9 @@ from foretell.schema import SEGMENTS
 __all__ = ["RowReading", "Rows", "Wanted"]
 
 N_SEGMENTS = len(SEGMENTS)
-_HELD_BYTES = 16 << 20
-"""Weights of some rows over all keys held at a time without an accelerator, where larger pieces are no faster."""
+_HELD_BYTES = 4 << 20
+"""Weights of some rows over all keys held at a time without an accelerator: larger pieces are no faster, and leave
+holes that the tensors of long texts do not fit into."""
 
 
 @dataclass(frozen=True)
