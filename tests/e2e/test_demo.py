@@ -60,7 +60,7 @@ def test_the_demos_table_as_csv_gives_the_demos_numbers(demo: Path, tmp_path: Pa
 def test_attention_and_labels_apart_give_the_same_tests_of_heads(demo: Path, tmp_path: Path) -> None:
     run = foretell.open_run(demo / "run")
     run.attention.write_csv(tmp_path / "attention.csv")
-    run.samples.select("id", "behavior_label").write_csv(tmp_path / "labels.csv")
+    run.samples.select("id", "behavior_label", "stratum").write_csv(tmp_path / "labels.csv")
     words = ["study", tmp_path / "attention.csv", "--labels", tmp_path / "labels.csv", "--to", tmp_path / "out"]
     assert main([*map(str, words), "--quiet"]) == 0
     for name in ("association", "roc", "thresholds", "forest", "importances"):
