@@ -222,6 +222,17 @@ def test_the_summary_is_plain_and_whole(found: Study) -> None:
     assert told["versions"]["foretell"] == foretell.__version__
 
 
+def test_settings_say_what_names_groups_and_strata() -> None:
+    table = described(head_table())
+    plain = study(table, **QUICK, compute=False).settings
+    assert (plain.group, plain.stratum) == (None, "stratum")
+    ids = table.get_column("id").unique().to_list()
+    given = study(table, group=dict.fromkeys(ids, "one"), stratum="n_tokens_prompt", **QUICK, compute=False).settings
+    assert (given.group, given.stratum) == ("mapping", "n_tokens_prompt")
+    grouped = table.with_columns(group=pl.col("id").str.head(7))
+    assert study(grouped, **QUICK, compute=False).settings.group == "group"
+
+
 def test_wrong_settings_are_told() -> None:
     with pytest.raises(InputError, match='unknown setting "trees"'):
         study(head_table(), trees=3)

@@ -36,7 +36,7 @@ class Settings:
     """Names of further estimators on all heads."""
     source: str = ""
     group: str | None = None
-    """Column that was named as group; "mapping" if the groups were given by id."""
+    """Column that names the groups; "mapping" if they were given by id; None where every sample stands alone."""
     stratum: str | None = None
 
     def __post_init__(self) -> None:

@@ -317,13 +317,17 @@ def study(
         seed=seed,
         estimators=tuple(estimators or {}),
         source=table.source,
-        group=_named(group),
-        stratum=_named(stratum),
+        group=_named(group, "group", table.samples),
+        stratum=_named(stratum, "stratum", table.samples),
         **settings,
     )
     found = Study(table, chosen, n_jobs=n_jobs, estimators=dict(estimators or {}))
     return found.compute(progress=progress) if compute else found
 
 
-def _named(column: str | Mapping[str, str] | None) -> str | None:
-    return column if column is None or isinstance(column, str) else "mapping"
+def _named(column: str | Mapping[str, str] | None, default: str, samples: pl.DataFrame) -> str | None:
+    """Return what names the groups or strata: a column that was asked for, a mapping, or the table's own column."""
+    if column is not None:
+        return column if isinstance(column, str) else "mapping"
+    own = samples.get_column(default)
+    return default if (own.is_not_null() & (own != samples.get_column("id"))).any() else None
