@@ -29,7 +29,7 @@ from foretell.reading.answer_batches import AnswerBatch, Prefix, answer_batches,
 from foretell.reading.directions import Direction
 from foretell.reading.models import Model
 from foretell.reading.pairs import SIDES, ContrastPair
-from foretell.reading.residual import decoder_blocks
+from foretell.reading.residual import residual_blocks
 
 __all__ = ["SteeredOdds", "adding", "steered_odds"]
 
@@ -153,7 +153,7 @@ def adding(
     Raises:
         NotReadableError: The model's blocks cannot be found.
     """
-    blocks = decoder_blocks(model.model)
+    blocks = residual_blocks(model.model)
     with ExitStack() as stack:
         for layer, vector in vectors.items():
             handle = blocks[layer].register_forward_hook(_added(vector, mask))
