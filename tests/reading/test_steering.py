@@ -91,9 +91,11 @@ def test_nothing_added_changes_nothing_and_leaves_no_hook(planted: tuple[Model, 
     odds = steered_odds(tiny, direction, PAIRS, layers=[1], doses=[0.0], n_random=1, progress=False)
     np.testing.assert_allclose(odds.shifted[0], odds.base, atol=1e-5)
     np.testing.assert_allclose(odds.random[0, 0], odds.base, atol=1e-5)
+    before = [dict(block._forward_hooks) for block in tiny.model.model.layers]
     with pytest.raises(RuntimeError, match="stop"), adding(tiny, {0: direction.vectors[0]}, torch.ones(1, 1)):
+        assert [dict(block._forward_hooks) for block in tiny.model.model.layers] != before
         raise RuntimeError("stop")
-    assert not any(block._forward_hooks for block in tiny.model.model.layers)
+    assert [dict(block._forward_hooks) for block in tiny.model.model.layers] == before
 
 
 def test_the_same_seed_draws_the_same_control(planted: tuple[Model, Direction]) -> None:
