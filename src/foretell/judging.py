@@ -107,7 +107,7 @@ def judge(
     about: dict[str, Any] = {"concept": concept, "method": named[0], "layers": layers}
     inner, outer = found["inner"], found["outer"]
     tables = {
-        "directions": separated(scores, concept),
+        "directions": separated(scores, concept, n_fits=len(fold_names)),
         "direction_choice": chosen_layers(inner, outer, folds, fold_names, baselines=baselines, **about),
     }
     nulls = [null_band(found[kind], outer, kind=kind, **about) for kind in _NULLS if kind in found]
@@ -152,12 +152,13 @@ def _judged_layer(
     return _JudgedLayer(held_out_scores(*named, activations, folds), arrays)
 
 
-def separated(scores: pl.DataFrame, concept: str) -> pl.DataFrame:
+def separated(scores: pl.DataFrame, concept: str, *, n_fits: int | None = None) -> pl.DataFrame:
     """Return how well held-out scores separate, beside log-probability and length (`foretell.schema.DIRECTIONS`).
 
     Args:
         scores: Held-out scores, see `foretell.reading.fitting.heldout_scores`.
         concept: What the direction stands for.
+        n_fits: Directions that the topics were dealt to; None: one per topic.
     """
     statements = scores.rename({"id": "pair"}).with_columns(pl.concat_str("pair", "side", separator="/").alias("id"))
-    return separation(statements, concept=concept, baselines=_BASELINES, pair="pair")
+    return separation(statements, concept=concept, baselines=_BASELINES, pair="pair", n_fits=n_fits)

@@ -26,7 +26,7 @@ from foretell.schema import (
     conform,
 )
 from foretell.stats.intervals import auc_interval
-from foretell.stats.paired import compared
+from foretell.stats.paired import compared, shared_fits
 from foretell.stats.separation import pair_accuracy
 
 __all__ = ["agreement", "chosen_layers", "layer_aucs", "null_band", "transfer_matrix"]
@@ -137,6 +137,8 @@ def chosen_layers(
         The columns of `foretell.schema.DIRECTION_CHOICE`: one row per fold, and the row "all" of all held-out scores
         together, beside the baseline that separates best.
 
+    The interval of all folds together is widened because their directions share pairs (`paired.shared_fits`).
+
     Undefined:
         Null with `reason` where no layer can be chosen: with fewer than three folds, or without a direction.
     """
@@ -154,17 +156,19 @@ def chosen_layers(
         judged = _area(picked[here])
         rows.append({"heldout": topics, "layer": names[best], "train_auc": float(area[best]), **judged})
     known = np.isfinite(picked).all(axis=1)
-    together = {"heldout": "all", **_area(picked[known])}
+    inflation = shared_fits(len(fold_names)) if len(fold_names) > 1 else 1.0
+    together = {"heldout": "all", **_area(picked[known], inflation=inflation)}
     if known.any():
-        together |= _increment(picked[known], {name: value[known] for name, value in baselines.items()})
+        told = {name: value[known] for name, value in baselines.items()}
+        together |= _increment(picked[known], told, inflation=inflation)
     frame = pl.DataFrame([*rows, together], infer_schema_length=None)
     return conform(frame.with_columns(concept=pl.lit(concept), method=pl.lit(method)), DIRECTION_CHOICE)
 
 
-def _area(scores: Float[np.ndarray, "pair side"]) -> dict[str, Any]:
+def _area(scores: Float[np.ndarray, "pair side"], *, inflation: float = 1.0) -> dict[str, Any]:
     """Return the AUC of answers with an interval that keeps both answers of a pair together."""
     label, pair = np.tile([1, 0], len(scores)), np.repeat(np.arange(len(scores)), 2)
-    found = auc_interval(scores.ravel(), label, group=pair)
+    found = auc_interval(scores.ravel(), label, group=pair, inflation=inflation)
     return {
         "auc": found.estimate,
         "auc_lower": found.lower,
@@ -174,7 +178,7 @@ def _area(scores: Float[np.ndarray, "pair side"]) -> dict[str, Any]:
     }
 
 
-def _increment(scores: np.ndarray, baselines: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _increment(scores: np.ndarray, baselines: Mapping[str, np.ndarray], *, inflation: float) -> dict[str, Any]:
     """Return how far the scores lie above the best baseline, which may choose its own direction."""
     if not baselines:
         return {}
@@ -191,7 +195,7 @@ def _increment(scores: np.ndarray, baselines: Mapping[str, np.ndarray]) -> dict[
     own = compared(scores.ravel().astype(np.float64), label, group=pair)
     gain = own.auc - turned[best].auc
     difference = (own.influence - turned[best].influence).reshape(-1, 2).sum(axis=1)
-    margin = float(ndtri(0.975) * np.sqrt((difference**2).sum()))
+    margin = float(ndtri(0.975) * np.sqrt(inflation * (difference**2).sum()))
     ends = {"increment_lower": max(-1.0, gain - margin), "increment_upper": min(1.0, gain + margin)}
     defined = np.isfinite(margin)
     return {

@@ -279,6 +279,7 @@ def auc_interval(
     label: Shaped[np.ndarray, " n"],
     *,
     group: Shaped[np.ndarray, " n"] | None = None,
+    inflation: float = 1.0,
     level: float = 0.95,
 ) -> Estimate:
     """AUC of a score with an interval that keeps dependent samples together.
@@ -287,6 +288,7 @@ def auc_interval(
         score: Any monotone scale; nan means missing and is left out.
         label: 1 positive, 0 negative.
         group: Names of groups of dependent values; None means that each stands alone.
+        inflation: What the variance is multiplied by, where scores come from fits that share samples.
         level: Intended coverage, in (0, 1).
 
     Undefined:
@@ -317,11 +319,11 @@ def auc_interval(
         return Estimate(area, None, None, level, score.size, n_groups, method, reason=reason)
     lower, upper = interval_of_auc(
         area,
-        found.variance,
+        found.variance * inflation,
         found.n_positive,
         found.n_negative,
         degrees=found.degrees,
-        independent=independent,
+        independent=independent and inflation == 1.0,
         level=level,
     )
     return Estimate(area, float(lower), float(upper), level, score.size, n_groups, method)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from foretell.errors import TableError
 from foretell.schema import DIRECTIONS, conform, empty
 from foretell.stats.intervals import auc_interval
+from foretell.stats.paired import shared_fits
 from foretell.stats.resampling import group_codes
 from foretell.stats.roc import pooled_auc
 
@@ -56,6 +57,7 @@ def separation(
     concept: str,
     baselines: Sequence[str] = (),
     pair: str | None = None,
+    n_fits: int | None = None,
     level: float = 0.95,
 ) -> pl.DataFrame:
     """How well scores along a direction separate statements, per layer, beside what needs no direction.
@@ -64,6 +66,10 @@ def separation(
     a pair is often also the likelier or the longer one, which is what the baselines are for. Baselines keep
     their sign too: an AUC below one half means that positive statements score lower.
 
+    The directions of all topics were fitted on nearly the same statements, so what one reaches says little about what
+    another table of as many statements would have given: the interval of a score is widened for it, as that of any
+    held-out score (docs/concepts/held-out-intervals.md). Baselines were fitted on nothing.
+
     Args:
         table: One row per statement and layer: `id`, `topic`, `is_positive` (boolean or 0 / 1), `layer`, `score` (null
             where undefined), the baselines' columns, constant within a statement, and the column `pair` if named.
@@ -71,6 +77,7 @@ def separation(
         baselines: Columns to judge beside the score, such as mean_logprob and n_tokens.
         pair: Column with the name of what belongs together, such as the question; its statements are kept together in
             the intervals. None: statements stand alone and there is no accuracy of pairs.
+        n_fits: Directions that the topics were dealt to, each fitted on all the other topics; None: one per topic.
         level: Coverage of the intervals.
 
     Returns:
@@ -92,8 +99,10 @@ def separation(
     if missing:
         raise TableError(f'table of scores: column "{missing[0]}" is missing; it has: {", ".join(table.columns)}')
     ordered = table.select(wanted).sort("layer", "id")
+    fits = table.get_column("topic").n_unique() if n_fits is None else n_fits
+    inflation = shared_fits(fits) if fits > 1 else 1.0
     rows = [
-        {"measure": "score", "layer": layer, **_judged(part, "score", pair, level)}
+        {"measure": "score", "layer": layer, **_judged(part, "score", pair, level, inflation=inflation)}
         for (layer,), part in ordered.group_by("layer", maintain_order=True)
     ]
     statements = ordered.unique("id", keep="first", maintain_order=True)
@@ -104,7 +113,9 @@ def separation(
     return conform(frame, DIRECTIONS)
 
 
-def _judged(part: pl.DataFrame, column: str, pair: str | None, level: float) -> dict[str, float | int | str | None]:
+def _judged(
+    part: pl.DataFrame, column: str, pair: str | None, level: float, *, inflation: float = 1.0
+) -> dict[str, float | int | str | None]:
     """Return one measure's numbers on the statements that have it."""
     finite = part.filter(pl.col(column).cast(pl.Float64).is_finite())
     score = finite.get_column(column).cast(pl.Float64).to_numpy()
@@ -113,7 +124,7 @@ def _judged(part: pl.DataFrame, column: str, pair: str | None, level: float) -> 
     topic = finite.get_column("topic").cast(pl.String).fill_null("").to_numpy()
     if not len(score):
         return {"n": 0, "n_pairs": 0, "reason": "no statement has a finite value"}
-    area = auc_interval(score, label, group=group, level=level)
+    area = auc_interval(score, label, group=group, inflation=inflation, level=level)
     within, _ = pooled_auc(score, label, topic, group=group, level=level)
     accuracy, n_pairs = (None, 0) if group is None else pair_accuracy(score, label, group)
     reasons = [area.reason, "no column names what belongs together" if pair is None else None]
