@@ -86,6 +86,7 @@ def test_a_part_with_one_positive_tells_as_much_as_pairs_that_share_it(generator
 def test_more_repeats_help_only_as_far_as_fits_do_not_share_samples() -> None:
     assert shared_fits(5, 5) == pytest.approx(1.45)
     assert shared_fits(5, 1) == pytest.approx(2.25)
+    assert shared_fits(1) == shared_fits(1, 5) == 1.0
     assert shared_fits(1, heldout=0.2) == pytest.approx(1.25)
     assert shared_fits(5, 1000) > 1.25
 

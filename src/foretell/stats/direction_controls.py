@@ -156,7 +156,7 @@ def chosen_layers(
         judged = _area(picked[here])
         rows.append({"heldout": topics, "layer": names[best], "train_auc": float(area[best]), **judged})
     known = np.isfinite(picked).all(axis=1)
-    inflation = shared_fits(len(fold_names)) if len(fold_names) > 1 else 1.0
+    inflation = shared_fits(len(fold_names))
     together = {"heldout": "all", **_area(picked[known], inflation=inflation)}
     if known.any():
         told = {name: value[known] for name, value in baselines.items()}

@@ -57,7 +57,8 @@ def shared_fits(n_folds: int, n_repeats: int = 1, *, heldout: float | None = Non
     Args:
         n_folds: Fits per repeat, each judged on other samples than the rest.
         n_repeats: Repeats.
-        heldout: Share of samples that each fit is judged on; None: one over the number of folds.
+        heldout: Share of samples that each fit is judged on; None: one over the number of folds. A single fold leaves
+            nothing to learn from, so nothing is shared.
 
     Source:
         Nadeau and Bengio (2003), "Inference for the generalization error", their corrected resampled variance, with
@@ -67,6 +68,8 @@ def shared_fits(n_folds: int, n_repeats: int = 1, *, heldout: float | None = Non
         >>> shared_fits(5, 5), shared_fits(1, heldout=0.2)
         (1.45, 1.25)
     """
+    if n_folds == 1 and heldout is None:
+        return 1.0
     share = 1 / n_folds if heldout is None else heldout
     return 1 / n_repeats + n_folds * share / (1 - share)
 

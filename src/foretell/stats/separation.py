@@ -100,7 +100,7 @@ def separation(
         raise TableError(f'table of scores: column "{missing[0]}" is missing; it has: {", ".join(table.columns)}')
     ordered = table.select(wanted).sort("layer", "id")
     fits = table.get_column("topic").n_unique() if n_fits is None else n_fits
-    inflation = shared_fits(fits) if fits > 1 else 1.0
+    inflation = shared_fits(max(fits, 1))
     rows = [
         {"measure": "score", "layer": layer, **_judged(part, "score", pair, level, inflation=inflation)}
         for (layer,), part in ordered.group_by("layer", maintain_order=True)

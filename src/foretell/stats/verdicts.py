@@ -99,8 +99,7 @@ def minimal_auc(
     if not n_positive or not n_negative:
         return None
     variance = (n_positive + n_negative + n_folds) / (12.0 * n_positive * n_negative)
-    if n_folds > 1:
-        variance *= shared_fits(n_folds, n_repeats)
+    variance *= shared_fits(n_folds, n_repeats)
     z = float(ndtri(1 - (1 - level) / (2 * n_tests)) + ndtri(power))
     smallest = 0.5 + z * float(np.sqrt(variance))
     return smallest if smallest <= 1 else None
