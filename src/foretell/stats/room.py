@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from foretell.errors import TableError, located
-from foretell.stats.sources import parquet_parts
+from foretell.stats.sources import is_parquet, parquet_parts
 
 __all__ = ["BYTES_OF_ROW", "memory_of_machine", "refuse_what_does_not_fit"]
 
@@ -51,7 +51,7 @@ def refuse_what_does_not_fit(path: Path) -> None:
 
 def _needed(path: Path) -> int:
     try:
-        if path.is_dir() or path.suffix.lower() in {".parquet", ".pq"}:
+        if is_parquet(path):
             parts = parquet_parts(path) if path.is_dir() else [path]
             n_rows = sum(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item() for part in parts)
             return BYTES_OF_ROW * int(n_rows)

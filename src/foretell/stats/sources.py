@@ -22,7 +22,7 @@ import polars as pl
 from foretell.errors import TableError, located
 from foretell.runs import open_run
 
-__all__ = ["Source", "parquet_parts", "read_source", "require_columns"]
+__all__ = ["Source", "is_parquet", "parquet_parts", "read_source", "require_columns"]
 
 _SEPARATORS = (",", "\t", ";", "|")
 _WIDE_MARKS = {b"\xff\xfe", b"\xfe\xff"}
@@ -73,6 +73,11 @@ def require_columns(source: Source, columns: Iterable[str]) -> None:
         hint = f'; did you mean "{folded[near[0]]}"? Rename it or choose it by its name' if near else ""
         shown = ", ".join(source.columns[:30]) + (", ..." if len(source.columns) > 30 else "")
         raise TableError(located(source.name, f"the column is missing{hint} (columns there: {shown})", column=column))
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell by its ending whether a file is Parquet; a folder of parts is."""
+    return path.is_dir() or path.suffix.lower() in {".parquet", ".pq"}
 
 
 def parquet_parts(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ import polars as pl
 
 from foretell.stats.cleaning import parse_integer, parse_text
 from foretell.stats.regular import IrregularError
+from foretell.stats.sources import is_parquet
 
 __all__ = ["split_by_layer"]
 
@@ -36,7 +37,7 @@ def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[st
         target = folder / f"{index:06d}"
         target.mkdir()
         try:
-            scan = pl.scan_parquet(part, glob=False) if _is_parquet(part) else pl.scan_csv(part, infer_schema=False)
+            scan = pl.scan_parquet(part, glob=False) if is_parquet(part) else pl.scan_csv(part, infer_schema=False)
             columns = [column for column in scan.collect_schema().names() if column in wanted]
             if "layer" not in columns:
                 raise IrregularError("there is no column layer to split by")
@@ -52,7 +53,3 @@ def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[st
         for path in sorted(target.rglob("*.parquet")):
             groups[path.relative_to(target).parent.parts].append(path)
     return [groups[key] for key in sorted(groups)]
-
-
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() in {".parquet", ".pq"}

@@ -37,7 +37,7 @@ from foretell.stats.multiplicity import MaxStatistic, no_permutations, permutati
 from foretell.stats.packed import ColumnSums, column_sums
 from foretell.stats.regular import Block, IrregularError, regular_blocks
 from foretell.stats.resampling import derived_seed
-from foretell.stats.sources import parquet_parts
+from foretell.stats.sources import is_parquet, parquet_parts
 from foretell.stats.splitting import split_by_layer
 from foretell.stats.table import BASELINES, StudyTable, read_table, refuse_conflicts
 
@@ -143,7 +143,7 @@ def stream_association(
     if not path.exists():
         raise TableError(located(path, "there is no such file or folder"))
     parts = parquet_parts(path) if path.is_dir() else [path]
-    if path.is_dir() or path.suffix.lower() in {".parquet", ".pq"}:
+    if is_parquet(path):
         try:
             return _regular(parts, settings)
         except (IrregularError, TableError, pl.exceptions.PolarsError):
