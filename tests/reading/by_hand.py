@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from foretell.reading.listening import listen
+from foretell.reading.models import Model
 from foretell.reading.residual import capture_residual
 
 
@@ -91,3 +93,19 @@ def logprobs(model: PreTrainedModel, given: Text) -> np.ndarray:
     for sample, column in zip(*np.nonzero(given.segments == 4), strict=True):
         values[sample, column] = scores[sample, column - 1, given.token_ids[sample, column]]
     return values
+
+
+def assert_read_exactly(model: Model, given: Text) -> None:
+    """Fail unless listening to a real model changes no logit and hears what eager attention says."""
+    with torch.no_grad():
+        before = model.model(**given.inputs).logits
+        with listen(model, given.segments) as heard:
+            during = model.model(**given.inputs).logits
+    assert torch.equal(before, during)
+    model.model.set_attn_implementation("eager")
+    try:
+        expected = eager_masses(model.model, given)
+    finally:
+        model.model.set_attn_implementation("sdpa")
+    assert np.abs(heard.mass - expected).max() < 1e-5
+    assert np.abs(heard.mass.sum(-1) - 1).max() < 1e-5
