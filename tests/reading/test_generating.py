@@ -14,7 +14,8 @@ from foretell.reading.attention import AttentionCall
 from foretell.reading.heard import Heard
 from foretell.reading.listening import listen
 from foretell.reading.models import Model
-from foretell.reading.rows import RowReading, Rows
+from foretell.reading.plain import Question
+from foretell.reading.rows import Rows
 from tests.reading import by_hand
 from tests.reading.test_listening import made_up_direction
 from tests.reading.tiny import tiny_model
@@ -114,16 +115,16 @@ def test_steps_wait_and_are_read_together(
     model = tiny_model(kind)
     direction = made_up_direction(generator, model.n_layers, model.width)
     calls: list[int] = []
-    read = Rows.read
+    question = Rows.question
 
-    def counted(rows: Rows, call: AttentionCall) -> RowReading:
+    def counted(rows: Rows, call: AttentionCall) -> Question | None:
         calls.append(call.query.shape[2])
-        return read(rows, call)
+        return question(rows, call)
 
     wanted: dict[str, Any] = {"directions": [direction], "contribution": True, "entropy": True}
     settings: dict[str, Any] = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": None}
     with listen(model, given.segments, **wanted) as heard:
-        monkeypatch.setattr(Rows, "read", counted)
+        monkeypatch.setattr(Rows, "question", counted)
         sequences = generate(model, **given.prompts, **settings)
         _ = heard.mass
         monkeypatch.undo()

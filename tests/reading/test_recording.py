@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from foretell.reading.recording import Shelf, Tally, mean_of
+from foretell.reading.recording import Shelf
 
 
 def test_a_shelf_keeps_many_small_tensors_in_few_places() -> None:
@@ -30,15 +30,3 @@ def test_a_shelf_leaves_large_and_other_tensors_alone() -> None:
     shelf = Shelf()
     for values in (torch.zeros(2**20 + 1), torch.zeros(3, dtype=torch.float64)):
         assert shelf.keep(values) is values
-
-
-def test_tallies_of_two_passes_make_one_mean() -> None:
-    values = torch.tensor([[[[1.0], [2.0], [torch.nan], [9.0]]]])
-    first = Tally.of(values[:, :, :1], torch.tensor([[[1.0], [0.0], [0.0]]]))
-    second = Tally.of(values[:, :, 1:], torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]]))
-    whole, two = mean_of([first, second]), mean_of([first, second], 2)
-    assert whole is not None
-    assert two is not None
-    assert whole.ravel().tolist() == [4.0]
-    assert two.ravel().tolist() == [1.5]
-    assert mean_of([]) is None

@@ -63,8 +63,8 @@ def row_by_row(model: Model, given: by_hand.Text, monkeypatch: pytest.MonkeyPatc
     chunks: list[int] = []
 
     class OneByOne(Rows):
-        def __init__(self, codes: torch.Tensor, rows: torch.Tensor, *, chunk_bytes: int, wanted: Any) -> None:
-            chunks.append(chunk_bytes)
+        def __init__(self, codes: torch.Tensor, rows: torch.Tensor, *, wanted: Any, **settings: Any) -> None:
+            chunks.append(settings["chunk_bytes"])
             super().__init__(codes, rows, chunk_bytes=1, wanted=wanted)
 
     monkeypatch.setattr(attending, "Rows", OneByOne)

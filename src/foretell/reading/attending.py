@@ -5,37 +5,36 @@ It is told where a pass stands, and knows nothing of how calls are observed.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
-from transformers.pytorch_utils import Conv1D
 
 from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
-from foretell.reading.recording import Pass, Recording, Tally
+from foretell.reading.output_projections import OutputProjections
+from foretell.reading.plain import Plain, Question
+from foretell.reading.recording import Pass, Recording
+from foretell.reading.residual import modules_in
 from foretell.reading.rows import RowReading, Rows, Wanted
 from foretell.reading.steps import Steps
-from foretell.reading.weighing import projects, shares_of, written_norms
+from foretell.reading.tallies import Tallies
+from foretell.reading.weighing import shares_of, written_norms
 
 __all__ = ["Attending"]
 
+_WAITING_BYTES = 4 << 20
+"""Queries, keys and values of layers that wait for each other without an accelerator: the first of them pays for
+bringing the code and the indicators into the cache."""
+_TALLIED_BYTES = 2 << 20
 
-@dataclass(frozen=True)
-class _Writing:
-    """What a layer's heads are about to write; the linear map that takes the attention's output is its projection."""
 
-    layer: int
-    module: nn.Module
-    address: int
-    n_inputs: int
-    current: Pass
-    parts: Tensor | None
-    """Parts that wait for the projection; None where they are made later."""
+_Asked: TypeAlias = tuple[int, Pass, Rows, Question]
+"""A question, with the layer and the pass that it is of and the rows that will answer it."""
 
 
 class Attending:
@@ -53,18 +52,19 @@ class Attending:
         self, recording: Recording, blocks: Sequence[nn.Module], *, n_heads: int, chunk_bytes: int, wanted: Wanted
     ) -> None:
         self._recording = recording
-        self._blocks = blocks
-        self._layer_of = {id(module): layer for layer, block in enumerate(blocks) for module in block.modules()}
+        self._layer_of = {id(module): layer for layer, block in enumerate(blocks) for module in modules_in(block)}
         self._n_heads = n_heads
         self._chunk_bytes = chunk_bytes
         self._wanted = wanted
+        self._plain = Plain(most_bytes=chunk_bytes, entropy=wanted.entropy)
+        self._tallies = Tallies(recording.shelf, most_bytes=_TALLIED_BYTES)
+        self._questions: list[_Asked] = []
+        self._n_bytes = 0
         self._pass: Pass | None = None
         self._rows: Rows | None = None
         self._steps: Steps | None = None
         self._last_query: tuple[int, weakref.ref[Tensor], weakref.ref[Tensor]] | None = None
-        self._writing: _Writing | None = None
-        self._projections: dict[int, nn.Module | None] = {}
-        self._watched: list[RemovableHandle] = []
+        self.projections = OutputProjections(blocks)
         self._share: tuple[Tensor, Tensor] | None = None
 
     def begin(self, current: Pass | None, query_rows: Tensor | None, steps: Steps | None = None) -> None:
@@ -75,32 +75,32 @@ class Attending:
             query_rows: `(sample, row)` query positions within the pass.
             steps: where calls may wait if the pass is a decoding step.
         """
+        self.settle()
         self._pass, self._rows, self._steps = current, None, steps
-        self._last_query = self._writing = self._share = None
+        self._last_query = self._share = None
         if current is not None and query_rows is not None and query_rows.shape[1]:
             self._rows = self._rows_of(query_rows, current.start + current.width)
 
     def _rows_of(self, query_rows: Tensor, n_columns: int) -> Rows:
         codes = torch.from_numpy(self._recording.codes(n_columns))
-        return Rows(codes, query_rows, chunk_bytes=self._chunk_bytes, wanted=self._wanted)
+        return Rows(codes, query_rows, chunk_bytes=self._chunk_bytes, wanted=self._wanted, plain=self._plain)
 
     def end(self) -> None:
-        """Finish what the last layer left open; where every projection is known, linear maps are no longer watched."""
-        self._finish_writing(None)
-        if self._watched and self._projections:
-            self.unwatch()
+        """Finish what the pass left open."""
+        self.settle()
+        self.projections.end()
 
-    def watch(self) -> None:
-        """Watch linear maps of the blocks for the one that takes the attention's output."""
-        for block in self._blocks:
-            for module in block.modules():
-                if isinstance(module, (nn.Linear, Conv1D)):
-                    self._watched.append(module.register_forward_pre_hook(self._on_linear))
+    def settle(self) -> None:
+        """Read and add up what waits."""
+        self.projections.finish()
+        self._answer()
+        self._tallies.settle()
 
-    def unwatch(self) -> None:
-        """Watch them no more."""
-        while self._watched:
-            self._watched.pop().remove()
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._questions, self._n_bytes = [], 0
+        self.projections.forget()
+        self._tallies.clear()
 
     def on_attention(self, call: AttentionCall) -> None:
         """Read the pass's rows in one attention call that came through the interface."""
@@ -123,10 +123,48 @@ class Attending:
         self._last_query = (layer, weakref.ref(call.query), weakref.ref(call.key))
         self._refuse_second(layer, current)
         if self._steps is not None and self._steps.takes(layer, call):
-            self._expect(layer, call, current, None)
+            self.projections.expect(layer, call)
             return
         with torch.no_grad():
-            self._keep(layer, current, call, rows.read(call))
+            question = rows.question(call)
+            if question is None:
+                self._keep(layer, current, call, rows.read(call))
+            else:
+                self.projections.expect(layer, call)
+                self._ask(layer, current, rows, question)
+
+    def _ask(self, layer: int, current: Pass, rows: Rows, question: Question) -> None:
+        """Let a layer's question wait; its heads' projection is seen later than its attention."""
+        most = _WAITING_BYTES if question.query.device.type == "cpu" else 0
+        if self._n_bytes + question.n_bytes > most:
+            self._answer()
+        current.layers.add(layer)
+        self._questions.append((layer, current, rows, question))
+        self._n_bytes += question.n_bytes
+
+    def _answer(self) -> None:
+        """Answer the questions that wait; small ones of the same kind together."""
+        questions, self._questions, self._n_bytes = self._questions, [], 0
+        with torch.no_grad():
+            for _, same in itertools.groupby(questions, key=_kind_of):
+                asked = list(same)
+                layers = [layer for layer, *_ in asked]
+                _, current, rows, _ = asked[0]
+                readings = rows.answer([question for *_, question in asked], self._factor_of(layers[0], asked[0][3]))
+                for layer, reading in zip(layers, readings, strict=True):
+                    self._keep(layer, current, None, reading)
+
+    def _factor_of(self, layer: int, question: Question) -> Tensor | None:
+        """Return what a layer's heads write through, where contributions are wanted and it is known."""
+        if question.value is None:
+            return None
+        return self._projecting(layer, question.query.shape[1])
+
+    def _projecting(self, layer: int, n_heads: int) -> Tensor | None:
+        factor = self.projections.factor(layer, n_heads)
+        if factor is not None:
+            self._recording.projected.add(layer)
+        return factor
 
     def on_weights(self, layer: int, weights: Tensor) -> None:
         """Read the pass's rows in the result of a softmax inside a block, if it is one of attention."""
@@ -143,8 +181,8 @@ class Attending:
             with torch.no_grad():
                 self._keep(layer, current, None, rows.read_weights(weights))
 
-    def settle(self, steps: Steps) -> None:
-        """Read the calls that waited."""
+    def read_steps(self, steps: Steps) -> None:
+        """Read the calls of decoding steps that waited."""
         for chosen, calls in steps.calls():
             columns = steps.columns_of(chosen)
             current = Pass(start=steps.start + chosen[0], width=chosen[-1] + 1 - chosen[0], columns=columns)
@@ -153,75 +191,47 @@ class Attending:
             rows = self._rows_of(query_rows, current.start + current.width)
             with torch.no_grad():
                 for layer, call in calls.items():
-                    self._keep(layer, current, call, rows.read(call))
+                    question = rows.question(call)
+                    if question is None:
+                        self._keep(layer, current, call, rows.read(call))
+                    else:
+                        self._questions.append((layer, current, rows, question))
+            self._answer()
 
     def _refuse_second(self, layer: int, current: Pass) -> None:
-        waits = self._steps is not None and self._steps.has(layer)
-        if waits or layer in current.readings.get("mass", {}):
+        if (self._steps is not None and self._steps.has(layer)) or layer in current.layers:
             raise NotReadableError(f"{self._recording.model_name}: block {layer} calls attention more than once")
 
     def _keep(self, layer: int, current: Pass, call: AttentionCall | None, reading: RowReading) -> None:
-        share = reading.share[:, None]
+        current.layers.add(layer)
         read = {"mass": reading.mass}
+        if reading.entropy is not None:
+            read["entropy"] = reading.entropy[..., None]
+        if reading.contribution is not None:
+            read["contribution"] = reading.contribution
         if current.bins is None:
             # Layers with the same mask have the same shares; they are kept once.
             if self._share is None or self._share[0] is not reading.share:
-                self._share = (reading.share, self._recording.shelf.keep(share))
+                self._share = (reading.share, self._recording.shelf.keep(reading.share[:, None]))
             current.readings.setdefault("share", {})[layer] = self._share[1]
-        else:
-            read["lift"] = torch.where(share > 0, reading.mass / share, torch.nan)
-        if reading.entropy is not None:
-            read["entropy"] = reading.entropy[..., None]
-        self._store(current, layer, read)
-        if reading.parts is None or call is None:
+        self._store(current, layer, read, reading.share)
+        if reading.parts is not None and call is not None:
+            write = functools.partial(self._write, layer, current, reading.parts, reading.share)
+            self.projections.expect(layer, call, write)
+
+    def _write(self, layer: int, current: Pass, parts: Tensor, share: Tensor) -> None:
+        norms = written_norms(parts, self._projecting(layer, parts.shape[2]))
+        self._store(current, layer, {"contribution": shares_of(norms.movedim(1, -1))}, share)
+
+    def _store(self, current: Pass, layer: int, read: dict[str, Tensor], share: Tensor) -> None:
+        """Keep quantities, or, where rows are added up, let them wait for that."""
+        if current.bins is not None:
+            self._tallies.add(current, layer, read, share)
             return
-        if layer in self._projections or call.output is None:
-            self._write(current, layer, reading.parts, self._projections.get(layer))
-        else:
-            self._expect(layer, call, current, reading.parts)
+        for quantity, values in read.items():
+            current.readings.setdefault(quantity, {})[layer] = self._recording.shelf.keep(values)
 
-    def _store(self, current: Pass, layer: int, read: dict[str, Tensor]) -> None:
-        """Keep quantities, or, where rows are added up, their sums; those are made side by side."""
-        keep = self._recording.shelf.keep
-        kept: dict[str, Tensor | Tally] = {}
-        if current.bins is None:
-            kept.update((quantity, keep(values)) for quantity, values in read.items())
-        else:
-            tally = Tally.of(torch.cat(list(read.values()), dim=-1), current.bins)
-            sizes = [values.shape[-1] for values in read.values()]
-            parts = (torch.split(keep(whole), sizes, dim=-1) for whole in (tally.total, tally.number))
-            kept.update((quantity, Tally(*part)) for quantity, *part in zip(read, *parts, strict=True))
-        for quantity, one in kept.items():
-            current.readings.setdefault(quantity, {})[layer] = one
 
-    def _expect(self, layer: int, call: AttentionCall, current: Pass, parts: Tensor | None) -> None:
-        """Look out for the projection that a layer's heads write through, unless it is known."""
-        self._finish_writing(None)
-        if self._wanted.contribution and layer not in self._projections and call.output is not None:
-            n_inputs = call.query.shape[1] * call.value.shape[3]
-            self._writing = _Writing(layer, call.module, call.output.data_ptr(), n_inputs, current, parts)
-
-    def _on_linear(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        """Notice the linear map that takes the attention's very output: it writes the heads' parts."""
-        writing = self._writing
-        if writing is None or not arguments or not isinstance(arguments[0], Tensor):
-            return
-        given = arguments[0]
-        if given.data_ptr() == writing.address and given.shape[-1] == writing.n_inputs:
-            own = any(one is module for one in writing.module.modules())
-            self._finish_writing(module if own and projects(module, writing.n_inputs) else None)
-
-    def _finish_writing(self, projection: nn.Module | None) -> None:
-        """Remember the projection of the last layer that attended, and turn its parts into contributions."""
-        writing, self._writing = self._writing, None
-        if writing is None:
-            return
-        self._projections[writing.layer] = projection
-        if writing.parts is not None:
-            with torch.no_grad():
-                self._write(writing.current, writing.layer, writing.parts, projection)
-
-    def _write(self, current: Pass, layer: int, parts: Tensor, projection: nn.Module | None) -> None:
-        self._store(current, layer, {"contribution": shares_of(written_norms(parts, projection))})
-        if projection is not None:
-            self._recording.projected.add(layer)
+def _kind_of(asked: _Asked) -> tuple[object, ...]:
+    layer, current, _, question = asked
+    return (id(current), question.kind or layer)

@@ -24,7 +24,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 from foretell.errors import NotReadableError
-from foretell.reading.residual import decoder_of
+from foretell.reading.residual import decoder_of, modules_in
 
 __all__ = ["AttentionCall", "Observer", "attention_named", "observed_attention"]
 
@@ -78,8 +78,8 @@ class _Name(str):
 def _configurations(model: PreTrainedModel) -> list[PreTrainedConfig]:
     """Return every configuration that a module of the decoder looks its attention up in."""
     found: dict[int, PreTrainedConfig] = {}
-    for module in decoder_of(model).modules():
-        configuration = getattr(module, "config", None)
+    for module in modules_in(decoder_of(model)):
+        configuration = vars(module).get("config")
         if isinstance(configuration, PreTrainedConfig):
             found.setdefault(id(configuration), configuration)
     return list(found.values())

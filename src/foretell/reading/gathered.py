@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foretell.errors import InputError, NotReadableError
-from foretell.reading.recording import GENERATED, Pass, Recording, Tally, mean_of
+from foretell.reading.recording import GENERATED, Pass, Recording
+from foretell.reading.tallies import mean_of
 
 __all__ = ["Gathered", "places"]
 
@@ -57,7 +58,7 @@ class Gathered:
         Raises:
             NotReadableError: Rows were asked for, and no attention call was seen.
         """
-        found = sorted({layer for one in self._passes for layer in one.readings.get("mass", {})})
+        found = sorted({layer for one in self._passes for layer in one.layers})
         if not found and self.generated.any():
             raise NotReadableError(
                 f"{self._recording.model_name}: none of its blocks looks its attention up in the library's interface"
@@ -67,9 +68,9 @@ class Gathered:
     @cached_property
     def n_heads(self) -> int:
         """Most heads that a layer has."""
-        readings = [one.readings.get("mass", {}) for one in self._passes]
-        every = [value for layers in readings for value in layers.values()]
-        return max((int((one.total if isinstance(one, Tally) else one).shape[1]) for one in every), default=0)
+        kept = [rows.shape[1] for one in self._passes for rows in one.readings.get("mass", {}).values()]
+        added_up = [tally.total.shape[2] for one in self._passes for tally in one.tallies.get("mass", [])]
+        return max((*kept, *added_up), default=0)
 
     def _of_layer(self, quantity: str, layer: int) -> Float[np.ndarray, "sample head row value"]:
         """Rows of one layer that count; nan beyond a sample's rows."""
@@ -82,7 +83,7 @@ class Gathered:
         found: Float[np.ndarray, "sample head row value"] | None = None
         for one in self._passes:
             values = one.readings.get(quantity, {}).get(layer)
-            if not isinstance(values, Tensor):
+            if values is None:
                 continue
             sample, row, target = places(one.columns, place)
             if found is None:
@@ -98,15 +99,15 @@ class Gathered:
         if recording.tallied and n_tokens is not None and n_tokens & (n_tokens - 1):
             raise InputError(f"{n_tokens} tokens: single rows were not kept, only sums over 1, 2, 4, 8, ... tokens")
         means = np.full((len(self.generated), len(layers), self.n_heads, n_values), np.nan, dtype=np.float32)
-        for place, layer in enumerate(layers):
-            if recording.tallied:
-                tallies = [one.readings.get(quantity, {}).get(int(layer)) for one in self._passes]
-                mean = mean_of([one for one in tallies if isinstance(one, Tally)], n_tokens)
-                if mean is None:
-                    continue
-            else:
+        if recording.tallied:
+            tallies = [tally for one in self._passes for tally in one.tallies.get(quantity, [])]
+            mean = mean_of(tallies, layers.tolist(), self.n_heads, n_tokens)
+            if mean is not None:
+                means[:] = mean
+        else:
+            for place, layer in enumerate(layers):
                 mean = _mean_over_rows(self._of_layer(quantity, int(layer))[:, :, :n_tokens])
-            means[:, place, : mean.shape[1]] = mean
+                means[:, place, : mean.shape[1]] = mean
         if n_tokens is not None:
             means[self.n_generated < n_tokens] = np.nan
         return means

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from foretell.reading.attending import Attending
 from foretell.reading.heard import Heard
 from foretell.reading.masks import span_of
 from foretell.reading.models import device_of
+from foretell.reading.projecting import Projecting
 from foretell.reading.recording import GENERATED, Pass, Recording
 from foretell.reading.rows import Wanted
 from foretell.reading.scoring import Scoring
@@ -44,7 +45,7 @@ class Listener:
         recording: Recording,
         blocks: Sequence[nn.Module],
         *,
-        project: Callable[[int, Tensor], Tensor] | None,
+        projecting: Projecting | None,
         logprob: bool,
         chunk_bytes: int,
         wanted: Wanted,
@@ -60,13 +61,11 @@ class Listener:
             chunk_bytes=chunk_bytes,
             wanted=wanted,
         )
-        self._project = project
+        self._projecting = projecting
         self._scoring = Scoring(entropy=wanted.entropy, chunk_bytes=chunk_bytes) if logprob else None
         self._chunk_bytes = chunk_bytes
         self._thread = threading.get_ident()
         self._open = True
-        self._signature = inspect.signature(model.forward)
-        self._decoder_signature: inspect.Signature | None = None
         self._arguments: dict[str, Any] = {}
         self._token_ids: Tensor | None = None
         self._pass: Pass | None = None
@@ -83,27 +82,28 @@ class Listener:
         self._open = False
         self._arguments, self._token_ids, self._whole_ids, self._scoring = {}, None, None, None
         self._has_rows = self._is_step = False
-        self._steps.clear()
+        self._forget_waiting()
         self.attending.begin(None, None)
 
     def settle(self) -> None:
-        """Read what waited of decoding steps."""
-        if not len(self._steps):
-            return
-        steps, self._steps = self._steps, Steps(most_bytes=self._chunk_bytes // _SHARE_OF_WAITING)
-        self.attending.settle(steps)
-        for chosen, hidden in steps.hidden():
-            columns = steps.columns_of(chosen)
-            current = Pass(start=steps.start + chosen[0], width=chosen[-1] + 1 - chosen[0], columns=columns)
-            self._recording.passes.append(current)
-            self._keep_activities(current, hidden)
+        """Read what waited of decoding steps and of the last pass."""
+        if len(self._steps):
+            steps, self._steps = self._steps, Steps(most_bytes=self._chunk_bytes // _SHARE_OF_WAITING)
+            self.attending.read_steps(steps)
+            for chosen, hidden in steps.hidden():
+                columns = steps.columns_of(chosen)
+                current = Pass(start=steps.start + chosen[0], width=chosen[-1] + 1 - chosen[0], columns=columns)
+                self._recording.passes.append(current)
+                for layer, states in hidden.items():
+                    self._project(current, layer, states)
+        self.attending.settle()
+        if self._projecting is not None:
+            self._projecting.settle()
 
-    def _keep_activities(self, current: Pass, hidden: dict[int, Tensor]) -> None:
-        if self._project is None:
-            return
-        with torch.no_grad():
-            for layer, states in hidden.items():
-                current.activities[layer] = self._recording.shelf.keep(self._project(layer, states))
+    def _project(self, current: Pass, layer: int, hidden: Tensor) -> None:
+        if self._projecting is not None:
+            with torch.no_grad():
+                self._projecting.add(current, layer, hidden)
 
     def refuse_tallying(self) -> None:
         """Say that generating needs rows, because only afterwards it is known which ones count."""
@@ -114,16 +114,12 @@ class Listener:
         """Remember what the whole model is asked."""
         if threading.get_ident() != self._thread:
             raise InputError("this model is being listened to in another thread")
-        self._arguments = dict(self._signature.bind_partial(*arguments, **options).arguments)
-        self._arguments.update(self._arguments.pop("kwargs", {}))
+        self._arguments = _bound(self._model, arguments, options)
         self._token_ids = self._arguments.get("input_ids")
 
     def before_decoder(self, module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Start a pass: find out which tokens it is given, and which of them are rows."""
-        if self._decoder_signature is None:
-            self._decoder_signature = inspect.signature(module.forward)
-        bound = self._decoder_signature.bind_partial(*arguments, **options).arguments
-        bound = {**bound, **bound.get("kwargs", {})}
+        bound = _bound(module, arguments, options)
         given = next((bound[name] for name in ("input_ids", "inputs_embeds") if bound.get(name) is not None), None)
         if given is None:
             raise NotReadableError(f"{type(module).__name__}: it is given neither token ids nor embeddings")
@@ -147,7 +143,7 @@ class Listener:
         if start == 0 and not again:
             self._recording.passes.clear()
             self._recording.kept = None
-            self._steps.clear()
+            self._forget_waiting()
             if self._scoring is not None:
                 self._scoring.forget()
         self._whole_ids = self._token_ids if start == 0 else None
@@ -175,6 +171,12 @@ class Listener:
                 self._scoring.begin(self._pass, self._token_ids)
         self.attending.begin(self._pass, query_rows, self._steps if self._is_step else None)
 
+    def _forget_waiting(self) -> None:
+        self._steps.clear()
+        self.attending.clear()
+        if self._projecting is not None:
+            self._projecting.clear()
+
     def _continues(self, seen: int, width: int) -> bool:
         """Tell whether a pass without a cache repeats the text of the one before and adds to it."""
         before, now = self._whole_ids, self._token_ids
@@ -191,11 +193,11 @@ class Listener:
             return
         with torch.no_grad():
             if self._span is not None:
-                hidden = hidden[:, self._span]
+                rows = hidden[:, self._span]
             else:
                 samples = torch.arange(len(hidden), device=hidden.device)[:, None]
-                hidden = hidden[samples, self._rows_on(hidden.device)]
-            self._keep_activities(self._pass, {layer: hidden})
+                rows = hidden[samples, self._rows_on(hidden.device)]
+            self._project(self._pass, layer, rows)
 
     def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
         """Read the log-probabilities of this pass's tokens, and keep the logits of the next one."""
@@ -225,6 +227,15 @@ class Listener:
                 self._model(**{name: _moved(value, device_of(self._model)) for name, value in arguments.items()})
         finally:
             self._finishing = False
+
+
+def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `module` is called with, by name."""
+    if not arguments:
+        return dict(options)
+    bound = dict(inspect.signature(module.forward).bind_partial(*arguments, **options).arguments)
+    named = bound.pop("kwargs", {})
+    return {**bound, **named}
 
 
 def _rows_of(generated: np.ndarray, start: int) -> tuple[Int[np.ndarray, "sample row"], Int[np.ndarray, "sample row"]]:

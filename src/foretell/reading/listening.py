@@ -14,11 +14,11 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -29,6 +29,7 @@ from foretell.reading.heard import Heard
 from foretell.reading.listener import Listener
 from foretell.reading.models import Model
 from foretell.reading.primitives import observed_primitives
+from foretell.reading.projecting import Projecting, ReadableDirection
 from foretell.reading.readable import Path, check_readable, known_path
 from foretell.reading.recording import Recording
 from foretell.reading.residual import decoder_blocks, decoder_of, layer_lists, residual_blocks, residual_hooks
@@ -39,27 +40,6 @@ __all__ = ["Heard", "ReadableDirection", "listen"]
 
 _LISTENED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 _LOCK = threading.Lock()
-
-
-@runtime_checkable
-class ReadableDirection(Protocol):
-    """What `listen` needs of a direction."""
-
-    @property
-    def concept(self) -> str:
-        """What the direction stands for."""
-
-    @property
-    def vectors(self) -> Float[np.ndarray, "layer width"]:
-        """One unit vector per layer."""
-
-    @property
-    def mean(self) -> Float[np.ndarray, " layer"]:
-        """Mean projection on the calibration set."""
-
-    @property
-    def standard_deviation(self) -> Float[np.ndarray, " layer"]:
-        """Standard deviation of the projection on the calibration set."""
 
 
 @contextlib.contextmanager
@@ -154,15 +134,16 @@ def _listen_unchecked(
     tallied: bool,
     path: Path,
 ) -> Iterator[Heard]:
-    if directions:
-        # Its trial is over before anything is heard.
-        residual_blocks(model)
+    # Its trial is over before anything is heard.
+    writers = residual_blocks(model) if directions else ()
     blocks = decoder_blocks(model)
     recording = Recording(codes, len(blocks), len(directions), type(model).__name__, tallied)
     width = int(model.config.get_text_config(decoder=True).hidden_size)
-    project = _projection(directions, len(blocks), width) if directions else None
+    projecting = (
+        Projecting(directions, n_layers=len(blocks), width=width, shelf=recording.shelf) if directions else None
+    )
     listener = Listener(
-        model, recording, blocks, project=project, logprob=logprob, chunk_bytes=chunk_bytes, wanted=wanted
+        model, recording, blocks, projecting=projecting, logprob=logprob, chunk_bytes=chunk_bytes, wanted=wanted
     )
     with contextlib.ExitStack() as stack:
         stack.callback(listener.close)
@@ -174,10 +155,10 @@ def _listen_unchecked(
             stack.callback(handle.remove)
         stack.enter_context(_observed(model, listener.attending, path))
         if wanted.contribution:
-            stack.callback(listener.attending.unwatch)
-            listener.attending.watch()
+            stack.callback(listener.attending.projections.unwatch)
+            listener.attending.projections.watch()
         if directions:
-            stack.enter_context(residual_hooks(model, listener.on_residual))
+            stack.enter_context(residual_hooks(model, listener.on_residual, blocks=writers))
         stack.enter_context(_finishing_generate(model, listener))
         yield listener.heard
         listener.settle()
@@ -234,28 +215,3 @@ def _checked(segments: Any) -> Int[np.ndarray, "sample token"]:
     if codes.size and (codes.min() < -1 or codes.max() >= len(SEGMENTS)):
         raise InputError(f"segments: codes are -1 to {len(SEGMENTS) - 1}, not {codes.min()} to {codes.max()}")
     return codes.astype(np.int64)
-
-
-def _projection(directions: Sequence[ReadableDirection], n_layers: int, width: int) -> Callable[[int, Tensor], Tensor]:
-    """Return the function that turns a layer's hidden rows into calibrated scores."""
-    for direction in directions:
-        shapes = (np.shape(direction.vectors), np.shape(direction.mean), np.shape(direction.standard_deviation))
-        if shapes != ((n_layers, width), (n_layers,), (n_layers,)):
-            raise InputError(
-                f'direction "{direction.concept}": vectors of {shapes[0]} do not fit a model of {(n_layers, width)}'
-            )
-    vectors = torch.stack([torch.as_tensor(np.asarray(d.vectors, dtype=np.float32)) for d in directions], dim=2)
-    mean = torch.stack([torch.as_tensor(np.asarray(d.mean, dtype=np.float32)) for d in directions], dim=1)
-    scale = torch.stack(
-        [torch.as_tensor(np.asarray(d.standard_deviation, dtype=np.float32)) for d in directions], dim=1
-    )
-    scale = torch.where(scale > 0, scale, torch.nan)
-    moved: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
-
-    def project(layer: int, hidden: Tensor) -> Tensor:
-        if hidden.device not in moved:
-            moved[hidden.device] = (vectors.to(hidden.device), mean.to(hidden.device), scale.to(hidden.device))
-        vector, centre, spread = (part[layer] for part in moved[hidden.device])
-        return (hidden.float() @ vector - centre) / spread
-
-    return project

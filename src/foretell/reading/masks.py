@@ -3,7 +3,7 @@
 It knows masks and positions, and nothing of queries, keys or values.
 
     chosen = Chosen(rows, span=None, keep=True)
-    Masks(n_rows=48).of(call, chosen, inside, packed=1)
+    Masks(n_rows=48).of(mask, chosen, inside, causal=True)
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.errors import NotReadableError
-from foretell.reading.attention import AttentionCall
 
 __all__ = ["Chosen", "Mask", "Masks", "span_of"]
 
@@ -29,10 +28,17 @@ class Mask:
     """What chosen rows see."""
 
     source: Tensor | None
-    additive: Tensor | None
-    """`(sample or 1, head or 1, row, key)` to be added to scores; None means every key is seen."""
+    added: Tensor | None
+    """`(sample or 1, head or 1, row, key)` to be added to the scores of the last keys; None means every key is seen."""
+    first: int
+    """Key that `added` begins with; every row sees all keys before it."""
     share: Float[Tensor, "sample row segment"]
     """Each segment's share of the tokens that a row sees."""
+
+    @property
+    def whole(self) -> Tensor | None:
+        """What is to be added to the scores of all keys."""
+        return None if self.added is None else torch.nn.functional.pad(self.added, (self.first, 0))
 
 
 @dataclass(frozen=True)
@@ -68,39 +74,35 @@ class Masks:
         self._known: OrderedDict[tuple[Any, ...], Mask] = OrderedDict()
 
     def of(
-        self, call: AttentionCall, chosen: Chosen, inside: Float[Tensor, "sample 1 key segment"], packed: int
+        self, mask: Tensor | None, chosen: Chosen, inside: Float[Tensor, "sample segment key"], *, causal: bool
     ) -> Mask:
-        """Return the mask of some rows in one attention call.
+        """Return what some rows see in one attention call.
 
         Args:
-            call: the call.
+            mask: the call's mask, `(sample or 1, head or 1, query, key)`, of True for seen or of what is added.
             chosen: the rows.
             inside: 1 where a key belongs to a segment.
-            packed: how many heads are folded into rows, each of which needs the mask.
+            causal: without a mask, whether rows see no later key.
 
         Raises:
             NotReadableError: The call's mask has another shape than attention takes.
         """
-        n_queries, n_keys = call.query.shape[2], call.key.shape[2]
-        causal = call.mask is None and n_queries > 1 and _is_causal(call)
+        n_keys = inside.shape[2]
         place = (chosen.rows.storage_offset(), chosen.rows.shape[1])
-        identity = (id(call.mask), n_keys, causal, packed, place, call.query.device)
-        if chosen.keep and identity in self._known:
-            return self._known[identity]
-        additive, visible = _seen(call, chosen, causal)
-        everything = inside.sum(2).expand(-1, chosen.rows.shape[1], -1)
-        counts = everything if visible is None else (visible.float() @ inside).mean(1)
-        mask = Mask(
-            source=call.mask,
-            additive=additive if additive is None or packed == 1 else additive.repeat(1, 1, packed, 1),
-            share=counts / counts.sum(-1, keepdim=True),
-        )
+        identity = (id(mask), n_keys, causal, place, inside.device)
+        known = self._known.get(identity)
+        if known is not None:
+            return known
+        if mask is None:
+            made = _causal(chosen, inside) if causal else _open(chosen, inside)
+        else:
+            made = _stated(mask, chosen, inside)
         if chosen.keep:
-            self._known[identity] = mask
+            self._known[identity] = made
             n_chunks = -(-self._n_rows // chosen.rows.shape[1])
             if len(self._known) > _CACHED_MASKS * n_chunks:
                 self._known.popitem(last=False)
-        return mask
+        return made
 
 
 def span_of(rows: Tensor) -> slice | None:
@@ -112,27 +114,49 @@ def span_of(rows: Tensor) -> slice | None:
     return slice(first, first + rows.shape[1]) if same else None
 
 
-def _is_causal(call: AttentionCall) -> bool:
-    stated = call.options.get("is_causal")
-    return bool(getattr(call.module, "is_causal", True) if stated is None else stated)
+def _open(chosen: Chosen, inside: Tensor) -> Mask:
+    """Every row sees every key."""
+    return Mask(None, None, 0, _shares(inside.sum(2)[:, None].expand(-1, chosen.rows.shape[1], -1)))
 
 
-def _seen(call: AttentionCall, chosen: Chosen, causal: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Return the additive mask of the rows and what they see, both `(sample, head or 1, row, key)` or None for all."""
-    n_keys = call.key.shape[2]
-    if call.mask is None:
-        if not causal:
-            return None, None
-        visible = torch.arange(n_keys, device=chosen.rows.device) <= chosen.rows[:, None, :, None]
+def _causal(chosen: Chosen, inside: Tensor) -> Mask:
+    """No row sees a later key than itself."""
+    seen = inside.cumsum(2).transpose(1, 2)
+    counts = seen.gather(1, chosen.rows[..., None].expand(-1, -1, inside.shape[1]))
+    n_keys = inside.shape[2]
+    # Without knowing where the rows stand, which an accelerator would have to be waited for, no key is left out.
+    first = min(int(chosen.rows.min()) + 1, n_keys - 1) if chosen.rows.device.type == "cpu" else 0
+    hidden = torch.arange(first, n_keys, device=chosen.rows.device) > chosen.rows[:, None, :, None]
+    return Mask(None, _hiding(hidden), first, _shares(counts))
+
+
+def _stated(mask: Tensor, chosen: Chosen, inside: Tensor) -> Mask:
+    """Rows see what the model's own mask says."""
+    n_keys = inside.shape[2]
+    if mask.ndim != 4 or mask.shape[3] < n_keys:
+        raise NotReadableError(f"a mask of shape {tuple(mask.shape)} for {n_keys} keys is not understood")
+    own = chosen.of(mask[..., :n_keys])
+    if own.dtype == torch.bool:
+        visible, added = own, _hiding(~own)
     else:
-        if call.mask.ndim != 4 or call.mask.shape[3] < n_keys:
-            raise NotReadableError(
-                f"{type(call.module).__name__}: a mask of shape {tuple(call.mask.shape)} "
-                f"for {n_keys} keys is not understood"
-            )
-        visible = chosen.of(call.mask[..., :n_keys])
-        if visible.dtype != torch.bool:
-            return visible.float(), visible > torch.finfo(visible.dtype).min / 2
-    return torch.zeros_like(visible, dtype=torch.float32).masked_fill_(
-        ~visible, torch.finfo(torch.float32).min
-    ), visible
+        least = torch.finfo(own.dtype).min
+        # A key of weight 0 is to add 0 to every sum, which minus infinity would not.
+        visible, added = own > least / 2, own.float().clamp_min(least)
+    first = _first_touched(added) if added.device.type == "cpu" else 0
+    return Mask(mask, added[..., first:], first, _shares((visible.float() @ inside.transpose(1, 2)[:, None]).mean(1)))
+
+
+def _hiding(hidden: Tensor) -> Tensor:
+    """Return what is added to scores so that nothing is left of hidden ones."""
+    least = torch.finfo(torch.float32).min
+    return torch.zeros_like(hidden, dtype=torch.float32).masked_fill_(hidden, least)
+
+
+def _first_touched(added: Tensor) -> int:
+    """Return the first key that anything is added to, or the last key."""
+    touched = (added != 0).flatten(0, 2).any(0).nonzero()
+    return int(touched[0]) if len(touched) else added.shape[3] - 1
+
+
+def _shares(counts: Tensor) -> Tensor:
+    return counts / counts.sum(-1, keepdim=True)

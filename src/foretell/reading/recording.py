@@ -5,17 +5,16 @@ It is plain storage, and knows nothing of hooks or of what users ask for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from foretell.schema import SEGMENTS
 
-__all__ = ["GENERATED", "N_SEGMENTS", "Pass", "Recording", "Shelf", "Tally", "mean_of"]
+__all__ = ["GENERATED", "N_SEGMENTS", "Pass", "Recording", "Shelf", "Tally"]
 
 N_SEGMENTS = len(SEGMENTS)
 _BOARD = 1 << 20
@@ -26,32 +25,13 @@ GENERATED = SEGMENTS.index("generated")
 
 @dataclass(frozen=True)
 class Tally:
-    """Sums of rows instead of the rows: all that means over 1, 2, 4, 8, ... rows need."""
+    """Sums of one quantity's rows in some layers, instead of the rows."""
 
+    layers: tuple[int, ...]
     total: Tensor
-    """`(sample, head, bin, value)` sum over what is not nan."""
+    """`(layer, sample, head, bin, value)` sum over what is not nan."""
     number: Tensor
-    """`(sample, head, bin, value)` how many that are."""
-
-    @classmethod
-    def of(cls, values: Float[Tensor, "sample head row value"], bins: Float[Tensor, "sample bin row"]) -> Tally:
-        """Add up rows bin by bin."""
-        chosen = bins.to(values.device)[:, None]
-        known = ~values.isnan()
-        return cls(total=chosen @ values.nan_to_num(0.0), number=chosen @ known.float())
-
-
-def mean_of(tallies: Sequence[Tally], n_tokens: int | None = None) -> Float[np.ndarray, "sample head value"] | None:
-    """Mean over all rows of all tallies, or over the first `n_tokens` (1, 2, 4, 8, ...); None without tallies."""
-    n_bins = None if n_tokens is None else n_tokens.bit_length()
-    if not tallies:
-        return None
-    total, number = (
-        sum(getattr(one, name)[:, :, :n_bins].sum(2, dtype=torch.float64).cpu().numpy() for one in tallies)
-        for name in ("total", "number")
-    )
-    empty = np.full(np.shape(total), np.nan)
-    return np.asarray(np.divide(total, number, out=empty, where=np.asarray(number) > 0))
+    """`(layer, sample, head, bin, value)` how many that are."""
 
 
 class Shelf:
@@ -92,8 +72,12 @@ class Pass:
     """`(sample, row)` place of each row in its sequence, on the CPU; -1 where a sample has fewer rows."""
     bins: Tensor | None = None
     """`(sample, bin, row)` 1 where a row belongs to a bin; None where every row is kept."""
-    readings: dict[str, dict[int, Tensor | Tally]] = field(default_factory=dict)
-    """Quantity (mass, lift, entropy, contribution) to layer to `(sample, head, row, value)`, or to their tally."""
+    layers: set[int] = field(default_factory=set)
+    """Layers whose attention is read."""
+    readings: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    """Quantity (mass, share, entropy, contribution) to layer to `(sample, head, row, value)`, where rows are kept."""
+    tallies: dict[str, list[Tally]] = field(default_factory=dict)
+    """Quantity (mass, lift, entropy, contribution) to sums of rows, where they are added up."""
     activities: dict[int, Tensor] = field(default_factory=dict)
     """Layer to `(sample, row, direction)`."""
     logprobs: list[tuple[Tensor, Tensor]] = field(default_factory=list)

@@ -22,7 +22,15 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from foretell.errors import NotReadableError
 from foretell.reading.trial import FAILURES, WIDTH, evaluating, first_line, identity_of, trial_text
 
-__all__ = ["capture_residual", "decoder_blocks", "decoder_of", "layer_lists", "residual_blocks", "residual_hooks"]
+__all__ = [
+    "capture_residual",
+    "decoder_blocks",
+    "decoder_of",
+    "layer_lists",
+    "modules_in",
+    "residual_blocks",
+    "residual_hooks",
+]
 
 _PLACES: dict[tuple[object, ...], int] = {}
 """Which of a model's layer lists hands on the residual stream, as trials found out."""
@@ -37,6 +45,18 @@ def decoder_of(model: PreTrainedModel) -> nn.Module:
     if isinstance(decoder, nn.Linear):
         decoder = model.base_model
     return decoder if isinstance(decoder, nn.Module) else model
+
+
+def modules_in(root: nn.Module) -> list[nn.Module]:
+    """Return `root` and every module below it, each once, without the names that `modules()` takes most time for."""
+    found = {id(root): root}
+    waiting = [root]
+    while waiting:
+        for child in vars(waiting.pop())["_modules"].values():
+            if child is not None and id(child) not in found:
+                found[id(child)] = child
+                waiting.append(child)
+    return list(found.values())
 
 
 def decoder_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
@@ -150,19 +170,22 @@ def _first_difference(outputs: dict[int, list[Any]], states: Sequence[Tensor], r
 
 
 @contextlib.contextmanager
-def residual_hooks(model: PreTrainedModel, callback: Callable[[int, Tensor], None]) -> Iterator[None]:
+def residual_hooks(
+    model: PreTrainedModel, callback: Callable[[int, Tensor], None], *, blocks: Sequence[nn.Module] | None = None
+) -> Iterator[None]:
     """Call `callback(layer, hidden)` after every block of every forward pass inside the block.
 
     Args:
         model: a loaded decoder.
         callback: gets the layer (from 0) and the residual stream after that block, `(sample, token, width)`, as
             the model holds it: do not change it in place, and copy what must outlive the pass.
+        blocks: the model's `residual_blocks`, where they are known.
 
     Raises:
         NotReadableError: The model's blocks cannot be found, or hand on no hidden state.
     """
     with contextlib.ExitStack() as stack:
-        for layer, block in enumerate(residual_blocks(model)):
+        for layer, block in enumerate(residual_blocks(model) if blocks is None else blocks):
             handle = block.register_forward_hook(_hook(layer, callback, type(model).__name__))
             stack.callback(handle.remove)
         yield

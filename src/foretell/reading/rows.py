@@ -4,32 +4,33 @@ softmax(QK^T) times a 0/1 matrix (token x segment) is the mass per segment, so n
 It knows nothing of configurations, hooks or generation.
 
     rows = Rows(codes=codes, rows=rows, chunk_bytes=64 << 20)
-    reading = rows.read(call)
+    question = rows.question(call)
+    readings = [rows.read(call)] if question is None else rows.answer([question])
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
+from foretell.reading.indicators import Indicators
 from foretell.reading.masks import Chosen, Masks, span_of
-from foretell.reading.weighing import Runs, row_entropy, runs_of, segment_parts
+from foretell.reading.plain import Added, Plain, Question, joined
+from foretell.reading.weighing import row_entropy, segment_parts
 from foretell.schema import SEGMENTS
 
 __all__ = ["RowReading", "Rows", "Wanted"]
 
 N_SEGMENTS = len(SEGMENTS)
-_HELD_BYTES = 4 << 20
-"""Weights of some rows over all keys held at a time without an accelerator: larger pieces are no faster, and leave
-holes that the tensors of long texts do not fit into."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,11 @@ class RowReading:
     """`(sample, row, segment)` float32; each row sums to 1 where every visible token has a segment."""
     entropy: Tensor | None = None
     """`(sample, head, row)` float32 in nats."""
+    contribution: Tensor | None = None
+    """`(sample, head, row, segment)` share of what the head writes."""
     parts: Tensor | None = None
-    """`(sample, head, row, segment, width)` what each segment adds to the head's output."""
+    """`(sample, segment, head, row, width)` what each segment adds to the head's output, where it is not known yet
+    what that is written through."""
 
 
 class Rows:
@@ -66,36 +70,105 @@ class Rows:
         codes: `(sample, token)` segment code of every token up to the end of this pass, -1 where padding.
         rows: `(sample, row)` query positions within this pass.
         chunk_bytes: bound for the scores and masks that are held at a time.
+        wanted: what is read beside masses.
+        plain: what weighs rows of plain attention; a pass may use that of the one before.
     """
 
-    def __init__(self, codes: Tensor, rows: Tensor, *, chunk_bytes: int, wanted: Wanted | None = None) -> None:
-        self._codes = codes
+    def __init__(
+        self,
+        codes: Tensor,
+        rows: Tensor,
+        *,
+        chunk_bytes: int,
+        wanted: Wanted | None = None,
+        plain: Plain | None = None,
+    ) -> None:
         self._rows = rows
         self._span = span_of(rows)
         self._chunk_bytes = chunk_bytes
         self._wanted = wanted or Wanted()
+        self._plain = plain or Plain(most_bytes=chunk_bytes, entropy=self._wanted.entropy)
         self._on_device: dict[torch.device, Tensor] = {}
-        self._indicators: dict[tuple[Any, ...], Tensor] = {}
+        self._indicators = Indicators(codes)
         self._masks = Masks(rows.shape[1])
-        self._runs: dict[int, Runs] = {}
         self._shares: tuple[list[Tensor], Tensor] | None = None
 
-    def read(self, call: AttentionCall) -> RowReading:
-        """Return what this pass's rows say in one attention call.
+    def question(self, call: AttentionCall) -> Question | None:
+        """Return what a call asks in this pass's rows, to be answered later; None if its attention is not plain.
+
+        The rows' queries are copied, so that those of all tokens need not be kept.
+        """
+        groups = call.query.shape[1] // call.key.shape[1]
+        if call.own is not sdpa_attention_forward or groups * call.key.shape[1] != call.query.shape[1]:
+            return None
+        chosen = self._chosen(call.query.device)
+        bias = call.options.get("position_bias")
+        scale = call.options.get("scaling")
+        return Question(
+            query=chosen.of(call.query).clone(memory_format=torch.contiguous_format),
+            key=call.key,
+            value=call.value if self._wanted.contribution else None,
+            mask=call.mask,
+            causal=call.query.shape[2] > 1 and _is_causal(call),
+            scale=call.query.shape[3] ** -0.5 if scale is None else float(scale),
+            bias=None if bias is None else chosen.of(bias).clone(),
+        )
+
+    def answer(
+        self, questions: Sequence[Question], factor: Float[Tensor, "head width width"] | None = None
+    ) -> list[RowReading]:
+        """Return what this pass's rows say to each of some questions of one kind.
+
+        Args:
+            questions: what they ask, one layer each.
+            factor: what each head writes through, for contributions.
 
         Raises:
-            NotReadableError: The call's tensors are not those of plain multi-head attention.
+            NotReadableError: The mask is not one of attention.
+        """
+        question = joined(questions)
+        n_keys, device = question.key.shape[2], question.query.device
+        # The mask, what is added for it, and what it hides.
+        per_row = len(self._rows) * n_keys * 4 * 3
+        inside = self._indicators.inside(n_keys, device)
+
+        runs = [] if question.value is None else self._indicators.runs(n_keys)
+
+        def answer(first: int, chosen: Chosen) -> RowReading:
+            rows = slice(first, first + chosen.rows.shape[1])
+            mask = self._masks.of(question.mask, chosen, inside, causal=question.causal)
+            added = [] if mask.added is None else [Added(mask.added, mask.first)]
+            if question.bias is not None:
+                added.append(Added(question.bias[:, :, rows], 0))
+            asked = dataclasses.replace(question, query=question.query[:, :, rows])
+            counted = self._indicators.counted(n_keys, len(question.query), device)
+            weighed = self._plain.weigh(asked, added, counted, runs, factor)
+            return RowReading(weighed.mass, mask.share, weighed.entropy, weighed.contribution)
+
+        reading = self._in_chunks(device, n_keys, per_row, answer)
+        if len(questions) == 1:
+            return [reading]
+        n_samples = len(self._rows)
+        return [
+            RowReading(
+                reading.mass[first : first + n_samples],
+                reading.share,
+                None if reading.entropy is None else reading.entropy[first : first + n_samples],
+            )
+            for first in range(0, len(reading.mass), n_samples)
+        ]
+
+    def read(self, call: AttentionCall) -> RowReading:
+        """Return what this pass's rows say in one attention call, by the model's own attention function.
+
+        Raises:
+            NotReadableError: The call's tensors are not those of multi-head attention.
         """
         n_samples, n_heads, _, _ = call.query.shape
-        # Scores of the general path and its softmax, or the additive mask of the fused one, per row.
-        n_bytes = n_samples * n_heads * call.key.shape[2] * 4 * (3 if self._wanted.weights else 2)
-        bounded = self._wanted.weights and call.query.device.type == "cpu"
-        return self._in_chunks(
-            call.query.device,
-            n_bytes,
-            lambda chosen: self._read_chunk(call, chosen),
-            most_bytes=min(self._chunk_bytes, _HELD_BYTES) if bounded else self._chunk_bytes,
-        )
+        # Scores and their softmax, and copies for entropies and contributions, per row.
+        per_row = n_samples * n_heads * call.key.shape[2] * 4 * (3 if self._wanted.weights else 2)
+        n_keys = call.key.shape[2]
+        return self._in_chunks(call.query.device, n_keys, per_row, lambda _, chosen: self._read_chunk(call, chosen))
 
     def read_weights(self, weights: Tensor) -> RowReading:
         """Return what this pass's rows say in whole attention weights, `(sample, head, query, key)`.
@@ -103,34 +176,35 @@ class Rows:
         What a row sees are the keys that any head gives weight to.
         """
         per_row = weights.shape[0] * weights.shape[1] * weights.shape[3] * 4 * 2
-        return self._in_chunks(
-            weights.device,
-            per_row,
-            lambda chosen: self._weigh_chunk(weights, chosen),
-            most_bytes=self._chunk_bytes,
-        )
+        n_keys = weights.shape[3]
+        return self._in_chunks(weights.device, n_keys, per_row, lambda _, chosen: self._weigh_chunk(weights, chosen))
 
     def _in_chunks(
-        self, device: torch.device, bytes_per_row: int, read: Callable[[Chosen], RowReading], *, most_bytes: int
+        self, device: torch.device, n_keys: int, bytes_per_row: int, read: Callable[[int, Chosen], RowReading]
     ) -> RowReading:
-        n_rows = self._rows.shape[1]
-        step = max(1, min(n_rows, most_bytes // max(1, bytes_per_row)))
-        keep = n_rows * bytes_per_row <= self._chunk_bytes
         rows = self._rows_on(device)
+        n_samples, n_rows = rows.shape
+        step = max(1, min(n_rows, self._chunk_bytes // max(1, bytes_per_row)))
+        if step == n_rows:
+            return read(0, self._chosen(device))
+        keep = n_samples * n_rows * n_keys * 4 <= self._chunk_bytes
         readings = [
-            read(Chosen(rows[:, first : first + step], _part(self._span, first, step), keep))
+            read(first, Chosen(rows[:, first : first + step], _part(self._span, first, step), keep))
             for first in range(0, n_rows, step)
         ]
-        if len(readings) == 1:
-            return readings[0]
         entropies = [one.entropy for one in readings if one.entropy is not None]
+        contributions = [one.contribution for one in readings if one.contribution is not None]
         parts = [one.parts for one in readings if one.parts is not None]
         return RowReading(
             mass=torch.cat([one.mass for one in readings], dim=2),
             share=self._joined([one.share for one in readings]),
             entropy=torch.cat(entropies, dim=2) if entropies else None,
-            parts=torch.cat(parts, dim=2) if parts else None,
+            contribution=torch.cat(contributions, dim=2) if contributions else None,
+            parts=torch.cat(parts, dim=3) if parts else None,
         )
+
+    def _chosen(self, device: torch.device) -> Chosen:
+        return Chosen(self._rows_on(device), self._span, keep=True)
 
     def _joined(self, shares: list[Tensor]) -> Tensor:
         """Return the shares of all rows, the very same tensor for layers that have the same masks."""
@@ -140,7 +214,7 @@ class Rows:
 
     def _weigh_chunk(self, weights: Tensor, chosen: Chosen) -> RowReading:
         rows = chosen.of(weights).float()
-        inside = self._values(rows, n_keys=rows.shape[3], width=N_SEGMENTS)[:, 0]
+        inside = self._indicators.inside(rows.shape[3], rows.device).transpose(1, 2)
         counts = (rows > 0).any(1).float() @ inside
         return RowReading(
             mass=rows @ inside[:, None],
@@ -149,63 +223,10 @@ class Rows:
         )
 
     def _read_chunk(self, call: AttentionCall, chosen: Chosen) -> RowReading:
-        query = chosen.of(call.query).float()
-        key = call.key.float()
-        inside = self._values(call.key[:, :1], n_keys=call.key.shape[2], width=N_SEGMENTS)
-        groups = call.query.shape[1] // call.key.shape[1]
-        plain = call.own is sdpa_attention_forward and groups * call.key.shape[1] == call.query.shape[1]
-        bias = call.options.get("position_bias")
-        fused = plain and bias is None and (call.mask is None or call.mask.shape[1] == 1)
-        if self._wanted.weights:
-            mask = self._masks.of(call, chosen, inside, packed=1)
-            if plain:
-                weights = _softmax(call, query, key, (mask.additive, None if bias is None else chosen.of(bias)))
-            else:
-                weights = self._general(call, query, key, mask.additive, chosen, weights=True)
-            return self._weighed(call, weights, mask.share)
-        mask = self._masks.of(call, chosen, inside, packed=groups if fused else 1)
-        if fused:
-            mass = self._fused(call, query, key, mask.additive, groups)
-        else:
-            mass = self._general(call, query, key, mask.additive, chosen, weights=False)
-        return RowReading(mass=mass, share=mask.share)
-
-    def _weighed(self, call: AttentionCall, weights: Tensor, share: Tensor) -> RowReading:
-        n_keys = weights.shape[3]
-        if n_keys not in self._runs:
-            self._runs[n_keys] = runs_of(self._key_codes(n_keys))
-        return RowReading(
-            mass=weights @ self._values(weights, n_keys=n_keys, width=N_SEGMENTS)[:, :1],
-            share=share,
-            entropy=row_entropy(weights) if self._wanted.entropy else None,
-            parts=segment_parts(weights, call.value, self._runs[n_keys]) if self._wanted.contribution else None,
-        )
-
-    def _fused(self, call: AttentionCall, query: Tensor, key: Tensor, additive: Tensor | None, groups: int) -> Tensor:
-        """Ask the fused kernel itself, with the heads of a group folded into rows so that no key is repeated."""
-        n_samples, n_heads, n_rows, width = query.shape
-        values = self._values(key, n_keys=key.shape[2], width=max(width, N_SEGMENTS))
-        mixed = scaled_dot_product_attention(
-            query.reshape(n_samples, n_heads // groups, groups * n_rows, width),
-            key,
-            values,
-            attn_mask=additive,
-            scale=call.options.get("scaling"),
-        )
-        return mixed[..., :N_SEGMENTS].reshape(n_samples, n_heads, n_rows, N_SEGMENTS)
-
-    def _general(
-        self,
-        call: AttentionCall,
-        query: Tensor,
-        key: Tensor,
-        additive: Tensor | None,
-        chosen: Chosen,
-        *,
-        weights: bool,
-    ) -> Tensor:
         """Ask the model's own attention function for masses or weights, whatever it adds to the softmax of scores."""
-        n_queries = call.query.shape[2]
+        n_queries, n_keys = call.query.shape[2], call.key.shape[2]
+        inside = self._indicators.inside(n_keys, call.query.device)
+        mask = self._masks.of(call.mask, chosen, inside, causal=n_queries > 1 and _is_causal(call))
         options = {
             name: chosen.of(value)
             if isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] == n_queries and n_queries > 1
@@ -215,51 +236,38 @@ class Rows:
         options["dropout"] = 0.0
         if call.implementation == "sdpa":
             options["is_causal"] = False
-        values = self._values(key, n_keys=key.shape[2], width=N_SEGMENTS)
-        output = call.own(call.module, query, key, values, additive, **options)[1 if weights else 0]
+        query, key = chosen.of(call.query).float(), call.key.float()
+        values = inside.transpose(1, 2)[:, None].expand(-1, key.shape[1], -1, -1)
+        output = call.own(call.module, query, key, values, mask.whole, **options)
         n_samples, n_heads, n_rows, _ = query.shape
-        expected = (n_samples, n_heads, n_rows, key.shape[2]) if weights else (n_samples, n_rows, n_heads, N_SEGMENTS)
-        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
-            found = tuple(output.shape) if isinstance(output, Tensor) else "nothing"
-            raise NotReadableError(f"{type(call.module).__name__}: its attention returned {found} for {expected}")
-        return output.float() if weights else output.transpose(1, 2).float()
+        mixed = _expected(call, output[0], (n_samples, n_rows, n_heads, N_SEGMENTS)).transpose(1, 2)
+        if not self._wanted.weights:
+            return RowReading(mass=mixed, share=mask.share)
+        weights = _expected(call, output[1], (n_samples, n_heads, n_rows, n_keys))
+        parts = None
+        if self._wanted.contribution:
+            grouped = weights.reshape(n_samples, call.value.shape[1], -1, n_rows, n_keys)
+            parts = segment_parts(grouped, call.value, self._indicators.runs(n_keys)).flatten(2, 3)
+        return RowReading(mixed, mask.share, row_entropy(weights) if self._wanted.entropy else None, parts=parts)
 
     def _rows_on(self, device: torch.device) -> Tensor:
         if device not in self._on_device:
             self._on_device[device] = self._rows.to(device)
         return self._on_device[device]
 
-    def _key_codes(self, n_keys: int) -> Tensor:
-        """Segment code of every key; a windowed cache holds only the last ones."""
-        n_seen = self._codes.shape[1]
-        offset = max(n_seen - n_keys, 0)
-        codes = self._codes[:, offset : offset + n_keys]
-        return torch.nn.functional.pad(codes, (0, n_keys - codes.shape[1]), value=-1)
-
-    def _values(self, like: Tensor, *, n_keys: int, width: int) -> Tensor:
-        """Indicator values `(sample, head, key, width)` for the heads of `like`; columns beyond segments are zero."""
-        n_samples, n_key_heads = like.shape[:2]
-        identity = (n_samples, n_keys, width, like.device)
-        if identity not in self._indicators:
-            codes = self._key_codes(n_keys).to(like.device)
-            columns = torch.arange(width, device=like.device)
-            self._indicators[identity] = (codes[:, None, :, None] == columns).float()
-        return self._indicators[identity].expand(n_samples, n_key_heads, n_keys, width)
-
 
 def _part(span: slice | None, first: int, step: int) -> slice | None:
     return None if span is None else slice(span.start + first, min(span.start + first + step, span.stop))
 
 
-def _softmax(call: AttentionCall, query: Tensor, key: Tensor, added: tuple[Tensor | None, ...]) -> Tensor:
-    """Return the rows' weights `(sample, head, row, key)` of plain attention, no key repeated."""
-    n_samples, n_heads, n_rows, width = query.shape
-    groups = n_heads // key.shape[1]
-    scale = call.options.get("scaling")
-    query = query * (width**-0.5 if scale is None else scale)
-    scores = query.reshape(n_samples, n_heads // groups, groups * n_rows, width) @ key.transpose(2, 3)
-    scores = scores.view(n_samples, n_heads, n_rows, -1)
-    for one in added:
-        if one is not None:
-            scores += one
-    return torch.softmax(scores, dim=-1)
+def _is_causal(call: AttentionCall) -> bool:
+    stated = call.options.get("is_causal")
+    return bool(getattr(call.module, "is_causal", True) if stated is None else stated)
+
+
+def _expected(call: AttentionCall, output: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return one result of a model's attention function, which has to be of this shape."""
+    if not isinstance(output, Tensor) or tuple(output.shape) != shape:
+        found = tuple(output.shape) if isinstance(output, Tensor) else "nothing"
+        raise NotReadableError(f"{type(call.module).__name__}: its attention returned {found} for {shape}")
+    return output.float()

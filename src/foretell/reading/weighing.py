@@ -3,7 +3,7 @@
 It is given weights and values, and knows nothing of how a model computes them.
 
     parts = segment_parts(weights, values, runs)
-    contribution = shares_of(written_norms(parts, projection))
+    contribution = shares_of(written_norms(parts, factor_of(projection, n_heads)).movedim(1, -1))
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from foretell.schema import SEGMENTS
 
-__all__ = ["Run", "Runs", "row_entropy", "runs_of", "segment_parts", "shares_of", "written_norms"]
+__all__ = ["Run", "Runs", "factor_of", "row_entropy", "runs_of", "segment_parts", "shares_of", "written_norms"]
 
 N_SEGMENTS = len(SEGMENTS)
 
@@ -33,8 +33,7 @@ class Run:
     """Neighbouring keys of one segment."""
 
     segment: int
-    start: int
-    stop: int
+    keys: slice
 
 
 Runs: TypeAlias = Sequence[Sequence[Run]]
@@ -50,7 +49,8 @@ def runs_of(codes: Tensor) -> list[list[Run]]:
     for row in codes.cpu().numpy():
         edges = [0, *(np.flatnonzero(np.diff(row)) + 1).tolist(), len(row)]
         pairs = itertools.pairwise(edges)
-        runs.append([Run(int(row[start]), start, stop) for start, stop in pairs if stop > start and row[start] >= 0])
+        named = ((int(row[start]), slice(start, stop)) for start, stop in pairs if stop > start)
+        runs.append([Run(segment, keys) for segment, keys in named if segment >= 0])
     return runs
 
 
@@ -67,46 +67,48 @@ def row_entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, 
 
 
 def segment_parts(
-    weights: Float[Tensor, "sample head row key"], values: Float[Tensor, "sample group key width"], runs: Runs
-) -> Float[Tensor, "sample head row segment width"]:
+    weights: Float[Tensor, "sample group shared row key"], values: Float[Tensor, "sample group key width"], runs: Runs
+) -> Float[Tensor, "sample segment group shared row width"]:
     """Attention applied to the values of one segment at a time; the sum over segments is the head's output.
 
     Args:
-        weights: attention weights of the chosen rows.
+        weights: attention weights of the chosen rows, in groups of heads that share values.
         values: as the model attends to them, one head per group of query heads.
         runs: where the segments are.
     """
-    n_samples, n_heads, n_rows, _ = weights.shape
-    n_groups, width = values.shape[1], values.shape[3]
-    shape = (n_samples, n_groups, n_heads // n_groups, n_rows, N_SEGMENTS, width)
-    parts = torch.zeros(shape, device=weights.device)
-    folded = weights.reshape(n_samples, n_groups, -1, weights.shape[3])
+    n_samples, n_groups, n_shared, n_rows, _ = weights.shape
+    width = values.shape[3]
+    folded = weights.flatten(2, 3)
+    parts = torch.empty((n_samples, N_SEGMENTS, n_groups, n_shared * n_rows, width), device=weights.device)
     for sample, own in enumerate(runs):
+        begun: set[int] = set()
         for run in own:
-            keys = slice(run.start, run.stop)
-            mixed = folded[sample, :, :, keys] @ values[sample, :, keys].float()
-            parts[sample, ..., run.segment, :] += mixed.reshape(*shape[1:4], width)
-    return parts.reshape(n_samples, n_heads, n_rows, N_SEGMENTS, width)
+            part, own_values = parts[sample, run.segment], values[sample, :, run.keys].float()
+            own_weights = folded[sample, :, :, run.keys]
+            torch.baddbmm(part, own_weights, own_values, beta=int(run.segment in begun), out=part)
+            begun.add(run.segment)
+        for segment in set(range(N_SEGMENTS)) - begun:
+            parts[sample, segment] = 0
+    return parts.view(n_samples, N_SEGMENTS, n_groups, n_shared, n_rows, width)
 
 
 def written_norms(
-    parts: Float[Tensor, "sample head row segment width"], projection: nn.Module | None
-) -> Float[Tensor, "sample head row segment"]:
-    """Norm of what each part becomes in the residual stream, or of the part itself where there is no projection.
+    parts: Float[Tensor, "sample segment head row width"], factor: Float[Tensor, "head width width"] | None
+) -> Float[Tensor, "sample segment head row"]:
+    """Norm of what each part becomes in the residual stream, or of the part itself where nothing is known of that.
 
     The norm of `W x` is that of `R x` with `W = Q R`, and R is as small as a head is wide.
 
     Args:
         parts: each segment's share of each head's output.
-        projection: the linear map of all heads' outputs, side by side, into the residual stream.
+        factor: the triangular factor of each head's slice of the projection.
     """
-    if projection is None:
-        return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
-    n_samples, n_heads, n_rows, n_segments, width = parts.shape
-    factor = _factor(projection, n_heads)
-    folded = parts.transpose(0, 1).reshape(n_heads, -1, width) @ factor.transpose(1, 2)
-    norms: Tensor = torch.linalg.vector_norm(folded, dim=-1)
-    return norms.reshape(n_heads, n_samples, n_rows, n_segments).transpose(0, 1)
+    written = parts
+    if factor is not None:
+        written, turned = torch.empty_like(parts), factor.transpose(1, 2)
+        for sample, segment in itertools.product(range(parts.shape[0]), range(parts.shape[1])):
+            torch.bmm(parts[sample, segment], turned, out=written[sample, segment])
+    return torch.as_tensor(torch.linalg.vector_norm(written, dim=-1))
 
 
 def shares_of(norms: Float[Tensor, "*rows segment"]) -> Float[Tensor, "*rows segment"]:
@@ -133,7 +135,7 @@ def _loaded(projection: nn.Module) -> contextlib.AbstractContextManager[None]:
     return held
 
 
-def _factor(projection: nn.Module, n_heads: int) -> Float[Tensor, "head width width"]:
+def factor_of(projection: nn.Module, n_heads: int) -> Float[Tensor, "head width width"]:
     """Return the triangular factor of each head's slice of the projection, remembered while its weight is the same."""
     weight = torch.as_tensor(projection.weight)
     identity = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, n_heads)

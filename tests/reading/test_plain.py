@@ -1,0 +1,168 @@
+"""Plain attention of a few rows against a slow definition in double precision, however it is cut into pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from foretell.reading.plain import Added, Plain, Question, Weighed, joined
+from foretell.reading.weighing import runs_of
+
+N_SAMPLES, N_GROUPS, N_SHARED, N_ROWS, N_KEYS, WIDTH = 3, 2, 3, 6, 29, 8
+FEWEST_BYTES, A_GROUP, A_SAMPLE, ALL = 1, N_SHARED * N_ROWS * N_KEYS * 4, 2 * N_SHARED * N_ROWS * N_KEYS * 4, 1 << 30
+
+
+def a_question(generator: np.random.Generator, *, spread: float = 1.0, dtype: torch.dtype = torch.float32) -> Question:
+    def drawn(*shape: int) -> Tensor:
+        return torch.from_numpy(generator.normal(size=shape).astype(np.float32)).to(dtype)
+
+    return Question(
+        query=drawn(N_SAMPLES, N_GROUPS * N_SHARED, N_ROWS, WIDTH) * spread,
+        # Models keep tokens before heads.
+        key=drawn(N_SAMPLES, N_KEYS, N_GROUPS, WIDTH).transpose(1, 2),
+        value=drawn(N_SAMPLES, N_KEYS, N_GROUPS, WIDTH + 1).transpose(1, 2),
+        mask=None,
+        causal=True,
+        scale=0.3,
+    )
+
+
+def codes_of(generator: np.random.Generator) -> Tensor:
+    """Segments with padding on the left of the second sample, and one segment that the third does not have."""
+    codes = np.sort(generator.integers(0, 5, size=(N_SAMPLES, N_KEYS)), axis=1)
+    codes[0, 3:5] = 3
+    codes[1, :4] = -1
+    codes[2][codes[2] == 1] = 2
+    return torch.from_numpy(codes)
+
+
+def hiding(codes: Tensor, n_heads: int = 1) -> Tensor:
+    """A causal mask over the last rows that hides padding too, `(sample, head, row, key)`."""
+    later = torch.arange(N_KEYS) > torch.arange(N_KEYS - N_ROWS, N_KEYS)[:, None]
+    hidden = later[None, None] | (codes < 0)[:, None, None]
+    return torch.zeros(hidden.shape).masked_fill(hidden, torch.finfo(torch.float32).min).expand(-1, n_heads, -1, -1)
+
+
+def counted_of(codes: Tensor) -> Tensor:
+    inside = (codes[:, None] == torch.arange(5)[:, None]).float()
+    return torch.cat([inside, torch.ones(len(codes), 1, N_KEYS)], dim=1)
+
+
+def slowly(question: Question, added: list[Added], codes: Tensor, factor: Tensor | None) -> dict[str, np.ndarray]:
+    """The definition: one sample, head and row at a time, in double precision."""
+    n_samples, n_heads = question.query.shape[:2]
+    assert question.value is not None
+    found = {"mass": np.zeros((n_samples, n_heads, N_ROWS, 5)), "entropy": np.zeros((n_samples, n_heads, N_ROWS))}
+    found["contribution"] = np.zeros((n_samples, n_heads, N_ROWS, 5))
+    for sample, head, row in np.ndindex(n_samples, n_heads, N_ROWS):
+        group = head // N_SHARED
+        scores = question.key[sample, group].double() @ question.query[sample, head, row].double() * question.scale
+        for one in added:
+            whole = one.values.expand(n_samples, n_heads, -1, -1)
+            scores[one.first :] += whole[sample, head, row].double()
+        weights = scores.softmax(0)
+        found["entropy"][sample, head, row] = torch.special.entr(weights).sum()
+        norms = []
+        for segment in range(5):
+            inside = (codes[sample] == segment).double()
+            found["mass"][sample, head, row, segment] = weights @ inside
+            part = (weights * inside) @ question.value[sample, group].double()
+            norms.append(torch.linalg.vector_norm(part if factor is None else factor[head].double() @ part))
+        found["contribution"][sample, head, row] = torch.stack(norms) / torch.stack(norms).sum()
+    return found
+
+
+def differences(found: Weighed, expected: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(np.abs(getattr(found, name).numpy() - values).max()) for name, values in expected.items()}
+
+
+@pytest.mark.parametrize("most_bytes", [FEWEST_BYTES, A_GROUP, A_SAMPLE, ALL])
+@pytest.mark.parametrize("masked", ["nothing", "tail", "padding", "each head"])
+@pytest.mark.parametrize("projected", [False, True])
+def test_rows_equal_their_slow_definition(
+    masked: str, most_bytes: int, projected: bool, generator: np.random.Generator
+) -> None:
+    question, codes = a_question(generator), codes_of(generator)
+    n_heads = N_GROUPS * N_SHARED
+    first = N_KEYS - N_ROWS + 1
+    by_head = torch.from_numpy(generator.normal(size=(1, n_heads, 1, N_KEYS)).astype(np.float32))
+    added = {
+        "nothing": [],
+        "tail": [Added(hiding(codes[:1])[..., first:], first)],
+        "padding": [Added(hiding(codes), 0)],
+        "each head": [Added(hiding(codes, n_heads), 0), Added(by_head.expand(-1, -1, N_ROWS, -1), 0)],
+    }[masked]
+    drawn = generator.normal(size=(n_heads, WIDTH + 1, WIDTH + 1)).astype(np.float32)
+    factor = torch.from_numpy(drawn) if projected else None
+    plain = Plain(most_bytes=most_bytes, entropy=True)
+    found = plain.weigh(question, added, counted_of(codes), runs_of(codes), factor)
+    assert max(differences(found, slowly(question, added, codes, factor)).values()) < 2e-6
+
+
+def test_masses_alone_are_the_same(generator: np.random.Generator) -> None:
+    question, codes = a_question(generator), codes_of(generator)
+    added = [Added(hiding(codes), 0)]
+    alone = dataclasses.replace(question, value=None)
+    found = Plain(most_bytes=ALL, entropy=False).weigh(alone, added, counted_of(codes), [], None)
+    assert found.entropy is None
+    assert found.contribution is None
+    assert np.abs(found.mass.numpy() - slowly(question, added, codes, None)["mass"]).max() < 1e-6
+
+
+@pytest.mark.parametrize("spread", [40.0, 400.0])
+def test_scores_that_are_far_apart_are_no_trouble(spread: float, generator: np.random.Generator) -> None:
+    question, codes = a_question(generator, spread=spread), codes_of(generator)
+    added = [Added(hiding(codes), 0)]
+    found = Plain(most_bytes=ALL, entropy=True).weigh(question, added, counted_of(codes), runs_of(codes), None)
+    expected = slowly(question, added, codes, None)
+    assert float(expected["entropy"].min()) < 1e-3
+    # Scores of some hundreds have no more than four digits behind the point.
+    assert max(differences(found, expected).values()) < 1e-5 * spread
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_weighed_in_single(dtype: torch.dtype, generator: np.random.Generator) -> None:
+    question, codes = a_question(generator, dtype=dtype), codes_of(generator)
+    added = [Added(hiding(codes), 0)]
+    found = Plain(most_bytes=A_GROUP, entropy=True).weigh(question, added, counted_of(codes), runs_of(codes), None)
+    assert found.mass.dtype == torch.float32
+    assert max(differences(found, slowly(question, added, codes, None)).values()) < 2e-6
+
+
+def test_room_is_used_again_by_larger_and_smaller_questions(generator: np.random.Generator) -> None:
+    codes = codes_of(generator)
+    plain = Plain(most_bytes=ALL, entropy=True)
+    questions = [a_question(generator) for _ in range(3)]
+    questions[1] = dataclasses.replace(questions[1], query=questions[1].query[:, :, :2])
+    with torch.inference_mode():
+        first = plain.weigh(questions[0], [], counted_of(codes), runs_of(codes), None)
+    for question in questions[1:]:
+        plain.weigh(question, [], counted_of(codes), runs_of(codes), None)
+    again = plain.weigh(questions[0], [], counted_of(codes), runs_of(codes), None)
+    assert torch.equal(first.mass, again.mass)
+
+
+def test_questions_of_one_kind_are_joined(generator: np.random.Generator) -> None:
+    def one_sample(**changed: Any) -> Question:
+        whole = a_question(generator)
+        alone = {"query": whole.query[:1], "key": whole.key[:1], "value": None}
+        return dataclasses.replace(whole, **(alone | changed))
+
+    questions = [one_sample() for _ in range(4)]
+    codes = codes_of(generator)[:1]
+    added = [Added(hiding(codes), 0)]
+    plain = Plain(most_bytes=A_GROUP, entropy=False)
+    assert len({one.kind for one in questions}) == 1
+    together = plain.weigh(joined(questions), added, counted_of(codes).repeat(4, 1, 1), [], None).mass
+    for place, one in enumerate(questions):
+        alone = plain.weigh(one, added, counted_of(codes), [], None).mass
+        assert (together[place] - alone[0]).abs().max() < 1e-6
+    assert one_sample(scale=0.5).kind != questions[0].kind
+    assert one_sample(mask=torch.ones(1, 1, N_ROWS, N_KEYS)).kind != questions[0].kind
+    for large in (a_question(generator), one_sample(bias=torch.zeros(1, 1, N_ROWS, N_KEYS))):
+        assert large.kind is None
