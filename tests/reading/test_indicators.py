@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 def test_every_key_is_in_its_segment_and_padding_in_none() -> None:
     inside = Indicators(CODES).inside(7, CPU)
     assert torch.equal(inside.sum(1), (CODES >= 0).float())
-    assert all(torch.equal(inside[:, code] == 1, code == CODES) for code in range(5))
+    assert all(torch.equal(inside[:, code] == 1, CODES == code) for code in range(5))
 
 
 def test_a_windowed_cache_holds_the_last_keys_and_a_fixed_one_has_room_left() -> None:
