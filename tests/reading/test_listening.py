@@ -192,6 +192,10 @@ def test_the_model_is_as_before_after_an_exception(generator: np.random.Generato
     direction = made_up_direction(generator, model.n_layers, model.width)
     registered = set(AttentionInterface._global_mapping), set(AttentionMaskInterface._global_mapping)
 
+    # The check of a model's first use would meet the hook, too.
+    with listen(model, given.segments):
+        pass
+
     def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 

@@ -8,6 +8,7 @@ import torch
 
 from foretell.errors import NotReadableError
 from foretell.reading.masks import Chosen, Masks, span_of
+from foretell.reading.recording import Shelf
 
 N_TOKENS, FIRST_ROW = 11, 7
 CODES = torch.tensor([[3, 0, 0, 1, 2, 2, 3, 4, 4, 4, 4], [-1, -1, 3, 0, 1, 2, 3, 4, 4, 4, 4]])
@@ -46,7 +47,7 @@ def test_what_rows_see(kind: str, rows: torch.Tensor) -> None:
         visible = whole_mask(padding=True)
         least = -torch.inf if kind == "minus infinity" else torch.finfo(torch.float32).min
         mask = visible if kind == "bool" else torch.zeros(visible.shape).masked_fill(~visible, least)
-    found = Masks(rows.shape[1]).of(mask, chosen_rows(rows), INSIDE, causal=True)
+    found = Masks(rows.shape[1], Shelf()).of(mask, chosen_rows(rows), INSIDE, causal=True)
     expected = seen_by(rows, padding=padding)
     whole = found.whole
     assert whole is not None
@@ -56,7 +57,7 @@ def test_what_rows_see(kind: str, rows: torch.Tensor) -> None:
 
 
 def test_only_the_last_keys_are_touched_where_no_padding_is() -> None:
-    masks = Masks(ROWS.shape[1])
+    masks = Masks(ROWS.shape[1], Shelf())
     unsaid = masks.of(None, chosen_rows(ROWS), INSIDE, causal=True)
     said = masks.of(whole_mask(padding=False), chosen_rows(ROWS), INSIDE, causal=True)
     for mask in (unsaid, said):
@@ -66,7 +67,7 @@ def test_only_the_last_keys_are_touched_where_no_padding_is() -> None:
 
 
 def test_every_key_is_seen_where_nothing_is_hidden() -> None:
-    found = Masks(ROWS.shape[1]).of(None, chosen_rows(ROWS), INSIDE, causal=False)
+    found = Masks(ROWS.shape[1], Shelf()).of(None, chosen_rows(ROWS), INSIDE, causal=False)
     assert found.added is None
     assert found.whole is None
     everything = torch.ones(2, 1, ROWS.shape[1], N_TOKENS, dtype=torch.bool)
@@ -77,14 +78,14 @@ def test_what_is_added_beside_hiding_is_kept() -> None:
     slope = -torch.arange(N_TOKENS, dtype=torch.float32).flip(0)
     visible = whole_mask(padding=False)
     mask = torch.where(visible, slope, torch.finfo(torch.float32).min).expand(-1, 3, -1, -1)
-    found = Masks(ROWS.shape[1]).of(mask, chosen_rows(ROWS), INSIDE, causal=True)
+    found = Masks(ROWS.shape[1], Shelf()).of(mask, chosen_rows(ROWS), INSIDE, causal=True)
     assert found.first == 0
     assert found.added is not None
     assert torch.equal(found.added, mask[:, :, FIRST_ROW:])
 
 
 def test_layers_with_the_same_mask_share_it() -> None:
-    masks, mask = Masks(ROWS.shape[1]), whole_mask(padding=True)
+    masks, mask = Masks(ROWS.shape[1], Shelf()), whole_mask(padding=True)
     first = masks.of(mask, chosen_rows(ROWS), INSIDE, causal=True)
     assert masks.of(mask, chosen_rows(ROWS), INSIDE, causal=True) is first
     assert masks.of(mask.clone(), chosen_rows(ROWS), INSIDE, causal=True) is not first
@@ -92,6 +93,6 @@ def test_layers_with_the_same_mask_share_it() -> None:
 
 def test_a_mask_of_another_shape_is_refused() -> None:
     with pytest.raises(NotReadableError, match=r"a mask of shape \(2, 11, 11\) for 11 keys is not understood"):
-        Masks(4).of(whole_mask(padding=True)[:, 0], chosen_rows(ROWS), INSIDE, causal=True)
+        Masks(4, Shelf()).of(whole_mask(padding=True)[:, 0], chosen_rows(ROWS), INSIDE, causal=True)
     with pytest.raises(NotReadableError, match="for 11 keys"):
-        Masks(4).of(whole_mask(padding=True)[..., :9], chosen_rows(ROWS), INSIDE, causal=True)
+        Masks(4, Shelf()).of(whole_mask(padding=True)[..., :9], chosen_rows(ROWS), INSIDE, causal=True)

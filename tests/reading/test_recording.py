@@ -30,3 +30,12 @@ def test_a_shelf_leaves_large_and_other_tensors_alone() -> None:
     shelf = Shelf()
     for values in (torch.zeros(2**20 + 1), torch.zeros(3, dtype=torch.float64)):
         assert shelf.keep(values) is values
+
+
+def test_a_cleared_shelf_uses_its_room_again() -> None:
+    shelf = Shelf()
+    first = shelf.keep(torch.ones(3))
+    shelf.clear()
+    second = shelf.keep(torch.zeros(3))
+    assert first.data_ptr() == second.data_ptr()
+    assert second.tolist() == [0.0, 0.0, 0.0]

@@ -83,7 +83,14 @@ class Attending:
 
     def _rows_of(self, query_rows: Tensor, n_columns: int) -> Rows:
         codes = torch.from_numpy(self._recording.codes(n_columns))
-        return Rows(codes, query_rows, chunk_bytes=self._chunk_bytes, wanted=self._wanted, plain=self._plain)
+        return Rows(
+            codes,
+            query_rows,
+            chunk_bytes=self._chunk_bytes,
+            wanted=self._wanted,
+            plain=self._plain,
+            shelf=self._recording.shelf,
+        )
 
     def end(self) -> None:
         """Finish what the pass left open."""
@@ -130,17 +137,21 @@ class Attending:
             if question is None:
                 self._keep(layer, current, call, rows.read(call))
             else:
-                self.projections.expect(layer, call)
-                self._ask(layer, current, rows, question)
+                self._ask(layer, current, rows, question, call)
 
-    def _ask(self, layer: int, current: Pass, rows: Rows, question: Question) -> None:
-        """Let a layer's question wait; its heads' projection is seen later than its attention."""
+    def _ask(self, layer: int, current: Pass, rows: Rows, question: Question, call: AttentionCall) -> None:
+        """Let a layer's question wait for others; one so large that no other has room beside it waits for nothing.
+
+        Only what its heads write through, which is seen a little later than its attention, has to be waited for.
+        """
         most = _WAITING_BYTES if question.query.device.type == "cpu" else 0
-        if self._n_bytes + question.n_bytes > most:
+        n_bytes = question.n_bytes
+        if self._n_bytes + n_bytes > most:
             self._answer()
         current.layers.add(layer)
         self._questions.append((layer, current, rows, question))
-        self._n_bytes += question.n_bytes
+        self._n_bytes += n_bytes
+        self.projections.expect(layer, call, self._answer if 2 * n_bytes > most else None)
 
     def _answer(self) -> None:
         """Answer the questions that wait; small ones of the same kind together."""
@@ -148,17 +159,11 @@ class Attending:
         with torch.no_grad():
             for _, same in itertools.groupby(questions, key=_kind_of):
                 asked = list(same)
-                layers = [layer for layer, *_ in asked]
-                _, current, rows, _ = asked[0]
-                readings = rows.answer([question for *_, question in asked], self._factor_of(layers[0], asked[0][3]))
-                for layer, reading in zip(layers, readings, strict=True):
+                layer, current, rows, question = asked[0]
+                factor = None if question.value is None else self._projecting(layer, question.query.shape[1])
+                readings = rows.answer([one for *_, one in asked], factor)
+                for (layer, *_), reading in zip(asked, readings, strict=True):
                     self._keep(layer, current, None, reading)
-
-    def _factor_of(self, layer: int, question: Question) -> Tensor | None:
-        """Return what a layer's heads write through, where contributions are wanted and it is known."""
-        if question.value is None:
-            return None
-        return self._projecting(layer, question.query.shape[1])
 
     def _projecting(self, layer: int, n_heads: int) -> Tensor | None:
         factor = self.projections.factor(layer, n_heads)
@@ -212,7 +217,7 @@ class Attending:
         if current.bins is None:
             # Layers with the same mask have the same shares; they are kept once.
             if self._share is None or self._share[0] is not reading.share:
-                self._share = (reading.share, self._recording.shelf.keep(reading.share[:, None]))
+                self._share = (reading.share, reading.share[:, None])
             current.readings.setdefault("share", {})[layer] = self._share[1]
         self._store(current, layer, read, reading.share)
         if reading.parts is not None and call is not None:

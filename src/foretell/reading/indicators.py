@@ -1,6 +1,6 @@
 """Which segment each key belongs to, in the forms that products with attention weights need.
 
-indicators = Indicators(codes)
+indicators = Indicators(codes, shelf)
 indicators.inside(n_keys, device)
 """
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foretell.reading.recording import Shelf
 from foretell.reading.weighing import Runs, runs_of
 from foretell.schema import SEGMENTS
 
@@ -23,10 +24,12 @@ class Indicators:
 
     Args:
         codes: segment code of every token up to the end of the pass, -1 where padding.
+        shelf: where they are kept.
     """
 
-    def __init__(self, codes: Int[Tensor, "sample token"]) -> None:
+    def __init__(self, codes: Int[Tensor, "sample token"], shelf: Shelf) -> None:
         self._codes = codes
+        self._shelf = shelf
         self._inside: dict[tuple[int, torch.device], Tensor] = {}
         self._counted: dict[tuple[int, int, torch.device], Tensor] = {}
         self._runs: dict[int, Runs] = {}
@@ -36,14 +39,15 @@ class Indicators:
         if (n_keys, device) not in self._inside:
             codes = self._key_codes(n_keys).to(device)
             segments = torch.arange(N_SEGMENTS, device=device)
-            self._inside[n_keys, device] = (codes[:, None] == segments[:, None]).float()
+            self._inside[n_keys, device] = self._shelf.keep((codes[:, None] == segments[:, None]).float())
         return self._inside[n_keys, device]
 
     def counted(self, n_keys: int, n_samples: int, device: torch.device) -> Float[Tensor, "sample count key"]:
         """The same with a row of ones, for as many samples as there are in joined questions."""
         if (n_keys, n_samples, device) not in self._counted:
             counted = torch.nn.functional.pad(self.inside(n_keys, device), (0, 0, 0, 1), value=1.0)
-            self._counted[n_keys, n_samples, device] = counted.repeat(n_samples // len(counted), 1, 1)
+            counted = counted.repeat(n_samples // len(counted), 1, 1)
+            self._counted[n_keys, n_samples, device] = self._shelf.keep(counted)
         return self._counted[n_keys, n_samples, device]
 
     def runs(self, n_keys: int) -> Runs:

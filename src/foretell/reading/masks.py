@@ -3,7 +3,7 @@
 It knows masks and positions, and nothing of queries, keys or values.
 
     chosen = Chosen(rows, span=None, keep=True)
-    Masks(n_rows=48).of(mask, chosen, inside, causal=True)
+    Masks(n_rows=48, shelf=shelf).of(mask, chosen, inside, causal=True)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.errors import NotReadableError
+from foretell.reading.recording import Shelf
 
 __all__ = ["Chosen", "Mask", "Masks", "span_of"]
 
@@ -67,10 +68,12 @@ class Masks:
 
     Args:
         n_rows: rows of the pass.
+        shelf: where what is made for all layers is kept.
     """
 
-    def __init__(self, n_rows: int) -> None:
+    def __init__(self, n_rows: int, shelf: Shelf) -> None:
         self._n_rows = n_rows
+        self._shelf = shelf
         self._known: OrderedDict[tuple[Any, ...], Mask] = OrderedDict()
 
     def of(
@@ -98,6 +101,8 @@ class Masks:
         else:
             made = _stated(mask, chosen, inside)
         if chosen.keep:
+            added = None if made.added is None else self._shelf.keep(made.added)
+            made = Mask(made.source, added, made.first, self._shelf.keep(made.share))
             self._known[identity] = made
             n_chunks = -(-self._n_rows // chosen.rows.shape[1])
             if len(self._known) > _CACHED_MASKS * n_chunks:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -134,6 +135,9 @@ class Plain:
         self._most_bytes = most_bytes
         self._entropy = entropy
         self._room: dict[tuple[torch.device, str], Tensor] = {}
+        for name in ("scores", "weights")[: 2 if entropy else 1]:
+            # It is there before a pass, so that it is not in the way of what comes and goes in one.
+            self._room_for(name, (min(most_bytes, _CACHE_BYTES) // 4,), torch.device("cpu"))
         self._known: tuple[tuple[object, ...], list[_Piece]] = ((), [])
 
     def weigh(
@@ -221,8 +225,8 @@ class Plain:
             weights = self._room_for("weights", folded, device) if self._entropy else scores
             yield _Piece(sample, group, row, scores, weights, sizes)
 
-    def _room_for(self, name: str, shape: tuple[int, int, int], device: torch.device) -> Tensor:
-        size = shape[0] * shape[1] * shape[2]
+    def _room_for(self, name: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        size = math.prod(shape)
         room = self._room.get((device, name))
         if room is None or len(room) < size:
             # Room outlives the inference mode that it may be made in.

@@ -77,12 +77,13 @@ class Projecting:
         calibration = (vectors, mean[:, None, None], np.where(scale > 0, scale, np.nan)[:, None, None])
         self._calibration = {torch.device("cpu"): tuple(torch.from_numpy(part) for part in calibration)}
         self._shelf = shelf
+        self._room = Shelf()
         self._waiting: list[tuple[Pass, int, Tensor]] = []
 
     def add(self, current: Pass, layer: int, hidden: Float[Tensor, "sample row width"]) -> None:
         """Project the rows of one layer; calibrating them waits for other layers."""
         directions, *_ = self._calibration_on(hidden.device)
-        self._waiting.append((current, layer, hidden.float() @ directions[layer]))
+        self._waiting.append((current, layer, self._room.keep(hidden.float() @ directions[layer])))
 
     def clear(self) -> None:
         """Forget what waits."""
@@ -99,6 +100,7 @@ class Projecting:
             _, mean, scale = self._calibration_on(same[0][2].device)
             scores = (torch.stack([projected for *_, projected in same]) - mean[layers]) / scale[layers]
             current.activities.update(zip(layers, self._shelf.keep(scores), strict=True))
+        self._room.clear()
 
     def _calibration_on(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._calibration:

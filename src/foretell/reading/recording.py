@@ -42,7 +42,8 @@ class Shelf:
     """
 
     def __init__(self) -> None:
-        self._board: Tensor | None = None
+        # The first board is put up before any pass, so that it is not in the way of one.
+        self._board = _board()
         self._used = 0
 
     def keep(self, values: Tensor) -> Tensor:
@@ -50,14 +51,22 @@ class Shelf:
         size = values.numel()
         if values.device.type != "cpu" or values.dtype != torch.float32 or size > _BOARD:
             return values
-        if self._board is None or self._used + size > _BOARD:
-            # A board outlives the inference mode that it may be made in.
-            with torch.inference_mode(mode=False):
-                self._board, self._used = torch.empty(_BOARD), 0
+        if self._used + size > _BOARD:
+            self._board, self._used = _board(), 0
         place = self._board[self._used : self._used + size].view(values.shape)
         place.copy_(values)
         self._used += size
         return place
+
+    def clear(self) -> None:
+        """Use the room again; nobody looks at what stood there any more."""
+        self._used = 0
+
+
+def _board() -> Tensor:
+    # A board outlives the inference mode that it may be made in.
+    with torch.inference_mode(mode=False):
+        return torch.empty(_BOARD)
 
 
 @dataclass

@@ -25,6 +25,7 @@ from foretell.reading.attention import AttentionCall
 from foretell.reading.indicators import Indicators
 from foretell.reading.masks import Chosen, Masks, span_of
 from foretell.reading.plain import Added, Plain, Question, joined
+from foretell.reading.recording import Shelf
 from foretell.reading.weighing import row_entropy, segment_parts
 from foretell.schema import SEGMENTS
 
@@ -72,6 +73,7 @@ class Rows:
         chunk_bytes: bound for the scores and masks that are held at a time.
         wanted: what is read beside masses.
         plain: what weighs rows of plain attention; a pass may use that of the one before.
+        shelf: where what all layers have in common is kept.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Rows:
         chunk_bytes: int,
         wanted: Wanted | None = None,
         plain: Plain | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._rows = rows
         self._span = span_of(rows)
@@ -89,8 +92,9 @@ class Rows:
         self._wanted = wanted or Wanted()
         self._plain = plain or Plain(most_bytes=chunk_bytes, entropy=self._wanted.entropy)
         self._on_device: dict[torch.device, Tensor] = {}
-        self._indicators = Indicators(codes)
-        self._masks = Masks(rows.shape[1])
+        shelf = shelf or Shelf()
+        self._indicators = Indicators(codes, shelf)
+        self._masks = Masks(rows.shape[1], shelf)
         self._shares: tuple[list[Tensor], Tensor] | None = None
 
     def question(self, call: AttentionCall) -> Question | None:

@@ -47,6 +47,7 @@ class Tallies:
 
     def __init__(self, shelf: Shelf, *, most_bytes: int) -> None:
         self._shelf = shelf
+        self._room = Shelf()
         self._most_bytes = most_bytes
         self._waiting: list[_Waiting] = []
         self._n_bytes = 0
@@ -66,7 +67,8 @@ class Tallies:
             read: quantity to rows; with `mass` comes the lift.
             share: each segment's share of the tokens that a row sees.
         """
-        self._waiting.append(_Waiting(current, layer, read, share))
+        kept = {name: self._room.keep(values) for name, values in read.items()}
+        self._waiting.append(_Waiting(current, layer, kept, share))
         self._n_bytes += sum(values.nbytes for values in read.values())
         if self._n_bytes > self._most_bytes:
             self.settle()
@@ -81,6 +83,7 @@ class Tallies:
             bins = same[0].current.bins
             if bins is not None:
                 self._settle(same[0].current, bins, same)
+        self._room.clear()
 
     def clear(self) -> None:
         """Forget what waits."""

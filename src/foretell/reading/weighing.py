@@ -39,15 +39,18 @@ class Run:
 Runs: TypeAlias = Sequence[Sequence[Run]]
 """The runs of every sample."""
 
+_LONGEST_RUN = 512
+"""Keys; for longer products the library that takes them keeps room of its own, which is never given back."""
 _OFFLOADED = torch.device("meta")
 _FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, int, int, Tensor]] = weakref.WeakKeyDictionary()
 
 
 def runs_of(codes: Tensor) -> list[list[Run]]:
-    """Return each sample's neighbouring keys of one segment as runs; padding is in none."""
+    """Return each sample's neighbouring keys of one segment as runs of bounded length; padding is in none."""
     runs = []
     for row in codes.cpu().numpy():
-        edges = [0, *(np.flatnonzero(np.diff(row)) + 1).tolist(), len(row)]
+        changes = (np.flatnonzero(np.diff(row)) + 1).tolist()
+        edges = sorted({0, *changes, *range(0, len(row), _LONGEST_RUN), len(row)})
         pairs = itertools.pairwise(edges)
         named = ((int(row[start]), slice(start, stop)) for start, stop in pairs if stop > start)
         runs.append([Run(segment, keys) for segment, keys in named if segment >= 0])
