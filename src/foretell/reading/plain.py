@@ -4,7 +4,7 @@ It is the softmax of scaled scores that most models compute in one fused call; f
 and then everything that is to be known of them takes a few small products. It knows nothing of models and masks.
 
     plain = Plain(most_bytes=4 << 20, entropy=False)
-    plain.weigh(question, added, inside, runs, factor)
+    plain.weigh(question, added, counted, runs, factor)
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ __all__ = ["Added", "Plain", "Question", "Weighed", "joined"]
 N_SEGMENTS = len(SEGMENTS)
 _CACHE_BYTES = 4 << 20
 """Scores of one piece without an accelerator: more than a processor's cache holds would be no faster."""
-
 _SMALL_BYTES = 2 << 20
 """Scores of one layer, below which a product costs less than the calls for it."""
 _LEAST_LOGARITHM = -87.0

@@ -135,7 +135,6 @@ class Rows:
         # The mask, what is added for it, and what it hides.
         per_row = len(self._rows) * n_keys * 4 * 3
         inside = self._indicators.inside(n_keys, device)
-
         runs = [] if question.value is None else self._indicators.runs(n_keys)
 
         def answer(first: int, chosen: Chosen) -> RowReading:
