@@ -1,0 +1,78 @@
+"""Layers that wait for each other say what layers say that are read at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from foretell.reading import attending
+from foretell.reading.heard import Heard
+from foretell.reading.listening import listen
+from foretell.reading.plain import Question
+from foretell.reading.rows import RowReading, Rows
+from tests.reading import by_hand
+from tests.reading.tiny import tiny_model
+
+LENGTHS = ((13, 7), (8, 4), (20, 9))
+
+
+def hear(kind: str, given: by_hand.Text, **wanted: Any) -> Heard:
+    model = tiny_model(kind)
+    with torch.no_grad(), listen(model, given.segments, **wanted) as heard:
+        model.model(**given.inputs)
+    return heard
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("detail", [True, False])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_waiting_changes_no_number(
+    samples: int, detail: bool, rows: bool, monkeypatch: pytest.MonkeyPatch, generator: np.random.Generator
+) -> None:
+    given = by_hand.text(generator, LENGTHS[:samples])
+    wanted = {"contribution": detail, "entropy": detail, "rows": rows}
+    asked: list[int] = []
+    answer = Rows.answer
+
+    def counted(self: Rows, questions: list[Question], factor: torch.Tensor | None = None) -> list[RowReading]:
+        asked.append(len(questions))
+        return answer(self, questions, factor)
+
+    hear("llama", given, **wanted)
+    monkeypatch.setattr(Rows, "answer", counted)
+    together = hear("llama", given, **wanted)
+    _ = together.mass
+    # Small layers of a single text are one product.
+    assert max(asked) == (len(together.layers) if samples == 1 and not detail else 1)
+    asked.clear()
+    monkeypatch.setattr(attending, "_WAITING_BYTES", 0)
+    at_once = hear("llama", given, **wanted)
+    assert asked == [1] * len(at_once.layers)
+    for name in ("mass", "lift", *(("contribution", "attention_entropy") if detail else ())):
+        np.testing.assert_allclose(getattr(together, name), getattr(at_once, name), atol=1e-6)
+    assert list(together.projected) == list(at_once.projected)
+
+
+def test_nothing_waits_past_the_block_or_an_exception(generator: np.random.Generator) -> None:
+    given = by_hand.text(generator, LENGTHS)
+    model = tiny_model()
+    with torch.no_grad(), listen(model, given.segments) as heard:
+        model.model.model(**given.inputs)
+    assert np.isfinite(heard.mass).all()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    with torch.no_grad(), listen(model, given.segments) as heard:
+        handle = model.model.model.layers[1].mlp.register_forward_hook(fail)
+        with pytest.raises(RuntimeError, match="on purpose"):
+            model.model(**given.inputs)
+        handle.remove()
+        model.model(**given.inputs)
+        again = heard.mass
+    with torch.no_grad(), listen(model, given.segments) as fresh:
+        model.model(**given.inputs)
+    np.testing.assert_array_equal(again, fresh.mass)
