@@ -56,6 +56,31 @@ def test_waiting_changes_no_number(
     assert list(together.projected) == list(at_once.projected)
 
 
+class Behind(torch.nn.Module):
+    """A projection that is given something else than what attention returned."""
+
+    def __init__(self, projection: torch.nn.Module) -> None:
+        super().__init__()
+        self.projection = projection
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.projection(given * 1.0))
+
+
+@pytest.mark.parametrize("most_bytes", [0, 4 << 20])
+def test_a_layer_without_a_projection_takes_none_from_the_next(
+    most_bytes: int, monkeypatch: pytest.MonkeyPatch, generator: np.random.Generator
+) -> None:
+    given = by_hand.text(generator, LENGTHS)
+    monkeypatch.setattr(attending, "_WAITING_BYTES", most_bytes)
+    model = tiny_model()
+    attention = model.model.model.layers[0].self_attn
+    attention.o_proj = Behind(attention.o_proj)
+    with torch.no_grad(), listen(model, given.segments, contribution=True) as heard:
+        model.model(**given.inputs)
+    assert list(heard.projected) == list(heard.layers)[1:]
+
+
 def test_nothing_waits_past_the_block_or_an_exception(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model()

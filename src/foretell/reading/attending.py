@@ -146,6 +146,8 @@ class Attending:
         """
         most = _WAITING_BYTES if question.query.device.type == "cpu" else 0
         n_bytes = question.n_bytes
+        # What the layer before waited for must not answer this one, whose projection is still to come.
+        self.projections.finish()
         if self._n_bytes + n_bytes > most:
             self._answer()
         current.layers.add(layer)
