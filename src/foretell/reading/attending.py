@@ -219,7 +219,7 @@ class Attending:
         if current.bins is None:
             # Layers with the same mask have the same shares; they are kept once.
             if self._share is None or self._share[0] is not reading.share:
-                self._share = (reading.share, reading.share[:, None])
+                self._share = (reading.share, self._recording.shelf.keep(reading.share[:, None]))
             current.readings.setdefault("share", {})[layer] = self._share[1]
         self._store(current, layer, read, reading.share)
         if reading.parts is not None and call is not None:
