@@ -84,6 +84,23 @@ def test_what_is_added_beside_hiding_is_kept() -> None:
     assert torch.equal(found.added, mask[:, :, FIRST_ROW:])
 
 
+@pytest.mark.parametrize("stated", ["nothing", "booleans", "numbers"])
+def test_a_mask_that_only_hides_says_what_is_seen(stated: str) -> None:
+    visible = whole_mask(padding=True)
+    numbers = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
+    mask = {"nothing": None, "booleans": visible, "numbers": numbers}[stated]
+    found = Masks(ROWS.shape[1], Shelf()).of(mask, chosen_rows(ROWS), INSIDE, causal=True)
+    assert found.added is not None
+    assert found.seen is not None
+    assert torch.equal(found.seen, (found.added == 0).float())
+
+
+def test_a_mask_that_adds_more_does_not() -> None:
+    visible = whole_mask(padding=False)
+    mask = torch.where(visible, -0.5, torch.finfo(torch.float32).min)
+    assert Masks(ROWS.shape[1], Shelf()).of(mask, chosen_rows(ROWS), INSIDE, causal=True).seen is None
+
+
 def test_layers_with_the_same_mask_share_it() -> None:
     masks, mask = Masks(ROWS.shape[1], Shelf()), whole_mask(padding=True)
     first = masks.of(mask, chosen_rows(ROWS), INSIDE, causal=True)

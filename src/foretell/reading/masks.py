@@ -35,6 +35,8 @@ class Mask:
     """Key that `added` begins with; every row sees all keys before it."""
     share: Float[Tensor, "sample row segment"]
     """Each segment's share of the tokens that a row sees."""
+    seen: Tensor | None = None
+    """Where all that is added hides keys, 1 for each that is seen and 0 for each that is not, as `added` is."""
 
     @property
     def whole(self) -> Tensor | None:
@@ -101,8 +103,8 @@ class Masks:
         else:
             made = _stated(mask, chosen, inside)
         if chosen.keep:
-            added = None if made.added is None else self._shelf.keep(made.added)
-            made = Mask(made.source, added, made.first, self._shelf.keep(made.share))
+            added, seen = (None if one is None else self._shelf.keep(one) for one in (made.added, made.seen))
+            made = Mask(made.source, added, made.first, self._shelf.keep(made.share), seen)
             self._known[identity] = made
             n_chunks = -(-self._n_rows // chosen.rows.shape[1])
             if len(self._known) > _CACHED_MASKS * n_chunks:
@@ -132,7 +134,7 @@ def _causal(chosen: Chosen, inside: Tensor) -> Mask:
     # Without knowing where the rows stand, which an accelerator would have to be waited for, no key is left out.
     first = min(int(chosen.rows.min()) + 1, n_keys - 1) if chosen.rows.device.type == "cpu" else 0
     hidden = torch.arange(first, n_keys, device=chosen.rows.device) > chosen.rows[:, None, :, None]
-    return Mask(None, _hiding(hidden), first, _shares(counts))
+    return Mask(None, _hiding(hidden), first, _shares(counts), (~hidden).float())
 
 
 def _stated(mask: Tensor, chosen: Chosen, inside: Tensor) -> Mask:
@@ -142,13 +144,16 @@ def _stated(mask: Tensor, chosen: Chosen, inside: Tensor) -> Mask:
         raise NotReadableError(f"a mask of shape {tuple(mask.shape)} for {n_keys} keys is not understood")
     own = chosen.of(mask[..., :n_keys])
     if own.dtype == torch.bool:
-        visible, added = own, _hiding(~own)
+        visible, added, hides = own, _hiding(~own), True
     else:
         least = torch.finfo(own.dtype).min
         # A key of weight 0 is to add 0 to every sum, which minus infinity would not.
         visible, added = own > least / 2, own.float().clamp_min(least)
+        # An accelerator would have to be waited for.
+        hides = added.device.type == "cpu" and not bool((visible & (added != 0)).any())
     first = _first_touched(added) if added.device.type == "cpu" else 0
-    return Mask(mask, added[..., first:], first, _shares((visible.float() @ inside.transpose(1, 2)[:, None]).mean(1)))
+    share = _shares((visible.float() @ inside.transpose(1, 2)[:, None]).mean(1))
+    return Mask(mask, added[..., first:], first, share, visible[..., first:].float() if hides else None)
 
 
 def _hiding(hidden: Tensor) -> Tensor:

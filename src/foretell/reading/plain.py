@@ -10,6 +10,7 @@ and then everything that is to be known of them takes a few small products. It k
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,11 @@ _CACHE_BYTES = 4 << 20
 _SMALL_BYTES = 2 << 20
 """Scores of one layer, below which a product costs less than the calls for it."""
 _LEAST_LOGARITHM = -87.0
-"""Below it the exponential of a float32 is no normal number."""
+"""Below it the exponential of a float32 is no normal number, and products with it take a hundred times as long."""
+_LEAST_TOTAL, _MOST_TOTAL = 1e-15, 1e15
+"""Between them a row's sum of exponentials is as good as that of shifted scores, and so are squares of its parts."""
+_SAMPLED = 32
+"""One row in so many is looked at for scores whose exponential is no normal number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class Added:
     """`(sample or 1, head or 1, row, key)`."""
     first: int
     """Key that it begins with."""
+    seen: Float[Tensor, "*heads row key"] | None = None
+    """Where it only hides keys, 1 for each that is seen and 0 for each that is not."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,11 @@ class _Piece:
     shape: tuple[int, int, int, int, int]
     """The same room by sample, key head, head that shares it, row and key."""
 
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first one of its question."""
+        return not (self.samples.start or self.groups.start or self.rows.start)
+
     def of(self, values: Tensor) -> Tensor:
         """Return its part of `(sample, key head, shared head, row, ...)`; an axis of size 1 stands for all."""
         samples = self.samples if values.shape[0] > 1 else slice(None)
@@ -133,11 +145,13 @@ class Plain:
     def __init__(self, *, most_bytes: int, entropy: bool) -> None:
         self._most_bytes = most_bytes
         self._entropy = entropy
+        self._shifting = False
         self._room: dict[tuple[torch.device, str], Tensor] = {}
         for name in ("scores", "weights")[: 2 if entropy else 1]:
             # It is there before a pass, so that it is not in the way of what comes and goes in one.
             self._room_for(name, (min(most_bytes, _CACHE_BYTES) // 4,), torch.device("cpu"))
         self._known: tuple[tuple[object, ...], list[_Piece]] = ((), [])
+        _make_room_for_products(torch.get_num_threads())
 
     def weigh(
         self,
@@ -160,8 +174,10 @@ class Plain:
         n_groups, n_keys = question.key.shape[1:3]
         shape = (n_samples, n_groups, n_heads // n_groups, n_rows)
         device = question.query.device
+        # An accelerator would have to be waited for to see whether scores need no shift.
+        self._shifting |= device.type != "cpu"
         query = question.query.float().view(*shape, width)
-        grouped = [Added(_grouped(one.values, n_groups), one.first) for one in added]
+        grouped = [_grouped(one, n_groups) for one in added]
         sums = torch.empty((n_samples, N_SEGMENTS + 1, *shape[1:]), device=device)
         surprise = torch.empty(shape, device=device) if self._entropy else None
         contribution = torch.empty((*shape, N_SEGMENTS), device=device) if question.value is not None else None
@@ -177,6 +193,9 @@ class Plain:
             if contribution is not None:
                 contribution[place] = _contribution(question, weights.view(piece.shape), piece, runs, factor)
         total = sums[:, N_SEGMENTS]
+        if not self._shifting and not _is_ordinary(total):
+            self._shifting = True
+            return self.weigh(question, added, counted, runs, factor)
         return Weighed(
             mass=(sums[:, :N_SEGMENTS] / total[:, None]).movedim(1, -1).flatten(1, 2),
             entropy=None if surprise is None else (total.log() - surprise / total).flatten(1, 2),
@@ -193,13 +212,22 @@ class Plain:
         asked = query[piece.samples, piece.groups, :, piece.rows].reshape(*scores.shape[:2], -1)
         keys = question.key[piece.samples, piece.groups].float().flatten(0, 1).transpose(1, 2)
         torch.baddbmm(scores, asked, keys, beta=0, alpha=question.scale, out=scores)
+        if not self._shifting and piece.is_first:
+            self._shifting = bool(scores[:, ::_SAMPLED].amin() < _LEAST_LOGARITHM)
+        # Of what is hidden an exponential takes long, and without a shift none is needed.
+        hiding = [] if self._shifting else [(one.first, one.seen) for one in added if one.seen is not None]
         for one in added:
-            scores.view(piece.shape)[..., one.first :].add_(piece.of(one.values))
-        if not self._entropy:
+            if self._shifting or one.seen is None:
+                scores.view(piece.shape)[..., one.first :].add_(piece.of(one.values))
+        if self._shifting and not self._entropy:
             return torch.softmax(scores, -1, out=piece.weights)
-        # Exponentials that are no normal numbers take a hundred times as long, and are nothing beside the largest.
-        scores.sub_(scores.amax(-1, keepdim=True)).clamp_min_(_LEAST_LOGARITHM)
-        return torch.exp(scores, out=piece.weights)
+        if self._shifting:
+            # What no mask hides but is far below the largest is nothing beside it.
+            scores.sub_(scores.amax(-1, keepdim=True)).clamp_min_(_LEAST_LOGARITHM)
+        weights = torch.exp(scores, out=piece.weights)
+        for first, seen in hiding:
+            weights.view(piece.shape)[..., first:].mul_(piece.of(seen))
+        return weights
 
     def _pieces(self, shape: tuple[int, int, int, int], n_keys: int, device: torch.device) -> list[_Piece]:
         """Cut an array of rows into pieces; layers one after the other mostly have the same."""
@@ -234,6 +262,25 @@ class Plain:
         return room[:size].view(shape)
 
 
+@functools.cache
+def _make_room_for_products(_n_threads: int) -> None:
+    """Take products as large as a piece's, once: the library that takes them keeps the room it makes for that.
+
+    Made in the middle of a pass, that room would stand between its large tensors, which cost five times as much.
+    """
+    n_rows, width, n_keys = 128, 128, _CACHE_BYTES // (4 * 128)
+    asked, keys, counted = torch.zeros(1, n_rows, width), torch.zeros(1, n_keys, width), torch.zeros(1, 6, n_keys)
+    scores = torch.baddbmm(torch.zeros(1, n_rows, n_keys), asked, keys.transpose(1, 2))
+    torch.bmm(counted, scores.transpose(1, 2))
+    torch.bmm(scores, keys)
+
+
+def _is_ordinary(total: Tensor) -> bool:
+    """Tell whether no sum of exponentials is too small or too large for all its parts to be exact."""
+    least, most = torch.aminmax(total)
+    return bool(least >= _LEAST_TOTAL) and bool(most <= _MOST_TOTAL)
+
+
 def _even(n: int, most: int) -> int:
     """Return how many of `n` go into one piece, so that pieces of at most so many are about the same."""
     n_pieces = -(-n // max(1, most))
@@ -244,11 +291,12 @@ def _steps(n: int, step: int) -> list[slice]:
     return [slice(first, min(first + step, n)) for first in range(0, n, step)]
 
 
-def _grouped(values: Tensor, n_groups: int) -> Float[Tensor, "_ _ _ row some"]:
-    """Return `(sample or 1, head or 1, row, key)` as `(sample or 1, key head or 1, shared or 1, row, key)`."""
-    n_samples, n_heads, n_rows, n_keys = values.shape
+def _grouped(added: Added, n_groups: int) -> Added:
+    """Return it with `(sample or 1, key head or 1, shared or 1, row, key)` for `(sample or 1, head or 1, row, key)`."""
+    n_samples, n_heads, n_rows, n_keys = added.values.shape
     groups = 1 if n_heads == 1 else n_groups
-    return values.reshape(n_samples, groups, n_heads // groups, n_rows, n_keys)
+    shape = (n_samples, groups, n_heads // groups, n_rows, n_keys)
+    return Added(added.values.reshape(shape), added.first, None if added.seen is None else added.seen.reshape(shape))
 
 
 def _contribution(

@@ -92,6 +92,7 @@ class Rows:
         self._wanted = wanted or Wanted()
         self._plain = plain or Plain(most_bytes=chunk_bytes, entropy=self._wanted.entropy)
         self._on_device: dict[torch.device, Tensor] = {}
+        self._all: dict[torch.device, Chosen] = {}
         shelf = shelf or Shelf()
         self._indicators = Indicators(codes, shelf)
         self._masks = Masks(rows.shape[1], shelf)
@@ -140,7 +141,7 @@ class Rows:
         def answer(first: int, chosen: Chosen) -> RowReading:
             rows = slice(first, first + chosen.rows.shape[1])
             mask = self._masks.of(question.mask, chosen, inside, causal=question.causal)
-            added = [] if mask.added is None else [Added(mask.added, mask.first)]
+            added = [] if mask.added is None else [Added(mask.added, mask.first, mask.seen)]
             if question.bias is not None:
                 added.append(Added(question.bias[:, :, rows], 0))
             asked = dataclasses.replace(question, query=question.query[:, :, rows])
@@ -207,7 +208,9 @@ class Rows:
         )
 
     def _chosen(self, device: torch.device) -> Chosen:
-        return Chosen(self._rows_on(device), self._span, keep=True)
+        if device not in self._all:
+            self._all[device] = Chosen(self._rows_on(device), self._span, keep=True)
+        return self._all[device]
 
     def _joined(self, shares: list[Tensor]) -> Tensor:
         """Return the shares of all rows, the very same tensor for layers that have the same masks."""

@@ -39,8 +39,8 @@ class Run:
 Runs: TypeAlias = Sequence[Sequence[Run]]
 """The runs of every sample."""
 
-_LONGEST_RUN = 512
-"""Keys; for longer products the library that takes them keeps room of its own, which is never given back."""
+_LONGEST_RUN = 8192
+"""Keys; for longer products the library that takes them keeps more room of its own, which is never given back."""
 _OFFLOADED = torch.device("meta")
 _FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, int, int, Tensor]] = weakref.WeakKeyDictionary()
 
