@@ -11,6 +11,8 @@ It knows nothing of what is tried.
 from __future__ import annotations
 
 import contextlib
+import copy
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,11 +31,22 @@ WIDTH = 12
 FAILURES = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError)
 """What an unknown architecture may raise when it is asked for something it does not give."""
 
+_SPELLED: weakref.WeakKeyDictionary[PreTrainedModel, tuple[dict[str, Any], str]] = weakref.WeakKeyDictionary()
+
 
 def identity_of(model: PreTrainedModel) -> tuple[object, ...]:
     """Return what a trial's outcome depends on: class, configuration, type of the weights and attention."""
     implementation = str(model.config.get_text_config(decoder=True)._attn_implementation)
-    return (type(model).__qualname__, repr(model.config.to_dict()), model.dtype, implementation)
+    return (type(model).__qualname__, _spelled(model), model.dtype, implementation)
+
+
+def _spelled(model: PreTrainedModel) -> str:
+    """Return a model's configuration as text, remembered while it stays the same: spelling it takes long."""
+    known = _SPELLED.get(model)
+    settings = vars(model.config)
+    if known is None or known[0] != settings:
+        known = _SPELLED[model] = (copy.deepcopy(settings), repr(model.config.to_dict()))
+    return known[1]
 
 
 def trial_text(model: PreTrainedModel) -> tuple[dict[str, Any], Int[np.ndarray, "sample token"]]:
