@@ -32,6 +32,15 @@ def test_a_shelf_leaves_large_and_other_tensors_alone() -> None:
         assert shelf.keep(values) is values
 
 
+def test_places_on_a_shelf_do_not_overlap() -> None:
+    shelf = Shelf()
+    shapes = [(3, 5), (1,), (2**19,), (2**19,), (7, 2)]
+    places = [shelf.place(shape).fill_(float(number)) for number, shape in enumerate(shapes)]
+    assert [tuple(one.shape) for one in places] == shapes
+    assert all((one == number).all() for number, one in enumerate(places))
+    assert shelf.place((2**20 + 1,)).shape == (2**20 + 1,)
+
+
 def test_a_cleared_shelf_uses_its_room_again() -> None:
     shelf = Shelf()
     first = shelf.keep(torch.ones(3))

@@ -5,6 +5,8 @@ It is plain storage, and knows nothing of hooks or of what users ask for.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,12 +53,17 @@ class Shelf:
         size = values.numel()
         if values.device.type != "cpu" or values.dtype != torch.float32 or size > _BOARD:
             return values
+        return self.place(values.shape).copy_(values)
+
+    def place(self, shape: Sequence[int]) -> Tensor:
+        """Return room on the shelf for numbers of 32 bits, to be written to; for very many it is room of its own."""
+        size = math.prod(shape)
+        if size > _BOARD:
+            return torch.empty(tuple(shape))
         if self._used + size > _BOARD:
             self._board, self._used = _board(), 0
-        place = self._board[self._used : self._used + size].view(values.shape)
-        place.copy_(values)
-        self._used += size
-        return place
+        first, self._used = self._used, self._used + size
+        return self._board[first : self._used].view(shape)
 
     def clear(self) -> None:
         """Use the room again; nobody looks at what stood there any more."""
