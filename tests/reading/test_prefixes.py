@@ -12,10 +12,10 @@ from polars.testing import assert_frame_equal
 
 from foretell.conversations import Conversation, Message
 from foretell.reading import answering
-from foretell.reading.answering import Answered, force
+from foretell.reading.answering import Answered, Sampling, force, generate
 from foretell.reading.capture import read
 from foretell.reading.models import Model
-from foretell.reading.prefixes import Beginning, common_beginning, shared_beginning
+from foretell.reading.prefixes import Beginning, common_beginning, prompts_once, shared_beginning
 from foretell.reading.spans import Rendered, render
 from tests.reading.tiny import tiny_model
 
@@ -86,3 +86,51 @@ def test_a_run_reads_answers_to_one_prompt_together(monkeypatch: pytest.MonkeyPa
     assert sorted(value > 16 for value in shared) == [False, True]
     alone = pl.concat([read(model, [sample], progress=False).attention for sample in samples])
     assert_frame_equal(together.attention, alone.sort("id", "layer", "head"), abs_tol=1e-5, rel_tol=1e-4)
+
+
+def prompts(model: Model) -> list[Rendered]:
+    """Two prompts of unequal length, the longer one three times and the shorter one twice, in no order."""
+    asked = ["Describe a river in few words.", "Describe the sea.", "Tell me how a long river finds its way."]
+    order = [2, 0, 2, 1, 0, 2]
+    messages = [Conversation(f"c{place}", "own", (Message("user", asked[one]),)) for place, one in enumerate(order)]
+    return [render(model, one, answer=None) for one in messages]
+
+
+def n_fed(model: Model) -> tuple[list[tuple[int, ...]], torch.utils.hooks.RemovableHandle]:
+    """Shapes of what the embedding is given, as it is given them."""
+    shapes: list[tuple[int, ...]] = []
+    embedding = model.model.get_input_embeddings()
+    handle = embedding.register_forward_hook(lambda _, given, __: shapes.append(tuple(given[0].shape)))
+    return shapes, handle
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "gpt_neox", "bloom", "mistral", "gemma2"])
+def test_many_samples_of_one_prompt_are_written_as_if_each_was_fed(
+    kind: str, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(kind)
+    rendered = prompts(model)
+    width = max(len(one.token_ids) for one in rendered)
+    sampling = Sampling(max_new_tokens=7, temperature=temperature, seed=3)
+    generate(model, rendered[:1], sampling=Sampling(max_new_tokens=1), detail=True)  # with the model's self-check
+    shapes, handle = n_fed(model)
+    shared = generate(model, rendered, sampling=sampling, detail=True)
+    handle.remove()
+    plain = kind not in ("mistral", "gemma2")
+    assert shapes[:2] == ([(3, width - 1), (6, 1)] if plain else [(6, width), (6, 1)])
+    monkeypatch.setattr(answering, "prompts_once", lambda *_: None)
+    for one, other in zip(shared, generate(model, rendered, sampling=sampling, detail=True), strict=True):
+        assert one.token_ids.tolist() == other.token_ids.tolist()
+        same(one, other)
+
+
+def test_prompts_that_differ_are_fed_as_they_are() -> None:
+    model = tiny_model()
+    rendered = prompts(model)[2:5]
+    generate(model, rendered, sampling=Sampling(max_new_tokens=1))
+    shapes, handle = n_fed(model)
+    generate(model, rendered, sampling=Sampling(max_new_tokens=2))
+    handle.remove()
+    assert shapes[0] == (3, max(len(one.token_ids) for one in rendered))
+    assert prompts_once(model, torch.ones(4, 5, dtype=torch.long), torch.ones(4, 5, dtype=torch.long)) is None

@@ -22,7 +22,7 @@ from foretell.errors import InputError
 from foretell.reading.directions import Direction
 from foretell.reading.listening import Heard, listen
 from foretell.reading.models import Model
-from foretell.reading.prefixes import shared_beginning
+from foretell.reading.prefixes import prompts_once, shared_beginning
 from foretell.reading.spans import Rendered, pad_batch
 from foretell.schema import SEGMENTS
 
@@ -134,7 +134,7 @@ def generate(
     detail: bool = False,
     rows: bool = False,
 ) -> list[Answered]:
-    """Let the model answer, and read it while it does.
+    """Let the model answer, and read it while it does; a prompt that comes several times is fed once.
 
     The token that ends a turn belongs to the template, not to the answer, so that reading the stored answer again
     gives the same numbers.
@@ -151,6 +151,8 @@ def generate(
     settings = _settings(model, sampling)
     width = batch.token_ids.shape[1]
     devices = [model.device] if model.device.type == "cuda" else []
+    with torch.inference_mode():
+        cache = prompts_once(model, batch.token_ids, batch.attention_mask)
     with (
         torch.inference_mode(),
         torch.random.fork_rng(devices=devices),
@@ -162,6 +164,7 @@ def generate(
             input_ids=batch.token_ids.to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
             generation_config=settings,
+            **({} if cache is None else {"past_key_values": cache}),
         )
         fresh = output[:, width:].cpu().numpy()
         ended = np.isin(fresh, np.atleast_1d(settings.eos_token_id)) if settings.eos_token_id is not None else None

@@ -5,15 +5,19 @@ common beginning are computed once and repeated; every row attends to them as if
 
     shared = shared_beginning(model, rendered)
     shared.n_tokens   # 0 where nothing is worth sharing
+    cache = prompts_once(model, batch.token_ids, batch.attention_mask)   # before answers are written to them
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -21,7 +25,7 @@ from foretell.reading.models import Model
 from foretell.reading.rendered import Rendered
 from foretell.reading.residual import decoder_of
 
-__all__ = ["Beginning", "common_beginning", "shared_beginning"]
+__all__ = ["Beginning", "common_beginning", "prompts_once", "shared_beginning"]
 
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is not worth a pass of its own."""
@@ -61,11 +65,54 @@ def shared_beginning(model: Model, rendered: Sequence[Rendered]) -> Beginning:
     if not n_tokens:
         return Beginning()
     token_ids = torch.as_tensor(rendered[0].token_ids[None, :n_tokens], device=model.device)
-    output = decoder_of(model.model)(input_ids=token_ids, use_cache=True)
-    cache = getattr(output, "past_key_values", None)
-    if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return Beginning()
-    if cache.get_seq_length() != n_tokens:
+    cache = _memory(model, token_ids)
+    if cache is None:
         return Beginning()
     cache.batch_repeat_interleave(len(rendered))
     return Beginning(n_tokens, cache)
+
+
+def prompts_once(
+    model: Model, token_ids: Int[Tensor, "sample token"], attention_mask: Int[Tensor, "sample token"]
+) -> Cache | None:
+    """Feed every prompt of a batch once, however many samples are asked of it.
+
+    Args:
+        model: A loaded model.
+        token_ids: Prompts padded on the left.
+        attention_mask: 1 for their tokens, 0 for padding.
+
+    Returns:
+        The model's memory of all but the last column, one copy per sample; None where no prompt comes twice, or where
+        the model keeps something else than plain keys and values.
+    """
+    whole = torch.cat([token_ids, attention_mask], dim=1)
+    _, place = torch.unique(whole, dim=0, return_inverse=True)
+    first = torch.stack([(place == number).nonzero()[0, 0] for number in range(int(place.max()) + 1)])
+    if len(first) == len(whole) or token_ids.shape[1] <= _WORTH_SHARING:
+        return None
+    mask = attention_mask[first]
+    options = {"attention_mask": mask[:, :-1].to(model.device)}
+    if "position_ids" in inspect.signature(decoder_of(model.model).forward).parameters:
+        # As the library's own generation counts them.
+        options["position_ids"] = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)[:, :-1].to(model.device)
+    cache = _memory(model, token_ids[first, :-1].to(model.device), **options)
+    if cache is not None:
+        cache.batch_select_indices(place.to(model.device))
+    return cache
+
+
+def _memory(model: Model, token_ids: Tensor, **options: Tensor) -> DynamicCache | None:
+    """Return the model's memory of some tokens; None if it is anything else than plain keys and values of them all."""
+    # A configuration may already say that there are windows, and nothing needs to be fed to know it.
+    if not _is_plain(DynamicCache(config=model.model.config)):
+        return None
+    output = decoder_of(model.model)(input_ids=token_ids, use_cache=True, **options)
+    cache = getattr(output, "past_key_values", None)
+    if not isinstance(cache, DynamicCache) or not _is_plain(cache):
+        return None
+    return cache if cache.get_seq_length() == token_ids.shape[1] else None
+
+
+def _is_plain(cache: DynamicCache) -> bool:
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
