@@ -1,13 +1,15 @@
 r"""What listening costs on top of the bare fused forward pass of the same model, side by side in one run.
 
-    python benchmarks/reading.py                    # every row, some 20 minutes
-    python benchmarks/reading.py --rounds 3 --sizes 512/64 --no-memory --clock cpu
+    python benchmarks/reading.py                    # every row, some 30 minutes
+    python benchmarks/reading.py --rounds 3 --processes 1 --sizes 512/64 --no-memory --clock cpu
 
 Work is one text of T tokens whose last R are the answer, batch 1, no language-model head. Every round runs all ways
 once, in turn, so that a slow spell of the machine hits all of them; a ratio is the median over rounds of a way's time
-over the bare pass's time in the same round (texts of 2,048 tokens and more run half as many rounds). Generating 64
-tokens is compared with `generate` alone, and two answers of one prompt, read together, with reading each by itself.
-Memory is the peak of a process of its own, less that of the bare pass; all of them do the model's self-check first.
+over the bare pass's time in the same round (texts of 2,048 tokens and more run half as many rounds). Where a process
+has its memory makes a difference of one or two points for as long as it runs, so every size runs in several, and the
+median over them stands before their range. Generating 64 tokens is compared with `generate` alone, and two answers of
+one prompt, read together, with reading each by itself. Memory is the peak of a process of its own, less that of the
+bare pass, the median of several; all of them do the model's self-check first.
 `--clock cpu` counts processor seconds instead of the clock on the wall, for machines that others use too.
 
 transformer-lens and nnsight take part where they are installed. They ask for other versions of what foretell uses, so
@@ -150,35 +152,60 @@ def ratios(times: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def forward_passes(model: Model, sizes: list[tuple[int, int]], n_rounds: int, clock: str) -> list[dict[str, Any]]:
-    """Time every way at every size."""
+def forward_pass(model: Model, size: tuple[int, int], n_rounds: int, clock: str) -> dict[str, Any]:
+    """Time every way at one size, in this process."""
+    n_tokens, n_rows = size
+    token_ids, codes = text(n_tokens, n_rows)
+    runs: dict[str, Callable[[], object]] = {
+        way: functools.partial(once, model, way, token_ids, codes)
+        for way in WAYS
+        if way != "eager" or n_tokens <= LONGEST_EAGER
+    }
+    if n_tokens <= LONGEST_EAGER:
+        runs |= {name: make(token_ids, codes) for name, make in outside_tools().items()}
+    times = compared(runs, n_rounds if n_tokens < LONG else max(3, n_rounds // 2), clock)
+    return {"bare_seconds": statistics.median(times["bare"]), "ratios": ratios(times)}
+
+
+def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time every size in several processes of its own, and return medians over them."""
     results = []
-    outside = outside_tools()
     for n_tokens, n_rows in sizes:
-        token_ids, codes = text(n_tokens, n_rows)
-        runs: dict[str, Callable[[], object]] = {
-            way: functools.partial(once, model, way, token_ids, codes)
-            for way in WAYS
-            if way != "eager" or n_tokens <= LONGEST_EAGER
-        }
-        if n_tokens <= LONGEST_EAGER:
-            runs |= {name: make(token_ids, codes) for name, make in outside.items()}
-        times = compared(runs, n_rounds if n_tokens < LONG else max(3, n_rounds // 2), clock)
-        found = ratios(times)
+        found = [
+            json.loads(
+                in_a_process(
+                    "--rounds", str(arguments.rounds), "--clock", arguments.clock, "--forward", f"{n_tokens}/{n_rows}"
+                )
+            )
+            for _ in range(arguments.processes)
+        ]
+        every = {way: [one["ratios"][way] for one in found] for way in found[0]["ratios"]}
         results.append(
             {
                 "tokens": n_tokens,
                 "rows": n_rows,
-                "bare_seconds": statistics.median(times["bare"]),
-                "ratios": found,
+                "bare_seconds": statistics.median(one["bare_seconds"] for one in found),
+                "ratios": {way: statistics.median(values) for way, values in every.items()},
+                "ratios_of_processes": every,
                 "reach": {
                     way: sizes_[n_tokens, n_rows] for way, sizes_ in REACH.items() if (n_tokens, n_rows) in sizes_
                 },
             }
         )
-        shown = ", ".join(f"{way} {ratio:.3f}" for way, ratio in found.items() if way != "bare")
+        shown = ", ".join(
+            f"{way} {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+            for way, values in every.items()
+            if way != "bare"
+        )
         print(f"{n_tokens}/{n_rows}: bare {results[-1]['bare_seconds']:.3f} s; {shown}", flush=True)
     return results
+
+
+def in_a_process(*arguments: str) -> str:
+    """Return the last line that this script prints in a process of its own."""
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ})
+    return done.stdout.splitlines()[-1]
 
 
 def outside_tools() -> dict[str, Callable[[torch.Tensor, np.ndarray], Callable[[], object]]]:
@@ -287,9 +314,7 @@ def peak_so_far() -> float:
 
 def peak(way: str, n_tokens: int, n_rows: int) -> float:
     """Peak resident memory in MiB of a process that runs one text once."""
-    command = [sys.executable, __file__, "--peak", way, f"{n_tokens}/{n_rows}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
-    return float(done.stdout.split()[-1])
+    return float(in_a_process("--peak", way, f"{n_tokens}/{n_rows}"))
 
 
 def memory(sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
@@ -297,7 +322,7 @@ def memory(sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
     results = []
     for n_tokens, n_rows in sizes:
         peaks = {
-            way: statistics.median(peak(way, n_tokens, n_rows) for _ in range(n_rounds if n_tokens <= LONG else 1))
+            way: statistics.median(peak(way, n_tokens, n_rows) for _ in range(n_rounds))
             for way in ("bare", "masses", "everything")
         }
         extra = {way: value - peaks["bare"] for way, value in peaks.items() if way != "bare"}
@@ -323,10 +348,15 @@ def main() -> None:
     parser.add_argument("--no-generate", action="store_true")
     parser.add_argument("--no-sharing", action="store_true")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
+    parser.add_argument("--processes", type=int, default=3, help="for every size of forward passes, and for memory")
+    parser.add_argument("--forward", type=parsed_size, metavar="T/R", help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs=2, metavar=("WAY", "T/R"), help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "results" / "reading.json")
     arguments = parser.parse_args()
     model = load_model("smollm2")
+    if arguments.forward:
+        print(json.dumps(forward_pass(model, arguments.forward, arguments.rounds, arguments.clock)))
+        return
     if arguments.peak:
         way, size = arguments.peak
         # The self-check of a model's first use is no part of what a pass costs; every process does it.
@@ -340,10 +370,10 @@ def main() -> None:
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
         "clock": arguments.clock,
-        "forward": forward_passes(model, arguments.sizes, arguments.rounds, arguments.clock),
+        "forward": forward_passes(arguments.sizes, arguments),
         "generate": None if arguments.no_generate else generating(model, arguments.rounds, arguments.clock),
         "sharing": None if arguments.no_sharing else sharing(model, arguments.rounds, arguments.clock),
-        "memory": None if arguments.no_memory else memory(arguments.memory, 3),
+        "memory": None if arguments.no_memory else memory(arguments.memory, arguments.processes),
         "reach": {"generate": 1.10, "sharing": 0.65, "extra_mib": {"2048": 16, "8192": 64}},
     }
     arguments.to.parent.mkdir(exist_ok=True)
