@@ -27,9 +27,11 @@ from foretell.reading.weighing import shares_of, written_norms
 
 __all__ = ["Attending"]
 
-_WAITING_BYTES = 4 << 20
+_WAITING_BYTES = 16 << 20
 """Queries, keys and values of layers that wait for each other without an accelerator: the first of them pays for
 bringing the code and the indicators into the cache."""
+_LITTLE_BYTES = 1 << 20
+"""Of one layer; those with more do so much at a time that they wait for a quarter of that."""
 _TALLIED_BYTES = 2 << 20
 
 
@@ -144,8 +146,8 @@ class Attending:
 
         Only what its heads write through, which is seen a little later than its attention, has to be waited for.
         """
-        most = _WAITING_BYTES if question.query.device.type == "cpu" else 0
         n_bytes = question.n_bytes
+        most = _most_waiting(n_bytes) if question.query.device.type == "cpu" else 0
         # What the layer before waited for must not answer this one, whose projection is still to come.
         self.projections.finish()
         if self._n_bytes + n_bytes > most:
@@ -237,6 +239,11 @@ class Attending:
             return
         for quantity, values in read.items():
             current.readings.setdefault(quantity, {})[layer] = self._recording.shelf.keep(values)
+
+
+def _most_waiting(n_bytes: int) -> int:
+    """Return how much may wait beside a layer of so many bytes."""
+    return _WAITING_BYTES if n_bytes <= _LITTLE_BYTES else _WAITING_BYTES // 4
 
 
 def _kind_of(asked: _Asked) -> tuple[object, ...]:
