@@ -1,7 +1,9 @@
 """Which segment each key belongs to, in the forms that products with attention weights need.
 
-indicators = Indicators(codes, shelf)
-indicators.inside(n_keys, device)
+They are made once for all layers of a pass.
+
+    indicators = Indicators(codes, shelf)
+    indicators.inside(n_keys, device)
 """
 
 from __future__ import annotations
