@@ -193,7 +193,7 @@ class Plain:
             if contribution is not None:
                 contribution[place] = _contribution(question, weights.view(piece.shape), piece, runs, factor)
         total = sums[:, N_SEGMENTS]
-        if not self._shifting and not _is_ordinary(total):
+        if not self._shifting and not _is_ordinary(total, surprise):
             self._shifting = True
             return self.weigh(question, added, counted, runs, factor)
         return Weighed(
@@ -275,10 +275,12 @@ def _make_room_for_products(_n_threads: int) -> None:
     torch.bmm(scores, keys)
 
 
-def _is_ordinary(total: Tensor) -> bool:
+def _is_ordinary(total: Tensor, surprise: Tensor | None) -> bool:
     """Tell whether no sum of exponentials is too small or too large for all its parts to be exact."""
     least, most = torch.aminmax(total)
-    return bool(least >= _LEAST_TOTAL) and bool(most <= _MOST_TOTAL)
+    # What two masks hide can have a score of minus infinity, and that times a weight of 0 is no number.
+    finite = surprise is None or bool(surprise.isfinite().all())
+    return finite and bool(least >= _LEAST_TOTAL) and bool(most <= _MOST_TOTAL)
 
 
 def _even(n: int, most: int) -> int:
