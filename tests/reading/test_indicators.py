@@ -45,5 +45,5 @@ def test_runs_are_neighbouring_keys_of_one_segment() -> None:
 
 
 def test_long_runs_are_cut() -> None:
-    (runs,) = Indicators(torch.zeros(1, 1200, dtype=torch.long), Shelf()).runs(1200)
-    assert [(run.keys.start, run.keys.stop) for run in runs] == [(0, 512), (512, 1024), (1024, 1200)]
+    (runs,) = Indicators(torch.zeros(1, 19200, dtype=torch.long), Shelf()).runs(19200)
+    assert [(run.keys.start, run.keys.stop) for run in runs] == [(0, 8192), (8192, 16384), (16384, 19200)]
