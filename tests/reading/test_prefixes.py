@@ -89,14 +89,14 @@ def test_a_run_reads_answers_to_one_prompt_together(monkeypatch: pytest.MonkeyPa
 
 
 def prompts(model: Model) -> list[Rendered]:
-    """Two prompts of unequal length, the longer one three times and the shorter one twice, in no order."""
+    """Three prompts of unequal length: the longest three times, the next twice and the shortest once, in no order."""
     asked = ["Describe a river in few words.", "Describe the sea.", "Tell me how a long river finds its way."]
     order = [2, 0, 2, 1, 0, 2]
     messages = [Conversation(f"c{place}", "own", (Message("user", asked[one]),)) for place, one in enumerate(order)]
     return [render(model, one, answer=None) for one in messages]
 
 
-def n_fed(model: Model) -> tuple[list[tuple[int, ...]], torch.utils.hooks.RemovableHandle]:
+def shapes_fed(model: Model) -> tuple[list[tuple[int, ...]], torch.utils.hooks.RemovableHandle]:
     """Shapes of what the embedding is given, as it is given them."""
     shapes: list[tuple[int, ...]] = []
     embedding = model.model.get_input_embeddings()
@@ -114,7 +114,7 @@ def test_many_samples_of_one_prompt_are_written_as_if_each_was_fed(
     width = max(len(one.token_ids) for one in rendered)
     sampling = Sampling(max_new_tokens=7, temperature=temperature, seed=3)
     generate(model, rendered[:1], sampling=Sampling(max_new_tokens=1), detail=True)  # with the model's self-check
-    shapes, handle = n_fed(model)
+    shapes, handle = shapes_fed(model)
     shared = generate(model, rendered, sampling=sampling, detail=True)
     handle.remove()
     plain = kind not in ("mistral", "gemma2")
@@ -129,7 +129,7 @@ def test_prompts_that_differ_are_fed_as_they_are() -> None:
     model = tiny_model()
     rendered = prompts(model)[2:5]
     generate(model, rendered, sampling=Sampling(max_new_tokens=1))
-    shapes, handle = n_fed(model)
+    shapes, handle = shapes_fed(model)
     generate(model, rendered, sampling=Sampling(max_new_tokens=2))
     handle.remove()
     assert shapes[0] == (3, max(len(one.token_ids) for one in rendered))

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers import Cache
 
 from foretell.errors import InputError
 from foretell.reading.models import Model
 from foretell.reading.pairs import SIDES, ContrastPair
-from foretell.reading.residual import decoder_of
+from foretell.reading.prefixes import plain_memory
 from foretell.reading.spans import render
 from foretell.schema import SEGMENTS
 
@@ -116,11 +115,8 @@ def shared_prefix(model: Model, answers: Sequence[tuple[AnswerTokens, AnswerToke
         return Prefix()
     token_ids = torch.as_tensor(first[None, :n_tokens], device=model.device)
     with torch.inference_mode():
-        output = decoder_of(model.model)(input_ids=token_ids, use_cache=True)
-    cache = getattr(output, "past_key_values", None)
-    if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return Prefix()
-    return Prefix(n_tokens, cache) if cache.get_seq_length() == n_tokens else Prefix()
+        cache = plain_memory(model, token_ids)
+    return Prefix() if cache is None else Prefix(n_tokens, cache)
 
 
 def answer_batches(

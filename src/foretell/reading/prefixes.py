@@ -25,7 +25,7 @@ from foretell.reading.models import Model
 from foretell.reading.rendered import Rendered
 from foretell.reading.residual import decoder_of
 
-__all__ = ["Beginning", "common_beginning", "prompts_once", "shared_beginning"]
+__all__ = ["Beginning", "common_beginning", "plain_memory", "prompts_once", "shared_beginning"]
 
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is not worth a pass of its own."""
@@ -65,7 +65,7 @@ def shared_beginning(model: Model, rendered: Sequence[Rendered]) -> Beginning:
     if not n_tokens:
         return Beginning()
     token_ids = torch.as_tensor(rendered[0].token_ids[None, :n_tokens], device=model.device)
-    cache = _memory(model, token_ids)
+    cache = plain_memory(model, token_ids)
     if cache is None:
         return Beginning()
     cache.batch_repeat_interleave(len(rendered))
@@ -86,9 +86,8 @@ def prompts_once(
         The model's memory of all but the last column, one copy per sample; None where no prompt comes twice, or where
         the model keeps something else than plain keys and values.
     """
-    whole = torch.cat([token_ids, attention_mask], dim=1)
-    _, place = torch.unique(whole, dim=0, return_inverse=True)
-    first = torch.stack([(place == number).nonzero()[0, 0] for number in range(int(place.max()) + 1)])
+    whole = torch.cat([token_ids, attention_mask], dim=1).numpy()
+    _, first, place = np.unique(whole, axis=0, return_index=True, return_inverse=True)
     if len(first) == len(whole) or token_ids.shape[1] <= _WORTH_SHARING:
         return None
     mask = attention_mask[first]
@@ -96,13 +95,13 @@ def prompts_once(
     if "position_ids" in inspect.signature(decoder_of(model.model).forward).parameters:
         # As the library's own generation counts them.
         options["position_ids"] = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)[:, :-1].to(model.device)
-    cache = _memory(model, token_ids[first, :-1].to(model.device), **options)
+    cache = plain_memory(model, token_ids[first, :-1].to(model.device), **options)
     if cache is not None:
-        cache.batch_select_indices(place.to(model.device))
+        cache.batch_select_indices(torch.as_tensor(place.reshape(-1), device=model.device))
     return cache
 
 
-def _memory(model: Model, token_ids: Tensor, **options: Tensor) -> DynamicCache | None:
+def plain_memory(model: Model, token_ids: Int[Tensor, "sample token"], **options: Tensor) -> DynamicCache | None:
     """Return the model's memory of some tokens; None if it is anything else than plain keys and values of them all."""
     # A configuration may already say that there are windows, and nothing needs to be fed to know it.
     if not _is_plain(DynamicCache(config=model.model.config)):
