@@ -54,6 +54,13 @@ def test_models_with_windows_read_each_text_whole(kind: str) -> None:
         same(one, force(model, [item], detail=True)[0])
 
 
+def test_a_memory_that_the_library_cannot_make_from_the_configuration_is_not_shared() -> None:
+    model = tiny_model()
+    together = texts(model)
+    model.model.config.layer_types = ["heavily_compressed_attention"] * model.n_layers
+    assert shared_beginning(model, together) == Beginning()
+
+
 def test_only_what_is_common_in_tokens_and_segments_is_shared() -> None:
     model = tiny_model()
     first, second = texts(model, ANSWERS[:2])

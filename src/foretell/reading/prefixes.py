@@ -24,6 +24,7 @@ from transformers.cache_utils import DynamicLayer
 from foretell.reading.models import Model
 from foretell.reading.rendered import Rendered
 from foretell.reading.residual import decoder_of
+from foretell.reading.trial import FAILURES
 
 __all__ = ["Beginning", "common_beginning", "plain_memory", "prompts_once", "shared_beginning"]
 
@@ -103,14 +104,21 @@ def prompts_once(
 
 def plain_memory(model: Model, token_ids: Int[Tensor, "sample token"], **options: Tensor) -> DynamicCache | None:
     """Return the model's memory of some tokens; None if it is anything else than plain keys and values of them all."""
-    # A configuration may already say that there are windows, and nothing needs to be fed to know it.
-    if not _is_plain(DynamicCache(config=model.model.config)):
+    if not _may_be_plain(model):
         return None
     output = decoder_of(model.model)(input_ids=token_ids, use_cache=True, **options)
     cache = getattr(output, "past_key_values", None)
     if not isinstance(cache, DynamicCache) or not _is_plain(cache):
         return None
     return cache if cache.get_seq_length() == token_ids.shape[1] else None
+
+
+def _may_be_plain(model: Model) -> bool:
+    """Tell by the configuration, which may name windows or other memories, so that nothing is fed to know it."""
+    try:
+        return _is_plain(DynamicCache(config=model.model.config))
+    except FAILURES:
+        return False
 
 
 def _is_plain(cache: DynamicCache) -> bool:
