@@ -37,16 +37,16 @@ def test_waiting_changes_no_number(
     asked: list[int] = []
     answer = Rows.answer
 
-    def counted(self: Rows, questions: list[Question], factor: torch.Tensor | None = None) -> list[RowReading]:
-        asked.append(len(questions))
-        return answer(self, questions, factor)
+    def counted(self: Rows, question: Question, factor: torch.Tensor | None = None) -> RowReading:
+        asked.append(len(question.query) // samples)
+        return answer(self, question, factor)
 
     hear("llama", given, **wanted)
     monkeypatch.setattr(Rows, "answer", counted)
     together = hear("llama", given, **wanted)
     _ = together.mass
     # Small layers of a single text are one product.
-    assert max(asked) == (len(together.layers) if samples == 1 and not detail else 1)
+    assert max(asked) == (len(together.layers) if samples == 1 else 1)
     asked.clear()
     monkeypatch.setattr(attending, "_WAITING_BYTES", 0)
     at_once = hear("llama", given, **wanted)
@@ -67,11 +67,13 @@ class Behind(torch.nn.Module):
         return torch.as_tensor(self.projection(given * 1.0))
 
 
+@pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("most_bytes", [0, 4 << 20])
 def test_a_layer_without_a_projection_takes_none_from_the_next(
-    most_bytes: int, monkeypatch: pytest.MonkeyPatch, generator: np.random.Generator
+    most_bytes: int, samples: int, monkeypatch: pytest.MonkeyPatch, generator: np.random.Generator
 ) -> None:
-    given = by_hand.text(generator, LENGTHS)
+    given = by_hand.text(generator, LENGTHS[:samples])
+    whole = hear("llama", given, contribution=True).contribution
     monkeypatch.setattr(attending, "_WAITING_BYTES", most_bytes)
     model = tiny_model()
     attention = model.model.model.layers[0].self_attn
@@ -79,6 +81,8 @@ def test_a_layer_without_a_projection_takes_none_from_the_next(
     with torch.no_grad(), listen(model, given.segments, contribution=True) as heard:
         model.model(**given.inputs)
     assert list(heard.projected) == list(heard.layers)[1:]
+    np.testing.assert_allclose(heard.contribution[:, 1:], whole[:, 1:], atol=1e-6)
+    assert np.abs(heard.contribution[:, 0] - whole[:, 0]).max() > 1e-3
 
 
 def test_nothing_waits_past_the_block_or_an_exception(generator: np.random.Generator) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foretell.reading.plain import Added, Plain, Question, Weighed, joined
+from foretell.reading.plain import Added, Plain, Question, Weighed
 from foretell.reading.weighing import runs_of
 
 N_SAMPLES, N_GROUPS, N_SHARED, N_ROWS, N_KEYS, WIDTH = 3, 2, 3, 6, 29, 8
@@ -76,7 +76,8 @@ def slowly(question: Question, added: list[Added], codes: Tensor, factor: Tensor
             inside = (codes[sample] == segment).double()
             found["mass"][sample, head, row, segment] = weights @ inside
             part = (weights * inside) @ question.value[sample, group].double()
-            norms.append(torch.linalg.vector_norm(part if factor is None else factor[head].double() @ part))
+            own = None if factor is None else factor[sample if len(factor) > 1 else 0, head].double()
+            norms.append(torch.linalg.vector_norm(part if own is None else own @ part))
         found["contribution"][sample, head, row] = torch.stack(norms) / torch.stack(norms).sum()
     return found
 
@@ -89,9 +90,9 @@ def differences(found: Weighed, expected: dict[str, np.ndarray]) -> dict[str, fl
 
 @pytest.mark.parametrize("most_bytes", [FEWEST_BYTES, A_GROUP, A_SAMPLE, ALL])
 @pytest.mark.parametrize("masked", ["nothing", "tail", "padding", "each head", "known to hide", "tail known to hide"])
-@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("n_projections", [0, 1, N_SAMPLES])
 def test_rows_equal_their_slow_definition(
-    masked: str, most_bytes: int, projected: bool, generator: np.random.Generator
+    masked: str, most_bytes: int, n_projections: int, generator: np.random.Generator
 ) -> None:
     question, codes = a_question(generator), codes_of(generator)
     n_heads = N_GROUPS * N_SHARED
@@ -106,8 +107,8 @@ def test_rows_equal_their_slow_definition(
         "tail known to hide": [Added(tail, first, seen_by(tail))],
         "each head": [Added(hiding(codes, n_heads), 0), Added(by_head.expand(-1, -1, N_ROWS, -1), 0)],
     }[masked]
-    drawn = generator.normal(size=(n_heads, WIDTH + 1, WIDTH + 1)).astype(np.float32)
-    factor = torch.from_numpy(drawn) if projected else None
+    drawn = generator.normal(size=(n_projections, n_heads, WIDTH + 1, WIDTH + 1)).astype(np.float32)
+    factor = torch.from_numpy(drawn) if n_projections else None
     plain = Plain(most_bytes=most_bytes, entropy=True)
     found = plain.weigh(question, added, counted_of(codes), runs_of(codes), factor)
     assert max(differences(found, slowly(question, added, codes, factor)).values()) < 2e-6
@@ -196,22 +197,30 @@ def test_room_is_used_again_by_larger_and_smaller_questions(generator: np.random
     assert torch.equal(first.mass, again.mass)
 
 
-def test_questions_of_one_kind_are_joined(generator: np.random.Generator) -> None:
+@pytest.mark.parametrize("most_bytes", [FEWEST_BYTES, A_GROUP, 3 * A_SAMPLE, ALL])
+def test_questions_of_one_kind_can_be_asked_as_one(most_bytes: int, generator: np.random.Generator) -> None:
     def one_sample(**changed: Any) -> Question:
         whole = a_question(generator)
-        alone = {"query": whole.query[:1], "key": whole.key[:1], "value": None}
+        alone = {name: getattr(whole, name)[:1] for name in ("query", "key", "value")}
         return dataclasses.replace(whole, **(alone | changed))
 
     questions = [one_sample() for _ in range(4)]
     codes = codes_of(generator)[:1]
     added = [Added(hiding(codes), 0)]
-    plain = Plain(most_bytes=A_GROUP, entropy=False)
+    plain = Plain(most_bytes=most_bytes, entropy=True)
     assert len({one.kind for one in questions}) == 1
-    together = plain.weigh(joined(questions), added, counted_of(codes).repeat(4, 1, 1), [], None).mass
+    tensors = [torch.cat(same) for same in zip(*(one.tensors for one in questions), strict=True)]
+    as_one = dataclasses.replace(questions[0], query=tensors[0], key=tensors[1], value=tensors[2])
+    together = plain.weigh(as_one, added, counted_of(codes).repeat(4, 1, 1), runs_of(codes) * 4, None)
     for place, one in enumerate(questions):
-        alone = plain.weigh(one, added, counted_of(codes), [], None).mass
-        assert (together[place] - alone[0]).abs().max() < 1e-6
+        alone = slowly(one, added, codes, None)
+        for name, values in alone.items():
+            assert np.abs(getattr(together, name)[place].numpy() - values[0]).max() < 2e-6
     assert one_sample(scale=0.5).kind != questions[0].kind
     assert one_sample(mask=torch.ones(1, 1, N_ROWS, N_KEYS)).kind != questions[0].kind
-    for large in (a_question(generator), one_sample(bias=torch.zeros(1, 1, N_ROWS, N_KEYS))):
-        assert large.kind is None
+    for by_itself in (
+        a_question(generator),
+        one_sample(bias=torch.zeros(1, 1, N_ROWS, N_KEYS)),
+        one_sample(key=torch.zeros(1, N_GROUPS, 1 << 18, WIDTH)),
+    ):
+        assert by_itself.kind is None

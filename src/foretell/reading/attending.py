@@ -6,37 +6,27 @@ It is told where a pass stands, and knows nothing of how calls are observed.
 from __future__ import annotations
 
 import functools
-import itertools
 import weakref
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
+from foretell.reading.keeping import Keeping
 from foretell.reading.output_projections import OutputProjections
 from foretell.reading.plain import Plain, Question
 from foretell.reading.recording import Pass, Recording
 from foretell.reading.residual import modules_in
 from foretell.reading.rows import RowReading, Rows, Wanted
 from foretell.reading.steps import Steps
-from foretell.reading.tallies import Tallies
+from foretell.reading.waiting import Asked, Waiting
 from foretell.reading.weighing import shares_of, written_norms
 
 __all__ = ["Attending"]
 
 _WAITING_BYTES = 16 << 20
-"""Queries, keys and values of layers that wait for each other without an accelerator: the first of them pays for
-bringing the code and the indicators into the cache."""
-_LITTLE_BYTES = 1 << 20
-"""Of one layer; those with more do so much at a time that they wait for a quarter of that."""
-_TALLIED_BYTES = 2 << 20
-
-
-_Asked: TypeAlias = tuple[int, Pass, Rows, Question]
-"""A question, with the layer and the pass that it is of and the rows that will answer it."""
 
 
 class Attending:
@@ -59,15 +49,13 @@ class Attending:
         self._chunk_bytes = chunk_bytes
         self._wanted = wanted
         self._plain = Plain(most_bytes=chunk_bytes, entropy=wanted.entropy)
-        self._tallies = Tallies(recording.shelf, most_bytes=_TALLIED_BYTES)
-        self._questions: list[_Asked] = []
-        self._n_bytes = 0
+        self._keeping = Keeping(recording.shelf)
+        self._waiting = Waiting(most_bytes=_WAITING_BYTES)
         self._pass: Pass | None = None
         self._rows: Rows | None = None
         self._steps: Steps | None = None
         self._last_query: tuple[int, weakref.ref[Tensor], weakref.ref[Tensor]] | None = None
         self.projections = OutputProjections(blocks)
-        self._share: tuple[Tensor, Tensor] | None = None
 
     def begin(self, current: Pass | None, query_rows: Tensor | None, steps: Steps | None = None) -> None:
         """Start a pass; without rows nothing of it is read.
@@ -79,7 +67,8 @@ class Attending:
         """
         self.settle()
         self._pass, self._rows, self._steps = current, None, steps
-        self._last_query = self._share = None
+        self._last_query = None
+        self._keeping.begin()
         if current is not None and query_rows is not None and query_rows.shape[1]:
             self._rows = self._rows_of(query_rows, current.start + current.width)
 
@@ -103,13 +92,18 @@ class Attending:
         """Read and add up what waits."""
         self.projections.finish()
         self._answer()
-        self._tallies.settle()
+        self._keeping.settle()
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._questions, self._n_bytes = [], 0
+        self._waiting.clear()
         self.projections.forget()
-        self._tallies.clear()
+        self._keeping.clear()
+
+    def close(self) -> None:
+        """Read nothing more."""
+        self.begin(None, None)
+        self._plain.close()
 
     def on_attention(self, call: AttentionCall) -> None:
         """Read the pass's rows in one attention call that came through the interface."""
@@ -134,40 +128,40 @@ class Attending:
         if self._steps is not None and self._steps.takes(layer, call):
             self.projections.expect(layer, call)
             return
-        with torch.no_grad():
-            question = rows.question(call)
-            if question is None:
-                self._keep(layer, current, call, rows.read(call))
-            else:
-                self._ask(layer, current, rows, question, call)
-
-    def _ask(self, layer: int, current: Pass, rows: Rows, question: Question, call: AttentionCall) -> None:
-        """Let a layer's question wait for others; one so large that no other has room beside it waits for nothing.
-
-        Only what its heads write through, which is seen a little later than its attention, has to be waited for.
-        """
-        n_bytes = question.n_bytes
-        most = _most_waiting(n_bytes) if question.query.device.type == "cpu" else 0
+        question = rows.question(call)
+        if question is None:
+            with torch.no_grad():
+                self._expect(layer, current, rows.read(call), call)
+            return
         # What the layer before waited for must not answer this one, whose projection is still to come.
         self.projections.finish()
-        if self._n_bytes + n_bytes > most:
-            self._answer()
         current.layers.add(layer)
-        self._questions.append((layer, current, rows, question))
-        self._n_bytes += n_bytes
-        self.projections.expect(layer, call, self._answer if 2 * n_bytes > most else None)
+        self._wait(layer, current, rows, question)
+        self.projections.expect(layer, call, self._answer if self._waiting.is_full else None)
+
+    def _wait(self, layer: int, current: Pass, rows: Rows, question: Question) -> None:
+        """Let a layer's question wait for others, which are answered first if there is no room for it."""
+        if not self._waiting.push(layer, current, rows, question):
+            self._answer()
+            self._waiting.push(layer, current, rows, question)
 
     def _answer(self) -> None:
-        """Answer the questions that wait; small ones of the same kind together."""
-        questions, self._questions, self._n_bytes = self._questions, [], 0
+        """Answer the questions that wait."""
         with torch.no_grad():
-            for _, same in itertools.groupby(questions, key=_kind_of):
-                asked = list(same)
-                layer, current, rows, question = asked[0]
-                factor = None if question.value is None else self._projecting(layer, question.query.shape[1])
-                readings = rows.answer([one for *_, one in asked], factor)
-                for (layer, *_), reading in zip(asked, readings, strict=True):
-                    self._keep(layer, current, None, reading)
+            for asked in self._waiting.pop():
+                factor = None if asked.question.value is None else self._factor(asked)
+                self._keeping.keep(asked.layers, asked.current, asked.rows.answer(asked.question, factor))
+
+    def _factor(self, asked: Asked) -> Tensor | None:
+        """Return what the heads of each layer write through; None if that is known of none."""
+        value = asked.question.value
+        found = [self._projecting(layer, asked.question.query.shape[1]) for layer in asked.layers]
+        known = [factor for factor in found if factor is not None]
+        if not known or value is None:
+            return None
+        # Where nothing is known of one, what its heads return is measured itself.
+        same = torch.eye(value.shape[3], device=value.device).expand_as(known[0])
+        return torch.stack([same if factor is None else factor for factor in found])
 
     def _projecting(self, layer: int, n_heads: int) -> Tensor | None:
         factor = self.projections.factor(layer, n_heads)
@@ -188,7 +182,7 @@ class Attending:
         if weights.shape[3] >= min(current.width, 2):
             self._refuse_second(layer, current)
             with torch.no_grad():
-                self._keep(layer, current, None, rows.read_weights(weights))
+                self._keeping.keep([layer], current, rows.read_weights(weights))
 
     def read_steps(self, steps: Steps) -> None:
         """Read the calls of decoding steps that waited."""
@@ -202,50 +196,23 @@ class Attending:
                 for layer, call in calls.items():
                     question = rows.question(call)
                     if question is None:
-                        self._keep(layer, current, call, rows.read(call))
+                        self._expect(layer, current, rows.read(call), call)
                     else:
-                        self._questions.append((layer, current, rows, question))
+                        self._wait(layer, current, rows, question)
             self._answer()
 
     def _refuse_second(self, layer: int, current: Pass) -> None:
         if (self._steps is not None and self._steps.has(layer)) or layer in current.layers:
             raise NotReadableError(f"{self._recording.model_name}: block {layer} calls attention more than once")
 
-    def _keep(self, layer: int, current: Pass, call: AttentionCall | None, reading: RowReading) -> None:
-        current.layers.add(layer)
-        read = {"mass": reading.mass}
-        if reading.entropy is not None:
-            read["entropy"] = reading.entropy[..., None]
-        if reading.contribution is not None:
-            read["contribution"] = reading.contribution
-        if current.bins is None:
-            # Layers with the same mask have the same shares; they are kept once.
-            if self._share is None or self._share[0] is not reading.share:
-                self._share = (reading.share, self._recording.shelf.keep(reading.share[:, None]))
-            current.readings.setdefault("share", {})[layer] = self._share[1]
-        self._store(current, layer, read, reading.share)
-        if reading.parts is not None and call is not None:
+    def _expect(self, layer: int, current: Pass, reading: RowReading, call: AttentionCall) -> None:
+        """Keep what rows say, and what segments write as soon as it is known through what."""
+        self._keeping.keep([layer], current, reading)
+        if reading.parts is not None:
             write = functools.partial(self._write, layer, current, reading.parts, reading.share)
             self.projections.expect(layer, call, write)
 
     def _write(self, layer: int, current: Pass, parts: Tensor, share: Tensor) -> None:
-        norms = written_norms(parts, self._projecting(layer, parts.shape[2]))
-        self._store(current, layer, {"contribution": shares_of(norms.movedim(1, -1))}, share)
-
-    def _store(self, current: Pass, layer: int, read: dict[str, Tensor], share: Tensor) -> None:
-        """Keep quantities, or, where rows are added up, let them wait for that."""
-        if current.bins is not None:
-            self._tallies.add(current, layer, read, share)
-            return
-        for quantity, values in read.items():
-            current.readings.setdefault(quantity, {})[layer] = self._recording.shelf.keep(values)
-
-
-def _most_waiting(n_bytes: int) -> int:
-    """Return how much may wait beside a layer of so many bytes."""
-    return _WAITING_BYTES if n_bytes <= _LITTLE_BYTES else _WAITING_BYTES // 4
-
-
-def _kind_of(asked: _Asked) -> tuple[object, ...]:
-    layer, current, _, question = asked
-    return (id(current), question.kind or layer)
+        factor = self._projecting(layer, parts.shape[2])
+        norms = written_norms(parts, None if factor is None else factor[None])
+        self._keeping.store([layer], current, {"contribution": shares_of(norms).movedim(0, -1)}, share)

@@ -1,6 +1,6 @@
 """Hidden states of rows, projected on directions and calibrated.
 
-Calibrating one layer's few numbers costs more in calls than in sums; so layers wait for each other.
+What one layer's few rows cost is calls more than sums; so layers wait for each other.
 
     projecting = Projecting(directions, n_layers=30, width=576, shelf=shelf)
     projecting.add(current, layer, hidden)
@@ -19,8 +19,12 @@ from torch import Tensor
 
 from foretell.errors import InputError
 from foretell.reading.recording import Pass, Shelf
+from foretell.reading.stacks import Stacks
 
 __all__ = ["Projecting", "ReadableDirection"]
+
+_WAITING_BYTES = 2 << 20
+"""Hidden states that wait; a layer with more than half of that does not."""
 
 
 @runtime_checkable
@@ -45,7 +49,7 @@ class ReadableDirection(Protocol):
 
 
 class Projecting:
-    """Projected rows that wait to be calibrated.
+    """Rows that wait to be projected.
 
     Args:
         directions: at least one.
@@ -76,40 +80,32 @@ class Projecting:
         scale = np.stack([np.asarray(one.standard_deviation, dtype=np.float32) for one in directions], axis=1)
         calibration = (vectors, mean[:, None, None], np.where(scale > 0, scale, np.nan)[:, None, None])
         self._calibration = {torch.device("cpu"): tuple(torch.from_numpy(part) for part in calibration)}
-        self._directions: dict[torch.device, tuple[Tensor, ...]] = {}
         self._shelf = shelf
-        self._room = Shelf()
-        self._waiting: list[tuple[Pass, int, Tensor]] = []
+        self._stacks: Stacks[tuple[Pass, int]] = Stacks(most_bytes=_WAITING_BYTES)
 
     def add(self, current: Pass, layer: int, hidden: Float[Tensor, "sample row width"]) -> None:
-        """Project the rows of one layer; calibrating them waits for other layers."""
-        direction = self._directions_on(hidden.device)[layer]
-        n_samples, n_rows, _ = hidden.shape
-        # Calls are what this costs: after a layer of the model each is twenty times as long as by itself.
-        room = self._room.place((n_samples, n_rows, direction.shape[1])) if hidden.device.type == "cpu" else None
-        self._waiting.append((current, layer, torch.matmul(hidden.float(), direction, out=room)))
+        """Let the rows of one layer wait for those of others; they must ask for no gradient."""
+        if 2 * 4 * hidden.numel() > _WAITING_BYTES:
+            self._project(current, [layer], hidden.float()[None])
+            return
+        if not self._stacks.push(id(current), (current, layer), (hidden,)):
+            self.settle()
+            self._stacks.push(id(current), (current, layer), (hidden,))
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._waiting = []
+        self._stacks.clear()
 
     def settle(self) -> None:
-        """Calibrate what waits."""
-        waiting, self._waiting = self._waiting, []
-        kinds: dict[tuple[object, ...], list[tuple[Pass, int, Tensor]]] = {}
-        for current, layer, projected in waiting:
-            kinds.setdefault((id(current), projected.shape, projected.device), []).append((current, layer, projected))
-        for same in kinds.values():
-            current, layers = same[0][0], [layer for _, layer, _ in same]
-            _, mean, scale = self._calibration_on(same[0][2].device)
-            scores = (torch.stack([projected for *_, projected in same]) - mean[layers]) / scale[layers]
-            current.activities.update(zip(layers, self._shelf.keep(scores), strict=True))
-        self._room.clear()
+        """Project what waits."""
+        for waiting, (hidden,) in self._stacks.pop():
+            self._project(waiting[0][0], [layer for _, layer in waiting], hidden)
 
-    def _directions_on(self, device: torch.device) -> tuple[Tensor, ...]:
-        if device not in self._directions:
-            self._directions[device] = self._calibration_on(device)[0].unbind()
-        return self._directions[device]
+    def _project(self, current: Pass, layers: Sequence[int], hidden: Float[Tensor, "layer sample row width"]) -> None:
+        vectors, mean, scale = (part[layers] for part in self._calibration_on(hidden.device))
+        projected = torch.bmm(hidden.flatten(1, 2), vectors).view(*hidden.shape[:3], -1)
+        scores = (projected - mean) / scale
+        current.activities.update(zip(layers, self._shelf.keep(scores), strict=True))
 
     def _calibration_on(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._calibration:

@@ -5,13 +5,13 @@ It knows nothing of configurations, hooks or generation.
 
     rows = Rows(codes=codes, rows=rows, chunk_bytes=64 << 20)
     question = rows.question(call)
-    readings = [rows.read(call)] if question is None else rows.answer([question])
+    reading = rows.read(call) if question is None else rows.answer(question)
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
 from foretell.reading.indicators import Indicators
 from foretell.reading.masks import Chosen, Masks, span_of
-from foretell.reading.plain import Added, Plain, Question, joined
+from foretell.reading.plain import Added, Plain, Question
 from foretell.reading.recording import Shelf
 from foretell.reading.weighing import row_entropy, segment_parts
 from foretell.schema import SEGMENTS
@@ -60,7 +60,7 @@ class RowReading:
     contribution: Tensor | None = None
     """`(sample, head, row, segment)` share of what the head writes."""
     parts: Tensor | None = None
-    """`(sample, segment, head, row, width)` what each segment adds to the head's output, where it is not known yet
+    """`(segment, sample, head, row, width)` what each segment adds to the head's output, where it is not known yet
     what that is written through."""
 
 
@@ -99,10 +99,7 @@ class Rows:
         self._shares: tuple[list[Tensor], Tensor] | None = None
 
     def question(self, call: AttentionCall) -> Question | None:
-        """Return what a call asks in this pass's rows, to be answered later; None if its attention is not plain.
-
-        The rows' queries are copied, so that those of all tokens need not be kept.
-        """
+        """Return what a call asks in this pass's rows, to be answered now; None if its attention is not plain."""
         groups = call.query.shape[1] // call.key.shape[1]
         if call.own is not sdpa_attention_forward or groups * call.key.shape[1] != call.query.shape[1]:
             return None
@@ -110,33 +107,32 @@ class Rows:
         bias = call.options.get("position_bias")
         scale = call.options.get("scaling")
         return Question(
-            query=chosen.of(call.query).clone(memory_format=torch.contiguous_format),
-            key=call.key,
-            value=call.value if self._wanted.contribution else None,
+            query=chosen.of(call.query.detach()),
+            key=call.key.detach(),
+            value=call.value.detach() if self._wanted.contribution else None,
             mask=call.mask,
             causal=call.query.shape[2] > 1 and _is_causal(call),
             scale=call.query.shape[3] ** -0.5 if scale is None else float(scale),
-            bias=None if bias is None else chosen.of(bias).clone(),
+            bias=None if bias is None else chosen.of(bias.detach()),
         )
 
-    def answer(
-        self, questions: Sequence[Question], factor: Float[Tensor, "head width width"] | None = None
-    ) -> list[RowReading]:
-        """Return what this pass's rows say to each of some questions of one kind.
+    def answer(self, question: Question, factor: Float[Tensor, "_ head width width"] | None = None) -> RowReading:
+        """Return what this pass's rows say to a question, or to several of one kind that were put together.
 
         Args:
-            questions: what they ask, one layer each.
-            factor: what each head writes through, for contributions.
+            question: with as many samples as there are, or, one after the other, those of several layers.
+            factor: what each head writes through, for contributions; of every sample or of all.
 
         Raises:
             NotReadableError: The mask is not one of attention.
         """
-        question = joined(questions)
         n_keys, device = question.key.shape[2], question.query.device
         # The mask, what is added for it, and what it hides.
         per_row = len(self._rows) * n_keys * 4 * 3
         inside = self._indicators.inside(n_keys, device)
-        runs = [] if question.value is None else self._indicators.runs(n_keys)
+        n_layers = len(question.query) // len(self._rows)
+        runs = [] if question.value is None else [*self._indicators.runs(n_keys)] * n_layers
+        counted = self._indicators.counted(n_keys, len(question.query), device)
 
         def answer(first: int, chosen: Chosen) -> RowReading:
             rows = slice(first, first + chosen.rows.shape[1])
@@ -145,22 +141,10 @@ class Rows:
             if question.bias is not None:
                 added.append(Added(question.bias[:, :, rows], 0))
             asked = dataclasses.replace(question, query=question.query[:, :, rows])
-            counted = self._indicators.counted(n_keys, len(question.query), device)
             weighed = self._plain.weigh(asked, added, counted, runs, factor)
             return RowReading(weighed.mass, mask.share, weighed.entropy, weighed.contribution)
 
-        reading = self._in_chunks(device, n_keys, per_row, answer)
-        if len(questions) == 1:
-            return [reading]
-        n_samples = len(self._rows)
-        return [
-            RowReading(
-                reading.mass[first : first + n_samples],
-                reading.share,
-                None if reading.entropy is None else reading.entropy[first : first + n_samples],
-            )
-            for first in range(0, len(reading.mass), n_samples)
-        ]
+        return self._in_chunks(device, n_keys, per_row, answer)
 
     def read(self, call: AttentionCall) -> RowReading:
         """Return what this pass's rows say in one attention call, by the model's own attention function.

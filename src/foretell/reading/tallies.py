@@ -10,8 +10,8 @@ and are added up together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,22 +19,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.reading.recording import Pass, Shelf, Tally
+from foretell.reading.stacks import Stacks
 
 __all__ = ["Tallies", "mean_of", "tally"]
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     current: Pass
     layer: int
-    read: dict[str, Tensor]
+    names: tuple[str, ...]
     share: Tensor
-
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """Layers of one kind are added up together."""
-        shapes = tuple((name, values.shape, values.device) for name, values in self.read.items())
-        return id(self.current), id(self.share), shapes
 
 
 class Tallies:
@@ -47,16 +41,13 @@ class Tallies:
 
     def __init__(self, shelf: Shelf, *, most_bytes: int) -> None:
         self._shelf = shelf
-        self._room = Shelf()
-        self._most_bytes = most_bytes
-        self._waiting: list[_Waiting] = []
-        self._n_bytes = 0
+        self._stacks: Stacks[_Waiting] = Stacks(most_bytes=most_bytes)
 
     def add(
         self,
         current: Pass,
         layer: int,
-        read: dict[str, Float[Tensor, "sample head row _"]],
+        read: Mapping[str, Float[Tensor, "sample head row _"]],
         share: Float[Tensor, "sample row segment"],
     ) -> None:
         """Let one layer's rows wait.
@@ -67,39 +58,42 @@ class Tallies:
             read: quantity to rows; with `mass` comes the lift.
             share: each segment's share of the tokens that a row sees.
         """
-        kept = {name: self._room.keep(values) for name, values in read.items()}
-        self._waiting.append(_Waiting(current, layer, kept, share))
-        self._n_bytes += sum(values.nbytes for values in read.values())
-        if self._n_bytes > self._most_bytes:
+        names = tuple(read)
+        waiting = _Waiting(current, layer, names, share)
+        kind = (id(current), id(share), names)
+        if not self._stacks.push(kind, waiting, tuple(read.values())):
             self.settle()
+            self._stacks.push(kind, waiting, tuple(read.values()))
 
     def settle(self) -> None:
         """Add up what waits."""
-        waiting, self._waiting, self._n_bytes = self._waiting, [], 0
-        kinds: dict[tuple[object, ...], list[_Waiting]] = {}
-        for one in waiting:
-            kinds.setdefault(one.kind, []).append(one)
-        for same in kinds.values():
-            bins = same[0].current.bins
-            if bins is not None:
-                self._settle(same[0].current, bins, same)
-        self._room.clear()
+        for waiting, values in self._stacks.pop():
+            current, _, names, share = waiting[0]
+            self.add_up(current, [one.layer for one in waiting], dict(zip(names, values, strict=True)), share)
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._waiting, self._n_bytes = [], 0
+        self._stacks.clear()
 
-    def _settle(self, current: Pass, bins: Tensor, waiting: list[_Waiting]) -> None:
-        read = {name: torch.stack([one.read[name] for one in waiting]) for name in waiting[0].read}
-        if "mass" in read:
-            share = waiting[0].share[:, None]
-            read["lift"] = torch.where(share > 0, read["mass"] / share, torch.nan)
-        total, number = tally(torch.cat(list(read.values()), dim=-1), bins)
-        sizes = [values.shape[-1] for values in read.values()]
+    def add_up(
+        self,
+        current: Pass,
+        layers: Sequence[int],
+        read: Mapping[str, Float[Tensor, "layer sample head row _"]],
+        share: Float[Tensor, "sample row segment"],
+    ) -> None:
+        """Add up the rows of layers that need not wait; arguments are those of `add`."""
+        if current.bins is None:
+            return
+        values = dict(read)
+        if "mass" in values:
+            seen = share[:, None]
+            values["lift"] = torch.where(seen > 0, values["mass"] / seen, torch.nan)
+        total, number = tally(torch.cat(list(values.values()), dim=-1), current.bins)
+        sizes = [one.shape[-1] for one in values.values()]
         parts = (torch.split(self._shelf.keep(whole), sizes, dim=-1) for whole in (total, number))
-        layers = tuple(one.layer for one in waiting)
-        for name, *sums in zip(read, *parts, strict=True):
-            current.tallies.setdefault(name, []).append(Tally(layers, *sums))
+        for name, *sums in zip(values, *parts, strict=True):
+            current.tallies.setdefault(name, []).append(Tally(tuple(layers), *sums))
 
 
 def tally(

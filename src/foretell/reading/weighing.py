@@ -3,7 +3,7 @@
 It is given weights and values, and knows nothing of how a model computes them.
 
     parts = segment_parts(weights, values, runs)
-    contribution = shares_of(written_norms(parts, factor_of(projection, n_heads)).movedim(1, -1))
+    contribution = shares_of(written_norms(parts.flatten(2, 3), factor_of(projection, n_heads)[None]))
 """
 
 from __future__ import annotations
@@ -71,52 +71,60 @@ def row_entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, 
 
 def segment_parts(
     weights: Float[Tensor, "sample group shared row key"], values: Float[Tensor, "sample group key width"], runs: Runs
-) -> Float[Tensor, "sample segment group shared row width"]:
+) -> Float[Tensor, "segment sample group shared row width"]:
     """Attention applied to the values of one segment at a time; the sum over segments is the head's output.
 
     Args:
         weights: attention weights of the chosen rows, in groups of heads that share values.
         values: as the model attends to them, one head per group of query heads.
-        runs: where the segments are.
+        runs: where the segments are; neighbours with the very same ones take one product.
     """
     n_samples, n_groups, n_shared, n_rows, _ = weights.shape
     width = values.shape[3]
     folded = weights.flatten(2, 3)
-    parts = torch.empty((n_samples, N_SEGMENTS, n_groups, n_shared * n_rows, width), device=weights.device)
-    for sample, own in enumerate(runs):
+    parts = torch.empty((N_SEGMENTS, n_samples, n_groups, n_shared * n_rows, width), device=weights.device)
+    first = 0
+    for _, same in itertools.groupby(runs, key=id):
+        alike = list(same)
+        samples = slice(first, first + len(alike))
+        first = samples.stop
         begun: set[int] = set()
-        for run in own:
-            part, own_values = parts[sample, run.segment], values[sample, :, run.keys].float()
-            own_weights = folded[sample, :, :, run.keys]
+        for run in alike[0]:
+            part = parts[run.segment, samples].flatten(0, 1)
+            own_values = values[samples, :, run.keys].float().flatten(0, 1)
+            own_weights = folded[samples, :, :, run.keys].flatten(0, 1)
             torch.baddbmm(part, own_weights, own_values, beta=int(run.segment in begun), out=part)
             begun.add(run.segment)
         for segment in set(range(N_SEGMENTS)) - begun:
-            parts[sample, segment] = 0
-    return parts.view(n_samples, N_SEGMENTS, n_groups, n_shared, n_rows, width)
+            parts[segment, samples] = 0
+    return parts.view(N_SEGMENTS, n_samples, n_groups, n_shared, n_rows, width)
 
 
 def written_norms(
-    parts: Float[Tensor, "sample segment head row width"], factor: Float[Tensor, "head width width"] | None
-) -> Float[Tensor, "sample segment head row"]:
+    parts: Float[Tensor, "segment sample head row width"], factor: Float[Tensor, "_ head width width"] | None
+) -> Float[Tensor, "segment sample head row"]:
     """Norm of what each part becomes in the residual stream, or of the part itself where nothing is known of that.
 
     The norm of `W x` is that of `R x` with `W = Q R`, and R is as small as a head is wide.
 
     Args:
         parts: each segment's share of each head's output.
-        factor: the triangular factor of each head's slice of the projection.
+        factor: the triangular factor of each head's slice of the projection, of every sample or of all.
     """
     written = parts
     if factor is not None:
-        written, turned = torch.empty_like(parts), factor.transpose(1, 2)
-        for sample, segment in itertools.product(range(parts.shape[0]), range(parts.shape[1])):
-            torch.bmm(parts[sample, segment], turned, out=written[sample, segment])
+        n_samples = parts.shape[1]
+        written, turned = torch.empty_like(parts), factor.transpose(2, 3).flatten(0, 1)
+        step = n_samples if len(factor) == n_samples else 1
+        for segment, first in itertools.product(range(N_SEGMENTS), range(0, n_samples, step)):
+            given, room = (one[segment, first : first + step].flatten(0, 1) for one in (parts, written))
+            torch.bmm(given, turned, out=room)
     return torch.as_tensor(torch.linalg.vector_norm(written, dim=-1))
 
 
-def shares_of(norms: Float[Tensor, "*rows segment"]) -> Float[Tensor, "*rows segment"]:
+def shares_of(norms: Float[Tensor, "segment ..."]) -> Float[Tensor, "segment ..."]:
     """Return each norm over the sum of the segments' norms; nan where all are 0."""
-    return norms / norms.sum(-1, keepdim=True)
+    return norms / norms.sum(0)
 
 
 def projects(module: nn.Module, n_inputs: int) -> bool:

@@ -1,0 +1,131 @@
+"""How rows of attention are cut so that the scores of one piece fit a processor's cache, and room for those.
+
+It knows shapes, and nothing of queries, keys or values.
+
+    pieces = Pieces(most_bytes=4 << 20, n_rooms=2)
+    for piece in pieces.of((n_samples, n_groups, n_shared, n_rows), n_keys, device):
+        piece.rooms[0]
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foretell.reading.rooms import borrowed, returned
+
+__all__ = ["CACHE_BYTES", "Piece", "Pieces"]
+
+CACHE_BYTES = 5 << 20
+"""Scores of one piece without an accelerator: more than a processor's cache holds would be no faster."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that are weighed together: of several samples, or of several heads of one, or some of one head."""
+
+    samples: slice
+    groups: slice
+    rows: slice
+    shape: tuple[int, int, int, int, int]
+    """How many samples, key heads, heads that share one, rows and keys."""
+    rooms: tuple[Float[Tensor, "head row key"], ...]
+    """Room for scores and the like: keys' heads of all samples, and the rows of all heads that share one."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first one of its question."""
+        return not (self.samples.start or self.groups.start or self.rows.start)
+
+    @property
+    def place(self) -> tuple[slice, slice, slice, slice]:
+        """Where it is in `(sample, key head, shared head, row)`."""
+        return (self.samples, self.groups, slice(None), self.rows)
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return its part of `(sample, key head, shared head, row, ...)`; an axis of size 1 stands for all."""
+        samples = self.samples if values.shape[0] > 1 else slice(None)
+        groups = self.groups if values.shape[1] > 1 else slice(None)
+        return values[samples, groups, :, self.rows]
+
+
+class Pieces:
+    """Cuts arrays of rows, with room that is used again and again.
+
+    Args:
+        most_bytes: bound for one room (at least one row of a head's group).
+        n_rooms: of every piece.
+    """
+
+    def __init__(self, *, most_bytes: int, n_rooms: int) -> None:
+        self._most_bytes = most_bytes
+        self._n_rooms = n_rooms
+        # Room is there before a pass, so that it is not in the way of what comes and goes in one.
+        self._n_borrowed = min(most_bytes, CACHE_BYTES) // 4
+        cpu = torch.device("cpu")
+        self._borrowed = [borrowed(self._n_borrowed, cpu) for _ in range(n_rooms)]
+        self._rooms = {(cpu, number): room for number, room in enumerate(self._borrowed)}
+        self._known: tuple[tuple[object, ...], list[Piece]] = ((), [])
+
+    def close(self) -> None:
+        """Give room back to those who come after."""
+        self._known = ((), [])
+        self._rooms.clear()
+        while self._borrowed:
+            returned(self._borrowed.pop())
+
+    def of(
+        self, shape: tuple[int, int, int, int], n_keys: int, device: torch.device, *, least_width: int = 0
+    ) -> list[Piece]:
+        """Cut an array of rows; layers one after the other mostly have the same.
+
+        Args:
+            shape: how many samples, key heads, heads that share one, and rows.
+            n_keys: keys that each row is asked of.
+            device: where.
+            least_width: numbers that each row needs at least, where that is more than its scores.
+        """
+        identity = (shape, n_keys, device, least_width)
+        if self._known[0] != identity:
+            self._known = (identity, list(self._cut(shape, n_keys, device, max(n_keys, least_width))))
+        return self._known[1]
+
+    def _cut(self, shape: tuple[int, int, int, int], n_keys: int, device: torch.device, width: int) -> Iterator[Piece]:
+        n_samples, n_groups, n_shared, n_rows = shape
+        n_bytes = min(self._most_bytes, CACHE_BYTES) if device.type == "cpu" else self._most_bytes
+        most = max(1, n_bytes // (4 * n_shared * width))
+        rows = _even(n_rows, most)
+        groups = _even(n_groups, most // n_rows) if rows == n_rows else 1
+        samples = _even(n_samples, most // (n_rows * n_groups)) if groups == n_groups else 1
+        for sample, group, row in itertools.product(
+            _steps(n_samples, samples), _steps(n_groups, groups), _steps(n_rows, rows)
+        ):
+            sizes = (sample.stop - sample.start, group.stop - group.start, n_shared, row.stop - row.start, n_keys)
+            folded = (sizes[0] * sizes[1], sizes[2] * sizes[3], n_keys)
+            rooms = tuple(self._room(number, folded, device) for number in range(self._n_rooms))
+            yield Piece(sample, group, row, sizes, rooms)
+
+    def _room(self, number: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        size = math.prod(shape)
+        room = self._rooms.get((device, number))
+        if room is None or len(room) < size:
+            # Room outlives the inference mode that it may be made in.
+            with torch.inference_mode(mode=False):
+                room = self._rooms[device, number] = torch.empty(size, device=device)
+        return room[:size].view(shape)
+
+
+def _even(n: int, most: int) -> int:
+    """Return how many of `n` go into one piece, so that pieces of at most so many are about the same."""
+    n_pieces = -(-n // max(1, most))
+    return -(-n // n_pieces)
+
+
+def _steps(n: int, step: int) -> list[slice]:
+    return [slice(first, min(first + step, n)) for first in range(0, n, step)]
