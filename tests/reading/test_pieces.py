@@ -34,6 +34,23 @@ def test_every_row_is_in_one_piece(shape: tuple[int, int, int, int], most_bytes:
     assert [piece.is_first for piece in pieces] == [True] + [False] * (len(pieces) - 1)
 
 
+@pytest.mark.parametrize("most_bytes", [1, 700, 1000, 2500, 10**9])
+@pytest.mark.parametrize("n_together", [1, 2, 3])
+def test_samples_of_several_layers_are_whole_layers_or_part_of_one(n_together: int, most_bytes: int) -> None:
+    shape = (6, 1, 2, 1)
+    seen: list[int] = []
+    for piece in Pieces(most_bytes=most_bytes, n_rooms=1).of(shape, 50, CPU, n_together=n_together):
+        samples = range(6)[piece.samples]
+        layers = {sample // n_together for sample in samples}
+        assert len(layers) == 1 or len(samples) == n_together * len(layers)
+        # What all layers have in common comes again for each.
+        common = torch.arange(n_together).view(-1, 1, 1, 1, 1)
+        expected = [sample % n_together for sample in samples] if n_together > 1 else [0]
+        assert piece.of(common).flatten().tolist() == expected
+        seen += samples
+    assert seen == list(range(6))
+
+
 def test_a_piece_knows_its_part_of_what_all_heads_or_samples_share() -> None:
     shape = (2, 3, 2, 4)
     whole = torch.arange(48).view(shape)

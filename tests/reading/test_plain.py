@@ -197,30 +197,39 @@ def test_room_is_used_again_by_larger_and_smaller_questions(generator: np.random
     assert torch.equal(first.mass, again.mass)
 
 
-@pytest.mark.parametrize("most_bytes", [FEWEST_BYTES, A_GROUP, 3 * A_SAMPLE, ALL])
-def test_questions_of_one_kind_can_be_asked_as_one(most_bytes: int, generator: np.random.Generator) -> None:
-    def one_sample(**changed: Any) -> Question:
-        whole = a_question(generator)
-        alone = {name: getattr(whole, name)[:1] for name in ("query", "key", "value")}
-        return dataclasses.replace(whole, **(alone | changed))
+@pytest.mark.parametrize("most_bytes", [FEWEST_BYTES, A_GROUP, 2 * A_SAMPLE, 5 * A_SAMPLE, ALL])
+@pytest.mark.parametrize("n_samples", [1, 2, 3])
+@pytest.mark.parametrize("projected", [False, True])
+def test_questions_of_one_kind_can_be_asked_as_one(
+    projected: bool, n_samples: int, most_bytes: int, generator: np.random.Generator
+) -> None:
+    """One after the other, each with its own projection and all with the same masks."""
 
-    questions = [one_sample() for _ in range(4)]
-    codes = codes_of(generator)[:1]
-    added = [Added(hiding(codes), 0)]
+    def question(**changed: Any) -> Question:
+        whole = a_question(generator)
+        some = {name: getattr(whole, name)[:n_samples] for name in ("query", "key", "value")}
+        return dataclasses.replace(whole, **(some | changed))
+
+    questions = [question() for _ in range(4)]
+    codes = codes_of(generator)[:n_samples]
+    hidden = hiding(codes)
+    added = [Added(hidden, 0, seen_by(hidden))]
+    drawn = generator.normal(size=(4, N_GROUPS * N_SHARED, WIDTH + 1, WIDTH + 1)).astype(np.float32)
+    factors = torch.from_numpy(drawn) if projected else None
     plain = Plain(most_bytes=most_bytes, entropy=True)
     assert len({one.kind for one in questions}) == 1
     tensors = [torch.cat(same) for same in zip(*(one.tensors for one in questions), strict=True)]
     as_one = dataclasses.replace(questions[0], query=tensors[0], key=tensors[1], value=tensors[2])
-    together = plain.weigh(as_one, added, counted_of(codes).repeat(4, 1, 1), runs_of(codes) * 4, None)
+    together = plain.weigh(as_one, added, counted_of(codes).repeat(4, 1, 1), [*runs_of(codes)] * 4, factors)
     for place, one in enumerate(questions):
-        alone = slowly(one, added, codes, None)
+        alone = slowly(one, added, codes, None if factors is None else factors[place : place + 1])
         for name, values in alone.items():
-            assert np.abs(getattr(together, name)[place].numpy() - values[0]).max() < 2e-6
-    assert one_sample(scale=0.5).kind != questions[0].kind
-    assert one_sample(mask=torch.ones(1, 1, N_ROWS, N_KEYS)).kind != questions[0].kind
+            found = getattr(together, name)[place * n_samples : (place + 1) * n_samples]
+            assert np.abs(found.numpy() - values).max() < 2e-6
+    assert question(scale=0.5).kind != questions[0].kind
+    assert question(mask=torch.ones(1, 1, N_ROWS, N_KEYS)).kind != questions[0].kind
     for by_itself in (
-        a_question(generator),
-        one_sample(bias=torch.zeros(1, 1, N_ROWS, N_KEYS)),
-        one_sample(key=torch.zeros(1, N_GROUPS, 1 << 18, WIDTH)),
+        question(bias=torch.zeros(1, 1, N_ROWS, N_KEYS)),
+        question(key=torch.zeros(1, N_GROUPS, 1 << 18, WIDTH)),
     ):
         assert by_itself.kind is None

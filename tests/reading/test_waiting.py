@@ -73,6 +73,7 @@ def test_other_kinds_and_passes_come_out_by_themselves(
         "scaled otherwise": (current, dataclasses.replace(question, scale=2.0)),
         "another pass": (dataclasses.replace(current), question),
         "two samples": (current, a_question(generator, samples=2)),
+        "masses alone": (current, a_question(generator, value=False)),
         "with a bias": (current, dataclasses.replace(question, bias=torch.ones(1, 1, N_ROWS, N_KEYS))),
     }
     for layer, (own_pass, one) in enumerate(several.values()):
@@ -85,12 +86,14 @@ def test_other_kinds_and_passes_come_out_by_themselves(
         assert found[layer,][1].scale == one.scale
 
 
-@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("alone", [False, True])
 def test_more_than_the_bound_is_refused_until_it_is_popped(
-    samples: int, rows: Rows, current: Pass, generator: np.random.Generator
+    alone: bool, rows: Rows, current: Pass, generator: np.random.Generator
 ) -> None:
-    waiting = Waiting(most_bytes=16 * samples * LAYER_BYTES)
-    question = a_question(generator, samples=samples)
+    waiting = Waiting(most_bytes=16 * LAYER_BYTES)
+    question = a_question(generator)
+    if alone:
+        question = dataclasses.replace(question, bias=torch.ones(1, 1, N_ROWS, N_KEYS))
     taken = 0
     while waiting.push(taken, current, rows, question):
         taken += 1

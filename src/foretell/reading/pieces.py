@@ -49,10 +49,19 @@ class Piece:
         return (self.samples, self.groups, slice(None), self.rows)
 
     def of(self, values: Tensor) -> Tensor:
-        """Return its part of `(sample, key head, shared head, row, ...)`; an axis of size 1 stands for all."""
-        samples = self.samples if values.shape[0] > 1 else slice(None)
+        """Return its part of `(sample, key head, shared head, row, ...)`.
+
+        A key head of size 1 stands for all; fewer samples stand for all by coming again and again.
+        """
         groups = self.groups if values.shape[1] > 1 else slice(None)
-        return values[samples, groups, :, self.rows]
+        n_samples = len(values)
+        first, stop = self.samples.start % n_samples, self.samples.stop - self.samples.start
+        if n_samples == 1:
+            return values[:, groups, :, self.rows]
+        if first + stop <= n_samples:
+            return values[first : first + stop, groups, :, self.rows]
+        again = torch.arange(self.samples.start, self.samples.stop, device=values.device) % n_samples
+        return values[:, groups, :, self.rows][again]
 
 
 class Pieces:
@@ -81,7 +90,13 @@ class Pieces:
             returned(self._borrowed.pop())
 
     def of(
-        self, shape: tuple[int, int, int, int], n_keys: int, device: torch.device, *, least_width: int = 0
+        self,
+        shape: tuple[int, int, int, int],
+        n_keys: int,
+        device: torch.device,
+        *,
+        n_together: int = 1,
+        least_width: int = 0,
     ) -> list[Piece]:
         """Cut an array of rows; layers one after the other mostly have the same.
 
@@ -89,22 +104,25 @@ class Pieces:
             shape: how many samples, key heads, heads that share one, and rows.
             n_keys: keys that each row is asked of.
             device: where.
+            n_together: samples of one layer, which samples are a multiple of; a piece has whole layers or one's part.
             least_width: numbers that each row needs at least, where that is more than its scores.
         """
-        identity = (shape, n_keys, device, least_width)
+        identity = (shape, n_keys, device, n_together, least_width)
         if self._known[0] != identity:
-            self._known = (identity, list(self._cut(shape, n_keys, device, max(n_keys, least_width))))
+            self._known = (identity, list(self._cut(shape, n_keys, device, n_together, max(n_keys, least_width))))
         return self._known[1]
 
-    def _cut(self, shape: tuple[int, int, int, int], n_keys: int, device: torch.device, width: int) -> Iterator[Piece]:
+    def _cut(
+        self, shape: tuple[int, int, int, int], n_keys: int, device: torch.device, n_together: int, width: int
+    ) -> Iterator[Piece]:
         n_samples, n_groups, n_shared, n_rows = shape
         n_bytes = min(self._most_bytes, CACHE_BYTES) if device.type == "cpu" else self._most_bytes
         most = max(1, n_bytes // (4 * n_shared * width))
         rows = _even(n_rows, most)
         groups = _even(n_groups, most // n_rows) if rows == n_rows else 1
-        samples = _even(n_samples, most // (n_rows * n_groups)) if groups == n_groups else 1
+        samples = most // (n_rows * n_groups) if groups == n_groups else 1
         for sample, group, row in itertools.product(
-            _steps(n_samples, samples), _steps(n_groups, groups), _steps(n_rows, rows)
+            _layers(n_samples, n_together, samples), _steps(n_groups, groups), _steps(n_rows, rows)
         ):
             sizes = (sample.stop - sample.start, group.stop - group.start, n_shared, row.stop - row.start, n_keys)
             folded = (sizes[0] * sizes[1], sizes[2] * sizes[3], n_keys)
@@ -129,3 +147,11 @@ def _even(n: int, most: int) -> int:
 
 def _steps(n: int, step: int) -> list[slice]:
     return [slice(first, min(first + step, n)) for first in range(0, n, step)]
+
+
+def _layers(n_samples: int, n_together: int, most: int) -> list[slice]:
+    """Cut samples into parts of at most so many, of whole layers or else within one."""
+    if most >= n_together:
+        return _steps(n_samples, n_together * _even(n_samples // n_together, most // n_together))
+    parts = _steps(n_together, _even(n_together, most))
+    return [slice(first + part.start, first + part.stop) for first in range(0, n_samples, n_together) for part in parts]

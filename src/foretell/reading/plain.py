@@ -67,8 +67,8 @@ class Question:
     def kind(self) -> tuple[object, ...] | None:
         """Questions of one kind and shape can be one question of more samples; None for one that stands by itself."""
         n_samples, n_heads, n_rows, _ = self.query.shape
-        fills_a_piece = 4 * n_heads * n_rows * self.key.shape[2] > CACHE_BYTES
-        if n_samples > 1 or fills_a_piece or self.bias is not None or self.query.device.type != "cpu":
+        fills_a_piece = 4 * n_samples * n_heads * n_rows * self.key.shape[2] > CACHE_BYTES
+        if fills_a_piece or self.bias is not None or self.query.device.type != "cpu":
             return None
         return (id(self.mask), self.causal, self.scale)
 
@@ -124,10 +124,11 @@ class Plain:
 
         Args:
             question: queries, keys and values; everything is computed in float32.
-            added: what is added to scores, the mask first of all.
+            added: what is added to scores, the mask first of all; fewer samples stand for all by coming again.
             counted: 1 where a key belongs to a segment, and one row of ones, with which the sum of all weights comes.
             runs: where segments are; used for contributions.
-            factor: what each head writes through, of every sample or of all; None measures its output itself.
+            factor: what each head writes through, for as many neighbouring samples each as there are of them; None
+                measures its output itself.
         """
         n_samples, n_heads, n_rows, width = question.query.shape
         n_groups, n_keys = question.key.shape[1:3]
@@ -142,7 +143,9 @@ class Plain:
         norms = torch.empty((N_SEGMENTS, *shape), device=device) if question.value is not None else None
         # Beside scores, what segments add to a head's output and what is written of it are held.
         least_width = 0 if question.value is None else 2 * N_SEGMENTS * question.value.shape[3]
-        for piece in self._pieces.of(shape, n_keys, device, least_width=least_width):
+        n_together = n_samples if factor is None else n_samples // len(factor)
+        pieces = self._pieces.of(shape, n_keys, device, n_together=n_together, least_width=least_width)
+        for piece in pieces:
             weights = self._weights(query, question, grouped, piece)
             # (sample, segment, key) x (sample, key, head and row): this way round the narrow product is a fast one.
             folded = weights.view(piece.shape[0], -1, n_keys).transpose(1, 2)
@@ -225,9 +228,9 @@ def _norms(
 ) -> Float[Tensor, "segment sample group shared row"]:
     """Return the norm of what each segment writes through a piece's heads."""
     values = question.value[piece.samples, piece.groups] if question.value is not None else weights
-    parts = segment_parts(weights, values, runs[piece.samples])
+    parts = segment_parts(weights, values, runs[piece.samples]).flatten(2, 3)
     if factor is not None:
-        n_shared = weights.shape[2]
-        samples = piece.samples if len(factor) > 1 else slice(None)
-        factor = factor[samples, piece.groups.start * n_shared : piece.groups.stop * n_shared]
-    return written_norms(parts.flatten(2, 3), factor).view(-1, *weights.shape[:4])
+        n_shared, n_together = weights.shape[2], len(question.query) // len(factor)
+        layers = slice(piece.samples.start // n_together, -(-piece.samples.stop // n_together))
+        factor = factor[layers, piece.groups.start * n_shared : piece.groups.stop * n_shared]
+    return written_norms(parts, factor).view(-1, *weights.shape[:4])

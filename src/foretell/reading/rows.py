@@ -121,7 +121,7 @@ class Rows:
 
         Args:
             question: with as many samples as there are, or, one after the other, those of several layers.
-            factor: what each head writes through, for contributions; of every sample or of all.
+            factor: what each head of each layer writes through, for contributions.
 
         Raises:
             NotReadableError: The mask is not one of attention.

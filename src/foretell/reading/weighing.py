@@ -46,14 +46,22 @@ _FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, int, int, Tensor]] = w
 
 
 def runs_of(codes: Tensor) -> list[list[Run]]:
-    """Return each sample's neighbouring keys of one segment as runs of bounded length; padding is in none."""
+    """Return each sample's neighbouring keys of one segment as runs of bounded length; padding is in none.
+
+    Samples with the same segments have the very same runs.
+    """
+    known: dict[bytes, list[Run]] = {}
     runs = []
     for row in codes.cpu().numpy():
+        if row.tobytes() in known:
+            runs.append(known[row.tobytes()])
+            continue
         changes = (np.flatnonzero(np.diff(row)) + 1).tolist()
         edges = sorted({0, *changes, *range(0, len(row), _LONGEST_RUN), len(row)})
         pairs = itertools.pairwise(edges)
         named = ((int(row[start]), slice(start, stop)) for start, stop in pairs if stop > start)
-        runs.append([Run(segment, keys) for segment, keys in named if segment >= 0])
+        known[row.tobytes()] = [Run(segment, keys) for segment, keys in named if segment >= 0]
+        runs.append(known[row.tobytes()])
     return runs
 
 
@@ -109,17 +117,19 @@ def written_norms(
 
     Args:
         parts: each segment's share of each head's output.
-        factor: the triangular factor of each head's slice of the projection, of every sample or of all.
+        factor: the triangular factor of each head's slice of the projection, for as many neighbouring samples each as
+            there are of them.
     """
-    written = parts
-    if factor is not None:
-        n_samples = parts.shape[1]
-        written, turned = torch.empty_like(parts), factor.transpose(2, 3).flatten(0, 1)
-        step = n_samples if len(factor) == n_samples else 1
-        for segment, first in itertools.product(range(N_SEGMENTS), range(0, n_samples, step)):
-            given, room = (one[segment, first : first + step].flatten(0, 1) for one in (parts, written))
-            torch.bmm(given, turned, out=room)
-    return torch.as_tensor(torch.linalg.vector_norm(written, dim=-1))
+    if factor is None:
+        return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
+    n_factors, n_heads, width, _ = factor.shape
+    n_segments, n_samples, _, n_rows, _ = parts.shape
+    # All rows that a head writes through the same factor are one product.
+    split = parts.view(n_segments, n_factors, -1, n_heads, n_rows, width).permute(1, 3, 0, 2, 4, 5)
+    folded = split.reshape(n_factors * n_heads, -1, width)
+    norms = torch.linalg.vector_norm(torch.bmm(folded, factor.transpose(2, 3).flatten(0, 1)), dim=-1)
+    by_head = norms.view(n_factors, n_heads, n_segments, -1, n_rows).permute(2, 0, 3, 1, 4)
+    return torch.reshape(by_head, (n_segments, n_samples, n_heads, n_rows))
 
 
 def shares_of(norms: Float[Tensor, "segment ..."]) -> Float[Tensor, "segment ..."]:
