@@ -34,7 +34,7 @@ _WORTH_SHARING = 16
 
 @dataclass(frozen=True)
 class Beginning:
-    """The tokens that all texts of a batch begin with, and the model's memory of them, one copy per text."""
+    """The tokens that all texts of a batch begin with, and the model's memory of them, once for each text."""
 
     n_tokens: int = 0
     cache: Cache | None = None
@@ -69,7 +69,10 @@ def shared_beginning(model: Model, rendered: Sequence[Rendered]) -> Beginning:
     cache = plain_memory(model, token_ids)
     if cache is None:
         return Beginning()
-    cache.batch_repeat_interleave(len(rendered))
+    for layer in cache.layers:
+        if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None:
+            # Each text's own keys and values are put behind it in a copy, so that all may look at the same ones here.
+            layer.keys, layer.values = (one.expand(len(rendered), -1, -1, -1) for one in (layer.keys, layer.values))
     return Beginning(n_tokens, cache)
 
 
