@@ -201,6 +201,37 @@ def test_beams_and_late_finishing_are_refused(generator: np.random.Generator) ->
         heard.finish(torch.cat([given.token_ids, given.token_ids[:, :1]], dim=1))
 
 
+@pytest.mark.parametrize("places", [[1, 0], [0, 0], None])
+@pytest.mark.parametrize("most_steps", [1, 2, 32])
+@pytest.mark.parametrize("moved_after", [2, 3])
+def test_a_loop_that_moves_samples_in_the_cache_is_refused(
+    moved_after: int,
+    most_steps: int,
+    places: list[int] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    generator: np.random.Generator,
+) -> None:
+    """Also when both samples wrote the same tokens since."""
+    given = by_hand.text(generator, ((11, 0), (11, 0)))
+    model = tiny_model()
+    monkeypatch.setattr("foretell.reading.steps._MOST_STEPS", most_steps)
+
+    def write(n_steps: int) -> None:
+        cache = model.model(**given.prompts, use_cache=True).past_key_values
+        for step in range(n_steps):
+            if step == moved_after and places is not None:
+                cache.reorder_cache(torch.tensor(places))
+            model.model(input_ids=torch.full((2, 1), 7), past_key_values=cache, use_cache=True)
+
+    with torch.no_grad(), listen(model, given.segments) as heard:
+        if places is None:
+            write(5)
+            assert heard.n_generated.tolist() == [5, 5]
+        else:
+            with pytest.raises(InputError, match="samples changed places between two steps"):
+                write(5)
+
+
 @pytest.mark.model
 def test_smollm2_generated_equals_teacher_forced(smollm2: Model, generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((30, 0), (18, 0)), n_tokens=40000)

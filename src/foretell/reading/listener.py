@@ -88,7 +88,8 @@ class Listener:
     def settle(self) -> None:
         """Read what waited of decoding steps and of the last pass."""
         if len(self._steps):
-            steps, self._steps = self._steps, Steps(most_bytes=self._chunk_bytes // _SHARE_OF_WAITING)
+            steps = self._steps
+            self._steps = Steps(most_bytes=self._chunk_bytes // _SHARE_OF_WAITING, after=steps)
             self.attending.read_steps(steps)
             for chosen, hidden in steps.hidden():
                 columns = steps.columns_of(chosen)

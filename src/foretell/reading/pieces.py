@@ -40,8 +40,8 @@ class Piece:
 
     @property
     def is_first(self) -> bool:
-        """Whether it is the first one of its question."""
-        return not (self.samples.start or self.groups.start or self.rows.start)
+        """Whether it is the first one of its samples."""
+        return not (self.groups.start or self.rows.start)
 
     @property
     def place(self) -> tuple[slice, slice, slice, slice]:

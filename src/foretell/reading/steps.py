@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from foretell.errors import InputError
 from foretell.reading.attention import AttentionCall
 
 __all__ = ["Steps"]
@@ -37,16 +38,28 @@ class _Waiting:
     masks: list[Tensor | None] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Newest:
+    """The keys of a step's own tokens in the last layer, which no two different texts have in common."""
+
+    layer: int
+    n_keys: int
+    keys: Tensor
+    """`(sample, head, width)`."""
+
+
 class Steps:
     """Steps that follow each other by one token, and what waits of them.
 
     Args:
         most_bytes: bound for the queries and hidden states that wait.
+        after: the steps that these go on from.
     """
 
-    def __init__(self, *, most_bytes: int) -> None:
+    def __init__(self, *, most_bytes: int, after: Steps | None = None) -> None:
         self._most_bytes = most_bytes
         self.clear()
+        self._newest: _Newest | None = None if after is None else after._newest
 
     def clear(self) -> None:
         """Forget everything."""
@@ -55,6 +68,7 @@ class Steps:
         self._waiting: dict[int, _Waiting] = {}
         self._hidden: dict[int, tuple[list[int], list[Tensor]]] = {}
         self._n_bytes = 0
+        self._newest = None
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -73,6 +87,9 @@ class Steps:
         """Let a call of the present step wait if its keys are those of all tokens so far.
 
         Caches of fixed size or with a window, and calls with arguments that belong to a row, are not for waiting.
+
+        Raises:
+            InputError: Samples of the cache changed places since the last step.
         """
         n_keys = self.start + len(self)
         if call.query.shape[2] != 1 or call.key.shape[2] != n_keys:
@@ -82,6 +99,8 @@ class Steps:
         for value in call.options.values():
             if isinstance(value, Tensor) and value.ndim == 4:
                 return False
+        if self._newest is None or layer >= self._newest.layer:
+            self._newest = _newest(layer, call.key, self._newest)
         waiting = self._waiting.get(layer)
         if waiting is None:
             waiting = self._waiting[layer] = _Waiting(call)
@@ -138,6 +157,19 @@ class Steps:
             options={**last.options, "is_causal": False},
             output=None,
         )
+
+
+def _newest(layer: int, key: Tensor, before: _Newest | None) -> _Newest:
+    """Return the newest keys, if those of the step before are still where they were."""
+    if before is not None and (before.layer, before.n_keys) == (layer, key.shape[2] - 1):
+        now = key[:, :, -2]
+        # A key that is none of those before was changed otherwise: caches may keep them in fewer bits as they grow old.
+        if not torch.equal(now, before.keys) and bool((now[:, None] == before.keys).all(-1).all(-1).any(1).all()):
+            raise InputError(
+                "the cache's samples changed places between two steps (a search over beams does that), so rows of one "
+                "sample would be of several texts; read the finished texts instead"
+            )
+    return _Newest(layer, key.shape[2], key[:, :, -1].detach().clone())
 
 
 def _joined(masks: list[Tensor | None], n_keys: list[int], width: int, device: torch.device) -> Tensor:
