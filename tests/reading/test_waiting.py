@@ -114,10 +114,25 @@ def test_a_large_question_is_to_be_answered_at_once(rows: Rows, current: Pass, g
     assert not waiting.is_full
 
 
-def test_what_waits_holds_nothing_of_the_model(rows: Rows, current: Pass, generator: np.random.Generator) -> None:
+def test_what_waits_with_others_holds_nothing_of_the_model(
+    rows: Rows, current: Pass, generator: np.random.Generator
+) -> None:
     waiting = Waiting(most_bytes=1 << 20)
     question = a_question(generator)
     held = [weakref.ref(one) for one in question.tensors]
     waiting.push(0, current, rows, question)
     del question
     assert [one() for one in held] == [None, None, None]
+
+
+def test_what_waits_by_itself_holds_no_queries_or_biases_of_other_rows(
+    rows: Rows, current: Pass, generator: np.random.Generator
+) -> None:
+    waiting = Waiting(most_bytes=1 << 20)
+    whole = torch.ones(1, N_HEADS, 1000, WIDTH), torch.ones(1, 1, 1000, N_KEYS)
+    question = dataclasses.replace(a_question(generator), query=whole[0][:, :, -N_ROWS:], bias=whole[1][:, :, -N_ROWS:])
+    waiting.push(0, current, rows, question)
+    (asked,) = list(waiting.pop())
+    for kept in (asked.question.query, asked.question.bias):
+        assert kept is not None
+        assert kept.untyped_storage().nbytes() == kept.nbytes

@@ -159,6 +159,8 @@ class Attending:
         known = [factor for factor in found if factor is not None]
         if not known or value is None:
             return None
+        if len(found) == 1:
+            return known[0][None]
         # Where nothing is known of one, what its heads return is measured itself.
         same = torch.eye(value.shape[3], device=value.device).expand_as(known[0])
         return torch.stack([same if factor is None else factor for factor in found])

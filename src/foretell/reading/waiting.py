@@ -76,8 +76,10 @@ class Waiting:
         most = self._most_beside(question, n_bytes)
         if self._lone and self._n_bytes + n_bytes > most:
             return False
-        # The rows' queries are copied, so that those of all tokens need not be kept.
-        copied = dataclasses.replace(question, query=question.query.clone(memory_format=torch.contiguous_format))
+        # Rows are copied, so that the queries and biases of all tokens need not be kept.
+        query = question.query.clone(memory_format=torch.contiguous_format)
+        bias = None if question.bias is None else question.bias.clone()
+        copied = dataclasses.replace(question, query=query, bias=bias)
         self._lone.append(Asked((layer,), current, rows, copied))
         self._n_bytes += n_bytes
         self.is_full |= 2 * n_bytes > most
