@@ -204,7 +204,7 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
 def in_a_process(*arguments: str) -> str:
     """Return the last line that this script prints in a process of its own."""
     command = [sys.executable, __file__, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ})
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()[-1]
 
 

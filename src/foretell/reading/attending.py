@@ -27,6 +27,7 @@ from foretell.reading.weighing import shares_of, written_norms
 __all__ = ["Attending"]
 
 _WAITING_BYTES = 16 << 20
+"""Queries, keys and values of layers that wait for each other without an accelerator."""
 
 
 class Attending:

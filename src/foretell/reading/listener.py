@@ -103,7 +103,7 @@ class Listener:
 
     def _project(self, current: Pass, layer: int, hidden: Tensor) -> None:
         if self._projecting is not None:
-            self._projecting.add(current, layer, hidden.detach())
+            self._projecting.add(current, layer, hidden)
 
     def refuse_tallying(self) -> None:
         """Say that generating needs rows, because only afterwards it is known which ones count."""

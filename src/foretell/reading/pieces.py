@@ -55,11 +55,11 @@ class Piece:
         """
         groups = self.groups if values.shape[1] > 1 else slice(None)
         n_samples = len(values)
-        first, stop = self.samples.start % n_samples, self.samples.stop - self.samples.start
+        first, n_own = self.samples.start % n_samples, self.samples.stop - self.samples.start
         if n_samples == 1:
             return values[:, groups, :, self.rows]
-        if first + stop <= n_samples:
-            return values[first : first + stop, groups, :, self.rows]
+        if first + n_own <= n_samples:
+            return values[first : first + n_own, groups, :, self.rows]
         again = torch.arange(self.samples.start, self.samples.stop, device=values.device) % n_samples
         return values[:, groups, :, self.rows][again]
 
@@ -76,9 +76,8 @@ class Pieces:
         self._most_bytes = most_bytes
         self._n_rooms = n_rooms
         # Room is there before a pass, so that it is not in the way of what comes and goes in one.
-        self._n_borrowed = min(most_bytes, CACHE_BYTES) // 4
         cpu = torch.device("cpu")
-        self._borrowed = [borrowed(self._n_borrowed, cpu) for _ in range(n_rooms)]
+        self._borrowed = [borrowed(min(most_bytes, CACHE_BYTES) // 4, cpu) for _ in range(n_rooms)]
         self._rooms = {(cpu, number): room for number, room in enumerate(self._borrowed)}
         self._known: tuple[tuple[object, ...], list[Piece]] = ((), [])
 
@@ -133,9 +132,7 @@ class Pieces:
         size = math.prod(shape)
         room = self._rooms.get((device, number))
         if room is None or len(room) < size:
-            # Room outlives the inference mode that it may be made in.
-            with torch.inference_mode(mode=False):
-                room = self._rooms[device, number] = torch.empty(size, device=device)
+            room = self._rooms[device, number] = borrowed(size, device)
         return room[:size].view(shape)
 
 
