@@ -9,13 +9,14 @@ import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from transformers import DynamicCache, StaticCache
 
 from foretell.conversations import Conversation, Message
 from foretell.reading import answering
 from foretell.reading.answering import Answered, Sampling, force, generate
 from foretell.reading.capture import read
 from foretell.reading.models import Model
-from foretell.reading.prefixes import Beginning, common_beginning, prompts_once, shared_beginning
+from foretell.reading.prefixes import common_beginning, first_tokens, prompts_once, shareable_tokens
 from foretell.reading.spans import Rendered, render
 from tests.reading.tiny import tiny_model
 
@@ -34,22 +35,34 @@ def same(one: Answered, other: Answered) -> None:
     assert list(one.checkpoints) == list(other.checkpoints)
 
 
+def shapes_fed(model: Model) -> tuple[list[tuple[int, ...]], torch.utils.hooks.RemovableHandle]:
+    """Shapes of what the embedding is given, as it is given them."""
+    shapes: list[tuple[int, ...]] = []
+    embedding = model.model.get_input_embeddings()
+    handle = embedding.register_forward_hook(lambda _, given, __: shapes.append(tuple(given[0].shape)))
+    return shapes, handle
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "gpt_neox"])
 def test_a_shared_prompt_changes_nothing(kind: str) -> None:
     model = tiny_model(kind)
     together = texts(model)
-    with torch.inference_mode():
-        assert shared_beginning(model, together).n_tokens == together[0].n_prompt_tokens - 1
-    for one, item in zip(force(model, together, detail=True), together, strict=True):
-        same(one, force(model, [item], detail=True)[0])
+    n_tokens = together[0].n_prompt_tokens - 1
+    assert shareable_tokens(model, together) == n_tokens
+    alone = [force(model, [item], detail=True)[0] for item in together]
+    shapes, handle = shapes_fed(model)
+    for one, other in zip(force(model, together, detail=True), alone, strict=True):
+        same(one, other)
+    handle.remove()
+    longest = max(len(item.token_ids) for item in together[1:])
+    assert shapes == [(1, len(together[0].token_ids)), (2, longest - n_tokens)]
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma2"])
 def test_models_with_windows_read_each_text_whole(kind: str) -> None:
     model = tiny_model(kind)
     together = texts(model)
-    with torch.inference_mode():
-        assert shared_beginning(model, together) == Beginning()
+    assert shareable_tokens(model, together) == 0
     for one, item in zip(force(model, together, detail=True), together, strict=True):
         same(one, force(model, [item], detail=True)[0])
 
@@ -58,7 +71,31 @@ def test_a_memory_that_the_library_cannot_make_from_the_configuration_is_not_sha
     model = tiny_model()
     together = texts(model)
     model.model.config.layer_types = ["heavily_compressed_attention"] * model.n_layers
-    assert shared_beginning(model, together) == Beginning()
+    assert shareable_tokens(model, together) == 0
+
+
+def test_a_model_that_returns_no_memory_reads_the_others_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    together = texts(model)
+    alone = [force(model, [item], detail=True)[0] for item in together]
+    own = model.model.forward
+
+    def forgetful(**options: object) -> object:
+        output = own(**options)
+        output.past_key_values = None
+        return output
+
+    monkeypatch.setattr(model.model, "forward", forgetful)
+    for one, other in zip(force(model, together, detail=True), alone, strict=True):
+        same(one, other)
+
+
+@pytest.mark.parametrize("cache", [None, (torch.zeros(1),), StaticCache, DynamicCache])
+def test_only_a_plain_memory_of_all_common_tokens_is_looked_at(cache: object) -> None:
+    model = tiny_model()
+    if isinstance(cache, type):
+        cache = cache(model.model.config, max_cache_len=8) if cache is StaticCache else cache(config=model.model.config)
+    assert first_tokens(cache, 4, n_samples=2) is None
 
 
 def test_only_what_is_common_in_tokens_and_segments_is_shared() -> None:
@@ -83,12 +120,11 @@ def test_a_run_reads_answers_to_one_prompt_together(monkeypatch: pytest.MonkeyPa
     samples.append(Conversation("other", "own", (Message("user", "Say something else."),), "Fine."))
     shared: list[int] = []
 
-    def noticed(given: Model, rendered: list[Rendered]) -> Beginning:
-        found = shared_beginning(given, rendered)
-        shared.append(found.n_tokens)
-        return found
+    def noticed(given: Model, rendered: list[Rendered]) -> int:
+        shared.append(shareable_tokens(given, rendered))
+        return shared[-1]
 
-    monkeypatch.setattr(answering, "shared_beginning", noticed)
+    monkeypatch.setattr(answering, "shareable_tokens", noticed)
     together = read(model, samples, progress=False)
     assert sorted(value > 16 for value in shared) == [False, True]
     alone = pl.concat([read(model, [sample], progress=False).attention for sample in samples])
@@ -101,14 +137,6 @@ def prompts(model: Model) -> list[Rendered]:
     order = [2, 0, 2, 1, 0, 2]
     messages = [Conversation(f"c{place}", "own", (Message("user", asked[one]),)) for place, one in enumerate(order)]
     return [render(model, one, answer=None) for one in messages]
-
-
-def shapes_fed(model: Model) -> tuple[list[tuple[int, ...]], torch.utils.hooks.RemovableHandle]:
-    """Shapes of what the embedding is given, as it is given them."""
-    shapes: list[tuple[int, ...]] = []
-    embedding = model.model.get_input_embeddings()
-    handle = embedding.register_forward_hook(lambda _, given, __: shapes.append(tuple(given[0].shape)))
-    return shapes, handle
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

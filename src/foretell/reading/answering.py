@@ -8,6 +8,7 @@ It knows neither tables nor runs.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import Cache, GenerationConfig
 
 from foretell.errors import InputError
 from foretell.reading.directions import Direction
 from foretell.reading.listening import Heard, listen
 from foretell.reading.models import Model
-from foretell.reading.prefixes import prompts_once, shared_beginning
+from foretell.reading.prefixes import first_tokens, prompts_once, shareable_tokens
 from foretell.reading.spans import Rendered, pad_batch
 from foretell.schema import SEGMENTS
 
@@ -93,7 +94,7 @@ def force(
     detail: bool = False,
     rows: bool = False,
 ) -> list[Answered]:
-    """Read given answers in one forward pass; what all of them begin with is fed once.
+    """Read given answers in one forward pass; where all of them begin alike, in one for the first and one for the rest.
 
     Args:
         model: A loaded model.
@@ -102,27 +103,49 @@ def force(
         detail: Also read contributions, and the entropies of heads and tokens.
         rows: Also keep the mass of every row.
     """
-    batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
+    ask = functools.partial(_forced, model, directions=directions, detail=detail, rows=rows)
+    n_tokens = shareable_tokens(model, rendered)
+    if not n_tokens:
+        return ask(rendered)[0]
+    first, memory = ask(rendered[:1], use_cache=True)
     with torch.inference_mode():
-        beginning = shared_beginning(model, rendered)
-    options: dict[str, object] = {"use_cache": beginning.cache is not None}
-    if beginning.cache is not None:
-        options["past_key_values"] = beginning.cache
+        cache = first_tokens(memory, n_tokens, n_samples=len(rendered) - 1)
+    return first + (ask(rendered[1:]) if cache is None else ask(rendered[1:], cache=cache))[0]
+
+
+def _forced(
+    model: Model,
+    rendered: Sequence[Rendered],
+    *,
+    directions: Sequence[Direction],
+    detail: bool,
+    rows: bool,
+    use_cache: bool = False,
+    cache: Cache | None = None,
+) -> tuple[list[Answered], object]:
+    """Read answers in one forward pass; also return the model's memory of it."""
+    batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
+    n_known = 0 if cache is None else cache.get_seq_length()
+    options: dict[str, object] = {"use_cache": use_cache or n_known > 0}
+    if cache is not None:
+        options["past_key_values"] = cache
     if "logits_to_keep" in inspect.signature(model.model.forward).parameters:
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
     listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=rows)
     with torch.inference_mode(), listening as heard:
-        model.model(
-            input_ids=batch.token_ids[:, beginning.n_tokens :].to(model.device),
+        output = model.model(
+            input_ids=batch.token_ids[:, n_known:].to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
             **options,
         )
-    return [
+        memory = getattr(output, "past_key_values", None)
+    answered = [
         _answered(heard, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
         for sample, item in enumerate(rendered)
     ]
+    return answered, memory
 
 
 def generate(

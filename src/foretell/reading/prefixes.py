@@ -1,10 +1,10 @@
 """What several conversations begin with, fed to the model once.
 
 Two answers to one question, or many samples of one prompt, differ only after the prompt. Keys and values of the
-common beginning are computed once and repeated; every row attends to them as if each text had been fed whole.
+common beginning are computed once; every row attends to them as if each text had been fed whole.
 
-    shared = shared_beginning(model, rendered)
-    shared.n_tokens   # 0 where nothing is worth sharing
+    n_tokens = shareable_tokens(model, rendered)   # 0 where nothing is worth sharing
+    cache = first_tokens(cache_of_the_first, n_tokens, n_samples=len(rendered) - 1)
     cache = prompts_once(model, batch.token_ids, batch.attention_mask)   # before answers are written to them
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,18 +25,10 @@ from foretell.reading.rendered import Rendered
 from foretell.reading.residual import decoder_of
 from foretell.reading.trial import FAILURES
 
-__all__ = ["Beginning", "common_beginning", "plain_memory", "prompts_once", "shared_beginning"]
+__all__ = ["common_beginning", "first_tokens", "plain_memory", "prompts_once", "shareable_tokens"]
 
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is not worth a pass of its own."""
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """The tokens that all texts of a batch begin with, and the model's memory of them, once for each text."""
-
-    n_tokens: int = 0
-    cache: Cache | None = None
 
 
 def common_beginning(rendered: Sequence[Rendered]) -> int:
@@ -57,23 +48,34 @@ def common_beginning(rendered: Sequence[Rendered]) -> int:
     return n_tokens if n_tokens >= _WORTH_SHARING else 0
 
 
-def shared_beginning(model: Model, rendered: Sequence[Rendered]) -> Beginning:
-    """Feed what all texts begin with once, where the model keeps plain keys and values of the past.
+def shareable_tokens(model: Model, rendered: Sequence[Rendered]) -> int:
+    """Return how many tokens all texts begin with, where the model keeps plain keys and values of the past; else 0.
 
     Sliding windows, recurrent states and other memories are not shared: such models read each text whole.
     """
     n_tokens = common_beginning(rendered)
-    if not n_tokens:
-        return Beginning()
-    token_ids = torch.as_tensor(rendered[0].token_ids[None, :n_tokens], device=model.device)
-    cache = plain_memory(model, token_ids)
-    if cache is None:
-        return Beginning()
+    return n_tokens if n_tokens and _may_be_plain(model) else 0
+
+
+def first_tokens(cache: object, n_tokens: int, *, n_samples: int) -> DynamicCache | None:
+    """Let several texts look at the beginning of what a model remembers of one; the memory is changed.
+
+    Args:
+        cache: What the model returned.
+        n_tokens: How many of its tokens are common to all.
+        n_samples: How many texts will go on from there.
+
+    Returns:
+        None if it is anything else than plain keys and values, all of them there.
+    """
+    if not isinstance(cache, DynamicCache) or not _is_plain(cache) or cache.get_seq_length() < n_tokens:
+        return None
     for layer in cache.layers:
         if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None:
             # Each text's own keys and values are put behind it in a copy, so that all may look at the same ones here.
-            layer.keys, layer.values = (one.expand(len(rendered), -1, -1, -1) for one in (layer.keys, layer.values))
-    return Beginning(n_tokens, cache)
+            common = (one[:, :, :n_tokens].expand(n_samples, -1, -1, -1) for one in (layer.keys, layer.values))
+            layer.keys, layer.values = common
+    return cache
 
 
 def prompts_once(
