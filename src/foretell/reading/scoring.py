@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foretell.reading.logprobs import token_entropies, token_logprobs
+from foretell.reading.logprobs import token_scores
 from foretell.reading.recording import Pass
 
 __all__ = ["Scoring"]
@@ -78,8 +78,9 @@ class Scoring:
             self._pending = (current.start + current.width, logits[:, -1:].clone())
 
     def _score(self, current: Pass, columns: Tensor, logits: Tensor, positions: Tensor, tokens: Tensor) -> None:
-        values = token_logprobs(logits, positions, tokens, chunk_bytes=self._chunk_bytes)
-        current.logprobs.append((columns, values))
-        if self._entropy:
-            entropies = token_entropies(logits, positions, chunk_bytes=self._chunk_bytes)
+        logprobs, entropies = token_scores(
+            logits, positions, tokens, entropy=self._entropy, chunk_bytes=self._chunk_bytes
+        )
+        current.logprobs.append((columns, logprobs))
+        if entropies is not None:
             current.token_entropies.append((columns, entropies))
