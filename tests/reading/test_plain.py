@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from foretell.reading.parts import runs_of
 from foretell.reading.plain import Added, Plain, Question, Weighed
-from foretell.reading.weighing import runs_of
 
 N_SAMPLES, N_GROUPS, N_SHARED, N_ROWS, N_KEYS, WIDTH = 3, 2, 3, 6, 29, 8
 FEWEST_BYTES, A_GROUP, A_SAMPLE, ALL = 1, N_SHARED * N_ROWS * N_KEYS * 4, 2 * N_SHARED * N_ROWS * N_KEYS * 4, 1 << 30
@@ -112,6 +112,47 @@ def test_rows_equal_their_slow_definition(
     plain = Plain(most_bytes=most_bytes, entropy=True)
     found = plain.weigh(question, added, counted_of(codes), runs_of(codes), factor)
     assert max(differences(found, slowly(question, added, codes, factor)).values()) < 2e-6
+
+
+def output_of(question: Question, added: list[Added]) -> Tensor:
+    """What heads return: the sum over all keys, in double precision until the end."""
+    assert question.value is not None
+    key, value = (one.double().repeat_interleave(N_SHARED, 1) for one in (question.key, question.value))
+    scores = question.query.double() @ key.transpose(2, 3) * question.scale
+    for one in added:
+        scores[..., one.first :] += one.values
+    return (scores.softmax(3) @ value).float()
+
+
+@pytest.mark.parametrize("most_bytes", [FEWEST_BYTES, A_GROUP, A_SAMPLE, ALL])
+@pytest.mark.parametrize("spread", [1.0, 300.0])
+def test_the_longest_segment_is_what_the_others_leave_of_the_output(
+    spread: float, most_bytes: int, generator: np.random.Generator
+) -> None:
+    question, codes = a_question(generator, spread=spread), codes_of(generator).clamp_min(0)
+    added = [Added(hiding(codes), 0, seen_by(hiding(codes)))]
+    told = dataclasses.replace(question, output=output_of(question, added))
+    plain = Plain(most_bytes=most_bytes, entropy=False)
+    for asked in (told, question, told):
+        found = plain.weigh(asked, added, counted_of(codes), runs_of(codes), None).contribution
+        assert found is not None
+        expected = slowly(question, added, codes, None)
+        assert np.abs(found.numpy() - expected["contribution"]).max() < 2e-5
+        assert not found[torch.from_numpy(expected["mass"] == 0)].any()
+
+
+def test_an_output_is_of_use_only_where_every_key_has_a_segment(generator: np.random.Generator) -> None:
+    question, codes = a_question(generator), codes_of(generator)
+    added = [Added(hiding(codes), 0)]
+    other = dataclasses.replace(question, output=output_of(question, added) + 1.0)
+    found = [
+        Plain(most_bytes=ALL, entropy=False).weigh(asked, added, counted_of(codes), runs_of(codes), None).contribution
+        for asked in (question, other)
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    same = [torch.equal(*pair) for pair in zip(*found, strict=True)]
+    assert same == [bool((row < 0).any()) for row in codes] == [False, True, False]
 
 
 def test_masses_alone_are_the_same(generator: np.random.Generator) -> None:

@@ -18,7 +18,9 @@ N_HEADS, N_ROWS, N_KEYS, WIDTH = 4, 3, 10, 8
 LAYER_BYTES = 4 * WIDTH * (N_HEADS * N_ROWS + 2 * 2 * N_KEYS)
 
 
-def a_question(generator: np.random.Generator, *, samples: int = 1, value: bool = True) -> Question:
+def a_question(
+    generator: np.random.Generator, *, samples: int = 1, value: bool = True, output: bool = False
+) -> Question:
     def drawn(*shape: int) -> torch.Tensor:
         return torch.from_numpy(generator.normal(size=shape).astype(np.float32))
 
@@ -29,6 +31,7 @@ def a_question(generator: np.random.Generator, *, samples: int = 1, value: bool 
         mask=None,
         causal=True,
         scale=0.5,
+        output=drawn(samples, N_ROWS, N_HEADS, WIDTH).transpose(1, 2) if output else None,
     )
 
 
@@ -46,12 +49,12 @@ def same(found: Question, expected: Question) -> bool:
     return all(torch.equal(one, other) for one, other in zip(found.tensors, expected.tensors, strict=True))
 
 
-@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize(("value", "output"), [(True, True), (True, False), (False, False)])
 def test_one_kind_comes_out_as_one_question(
-    value: bool, rows: Rows, current: Pass, generator: np.random.Generator
+    value: bool, output: bool, rows: Rows, current: Pass, generator: np.random.Generator
 ) -> None:
     waiting = Waiting(most_bytes=1 << 20)
-    questions = [a_question(generator, value=value) for _ in range(4)]
+    questions = [a_question(generator, value=value, output=output) for _ in range(4)]
     for layer, question in enumerate(questions):
         assert waiting.push(layer, current, rows, question)
         assert not waiting.is_full
@@ -118,21 +121,22 @@ def test_what_waits_with_others_holds_nothing_of_the_model(
     rows: Rows, current: Pass, generator: np.random.Generator
 ) -> None:
     waiting = Waiting(most_bytes=1 << 20)
-    question = a_question(generator)
+    question = a_question(generator, output=True)
     held = [weakref.ref(one) for one in question.tensors]
     waiting.push(0, current, rows, question)
     del question
-    assert [one() for one in held] == [None, None, None]
+    assert [one() for one in held] == [None] * 4
 
 
-def test_what_waits_by_itself_holds_no_queries_or_biases_of_other_rows(
+def test_what_waits_by_itself_holds_nothing_of_other_rows(
     rows: Rows, current: Pass, generator: np.random.Generator
 ) -> None:
     waiting = Waiting(most_bytes=1 << 20)
-    whole = torch.ones(1, N_HEADS, 1000, WIDTH), torch.ones(1, 1, 1000, N_KEYS)
-    question = dataclasses.replace(a_question(generator), query=whole[0][:, :, -N_ROWS:], bias=whole[1][:, :, -N_ROWS:])
+    whole = torch.ones(1, N_HEADS, 1000, WIDTH)[:, :, -N_ROWS:]
+    bias = torch.ones(1, 1, 1000, N_KEYS)[:, :, -N_ROWS:]
+    question = dataclasses.replace(a_question(generator), query=whole, output=whole, bias=bias)
     waiting.push(0, current, rows, question)
     (asked,) = list(waiting.pop())
-    for kept in (asked.question.query, asked.question.bias):
+    for kept in (asked.question.query, asked.question.output, asked.question.bias):
         assert kept is not None
         assert kept.untyped_storage().nbytes() == kept.nbytes

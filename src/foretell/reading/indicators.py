@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foretell.reading.parts import Runs, runs_of
 from foretell.reading.recording import Shelf
-from foretell.reading.weighing import Runs, runs_of
 from foretell.schema import SEGMENTS
 
 __all__ = ["Indicators"]

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from foretell.reading.parts import Runs, SegmentParts
 from foretell.reading.pieces import CACHE_BYTES, Piece, Pieces
-from foretell.reading.weighing import Runs, segment_parts, shares_of, written_norms
+from foretell.reading.weighing import shares_of, written_norms
 from foretell.schema import SEGMENTS
 
 __all__ = ["Added", "Plain", "Question", "Weighed"]
@@ -50,6 +52,8 @@ class Question:
     """Factor of the scores."""
     bias: Tensor | None = None
     """`(sample or 1, head or 1, row, key)` that the model adds to the scores beside its mask."""
+    output: Tensor | None = None
+    """`(sample, head, row, value width)` what the model's own attention made of the values, where that is exact."""
 
     @property
     def n_bytes(self) -> int:
@@ -61,7 +65,7 @@ class Question:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What is asked and what is asked of."""
-        return (self.query, self.key) if self.value is None else (self.query, self.key, self.value)
+        return tuple(one for one in (self.query, self.key, self.value, self.output) if one is not None)
 
     @property
     def kind(self) -> tuple[object, ...] | None:
@@ -106,10 +110,12 @@ class Plain:
         self._entropy = entropy
         self._shifting = False
         self._pieces = Pieces(most_bytes=most_bytes, n_rooms=2 if entropy else 1)
+        self._parts = _PieceParts()
         _make_room_for_products(torch.get_num_threads())
 
     def close(self) -> None:
         """Give room back to those who come after."""
+        self._parts = _PieceParts()
         self._pieces.close()
 
     def weigh(
@@ -145,20 +151,24 @@ class Plain:
         least_width = 0 if question.value is None else 2 * N_SEGMENTS * question.value.shape[3]
         n_together = n_samples if factor is None else n_samples // len(factor)
         pieces = self._pieces.of(shape, n_keys, device, n_together=n_together, least_width=least_width)
-        for piece in pieces:
+        parts = self._parts.of(pieces, question, runs)
+        for piece, own_parts in zip(pieces, parts, strict=True):
             weights = self._weights(query, question, grouped, piece)
             # (sample, segment, key) x (sample, key, head and row): this way round the narrow product is a fast one.
             folded = weights.view(piece.shape[0], -1, n_keys).transpose(1, 2)
-            found = torch.bmm(counted[piece.samples], folded)
-            sums[piece.samples, :, piece.groups, :, piece.rows] = found.view(piece.shape[0], -1, *piece.shape[1:4])
+            found = torch.bmm(counted[piece.samples], folded).view(piece.shape[0], -1, *piece.shape[1:4])
+            sums[piece.samples, :, piece.groups, :, piece.rows] = found
             if surprise is not None:
                 surprise[piece.place] = piece.rooms[0].mul_(weights).sum(-1).view(piece.shape[:4])
-            if norms is not None:
-                norms[:, *piece.place] = _norms(question, weights.view(piece.shape), piece, runs, factor)
+            if norms is not None and own_parts is not None:
+                norms[:, *piece.place] = _norms(question, own_parts, found[:, N_SEGMENTS], piece, factor)
         total = sums[:, N_SEGMENTS]
         if not self._shifting and not _is_ordinary(total, surprise):
             self._shifting = True
             return self.weigh(question, added, counted, runs, factor)
+        if norms is not None and question.output is not None:
+            # What the others leave of a whole is never quite nothing.
+            norms.masked_fill_(sums[:, :N_SEGMENTS].movedim(1, 0) == 0, 0.0)
         return Weighed(
             mass=(sums[:, :N_SEGMENTS] / total[:, None]).movedim(1, -1).flatten(1, 2),
             entropy=None if surprise is None else (total.log() - surprise / total).flatten(1, 2),
@@ -223,14 +233,57 @@ def _grouped(added: Added, n_groups: int) -> Added:
     return Added(added.values.reshape(shape), added.first, None if added.seen is None else added.seen.reshape(shape))
 
 
+class _PieceParts:
+    """What takes the products of values in the pieces that rows were cut into last; layers mostly have the same."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Piece] = []
+        self._identity: tuple[object, ...] = ()
+        self._parts: list[SegmentParts] = []
+        self._runs: Runs = []
+
+    def of(self, pieces: list[Piece], question: Question, runs: Runs) -> Sequence[SegmentParts | None]:
+        """Return one for each piece; None where no contributions are asked for."""
+        if question.value is None:
+            return [None] * len(pieces)
+        width, whole = question.value.shape[3], question.output is not None
+        identity = (width, whole, *map(id, runs))
+        if self._pieces is not pieces or self._identity != identity:
+            # Runs are kept, so that no others can come to have their identity.
+            self._pieces, self._identity, self._runs = pieces, identity, runs
+            most = max(math.prod(piece.shape[:4]) for piece in pieces)
+            # Room outlives the inference mode that it may be made in.
+            with torch.inference_mode(mode=False):
+                room = torch.empty(N_SEGMENTS * most * width, device=question.value.device)
+            self._parts = [
+                SegmentParts(
+                    piece.rooms[-1].view(piece.shape[0], piece.shape[1], -1, piece.shape[4]),
+                    runs[piece.samples],
+                    width=width,
+                    room=room,
+                    whole=whole,
+                )
+                for piece in pieces
+            ]
+        return self._parts
+
+
 def _norms(
-    question: Question, weights: Tensor, piece: Piece, runs: Runs, factor: Tensor | None
+    question: Question, parts: SegmentParts, total: Tensor, piece: Piece, factor: Tensor | None
 ) -> Float[Tensor, "segment sample group shared row"]:
-    """Return the norm of what each segment writes through a piece's heads."""
-    values = question.value[piece.samples, piece.groups] if question.value is not None else weights
-    parts = segment_parts(weights, values, runs[piece.samples]).flatten(2, 3)
+    """Return the norm of what each segment writes through a piece's heads, whose sums of weights are known."""
+    n_samples, n_groups, n_shared, n_rows, _ = piece.shape
+    values = question.query if question.value is None else question.value[piece.samples, piece.groups]
+    heads = slice(piece.groups.start * n_shared, piece.groups.stop * n_shared)
+    if question.output is None:
+        made = parts.of(values)
+    else:
+        # The model's weights sum to 1.
+        output = question.output[piece.samples, heads, piece.rows]
+        made = parts.of(values, output.reshape(n_samples, n_groups, n_shared * n_rows, -1), total.flatten(2))
+    made = made.view(N_SEGMENTS, n_samples, n_groups * n_shared, n_rows, -1)
     if factor is not None:
-        n_shared, n_together = weights.shape[2], len(question.query) // len(factor)
+        n_together = len(question.query) // len(factor)
         layers = slice(piece.samples.start // n_together, -(-piece.samples.stop // n_together))
-        factor = factor[layers, piece.groups.start * n_shared : piece.groups.stop * n_shared]
-    return written_norms(parts, factor).view(-1, *weights.shape[:4])
+        factor = factor[layers, heads]
+    return written_norms(made, factor).view(N_SEGMENTS, *piece.shape[:4])

@@ -24,9 +24,10 @@ from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
 from foretell.reading.indicators import Indicators
 from foretell.reading.masks import Chosen, Masks, span_of
+from foretell.reading.parts import SegmentParts
 from foretell.reading.plain import Added, Plain, Question
 from foretell.reading.recording import Shelf
-from foretell.reading.weighing import row_entropy, segment_parts
+from foretell.reading.weighing import row_entropy
 from foretell.schema import SEGMENTS
 
 __all__ = ["RowReading", "Rows", "Wanted"]
@@ -114,6 +115,7 @@ class Rows:
             causal=call.query.shape[2] > 1 and _is_causal(call),
             scale=call.query.shape[3] ** -0.5 if scale is None else float(scale),
             bias=None if bias is None else chosen.of(bias.detach()),
+            output=_exact_output(call, chosen) if self._wanted.contribution else None,
         )
 
     def answer(self, question: Question, factor: Float[Tensor, "_ head width width"] | None = None) -> RowReading:
@@ -140,7 +142,8 @@ class Rows:
             added = [] if mask.added is None else [Added(mask.added, mask.first, mask.seen)]
             if question.bias is not None:
                 added.append(Added(question.bias[:, :, rows], 0))
-            asked = dataclasses.replace(question, query=question.query[:, :, rows])
+            output = None if question.output is None else question.output[:, :, rows]
+            asked = dataclasses.replace(question, query=question.query[:, :, rows], output=output)
             weighed = self._plain.weigh(asked, added, counted, runs, factor)
             return RowReading(weighed.mass, mask.share, weighed.entropy, weighed.contribution)
 
@@ -236,8 +239,10 @@ class Rows:
         weights = _expected(call, output[1], (n_samples, n_heads, n_rows, n_keys))
         parts = None
         if self._wanted.contribution:
-            grouped = weights.reshape(n_samples, call.value.shape[1], -1, n_rows, n_keys)
-            parts = segment_parts(grouped, call.value, self._indicators.runs(n_keys)).flatten(2, 3)
+            n_groups, width = call.value.shape[1], call.value.shape[3]
+            grouped = weights.reshape(n_samples, n_groups, -1, n_keys)
+            made = SegmentParts(grouped, self._indicators.runs(n_keys), width=width).of(call.value)
+            parts = made.view(N_SEGMENTS, n_samples, n_heads, n_rows, width)
         return RowReading(mixed, mask.share, row_entropy(weights) if self._wanted.entropy else None, parts=parts)
 
     def _rows_on(self, device: torch.device) -> Tensor:
@@ -248,6 +253,15 @@ class Rows:
 
 def _part(span: slice | None, first: int, step: int) -> slice | None:
     return None if span is None else slice(span.start + first, min(span.start + first + step, span.stop))
+
+
+def _exact_output(call: AttentionCall, chosen: Chosen) -> Tensor | None:
+    """Return what the model made of its values in some rows; None where that is not known to single precision."""
+    output, value = call.output, call.value
+    expected = (call.query.shape[0], call.query.shape[2], call.query.shape[1], value.shape[3])
+    if output is None or output.dtype != torch.float32 or output.shape != expected or call.options.get("dropout"):
+        return None
+    return chosen.of(output.detach().transpose(1, 2))
 
 
 def _is_causal(call: AttentionCall) -> bool:

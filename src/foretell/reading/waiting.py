@@ -79,7 +79,8 @@ class Waiting:
         # Rows are copied, so that the queries and biases of all tokens need not be kept.
         query = question.query.clone(memory_format=torch.contiguous_format)
         bias = None if question.bias is None else question.bias.clone()
-        copied = dataclasses.replace(question, query=query, bias=bias)
+        output = None if question.output is None else question.output.clone(memory_format=torch.contiguous_format)
+        copied = dataclasses.replace(question, query=query, bias=bias, output=output)
         self._lone.append(Asked((layer,), current, rows, copied))
         self._n_bytes += n_bytes
         self.is_full |= 2 * n_bytes > most
@@ -90,9 +91,10 @@ class Waiting:
         lone, self._lone, self._n_bytes, self.is_full = self._lone, [], 0, False
         yield from lone
         for asking, tensors in self._stacks.pop():
-            query, key, *value = (one.flatten(0, 1) for one in tensors)
+            query, key, *others = (one.flatten(0, 1) for one in tensors)
+            value, output = (*others, None, None)[:2]
             _, current, rows, mask, causal, scale = asking[0]
-            question = Question(query, key, value[0] if value else None, mask, causal, scale)
+            question = Question(query, key, value, mask, causal, scale, output=output)
             yield Asked(tuple(one[0] for one in asking), current, rows, question)
 
     def clear(self) -> None:

@@ -1,68 +1,24 @@
-"""What attention weights of a few rows say: mass per segment, entropy, and what each segment writes through a head.
+"""What attention weights of a few rows say: their entropy, and how much each segment writes through a head.
 
-It is given weights and values, and knows nothing of how a model computes them.
+It is given weights, or parts of heads' outputs, and knows nothing of how a model computes them.
 
-    parts = segment_parts(weights, values, runs)
     contribution = shares_of(written_norms(parts.flatten(2, 3), factor_of(projection, n_heads)[None]))
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from foretell.schema import SEGMENTS
+__all__ = ["factor_of", "row_entropy", "shares_of", "written_norms"]
 
-__all__ = ["Run", "Runs", "factor_of", "row_entropy", "runs_of", "segment_parts", "shares_of", "written_norms"]
-
-N_SEGMENTS = len(SEGMENTS)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Neighbouring keys of one segment."""
-
-    segment: int
-    keys: slice
-
-
-Runs: TypeAlias = Sequence[Sequence[Run]]
-"""The runs of every sample."""
-
-_LONGEST_RUN = 8192
-"""Keys; for longer products the library that takes them keeps more room of its own, which is never given back."""
 _OFFLOADED = torch.device("meta")
 _FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, int, int, Tensor]] = weakref.WeakKeyDictionary()
-
-
-def runs_of(codes: Tensor) -> list[list[Run]]:
-    """Return each sample's neighbouring keys of one segment as runs of bounded length; padding is in none.
-
-    Samples with the same segments have the very same runs.
-    """
-    known: dict[bytes, list[Run]] = {}
-    runs = []
-    for row in codes.cpu().numpy():
-        if row.tobytes() in known:
-            runs.append(known[row.tobytes()])
-            continue
-        changes = (np.flatnonzero(np.diff(row)) + 1).tolist()
-        edges = sorted({0, *changes, *range(0, len(row), _LONGEST_RUN), len(row)})
-        pairs = itertools.pairwise(edges)
-        named = ((int(row[start]), slice(start, stop)) for start, stop in pairs if stop > start)
-        known[row.tobytes()] = [Run(segment, keys) for segment, keys in named if segment >= 0]
-        runs.append(known[row.tobytes()])
-    return runs
 
 
 def row_entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, "sample head row"]:
@@ -75,37 +31,6 @@ def row_entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, 
     # A weight of 0 adds nothing, so any finite logarithm does for it.
     logs = weights.clamp_min(torch.finfo(torch.float32).tiny).log_()
     return torch.as_tensor(total.log() - logs.mul_(weights).sum(-1) / total)
-
-
-def segment_parts(
-    weights: Float[Tensor, "sample group shared row key"], values: Float[Tensor, "sample group key width"], runs: Runs
-) -> Float[Tensor, "segment sample group shared row width"]:
-    """Attention applied to the values of one segment at a time; the sum over segments is the head's output.
-
-    Args:
-        weights: attention weights of the chosen rows, in groups of heads that share values.
-        values: as the model attends to them, one head per group of query heads.
-        runs: where the segments are; neighbours with the very same ones take one product.
-    """
-    n_samples, n_groups, n_shared, n_rows, _ = weights.shape
-    width = values.shape[3]
-    folded = weights.flatten(2, 3)
-    parts = torch.empty((N_SEGMENTS, n_samples, n_groups, n_shared * n_rows, width), device=weights.device)
-    first = 0
-    for _, same in itertools.groupby(runs, key=id):
-        alike = list(same)
-        samples = slice(first, first + len(alike))
-        first = samples.stop
-        begun: set[int] = set()
-        for run in alike[0]:
-            part = parts[run.segment, samples].flatten(0, 1)
-            own_values = values[samples, :, run.keys].float().flatten(0, 1)
-            own_weights = folded[samples, :, :, run.keys].flatten(0, 1)
-            torch.baddbmm(part, own_weights, own_values, beta=int(run.segment in begun), out=part)
-            begun.add(run.segment)
-        for segment in set(range(N_SEGMENTS)) - begun:
-            parts[segment, samples] = 0
-    return parts.view(N_SEGMENTS, n_samples, n_groups, n_shared, n_rows, width)
 
 
 def written_norms(
