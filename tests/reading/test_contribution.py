@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from foretell.errors import InputError
+from foretell.reading import parts
 from foretell.reading.listening import Heard, listen
 from foretell.reading.models import Model
 from foretell.reading.residual import decoder_blocks
@@ -73,9 +74,13 @@ def slow_contribution(weights: np.ndarray, values: np.ndarray, projections: np.n
     return found
 
 
+@pytest.mark.parametrize("worth_leaving", [1, 256])
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "gemma2", "qwen3"])
-def test_contribution_equals_its_slow_definition(kind: str, side: str, generator: np.random.Generator) -> None:
+def test_contribution_equals_its_slow_definition(
+    kind: str, side: str, worth_leaving: int, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_WORTH_LEAVING", worth_leaving)
     given = by_hand.text(generator, LENGTHS, side=side)
     model, eager = tiny_model(kind), tiny_model(kind, attention="eager").model
     with torch.no_grad(), listen(model, given.segments, **WANTED) as heard:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from foretell.reading.parts import Run, SegmentParts, runs_of
+from foretell.reading import parts as module
+from foretell.reading.parts import Run, SegmentParts, longest_segment, runs_of
 
 N_GROUPS, N_ROWS, WIDTH = 2, 4, 3
 CODES = torch.tensor(
@@ -18,6 +19,11 @@ CODES = torch.tensor(
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def short_ones_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WORTH_LEAVING", 2)
 
 
 def drawn(generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -78,3 +84,10 @@ def test_no_product_is_taken_for_the_longest_segment_of_a_known_whole(
     parts.of(values, weights @ values, torch.ones(weights.shape[:3]))
     of_the_first_two, of_the_padded = [1, 3, 1, 1, 1], [1, 2, 1, 5, 1]
     assert widths == [*of_the_first_two, *of_the_padded]
+
+
+def test_a_short_segment_is_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = runs_of(CODES)
+    assert [longest_segment(own, CODES.shape[1]) for own in runs] == [2, 2, None, 0]
+    monkeypatch.setattr(module, "_WORTH_LEAVING", 6)
+    assert [longest_segment(own, CODES.shape[1]) for own in runs] == [None, None, None, 0]

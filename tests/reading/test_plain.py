@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from foretell.reading import parts
 from foretell.reading.parts import runs_of
 from foretell.reading.plain import Added, Plain, Question, Weighed
 
@@ -127,8 +128,9 @@ def output_of(question: Question, added: list[Added]) -> Tensor:
 @pytest.mark.parametrize("most_bytes", [FEWEST_BYTES, A_GROUP, A_SAMPLE, ALL])
 @pytest.mark.parametrize("spread", [1.0, 300.0])
 def test_the_longest_segment_is_what_the_others_leave_of_the_output(
-    spread: float, most_bytes: int, generator: np.random.Generator
+    spread: float, most_bytes: int, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parts, "_WORTH_LEAVING", 1)
     question, codes = a_question(generator, spread=spread), codes_of(generator).clamp_min(0)
     added = [Added(hiding(codes), 0, seen_by(hiding(codes)))]
     told = dataclasses.replace(question, output=output_of(question, added))
@@ -141,7 +143,10 @@ def test_the_longest_segment_is_what_the_others_leave_of_the_output(
         assert not found[torch.from_numpy(expected["mass"] == 0)].any()
 
 
-def test_an_output_is_of_use_only_where_every_key_has_a_segment(generator: np.random.Generator) -> None:
+def test_an_output_is_of_use_only_where_every_key_has_a_segment(
+    generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_WORTH_LEAVING", 1)
     question, codes = a_question(generator), codes_of(generator)
     added = [Added(hiding(codes), 0)]
     other = dataclasses.replace(question, output=output_of(question, added) + 1.0)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from foretell.reading import parts
 from foretell.reading.attention import AttentionCall
 from foretell.reading.rows import Rows, Wanted
 
@@ -27,6 +28,11 @@ def a_reader(*, contribution: bool = True) -> Rows:
     rows = torch.arange(N_TOKENS - N_ROWS, N_TOKENS)[None]
     wanted = Wanted(contribution=contribution)
     return Rows(torch.zeros(1, N_TOKENS, dtype=torch.int64), rows, chunk_bytes=1 << 20, wanted=wanted)
+
+
+@pytest.fixture(autouse=True)
+def short_segments_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_WORTH_LEAVING", N_TOKENS)
 
 
 OUTPUT = torch.arange(N_TOKENS * N_HEADS * WIDTH, dtype=torch.float32).view(1, N_TOKENS, N_HEADS, WIDTH)
@@ -58,5 +64,14 @@ def test_an_output_that_is_not_exact_is_not_taken(
 
 def test_without_contributions_no_output_is_taken(generator: np.random.Generator) -> None:
     question = a_reader(contribution=False).question(a_call(generator, OUTPUT))
+    assert question is not None
+    assert question.output is None
+
+
+def test_where_no_product_is_saved_no_output_is_taken(
+    generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_WORTH_LEAVING", N_TOKENS + 1)
+    question = a_reader().question(a_call(generator, OUTPUT))
     assert question is not None
     assert question.output is None

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foretell.reading.parts import Runs, runs_of
+from foretell.reading.parts import Runs, longest_segment, runs_of
 from foretell.reading.recording import Shelf
 from foretell.schema import SEGMENTS
 
@@ -35,6 +35,7 @@ class Indicators:
         self._inside: dict[tuple[int, torch.device], Tensor] = {}
         self._counted: dict[tuple[int, int, torch.device], Tensor] = {}
         self._runs: dict[int, Runs] = {}
+        self._leaves: dict[int, bool] = {}
 
     def inside(self, n_keys: int, device: torch.device) -> Float[Tensor, "sample segment key"]:
         """1 where a key belongs to a segment."""
@@ -57,6 +58,12 @@ class Indicators:
         if n_keys not in self._runs:
             self._runs[n_keys] = runs_of(self._key_codes(n_keys))
         return self._runs[n_keys]
+
+    def leaves(self, n_keys: int) -> bool:
+        """Tell whether some segment's part is worth being what the others leave of the whole."""
+        if n_keys not in self._leaves:
+            self._leaves[n_keys] = any(longest_segment(own, n_keys) is not None for own in self.runs(n_keys))
+        return self._leaves[n_keys]
 
     def _key_codes(self, n_keys: int) -> Tensor:
         """Segment code of every key; a windowed cache holds only the last ones."""

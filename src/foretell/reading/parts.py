@@ -20,11 +20,13 @@ from torch import Tensor
 
 from foretell.schema import SEGMENTS
 
-__all__ = ["Run", "Runs", "SegmentParts", "runs_of"]
+__all__ = ["Run", "Runs", "SegmentParts", "longest_segment", "runs_of"]
 
 N_SEGMENTS = len(SEGMENTS)
 _LONGEST_RUN = 8192
 """Keys; for longer products the library that takes them keeps more room of its own, which is never given back."""
+_WORTH_LEAVING = 256
+"""Keys; the product of fewer costs no more than what it takes to find out what others leave."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class SegmentParts:
         runs: where the segments are; neighbours with the very same ones take one product.
         width: of a value.
         room: where parts are put; made where it is None.
-        whole: whether heads' outputs will be given too: then the longest segment is what the others leave of them.
+        whole: whether heads' outputs will be given too: then a long segment's part is what the others leave of them.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class SegmentParts:
             alike = list(same)
             samples = slice(first, first + len(alike))
             first = samples.stop
-            left = _longest(alike[0], weights.shape[3]) if whole else None
+            left = longest_segment(alike[0], weights.shape[3]) if whole else None
             products: list[_Product] = []
             begun: set[int] = set()
             for run in alike[0]:
@@ -160,9 +162,13 @@ class SegmentParts:
             )
 
 
-def _longest(runs: Sequence[Run], n_keys: int) -> int | None:
-    """Return the segment of most keys; None where some key is in no segment, so that the others do not leave it."""
+def longest_segment(runs: Sequence[Run], n_keys: int) -> int | None:
+    """Return the segment of most keys, if its part is worth being what the others leave of the whole.
+
+    It is not where it is short, and cannot be where some key is in no segment.
+    """
     counts = [0] * N_SEGMENTS
     for run in runs:
         counts[run.segment] += run.keys.stop - run.keys.start
-    return counts.index(max(counts)) if sum(counts) == n_keys else None
+    most = max(counts)
+    return counts.index(most) if sum(counts) == n_keys and most >= _WORTH_LEAVING else None

@@ -107,6 +107,7 @@ class Rows:
         chosen = self._chosen(call.query.device)
         bias = call.options.get("position_bias")
         scale = call.options.get("scaling")
+        helps = self._wanted.contribution and self._indicators.leaves(call.key.shape[2])
         return Question(
             query=chosen.of(call.query.detach()),
             key=call.key.detach(),
@@ -115,7 +116,7 @@ class Rows:
             causal=call.query.shape[2] > 1 and _is_causal(call),
             scale=call.query.shape[3] ** -0.5 if scale is None else float(scale),
             bias=None if bias is None else chosen.of(bias.detach()),
-            output=_exact_output(call, chosen) if self._wanted.contribution else None,
+            output=_exact_output(call, chosen) if helps else None,
         )
 
     def answer(self, question: Question, factor: Float[Tensor, "_ head width width"] | None = None) -> RowReading:
