@@ -113,6 +113,19 @@ def test_only_what_is_common_in_tokens_and_segments_is_shared() -> None:
     assert common_beginning([first, dataclasses.replace(second, segments=codes)]) == 0
 
 
+def test_a_beginning_that_saves_few_tokens_is_not_shared() -> None:
+    model = tiny_model()
+    asked = [
+        Conversation("one", "own", (Message("user", "Describe a river. " + rest),)) for rest in ("a " * 9, "b " * 9)
+    ]
+    short, long = ([render(model, one, answer=answer) for one in asked] for answer in ("Yes.", "No, never. " * 40))
+    n_tokens = common_beginning(short)
+    assert n_tokens == common_beginning(long)
+    assert n_tokens >= 16
+    assert shareable_tokens(model, short) == n_tokens
+    assert shareable_tokens(model, long) == 0
+
+
 def test_a_run_reads_answers_to_one_prompt_together(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     asked = (Message("user", "Describe a river in few words."),)

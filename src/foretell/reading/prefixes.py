@@ -29,6 +29,8 @@ __all__ = ["common_beginning", "first_tokens", "plain_memory", "prompts_once", "
 
 _WORTH_SHARING = 16
 """Tokens; a shorter common beginning is not worth a pass of its own."""
+_LEAST_SAVED = 1 / 8
+"""Of all tokens of a batch; to save fewer costs more, because two passes and attention to a memory are slower."""
 
 
 def common_beginning(rendered: Sequence[Rendered]) -> int:
@@ -49,12 +51,15 @@ def common_beginning(rendered: Sequence[Rendered]) -> int:
 
 
 def shareable_tokens(model: Model, rendered: Sequence[Rendered]) -> int:
-    """Return how many tokens all texts begin with, where the model keeps plain keys and values of the past; else 0.
+    """Return how many tokens all texts begin with, where it is worth feeding them once; else 0.
 
-    Sliding windows, recurrent states and other memories are not shared: such models read each text whole.
+    It is not where that saves few of all tokens, and cannot be where the model keeps something else than plain keys
+    and values of the past: models with sliding windows or recurrent states read each text whole.
     """
     n_tokens = common_beginning(rendered)
-    return n_tokens if n_tokens and _may_be_plain(model) else 0
+    n_saved = n_tokens * (len(rendered) - 1)
+    worth = n_saved > 0 and n_saved >= _LEAST_SAVED * sum(len(one.token_ids) for one in rendered)
+    return n_tokens if worth and _may_be_plain(model) else 0
 
 
 def first_tokens(cache: object, n_tokens: int, *, n_samples: int) -> DynamicCache | None:
