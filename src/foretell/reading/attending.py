@@ -190,10 +190,9 @@ class Attending:
     def read_steps(self, steps: Steps) -> None:
         """Read the calls of decoding steps that waited."""
         for chosen, calls in steps.calls():
-            columns = steps.columns_of(chosen)
-            current = Pass(start=steps.start + chosen[0], width=chosen[-1] + 1 - chosen[0], columns=columns)
+            current = steps.as_pass(chosen)
             self._recording.passes.append(current)
-            query_rows = torch.arange(len(chosen)).expand(len(columns), -1)
+            query_rows = torch.arange(len(chosen)).expand(len(current.columns), -1)
             rows = self._rows_of(query_rows, current.start + current.width)
             with torch.no_grad():
                 for layer, call in calls.items():

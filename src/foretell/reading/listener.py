@@ -92,8 +92,7 @@ class Listener:
             self._steps = Steps(most_bytes=self._chunk_bytes // _SHARE_OF_WAITING, after=steps)
             self.attending.read_steps(steps)
             for chosen, hidden in steps.hidden():
-                columns = steps.columns_of(chosen)
-                current = Pass(start=steps.start + chosen[0], width=chosen[-1] + 1 - chosen[0], columns=columns)
+                current = steps.as_pass(chosen)
                 self._recording.passes.append(current)
                 for layer, states in hidden.items():
                     self._project(current, layer, states)

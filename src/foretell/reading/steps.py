@@ -6,7 +6,8 @@ It knows nothing of what is read from them.
 
     steps.begin(start, columns)
     steps.takes(layer, call)       # False: this call has to be read at once
-    steps.together()
+    for chosen, calls in steps.calls():
+        current = steps.as_pass(chosen)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from foretell.errors import InputError
 from foretell.reading.attention import AttentionCall
+from foretell.reading.recording import Pass
 
 __all__ = ["Steps"]
 
@@ -123,9 +125,10 @@ class Steps:
         waiting.append(hidden.detach().clone())
         self._n_bytes += hidden.nbytes
 
-    def columns_of(self, steps: tuple[int, ...]) -> Int[Tensor, "sample step"]:
-        """Return the columns of some steps."""
-        return torch.cat([self._columns[step] for step in steps], dim=1)
+    def as_pass(self, steps: tuple[int, ...]) -> Pass:
+        """Return some steps, in rising order, as one pass whose rows they are."""
+        columns = torch.cat([self._columns[step] for step in steps], dim=1)
+        return Pass(start=self.start + steps[0], width=steps[-1] + 1 - steps[0], columns=columns)
 
     def calls(self) -> Iterator[tuple[tuple[int, ...], dict[int, AttentionCall]]]:
         """Yield steps and, for the layers that waited in just those, one call with a query per step."""
