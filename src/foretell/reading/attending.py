@@ -56,7 +56,7 @@ class Attending:
         self._rows: Rows | None = None
         self._steps: Steps | None = None
         self._last_query: tuple[int, weakref.ref[Tensor], weakref.ref[Tensor]] | None = None
-        self.projections = OutputProjections(blocks)
+        self.projections = OutputProjections()
 
     def begin(self, current: Pass | None, query_rows: Tensor | None, steps: Steps | None = None) -> None:
         """Start a pass; without rows nothing of it is read.

@@ -3,7 +3,7 @@
 It is the one whose input is the very tensor that attention returned. If something stands in between (a gate, a norm
 over heads), there is none.
 
-    projections = OutputProjections(blocks)
+    projections = OutputProjections()
     projections.watch()
     projections.expect(layer, call)
     projections.factor(layer, n_heads)
@@ -11,7 +11,7 @@ over heads), there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,42 +33,33 @@ class _Writing:
     """What a layer's heads are about to write."""
 
     layer: int
-    module: nn.Module
     address: int
     n_inputs: int
     then: Then | None
 
 
 class OutputProjections:
-    """Finds the projection of each layer.
+    """Finds the projection of each layer."""
 
-    Args:
-        blocks: the decoder's blocks.
-    """
-
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
-        self._blocks = blocks
+    def __init__(self) -> None:
+        self._is_watching = False
         self._writing: _Writing | None = None
         self._known: dict[int, nn.Module | None] = {}
         self._watched: list[RemovableHandle] = []
 
     def watch(self) -> None:
-        """Watch linear maps of the blocks for the one that takes the attention's output."""
-        for block in self._blocks:
-            for module in block.modules():
-                if isinstance(module, (nn.Linear, Conv1D)):
-                    self._watched.append(module.register_forward_pre_hook(self._on_linear))
+        """From now on, watch linear maps of attention modules for the one that takes the attention's output."""
+        self._is_watching = True
 
     def unwatch(self) -> None:
-        """Watch them no more."""
-        while self._watched:
-            self._watched.pop().remove()
+        """Watch no more."""
+        self._is_watching = False
+        self._let_go()
 
     def end(self) -> None:
         """Finish a pass; where every projection is known, linear maps are no longer watched."""
         self.finish()
-        if self._watched and self._known:
-            self.unwatch()
+        self._is_watching &= not self._known
 
     def factor(self, layer: int, n_heads: int) -> Tensor | None:
         """Return the triangular factors of a layer's projection, `(head, width, width)`; None without one."""
@@ -84,9 +75,11 @@ class OutputProjections:
             then: called when it is found, or known that there is none, which may be at once.
         """
         self.finish()
-        if self._watched and layer not in self._known and call.output is not None:
+        if self._is_watching and layer not in self._known and call.output is not None:
             n_inputs = call.query.shape[1] * call.value.shape[3]
-            self._writing = _Writing(layer, call.module, call.output.data_ptr(), n_inputs, then)
+            self._writing = _Writing(layer, call.output.data_ptr(), n_inputs, then)
+            linear = (one for one in call.module.modules() if isinstance(one, (nn.Linear, Conv1D)))
+            self._watched = [one.register_forward_pre_hook(self._on_linear) for one in linear]
         elif then is not None:
             then()
 
@@ -95,6 +88,7 @@ class OutputProjections:
         writing, self._writing = self._writing, None
         if writing is None:
             return
+        self._let_go()
         self._known[writing.layer] = projection
         if writing.then is not None:
             with torch.no_grad():
@@ -103,6 +97,11 @@ class OutputProjections:
     def forget(self) -> None:
         """Forget the layer that attended last."""
         self._writing = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._watched:
+            self._watched.pop().remove()
 
     def _on_linear(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         writing = self._writing
@@ -110,5 +109,4 @@ class OutputProjections:
             return
         given = arguments[0]
         if given.data_ptr() == writing.address and given.shape[-1] == writing.n_inputs:
-            own = any(one is module for one in writing.module.modules())
-            self.finish(module if own and projects(module, writing.n_inputs) else None)
+            self.finish(module if projects(module, writing.n_inputs) else None)
