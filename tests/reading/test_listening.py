@@ -186,21 +186,23 @@ def test_a_text_without_answer_has_no_masses(generator: np.random.Generator) -> 
     assert np.abs(heard.mass[1].sum(-1) - 1).max() < 1e-6
 
 
-def test_the_model_is_as_before_after_an_exception(generator: np.random.Generator) -> None:
+@pytest.mark.parametrize("place", ["lm_head", "model.layers.1.self_attn.o_proj"])
+def test_the_model_is_as_before_after_an_exception(place: str, generator: np.random.Generator) -> None:
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model()
     direction = made_up_direction(generator, model.n_layers, model.width)
     registered = set(AttentionInterface._global_mapping), set(AttentionMaskInterface._global_mapping)
 
     # The checks of a first use would meet the hook, too; one of the same kind has them behind it.
-    with listen(tiny_model(), given.segments, directions=[direction]):
+    wanted: dict[str, Any] = {"directions": [direction], "contribution": True}
+    with listen(tiny_model(), given.segments, **wanted):
         pass
 
     def fail(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    handle = model.model.lm_head.register_forward_hook(fail)
-    with pytest.raises(RuntimeError, match="on purpose"), listen(model, given.segments, directions=[direction]):
+    handle = model.model.get_submodule(place).register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="on purpose"), listen(model, given.segments, **wanted):
         model.model(**given.inputs)
     handle.remove()
     assert type(model.model.config._attn_implementation) is str

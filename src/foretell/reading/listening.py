@@ -155,7 +155,6 @@ def _listen_unchecked(
             stack.callback(handle.remove)
         stack.enter_context(_observed(model, listener.attending, path))
         if wanted.contribution:
-            stack.callback(listener.attending.projections.unwatch)
             listener.attending.projections.watch()
         if directions:
             stack.enter_context(residual_hooks(model, listener.on_residual, blocks=writers))

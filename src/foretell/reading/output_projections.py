@@ -51,11 +51,6 @@ class OutputProjections:
         """From now on, watch linear maps of attention modules for the one that takes the attention's output."""
         self._is_watching = True
 
-    def unwatch(self) -> None:
-        """Watch no more."""
-        self._is_watching = False
-        self._let_go()
-
     def end(self) -> None:
         """Finish a pass; where every projection is known, linear maps are no longer watched."""
         self.finish()
@@ -95,7 +90,7 @@ class OutputProjections:
                 writing.then()
 
     def forget(self) -> None:
-        """Forget the layer that attended last."""
+        """Forget the layer that attended last, and let go of its linear maps."""
         self._writing = None
         self._let_go()
 
