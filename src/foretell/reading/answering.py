@@ -110,7 +110,7 @@ def force(
     first, memory = ask(rendered[:1], use_cache=True)
     with torch.inference_mode():
         cache = first_tokens(memory, n_tokens, n_samples=len(rendered) - 1)
-    return first + (ask(rendered[1:]) if cache is None else ask(rendered[1:], cache=cache))[0]
+    return first + ask(rendered[1:], cache=cache)[0]
 
 
 def _forced(
@@ -126,7 +126,7 @@ def _forced(
     """Read answers in one forward pass; also return the model's memory of it."""
     batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
     n_known = 0 if cache is None else cache.get_seq_length()
-    options: dict[str, object] = {"use_cache": use_cache or n_known > 0}
+    options: dict[str, object] = {"use_cache": use_cache or cache is not None}
     if cache is not None:
         options["past_key_values"] = cache
     if "logits_to_keep" in inspect.signature(model.model.forward).parameters:

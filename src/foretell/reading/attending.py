@@ -56,7 +56,7 @@ class Attending:
         self._rows: Rows | None = None
         self._steps: Steps | None = None
         self._last_query: tuple[int, weakref.ref[Tensor], weakref.ref[Tensor]] | None = None
-        self.projections = OutputProjections()
+        self._projections = OutputProjections(watching=wanted.contribution)
 
     def begin(self, current: Pass | None, query_rows: Tensor | None, steps: Steps | None = None) -> None:
         """Start a pass; without rows nothing of it is read.
@@ -87,18 +87,18 @@ class Attending:
     def end(self) -> None:
         """Finish what the pass left open."""
         self.settle()
-        self.projections.end()
+        self._projections.end()
 
     def settle(self) -> None:
         """Read and add up what waits."""
-        self.projections.finish()
+        self._projections.finish()
         self._answer()
         self._keeping.settle()
 
     def clear(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
-        self.projections.forget()
+        self._projections.forget()
         self._keeping.clear()
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Attending:
         self._last_query = (layer, weakref.ref(call.query), weakref.ref(call.key))
         self._refuse_second(layer, current)
         if self._steps is not None and self._steps.takes(layer, call):
-            self.projections.expect(layer, call)
+            self._projections.expect(layer, call)
             return
         question = rows.question(call)
         if question is None:
@@ -135,10 +135,10 @@ class Attending:
                 self._expect(layer, current, rows.read(call), call)
             return
         # What the layer before waited for must not answer this one, whose projection is still to come.
-        self.projections.finish()
+        self._projections.finish()
         current.layers.add(layer)
         self._wait(layer, current, rows, question)
-        self.projections.expect(layer, call, self._answer if self._waiting.is_full else None)
+        self._projections.expect(layer, call, self._answer if self._waiting.is_full else None)
 
     def _wait(self, layer: int, current: Pass, rows: Rows, question: Question) -> None:
         """Let a layer's question wait for others, which are answered first if there is no room for it."""
@@ -167,7 +167,7 @@ class Attending:
         return torch.stack([same if factor is None else factor for factor in found])
 
     def _projecting(self, layer: int, n_heads: int) -> Tensor | None:
-        factor = self.projections.factor(layer, n_heads)
+        factor = self._projections.factor(layer, n_heads)
         if factor is not None:
             self._recording.projected.add(layer)
         return factor
@@ -212,7 +212,7 @@ class Attending:
         self._keeping.keep([layer], current, reading)
         if reading.parts is not None:
             write = functools.partial(self._write, layer, current, reading.parts, reading.share)
-            self.projections.expect(layer, call, write)
+            self._projections.expect(layer, call, write)
 
     def _write(self, layer: int, current: Pass, parts: Tensor, share: Tensor) -> None:
         factor = self._projecting(layer, parts.shape[2])

@@ -154,8 +154,6 @@ def _listen_unchecked(
         ):
             stack.callback(handle.remove)
         stack.enter_context(_observed(model, listener.attending, path))
-        if wanted.contribution:
-            listener.attending.projections.watch()
         if directions:
             stack.enter_context(residual_hooks(model, listener.on_residual, blocks=writers))
         stack.enter_context(_finishing_generate(model, listener))

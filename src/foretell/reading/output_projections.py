@@ -3,8 +3,7 @@
 It is the one whose input is the very tensor that attention returned. If something stands in between (a gate, a norm
 over heads), there is none.
 
-    projections = OutputProjections()
-    projections.watch()
+    projections = OutputProjections(watching=True)
     projections.expect(layer, call)
     projections.factor(layer, n_heads)
 """
@@ -39,17 +38,17 @@ class _Writing:
 
 
 class OutputProjections:
-    """Finds the projection of each layer."""
+    """Finds the projection of each layer.
 
-    def __init__(self) -> None:
-        self._is_watching = False
+    Args:
+        watching: whether linear maps of attention modules are watched for the one that takes the attention's output.
+    """
+
+    def __init__(self, *, watching: bool) -> None:
+        self._is_watching = watching
         self._writing: _Writing | None = None
         self._known: dict[int, nn.Module | None] = {}
         self._watched: list[RemovableHandle] = []
-
-    def watch(self) -> None:
-        """From now on, watch linear maps of attention modules for the one that takes the attention's output."""
-        self._is_watching = True
 
     def end(self) -> None:
         """Finish a pass; where every projection is known, linear maps are no longer watched."""

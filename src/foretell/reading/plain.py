@@ -20,6 +20,7 @@ from torch import Tensor
 
 from foretell.reading.parts import Runs, SegmentParts
 from foretell.reading.pieces import CACHE_BYTES, Piece, Pieces
+from foretell.reading.rooms import borrowed
 from foretell.reading.weighing import shares_of, written_norms
 from foretell.schema import SEGMENTS
 
@@ -237,24 +238,18 @@ class _PieceParts:
     """What takes the products of values in the pieces that rows were cut into last; layers mostly have the same."""
 
     def __init__(self) -> None:
-        self._pieces: list[Piece] = []
-        self._identity: tuple[object, ...] = ()
+        self._known: tuple[list[Piece], Runs, int, bool] = ([], [], 0, False)
         self._parts: list[SegmentParts] = []
-        self._runs: Runs = []
 
     def of(self, pieces: list[Piece], question: Question, runs: Runs) -> Sequence[SegmentParts | None]:
         """Return one for each piece; None where no contributions are asked for."""
         if question.value is None:
             return [None] * len(pieces)
         width, whole = question.value.shape[3], question.output is not None
-        identity = (width, whole, *map(id, runs))
-        if self._pieces is not pieces or self._identity != identity:
-            # Runs are kept, so that no others can come to have their identity.
-            self._pieces, self._identity, self._runs = pieces, identity, runs
+        if self._known[0] is not pieces or self._known[1:] != (runs, width, whole):
+            self._known = (pieces, runs, width, whole)
             most = max(math.prod(piece.shape[:4]) for piece in pieces)
-            # Room outlives the inference mode that it may be made in.
-            with torch.inference_mode(mode=False):
-                room = torch.empty(N_SEGMENTS * most * width, device=question.value.device)
+            room = borrowed(N_SEGMENTS * most * width, question.value.device)
             self._parts = [
                 SegmentParts(
                     piece.rooms[-1].view(piece.shape[0], piece.shape[1], -1, piece.shape[4]),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def first_tokens(cache: object, n_tokens: int, *, n_samples: int) -> DynamicCach
     Returns:
         None if it is anything else than plain keys and values, all of them there.
     """
-    if not isinstance(cache, DynamicCache) or not _is_plain(cache) or cache.get_seq_length() < n_tokens:
+    if not _is_plain(cache) or cache.get_seq_length() < n_tokens:
         return None
     for layer in cache.layers:
         if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None:
@@ -118,9 +119,7 @@ def plain_memory(model: Model, token_ids: Int[Tensor, "sample token"], **options
         return None
     output = decoder_of(model.model)(input_ids=token_ids, use_cache=True, **options)
     cache = getattr(output, "past_key_values", None)
-    if not isinstance(cache, DynamicCache) or not _is_plain(cache):
-        return None
-    return cache if cache.get_seq_length() == token_ids.shape[1] else None
+    return cache if _is_plain(cache) and cache.get_seq_length() == token_ids.shape[1] else None
 
 
 def _may_be_plain(model: Model) -> bool:
@@ -131,5 +130,5 @@ def _may_be_plain(model: Model) -> bool:
         return False
 
 
-def _is_plain(cache: DynamicCache) -> bool:
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
+def _is_plain(cache: object) -> TypeGuard[DynamicCache]:
+    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
