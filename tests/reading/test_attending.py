@@ -11,7 +11,7 @@ import torch
 from foretell.reading import attending
 from foretell.reading.heard import Heard
 from foretell.reading.listening import listen
-from foretell.reading.plain import Question
+from foretell.reading.questions import Question
 from foretell.reading.rows import RowReading, Rows
 from tests.reading import by_hand
 from tests.reading.tiny import tiny_model

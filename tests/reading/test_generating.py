@@ -14,7 +14,7 @@ from foretell.reading.attention import AttentionCall
 from foretell.reading.heard import Heard
 from foretell.reading.listening import listen
 from foretell.reading.models import Model
-from foretell.reading.plain import Question
+from foretell.reading.questions import Question
 from foretell.reading.rows import Rows
 from tests.reading import by_hand
 from tests.reading.test_listening import made_up_direction

@@ -1,4 +1,4 @@
-"""Plain attention of a few rows against a slow definition in double precision, however it is cut into pieces."""
+"""Plain attention of a few rows against a slow definition in double precision, by both ways, however it is cut."""
 
 from __future__ import annotations
 
@@ -11,11 +11,25 @@ import torch
 from torch import Tensor
 
 from foretell.reading import parts
-from foretell.reading.parts import runs_of
-from foretell.reading.plain import Added, Plain, Question, Weighed
+from foretell.reading.indicators import Indicators
+from foretell.reading.plain import Plain
+from foretell.reading.questions import Added, Question, Weighed
+from foretell.reading.recording import Shelf
+from foretell.reading.strips import strip_library
+from tests.optional import missing
 
 N_SAMPLES, N_GROUPS, N_SHARED, N_ROWS, N_KEYS, WIDTH = 3, 2, 3, 6, 29, 8
 FEWEST_BYTES, A_GROUP, A_SAMPLE, ALL = 1, N_SHARED * N_ROWS * N_KEYS * 4, 2 * N_SHARED * N_ROWS * N_KEYS * 4, 1 << 30
+
+
+@pytest.fixture(autouse=True, params=["strips", "pieces"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Compiled code, and what does its work where there is none."""
+    if request.param == "pieces":
+        monkeypatch.setattr("foretell.reading.plain.strip_library", lambda: None)
+    elif strip_library() is None:
+        missing("a compiler for C")
+    return str(request.param)
 
 
 def a_question(generator: np.random.Generator, *, spread: float = 1.0, dtype: torch.dtype = torch.float32) -> Question:
@@ -51,11 +65,6 @@ def hiding(codes: Tensor, n_heads: int = 1) -> Tensor:
 
 def seen_by(hidden: Tensor) -> Tensor:
     return (hidden == 0).float()
-
-
-def counted_of(codes: Tensor) -> Tensor:
-    inside = (codes[:, None] == torch.arange(5)[:, None]).float()
-    return torch.cat([inside, torch.ones(len(codes), 1, N_KEYS)], dim=1)
 
 
 def slowly(question: Question, added: list[Added], codes: Tensor, factor: Tensor | None) -> dict[str, np.ndarray]:
@@ -111,7 +120,7 @@ def test_rows_equal_their_slow_definition(
     drawn = generator.normal(size=(n_projections, n_heads, WIDTH + 1, WIDTH + 1)).astype(np.float32)
     factor = torch.from_numpy(drawn) if n_projections else None
     plain = Plain(most_bytes=most_bytes, entropy=True)
-    found = plain.weigh(question, added, counted_of(codes), runs_of(codes), factor)
+    found = plain.weigh(question, added, Indicators(codes, Shelf()), factor)
     assert max(differences(found, slowly(question, added, codes, factor)).values()) < 2e-6
 
 
@@ -136,7 +145,7 @@ def test_the_longest_segment_is_what_the_others_leave_of_the_output(
     told = dataclasses.replace(question, output=output_of(question, added))
     plain = Plain(most_bytes=most_bytes, entropy=False)
     for asked in (told, question, told):
-        found = plain.weigh(asked, added, counted_of(codes), runs_of(codes), None).contribution
+        found = plain.weigh(asked, added, Indicators(codes, Shelf()), None).contribution
         assert found is not None
         expected = slowly(question, added, codes, None)
         assert np.abs(found.numpy() - expected["contribution"]).max() < 2e-5
@@ -151,7 +160,7 @@ def test_an_output_is_of_use_only_where_every_key_has_a_segment(
     added = [Added(hiding(codes), 0)]
     other = dataclasses.replace(question, output=output_of(question, added) + 1.0)
     found = [
-        Plain(most_bytes=ALL, entropy=False).weigh(asked, added, counted_of(codes), runs_of(codes), None).contribution
+        Plain(most_bytes=ALL, entropy=False).weigh(asked, added, Indicators(codes, Shelf()), None).contribution
         for asked in (question, other)
     ]
     assert found[0] is not None
@@ -164,7 +173,7 @@ def test_masses_alone_are_the_same(generator: np.random.Generator) -> None:
     question, codes = a_question(generator), codes_of(generator)
     added = [Added(hiding(codes), 0)]
     alone = dataclasses.replace(question, value=None)
-    found = Plain(most_bytes=ALL, entropy=False).weigh(alone, added, counted_of(codes), [], None)
+    found = Plain(most_bytes=ALL, entropy=False).weigh(alone, added, Indicators(codes, Shelf()), None)
     assert found.entropy is None
     assert found.contribution is None
     assert np.abs(found.mass.numpy() - slowly(question, added, codes, None)["mass"]).max() < 1e-6
@@ -176,7 +185,7 @@ def test_scores_that_are_far_apart_are_no_trouble(spread: float, known: bool, ge
     question, codes = a_question(generator, spread=spread), codes_of(generator)
     hidden = hiding(codes)
     added = [Added(hidden, 0, seen_by(hidden) if known else None)]
-    found = Plain(most_bytes=ALL, entropy=True).weigh(question, added, counted_of(codes), runs_of(codes), None)
+    found = Plain(most_bytes=ALL, entropy=True).weigh(question, added, Indicators(codes, Shelf()), None)
     expected = slowly(question, added, codes, None)
     assert float(expected["entropy"].min()) < 1e-3 or spread < 40
     # Scores of some hundreds have no more than four digits behind the point.
@@ -195,7 +204,7 @@ def test_rows_whose_scores_are_all_large_or_small_are_no_trouble(
     plain = Plain(most_bytes=A_GROUP, entropy=entropy)
     expected = slowly(question, added, codes, None)
     for _ in range(2):
-        found = plain.weigh(question, added, counted_of(codes), runs_of(codes), None)
+        found = plain.weigh(question, added, Indicators(codes, Shelf()), None)
         wanted = expected if entropy else {name: one for name, one in expected.items() if name != "entropy"}
         assert max(differences(found, wanted).values()) < 3e-5
 
@@ -204,7 +213,7 @@ def test_rows_whose_scores_are_all_large_or_small_are_no_trouble(
 def test_keys_that_are_hidden_twice_are_no_trouble(entropy: bool, generator: np.random.Generator) -> None:
     question, codes = a_question(generator), codes_of(generator)
     added = [Added(hiding(codes), 0), Added(hiding(codes), 0)]
-    found = Plain(most_bytes=ALL, entropy=entropy).weigh(question, added, counted_of(codes), runs_of(codes), None)
+    found = Plain(most_bytes=ALL, entropy=entropy).weigh(question, added, Indicators(codes, Shelf()), None)
     expected = slowly(question, added[:1], codes, None)
     wanted = expected if entropy else {name: one for name, one in expected.items() if name != "entropy"}
     assert max(differences(found, wanted).values()) < 2e-6
@@ -215,7 +224,7 @@ def test_one_head_with_large_scores_does_not_spoil_the_others(generator: np.rand
     question.query[:, 1] *= 300
     hidden = hiding(codes)
     added = [Added(hidden, 0, seen_by(hidden))]
-    found = Plain(most_bytes=FEWEST_BYTES, entropy=True).weigh(question, added, counted_of(codes), runs_of(codes), None)
+    found = Plain(most_bytes=FEWEST_BYTES, entropy=True).weigh(question, added, Indicators(codes, Shelf()), None)
     ordinary = [0, *range(2, N_GROUPS * N_SHARED)]
     for name, values in slowly(question, added, codes, None).items():
         assert np.abs(getattr(found, name).numpy() - values)[:, ordinary].max() < 2e-6
@@ -225,7 +234,7 @@ def test_one_head_with_large_scores_does_not_spoil_the_others(generator: np.rand
 def test_half_precision_is_weighed_in_single(dtype: torch.dtype, generator: np.random.Generator) -> None:
     question, codes = a_question(generator, dtype=dtype), codes_of(generator)
     added = [Added(hiding(codes), 0)]
-    found = Plain(most_bytes=A_GROUP, entropy=True).weigh(question, added, counted_of(codes), runs_of(codes), None)
+    found = Plain(most_bytes=A_GROUP, entropy=True).weigh(question, added, Indicators(codes, Shelf()), None)
     assert found.mass.dtype == torch.float32
     assert max(differences(found, slowly(question, added, codes, None)).values()) < 2e-6
 
@@ -236,10 +245,10 @@ def test_room_is_used_again_by_larger_and_smaller_questions(generator: np.random
     questions = [a_question(generator) for _ in range(3)]
     questions[1] = dataclasses.replace(questions[1], query=questions[1].query[:, :, :2])
     with torch.inference_mode():
-        first = plain.weigh(questions[0], [], counted_of(codes), runs_of(codes), None)
+        first = plain.weigh(questions[0], [], Indicators(codes, Shelf()), None)
     for question in questions[1:]:
-        plain.weigh(question, [], counted_of(codes), runs_of(codes), None)
-    again = plain.weigh(questions[0], [], counted_of(codes), runs_of(codes), None)
+        plain.weigh(question, [], Indicators(codes, Shelf()), None)
+    again = plain.weigh(questions[0], [], Indicators(codes, Shelf()), None)
     assert torch.equal(first.mass, again.mass)
 
 
@@ -266,7 +275,7 @@ def test_questions_of_one_kind_can_be_asked_as_one(
     assert len({one.kind for one in questions}) == 1
     tensors = [torch.cat(same) for same in zip(*(one.tensors for one in questions), strict=True)]
     as_one = dataclasses.replace(questions[0], query=tensors[0], key=tensors[1], value=tensors[2])
-    together = plain.weigh(as_one, added, counted_of(codes).repeat(4, 1, 1), [*runs_of(codes)] * 4, factors)
+    together = plain.weigh(as_one, added, Indicators(codes, Shelf()), factors)
     for place, one in enumerate(questions):
         alone = slowly(one, added, codes, None if factors is None else factors[place : place + 1])
         for name, values in alone.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from foretell.reading.plain import Question
+from foretell.reading.questions import Question
 from foretell.reading.recording import Pass
 from foretell.reading.rows import Rows
 from foretell.reading.waiting import Waiting

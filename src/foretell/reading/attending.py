@@ -16,7 +16,8 @@ from foretell.errors import NotReadableError
 from foretell.reading.attention import AttentionCall
 from foretell.reading.keeping import Keeping
 from foretell.reading.output_projections import OutputProjections
-from foretell.reading.plain import Plain, Question
+from foretell.reading.plain import Plain
+from foretell.reading.questions import Question
 from foretell.reading.recording import Pass, Recording
 from foretell.reading.residual import modules_in
 from foretell.reading.rows import RowReading, Rows, Wanted

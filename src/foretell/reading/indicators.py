@@ -37,6 +37,11 @@ class Indicators:
         self._runs: dict[int, Runs] = {}
         self._leaves: dict[int, bool] = {}
 
+    @property
+    def n_samples(self) -> int:
+        """Samples of the pass; questions of several layers have them again and again."""
+        return len(self._codes)
+
     def inside(self, n_keys: int, device: torch.device) -> Float[Tensor, "sample segment key"]:
         """1 where a key belongs to a segment."""
         if (n_keys, device) not in self._inside:

@@ -1,284 +1,59 @@
-"""Plain attention of a few rows over all keys, in pieces that fit a processor's cache.
+"""Plain attention of a few rows over all keys: strip by strip in compiled code where there is some, else in pieces.
 
-It is the softmax of scaled scores that most models compute in one fused call; for a few rows the scores can be held,
-and then everything that is to be known of them takes a few small products. It knows nothing of models and masks.
+It is the softmax of scaled scores that most models compute in one fused call. It knows nothing of models and masks.
 
     plain = Plain(most_bytes=4 << 20, entropy=False)
-    plain.weigh(question, added, counted, runs, factor)
+    plain.weigh(question, added, indicators, factor)
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foretell.reading.parts import Runs, SegmentParts
-from foretell.reading.pieces import CACHE_BYTES, Piece, Pieces
-from foretell.reading.rooms import borrowed
-from foretell.reading.weighing import shares_of, written_norms
-from foretell.schema import SEGMENTS
+from foretell.reading.indicators import Indicators
+from foretell.reading.piecewise import Piecewise
+from foretell.reading.questions import Added, Question, Weighed
+from foretell.reading.strips import Strips, strip_library
 
-__all__ = ["Added", "Plain", "Question", "Weighed"]
-
-N_SEGMENTS = len(SEGMENTS)
-_LEAST_LOGARITHM = -87.0
-"""Below it the exponential of a float32 is no normal number, and products with it take a hundred times as long."""
-_LEAST_TOTAL, _MOST_TOTAL = 1e-15, 1e15
-"""Between them a row's sum of exponentials is as good as that of shifted scores, and so are squares of its parts."""
-_SAMPLED = 8
-"""About so many rows are looked at for scores whose exponential is no normal number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What plain attention asks its keys in some rows."""
-
-    query: Tensor
-    """`(sample, head, row, width)`; neighbouring heads share a head of keys and values."""
-    key: Tensor
-    """`(sample, key head, key, width)`."""
-    value: Tensor | None
-    """`(sample, key head, key, value width)`; None where contributions are not asked for."""
-    mask: Tensor | None
-    """The model's own."""
-    causal: bool
-    """Without a mask, whether rows see no later key."""
-    scale: float
-    """Factor of the scores."""
-    bias: Tensor | None = None
-    """`(sample or 1, head or 1, row, key)` that the model adds to the scores beside its mask."""
-    output: Tensor | None = None
-    """`(sample, head, row, value width)` what the model's own attention made of the values, where that is exact."""
-
-    @property
-    def n_bytes(self) -> int:
-        """What it keeps in memory, with what its keys and values are parts of."""
-        parts = (self.key,) if self.value is None else (self.key, self.value)
-        storages = {storage.data_ptr(): storage.nbytes() for storage in (one.untyped_storage() for one in parts)}
-        return self.query.nbytes + sum(storages.values())
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What is asked and what is asked of."""
-        return tuple(one for one in (self.query, self.key, self.value, self.output) if one is not None)
-
-    @property
-    def kind(self) -> tuple[object, ...] | None:
-        """Questions of one kind and shape can be one question of more samples; None for one that stands by itself."""
-        n_samples, n_heads, n_rows, _ = self.query.shape
-        fills_a_piece = 4 * n_samples * n_heads * n_rows * self.key.shape[2] > CACHE_BYTES
-        if fills_a_piece or self.bias is not None or self.query.device.type != "cpu":
-            return None
-        return (id(self.mask), self.causal, self.scale)
-
-
-@dataclass(frozen=True)
-class Added:
-    """What is added to the scores of the last keys."""
-
-    values: Float[Tensor, "*heads row key"]
-    """`(sample or 1, head or 1, row, key)`."""
-    first: int
-    """Key that it begins with."""
-    seen: Float[Tensor, "*heads row key"] | None = None
-    """Where it only hides keys, 1 for each that is seen and 0 for each that is not."""
-
-
-@dataclass(frozen=True)
-class Weighed:
-    """What the weights say, row by row."""
-
-    mass: Float[Tensor, "sample head row segment"]
-    entropy: Float[Tensor, "sample head row"] | None
-    contribution: Float[Tensor, "sample head row segment"] | None
+__all__ = ["Plain"]
 
 
 class Plain:
     """Weighs rows, with room for scores that is used again and again.
 
     Args:
-        most_bytes: bound for the scores of one piece (at least one row of a head's group), and for its weights.
+        most_bytes: bound for the scores that are held at a time (at least those of one row), and for their weights.
         entropy: whether entropies are wanted.
     """
 
     def __init__(self, *, most_bytes: int, entropy: bool) -> None:
-        self._entropy = entropy
-        self._shifting = False
-        self._pieces = Pieces(most_bytes=most_bytes, n_rooms=2 if entropy else 1)
-        self._parts = _PieceParts()
-        _make_room_for_products(torch.get_num_threads())
+        library = strip_library()
+        self._strips = None if library is None else Strips(library, most_bytes=most_bytes, entropy=entropy)
+        self._piecewise = Piecewise(most_bytes=most_bytes, entropy=entropy)
 
     def close(self) -> None:
         """Give room back to those who come after."""
-        self._parts = _PieceParts()
-        self._pieces.close()
+        self._piecewise.close()
+        if self._strips is not None:
+            self._strips.close()
 
     def weigh(
         self,
         question: Question,
         added: list[Added],
-        counted: Float[Tensor, "sample count key"],
-        runs: Runs,
+        indicators: Indicators,
         factor: Float[Tensor, "_ head width width"] | None,
     ) -> Weighed:
         """Return masses, and what else is wanted, of every row.
 
         Args:
-            question: queries, keys and values; everything is computed in float32.
+            question: queries, keys and values.
             added: what is added to scores, the mask first of all; fewer samples stand for all by coming again.
-            counted: 1 where a key belongs to a segment, and one row of ones, with which the sum of all weights comes.
-            runs: where segments are; used for contributions.
+            indicators: the segments of its keys, for as many samples or for fewer that come again.
             factor: what each head writes through, for as many neighbouring samples each as there are of them; None
                 measures its output itself.
         """
-        n_samples, n_heads, n_rows, width = question.query.shape
-        n_groups, n_keys = question.key.shape[1:3]
-        shape = (n_samples, n_groups, n_heads // n_groups, n_rows)
-        device = question.query.device
-        # An accelerator would have to be waited for to see whether scores need no shift.
-        self._shifting |= device.type != "cpu"
-        query = question.query.float().view(*shape, width)
-        grouped = [_grouped(one, n_groups) for one in added]
-        sums = torch.empty((n_samples, N_SEGMENTS + 1, *shape[1:]), device=device)
-        surprise = torch.empty(shape, device=device) if self._entropy else None
-        norms = torch.empty((N_SEGMENTS, *shape), device=device) if question.value is not None else None
-        # Beside scores, what segments add to a head's output and what is written of it are held.
-        least_width = 0 if question.value is None else 2 * N_SEGMENTS * question.value.shape[3]
-        n_together = n_samples if factor is None else n_samples // len(factor)
-        pieces = self._pieces.of(shape, n_keys, device, n_together=n_together, least_width=least_width)
-        parts = self._parts.of(pieces, question, runs)
-        for piece, own_parts in zip(pieces, parts, strict=True):
-            weights = self._weights(query, question, grouped, piece)
-            # (sample, segment, key) x (sample, key, head and row): this way round the narrow product is a fast one.
-            folded = weights.view(piece.shape[0], -1, n_keys).transpose(1, 2)
-            found = torch.bmm(counted[piece.samples], folded).view(piece.shape[0], -1, *piece.shape[1:4])
-            sums[piece.samples, :, piece.groups, :, piece.rows] = found
-            if surprise is not None:
-                surprise[piece.place] = piece.rooms[0].mul_(weights).sum(-1).view(piece.shape[:4])
-            if norms is not None and own_parts is not None:
-                norms[:, *piece.place] = _norms(question, own_parts, found[:, N_SEGMENTS], piece, factor)
-        total = sums[:, N_SEGMENTS]
-        if not self._shifting and not _is_ordinary(total, surprise):
-            self._shifting = True
-            return self.weigh(question, added, counted, runs, factor)
-        if norms is not None and question.output is not None:
-            # What the others leave of a whole is never quite nothing.
-            norms.masked_fill_(sums[:, :N_SEGMENTS].movedim(1, 0) == 0, 0.0)
-        return Weighed(
-            mass=(sums[:, :N_SEGMENTS] / total[:, None]).movedim(1, -1).flatten(1, 2),
-            entropy=None if surprise is None else (total.log() - surprise / total).flatten(1, 2),
-            contribution=None if norms is None else shares_of(norms).movedim(0, -1).flatten(1, 2),
-        )
-
-    def _weights(self, query: Tensor, question: Question, added: list[Added], piece: Piece) -> Tensor:
-        """Return a piece's weights, up to a factor in every row.
-
-        Where entropies are wanted, their logarithms are left as the scores: what is hidden has a finite one and a
-        weight of 0.
-        """
-        scores, room = piece.rooms[0], piece.rooms[-1]
-        asked = query[piece.samples, piece.groups, :, piece.rows].reshape(*scores.shape[:2], -1)
-        keys = question.key[piece.samples, piece.groups].float().flatten(0, 1).transpose(1, 2)
-        torch.baddbmm(scores, asked, keys, beta=0, alpha=question.scale, out=scores)
-        if not self._shifting and piece.is_first:
-            step = -(-scores.shape[1] // _SAMPLED)
-            self._shifting = float(scores[:, ::step].amin()) < _LEAST_LOGARITHM
-        # Of what is hidden an exponential takes long, and without a shift none is needed.
-        hiding = [] if self._shifting else [(one.first, one.seen) for one in added if one.seen is not None]
-        for one in added:
-            if self._shifting or one.seen is None:
-                scores.view(piece.shape)[..., one.first :].add_(piece.of(one.values))
-        if self._shifting and not self._entropy:
-            return torch.softmax(scores, -1, out=room)
-        if self._shifting:
-            # What no mask hides but is far below the largest is nothing beside it.
-            scores.sub_(scores.amax(-1, keepdim=True)).clamp_min_(_LEAST_LOGARITHM)
-        weights = torch.exp(scores, out=room)
-        for first, seen in hiding:
-            weights.view(piece.shape)[..., first:].mul_(piece.of(seen))
-        return weights
-
-
-@functools.cache
-def _make_room_for_products(_n_threads: int) -> None:
-    """Take products as large as a piece's, once: the library that takes them keeps the room it makes for that.
-
-    Made in the middle of a pass, that room would stand between its large tensors, which cost five times as much.
-    """
-    n_rows, width, n_keys = 128, 128, CACHE_BYTES // (4 * 128)
-    asked, keys, counted = torch.zeros(1, n_rows, width), torch.zeros(1, n_keys, width), torch.zeros(1, 6, n_keys)
-    scores = torch.baddbmm(torch.zeros(1, n_rows, n_keys), asked, keys.transpose(1, 2))
-    torch.bmm(counted, scores.transpose(1, 2))
-    torch.bmm(scores, keys)
-
-
-def _is_ordinary(total: Tensor, surprise: Tensor | None) -> bool:
-    """Tell whether no sum of exponentials is too small or too large for all its parts to be exact."""
-    least, most = map(float, torch.aminmax(total))
-    # What two masks hide can have a score of minus infinity, and that times a weight of 0 is no number.
-    finite = surprise is None or math.isfinite(surprise.sum())
-    return finite and least >= _LEAST_TOTAL and most <= _MOST_TOTAL
-
-
-def _grouped(added: Added, n_groups: int) -> Added:
-    """Return it with `(sample or 1, key head or 1, shared or 1, row, key)` for `(sample or 1, head or 1, row, key)`."""
-    n_samples, n_heads, n_rows, n_keys = added.values.shape
-    groups = 1 if n_heads == 1 else n_groups
-    shape = (n_samples, groups, n_heads // groups, n_rows, n_keys)
-    return Added(added.values.reshape(shape), added.first, None if added.seen is None else added.seen.reshape(shape))
-
-
-class _PieceParts:
-    """What takes the products of values in the pieces that rows were cut into last; layers mostly have the same."""
-
-    def __init__(self) -> None:
-        self._known: tuple[list[Piece], Runs, int, bool] = ([], [], 0, False)
-        self._parts: list[SegmentParts] = []
-
-    def of(self, pieces: list[Piece], question: Question, runs: Runs) -> Sequence[SegmentParts | None]:
-        """Return one for each piece; None where no contributions are asked for."""
-        if question.value is None:
-            return [None] * len(pieces)
-        width, whole = question.value.shape[3], question.output is not None
-        if self._known[0] is not pieces or self._known[1:] != (runs, width, whole):
-            self._known = (pieces, runs, width, whole)
-            most = max(math.prod(piece.shape[:4]) for piece in pieces)
-            room = borrowed(N_SEGMENTS * most * width, question.value.device)
-            self._parts = [
-                SegmentParts(
-                    piece.rooms[-1].view(piece.shape[0], piece.shape[1], -1, piece.shape[4]),
-                    runs[piece.samples],
-                    width=width,
-                    room=room,
-                    whole=whole,
-                )
-                for piece in pieces
-            ]
-        return self._parts
-
-
-def _norms(
-    question: Question, parts: SegmentParts, total: Tensor, piece: Piece, factor: Tensor | None
-) -> Float[Tensor, "segment sample group shared row"]:
-    """Return the norm of what each segment writes through a piece's heads, whose sums of weights are known."""
-    n_samples, n_groups, n_shared, n_rows, _ = piece.shape
-    values = question.query if question.value is None else question.value[piece.samples, piece.groups]
-    heads = slice(piece.groups.start * n_shared, piece.groups.stop * n_shared)
-    if question.output is None:
-        made = parts.of(values)
-    else:
-        # The model's weights sum to 1.
-        output = question.output[piece.samples, heads, piece.rows]
-        made = parts.of(values, output.reshape(n_samples, n_groups, n_shared * n_rows, -1), total.flatten(2))
-    made = made.view(N_SEGMENTS, n_samples, n_groups * n_shared, n_rows, -1)
-    if factor is not None:
-        n_together = len(question.query) // len(factor)
-        layers = slice(piece.samples.start // n_together, -(-piece.samples.stop // n_together))
-        factor = factor[layers, heads]
-    return written_norms(made, factor).view(N_SEGMENTS, *piece.shape[:4])
+        if self._strips is not None and self._strips.takes(question, added):
+            return self._strips.weigh(question, added, indicators, factor)
+        return self._piecewise.weigh(question, added, indicators, factor)

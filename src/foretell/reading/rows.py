@@ -25,7 +25,8 @@ from foretell.reading.attention import AttentionCall
 from foretell.reading.indicators import Indicators
 from foretell.reading.masks import Chosen, Masks, span_of
 from foretell.reading.parts import SegmentParts
-from foretell.reading.plain import Added, Plain, Question
+from foretell.reading.plain import Plain
+from foretell.reading.questions import Added, Question
 from foretell.reading.recording import Shelf
 from foretell.reading.weighing import row_entropy
 from foretell.schema import SEGMENTS
@@ -133,9 +134,6 @@ class Rows:
         # The mask, what is added for it, and what it hides.
         per_row = len(self._rows) * n_keys * 4 * 3
         inside = self._indicators.inside(n_keys, device)
-        n_layers = len(question.query) // len(self._rows)
-        runs = [] if question.value is None else [*self._indicators.runs(n_keys)] * n_layers
-        counted = self._indicators.counted(n_keys, len(question.query), device)
 
         def answer(first: int, chosen: Chosen) -> RowReading:
             rows = slice(first, first + chosen.rows.shape[1])
@@ -145,7 +143,7 @@ class Rows:
                 added.append(Added(question.bias[:, :, rows], 0))
             output = None if question.output is None else question.output[:, :, rows]
             asked = dataclasses.replace(question, query=question.query[:, :, rows], output=output)
-            weighed = self._plain.weigh(asked, added, counted, runs, factor)
+            weighed = self._plain.weigh(asked, added, self._indicators, factor)
             return RowReading(weighed.mass, mask.share, weighed.entropy, weighed.contribution)
 
         return self._in_chunks(device, n_keys, per_row, answer)

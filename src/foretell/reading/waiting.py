@@ -19,7 +19,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from foretell.reading.plain import Question
+from foretell.reading.questions import Question
 from foretell.reading.recording import Pass
 from foretell.reading.rows import Rows
 from foretell.reading.stacks import Stacks
