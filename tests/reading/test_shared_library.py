@@ -94,6 +94,17 @@ def test_a_spoilt_library_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPa
     assert compiled(source) is None
 
 
+@pytest.mark.parametrize("place", ["folder", "file"])
+def test_what_others_may_write_to_is_not_loaded(place: str, folder: Path) -> None:
+    source = folder / "twice.c"
+    source.write_text(SOURCE, encoding="utf-8")
+    assert compiled(source) is not None
+    (name,) = in_cache(folder)
+    open_to_all = folder / "cache" if place == "folder" else folder / "cache" / name
+    open_to_all.chmod(open_to_all.stat().st_mode | 0o002)
+    assert compiled(source) is None
+
+
 def test_the_strips_compile_without_a_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "cc -Wall -Wextra -Wconversion -Werror")
     assert compiled(Path(strips.__file__).with_suffix(".c")) is not None
