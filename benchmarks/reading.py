@@ -10,6 +10,7 @@ has its memory makes a difference of one or two points for as long as it runs, s
 median over them stands before their range. Generating 64 tokens is compared with `generate` alone, and two answers of
 one prompt, read together, with reading each by itself. Memory is the peak of a process of its own, less that of the
 bare pass, the median of several; all of them do the model's self-check first.
+Rows are weighed by compiled code where there is a C compiler; `FORETELL_COMPILE=0` shows what it is without.
 `--clock cpu` counts processor seconds instead of the clock on the wall, for machines that others use too.
 
 transformer-lens and nnsight take part where they are installed. They ask for other versions of what foretell uses, so
@@ -52,6 +53,7 @@ from foretell.reading.models import Model, load_model
 from foretell.reading.quiet import quiet
 from foretell.reading.rendered import Rendered
 from foretell.reading.residual import decoder_of
+from foretell.reading.strips import strip_library
 
 SIZES = ((128, 48), (512, 64), (1024, 64), (2048, 128), (4096, 128))
 WAYS = ("bare", "masses", "everything", "eager")
@@ -369,6 +371,7 @@ def main() -> None:
     result = {
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
+        "compiled": strip_library() is not None,
         "clock": arguments.clock,
         "forward": forward_passes(arguments.sizes, arguments),
         "generate": None if arguments.no_generate else generating(model, arguments.rounds, arguments.clock),
