@@ -72,7 +72,7 @@ class Piecewise:
         runs = [] if question.value is None else [*indicators.runs(n_keys)] * (n_samples // indicators.n_samples)
         # An accelerator would have to be waited for to see whether scores need no shift.
         self._shifting |= device.type != "cpu"
-        query = question.query.float().view(*shape, width)
+        query = question.query.float().reshape(*shape, width)
         grouped = [_grouped(one, n_groups) for one in added]
         sums = torch.empty((n_samples, N_SEGMENTS + 1, *shape[1:]), device=device)
         surprise = torch.empty(shape, device=device) if self._entropy else None

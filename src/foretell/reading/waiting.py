@@ -76,14 +76,16 @@ class Waiting:
         most = self._most_beside(question, n_bytes)
         if self._lone and self._n_bytes + n_bytes > most:
             return False
-        # Rows are copied, so that the queries and biases of all tokens need not be kept.
-        query = question.query.clone(memory_format=torch.contiguous_format)
+        self.is_full |= 2 * n_bytes > most
+        query = question.query
+        if question.value is not None or not self.is_full:
+            # Rows are copied, so that the queries of all tokens need not be kept until projections or others are there.
+            query = query.clone(memory_format=torch.contiguous_format)
         bias = None if question.bias is None else question.bias.clone()
         output = None if question.output is None else question.output.clone(memory_format=torch.contiguous_format)
         copied = dataclasses.replace(question, query=query, bias=bias, output=output)
         self._lone.append(Asked((layer,), current, rows, copied))
         self._n_bytes += n_bytes
-        self.is_full |= 2 * n_bytes > most
         return True
 
     def pop(self) -> Iterator[Asked]:
