@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Sums and maxima are taken side by side, so that the compiler may use wide registers for them and rounding errors stay small. */
+/* Sums and maxima are taken side by side, in wide registers, which keeps rounding errors small too. */
 #define LANES 64
 
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
