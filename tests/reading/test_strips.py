@@ -86,7 +86,8 @@ def test_strips_equal_pieces(
     expected = Piecewise(most_bytes=ALL, entropy=True).weigh(question, [Added(hidden, 0)], indicators, None)
     in_a_segment = torch.as_tensor(expected.mass.sum(-1) > 0)
     assert found.mass.shape == (n_samples, heads[0], n_rows, 5)
-    assert apart(dataclasses.replace(found, contribution=None), dataclasses.replace(expected, contribution=None)) < 2e-6
+    # Entropies of up to 7 nats are rounded to 5e-7.
+    assert apart(dataclasses.replace(found, contribution=None), dataclasses.replace(expected, contribution=None)) < 5e-6
     assert found.contribution is not None
     assert expected.contribution is not None
     assert (found.contribution - expected.contribution)[in_a_segment].abs().max() < 5e-6 if in_a_segment.any() else True
