@@ -32,7 +32,7 @@ __all__ = ["StripLibrary", "Strips", "strip_library"]
 
 N_SEGMENTS = len(SEGMENTS)
 _MOST_ADDITIONS = 2
-_STRIP_BYTES = 1 << 20
+_STRIP_BYTES = 3 << 19
 """Scores of one strip: what a core's own cache holds beside the keys and values that it is made of."""
 _FEWEST_ROWS = 32
 """Rows of a strip that are not cut further to give every thread one; products of fewer rows are slow."""
