@@ -5,11 +5,13 @@ r"""What listening costs on top of the bare fused forward pass of the same model
 
 Work is one text of T tokens whose last R are the answer, batch 1, no language-model head. Every round runs all ways
 once, in turn, so that a slow spell of the machine hits all of them; a ratio is the median over rounds of a way's time
-over the bare pass's time in the same round (texts of 2,048 tokens and more run half as many rounds). Where a process
-has its memory makes a difference of one or two points for as long as it runs, so every size runs in several, and the
-median over them stands before their range. Generating 64 tokens is compared with `generate` alone, and two answers of
-one prompt, read together, with reading each by itself. Memory is the peak of a process of its own, less that of the
-bare pass, the median of several; all of them do the model's self-check first.
+over the bare pass's time in the same round (texts of 2,048 tokens and more run half as many rounds). The C library
+gives large freed memory back to the system, and how much of it depends on how a process's memory came to lie: 100,000
+page faults more or less in a pass, one or two points for as long as the process runs. So every size runs in several
+processes, and the median over them stands before their range; then once more in one that keeps what is freed, where no
+pass has page faults, without the other tools, whose time is mostly those. Generating 64 tokens is compared with
+`generate` alone, and two answers of one prompt, read together, with reading each by itself. Memory is the peak of a
+process of its own, less that of the bare pass, the median of several; all of them do the model's self-check first.
 Rows are weighed by compiled code where there is a C compiler; `FORETELL_COMPILE=0` shows what it is without.
 `--clock cpu` counts processor seconds instead of the clock on the wall, for machines that others use too.
 
@@ -64,6 +66,8 @@ REACH = {
 LONGEST_EAGER = 2048
 LONG = 2048
 """Tokens from which a text runs half as many rounds."""
+KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_MMAP_THRESHOLD_": str(1 << 36)}
+"""Environment in which the GNU C library keeps what is freed."""
 
 
 def text(n_tokens: int, n_rows: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
@@ -154,16 +158,15 @@ def ratios(times: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def forward_pass(model: Model, size: tuple[int, int], n_rounds: int, clock: str) -> dict[str, Any]:
-    """Time every way at one size, in this process."""
+def forward_pass(model: Model, size: tuple[int, int], n_rounds: int, clock: str, *, alone: bool) -> dict[str, Any]:
+    """Time every way at one size, in this process; alone leaves out what collects whole attention weights."""
     n_tokens, n_rows = size
     token_ids, codes = text(n_tokens, n_rows)
+    collects = n_tokens <= LONGEST_EAGER and not alone
     runs: dict[str, Callable[[], object]] = {
-        way: functools.partial(once, model, way, token_ids, codes)
-        for way in WAYS
-        if way != "eager" or n_tokens <= LONGEST_EAGER
+        way: functools.partial(once, model, way, token_ids, codes) for way in WAYS if way != "eager" or collects
     }
-    if n_tokens <= LONGEST_EAGER:
+    if collects:
         runs |= {name: make(token_ids, codes) for name, make in outside_tools().items()}
     times = compared(runs, n_rounds if n_tokens < LONG else max(3, n_rounds // 2), clock)
     return {"bare_seconds": statistics.median(times["bare"]), "ratios": ratios(times)}
@@ -173,14 +176,8 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
     """Time every size in several processes of its own, and return medians over them."""
     results = []
     for n_tokens, n_rows in sizes:
-        found = [
-            json.loads(
-                in_a_process(
-                    "--rounds", str(arguments.rounds), "--clock", arguments.clock, "--forward", f"{n_tokens}/{n_rows}"
-                )
-            )
-            for _ in range(arguments.processes)
-        ]
+        wanted = ("--rounds", str(arguments.rounds), "--clock", arguments.clock, "--forward", f"{n_tokens}/{n_rows}")
+        found = [json.loads(in_a_process(*wanted)) for _ in range(arguments.processes)]
         every = {way: [one["ratios"][way] for one in found] for way in found[0]["ratios"]}
         results.append(
             {
@@ -189,24 +186,36 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
                 "bare_seconds": statistics.median(one["bare_seconds"] for one in found),
                 "ratios": {way: statistics.median(values) for way, values in every.items()},
                 "ratios_of_processes": every,
+                "keeping_freed_memory": json.loads(in_a_process(*wanted, "--alone", environment=KEEPING)),
                 "reach": {
                     way: sizes_[n_tokens, n_rows] for way, sizes_ in REACH.items() if (n_tokens, n_rows) in sizes_
                 },
             }
         )
-        shown = ", ".join(
-            f"{way} {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-            for way, values in every.items()
-            if way != "bare"
-        )
-        print(f"{n_tokens}/{n_rows}: bare {results[-1]['bare_seconds']:.3f} s; {shown}", flush=True)
+        print(shown(results[-1]), flush=True)
     return results
 
 
-def in_a_process(*arguments: str) -> str:
+def shown(found: dict[str, Any]) -> str:
+    """Return what was found at one size as two lines."""
+    kept = found["keeping_freed_memory"]
+    ranges = ", ".join(
+        f"{way} {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+        for way, values in found["ratios_of_processes"].items()
+        if way != "bare"
+    )
+    ratios_kept = ", ".join(f"{way} {ratio:.3f}" for way, ratio in kept["ratios"].items() if way != "bare")
+    return (
+        f"{found['tokens']}/{found['rows']}: bare {found['bare_seconds']:.3f} s; {ranges}\n"
+        f"    where freed memory is kept: bare {kept['bare_seconds']:.3f} s; {ratios_kept}"
+    )
+
+
+def in_a_process(*arguments: str, environment: dict[str, str] | None = None) -> str:
     """Return the last line that this script prints in a process of its own."""
     command = [sys.executable, __file__, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    variables = os.environ | (environment or {})
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=variables)
     return done.stdout.splitlines()[-1]
 
 
@@ -294,8 +303,8 @@ def sharing(model: Model, n_rounds: int, clock: str, n_prompt: int = 512, n_answ
         separate = functools.partial(lambda detail: [force(model, [one], detail=detail) for one in answers], detail)
         together = functools.partial(force, model, answers, detail=detail)
         found[name] = ratios(compared({"separate": separate, "together": together}, n_rounds, clock))["together"]
-    shown = ", ".join(f"{name} {ratio:.3f}" for name, ratio in found.items())
-    print(f"two answers of one {n_prompt}-token prompt: {shown}", flush=True)
+    both = ", ".join(f"{name} {ratio:.3f}" for name, ratio in found.items())
+    print(f"two answers of one {n_prompt}-token prompt: {both}", flush=True)
     return found
 
 
@@ -329,8 +338,8 @@ def memory(sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
         }
         extra = {way: value - peaks["bare"] for way, value in peaks.items() if way != "bare"}
         results.append({"tokens": n_tokens, "rows": n_rows, "bare_mib": peaks["bare"], "extra_mib": extra})
-        shown = ", ".join(f"{way} {value:+.0f} MiB" for way, value in extra.items())
-        print(f"memory {n_tokens}/{n_rows}: bare {peaks['bare']:.0f} MiB; {shown}", flush=True)
+        above = ", ".join(f"{way} {value:+.0f} MiB" for way, value in extra.items())
+        print(f"memory {n_tokens}/{n_rows}: bare {peaks['bare']:.0f} MiB; {above}", flush=True)
     return results
 
 
@@ -352,12 +361,14 @@ def main() -> None:
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
     parser.add_argument("--processes", type=int, default=3, help="for every size of forward passes, and for memory")
     parser.add_argument("--forward", type=parsed_size, metavar="T/R", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs=2, metavar=("WAY", "T/R"), help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "results" / "reading.json")
     arguments = parser.parse_args()
     model = load_model("smollm2")
     if arguments.forward:
-        print(json.dumps(forward_pass(model, arguments.forward, arguments.rounds, arguments.clock)))
+        found = forward_pass(model, arguments.forward, arguments.rounds, arguments.clock, alone=arguments.alone)
+        print(json.dumps(found))
         return
     if arguments.peak:
         way, size = arguments.peak
