@@ -8,8 +8,8 @@ once, in turn, so that a slow spell of the machine hits all of them; a ratio is 
 over the bare pass's time in the same round (texts of 2,048 tokens and more run half as many rounds). The C library
 gives large freed memory back to the system, and how much of it depends on how a process's memory came to lie: 100,000
 page faults more or less in a pass, one or two points for as long as the process runs. So every size runs in several
-processes, and the median over them stands before their range; then once more in one that keeps what is freed, where no
-pass has page faults, without the other tools, whose time is mostly those. Generating 64 tokens is compared with
+processes, and the median over them stands before their range; then once more in one that keeps what is freed, where a
+pass has hardly any, without the other tools, whose time is mostly those. Generating 64 tokens is compared with
 `generate` alone, and two answers of one prompt, read together, with reading each by itself. Memory is the peak of a
 process of its own, less that of the bare pass, the median of several; all of them do the model's self-check first.
 Rows are weighed by compiled code where there is a C compiler; `FORETELL_COMPILE=0` shows what it is without.
@@ -67,7 +67,7 @@ LONGEST_EAGER = 2048
 LONG = 2048
 """Tokens from which a text runs half as many rounds."""
 KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_MMAP_THRESHOLD_": str(1 << 36)}
-"""Environment in which the GNU C library keeps what is freed."""
+"""Environment in which the GNU C library keeps what is freed; other C libraries do not know it."""
 
 
 def text(n_tokens: int, n_rows: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
@@ -192,12 +192,12 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
                 },
             }
         )
-        print(shown(results[-1]), flush=True)
+        print(as_lines(results[-1]), flush=True)
     return results
 
 
-def shown(found: dict[str, Any]) -> str:
-    """Return what was found at one size as two lines."""
+def as_lines(found: dict[str, Any]) -> str:
+    """Return what was found at one size, usually and where freed memory is kept, a line each."""
     kept = found["keeping_freed_memory"]
     ranges = ", ".join(
         f"{way} {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
@@ -303,8 +303,8 @@ def sharing(model: Model, n_rounds: int, clock: str, n_prompt: int = 512, n_answ
         separate = functools.partial(lambda detail: [force(model, [one], detail=detail) for one in answers], detail)
         together = functools.partial(force, model, answers, detail=detail)
         found[name] = ratios(compared({"separate": separate, "together": together}, n_rounds, clock))["together"]
-    both = ", ".join(f"{name} {ratio:.3f}" for name, ratio in found.items())
-    print(f"two answers of one {n_prompt}-token prompt: {both}", flush=True)
+    shown = ", ".join(f"{name} {ratio:.3f}" for name, ratio in found.items())
+    print(f"two answers of one {n_prompt}-token prompt: {shown}", flush=True)
     return found
 
 
@@ -338,8 +338,8 @@ def memory(sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
         }
         extra = {way: value - peaks["bare"] for way, value in peaks.items() if way != "bare"}
         results.append({"tokens": n_tokens, "rows": n_rows, "bare_mib": peaks["bare"], "extra_mib": extra})
-        above = ", ".join(f"{way} {value:+.0f} MiB" for way, value in extra.items())
-        print(f"memory {n_tokens}/{n_rows}: bare {peaks['bare']:.0f} MiB; {above}", flush=True)
+        shown = ", ".join(f"{way} {value:+.0f} MiB" for way, value in extra.items())
+        print(f"memory {n_tokens}/{n_rows}: bare {peaks['bare']:.0f} MiB; {shown}", flush=True)
     return results
 
 
