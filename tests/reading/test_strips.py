@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from foretell.reading.indicators import Indicators
 from foretell.reading.piecewise import Piecewise
 from foretell.reading.questions import Added, Question, Weighed
 from foretell.reading.recording import Shelf
-from foretell.reading.strips import StripLibrary, Strips, strip_library
+from foretell.reading.strips import StripLibrary, Strips, _rows_together, strip_library
 from tests.optional import missing
 
 ALL = 1 << 30
@@ -24,6 +27,12 @@ ALL = 1 << 30
 def library() -> StripLibrary:
     found = strip_library()
     return missing("a compiler for C") if found is None else found
+
+
+def processor_flags() -> set[str]:
+    """What this machine's processor can do, as Linux tells it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
 
 
 def a_question(
@@ -59,7 +68,16 @@ def apart(one: Weighed, other: Weighed) -> float:
 @pytest.mark.parametrize("most_bytes", [1, 20_000, ALL])
 @pytest.mark.parametrize(
     ("n_samples", "heads", "n_rows", "n_keys"),
-    [(1, (1, 1), 1, 1), (2, (4, 4), 3, 63), (1, (6, 2), 65, 64), (3, (8, 1), 17, 65), (1, (2, 2), 40, 1000)],
+    [
+        (1, (1, 1), 1, 1),
+        (2, (4, 4), 3, 63),
+        (1, (6, 2), 65, 64),
+        (3, (8, 1), 17, 65),
+        (1, (2, 2), 40, 1000),
+        (2, (4, 2), 16, 11),
+        (1, (2, 1), 32, 13),
+        (1, (40, 1), 3, 50),
+    ],
 )
 def test_strips_equal_pieces(
     library: StripLibrary,
@@ -91,6 +109,77 @@ def test_strips_equal_pieces(
     assert found.contribution is not None
     assert expected.contribution is not None
     assert (found.contribution - expected.contribution)[in_a_segment].abs().max() < 5e-6 if in_a_segment.any() else True
+
+
+@pytest.mark.parametrize("width", [1, 8, 65])
+@pytest.mark.parametrize(
+    ("name", "needs", "lanes_at_once", "fewest_keys"),
+    [
+        ("dot_products_of_few", set(), 8, 1),
+        ("dot_products", set(), 8, 4),
+        ("dot_products_avx2", {"avx2", "fma"}, 16, 6),
+        ("dot_products_avx512", {"avx512f"}, 32, 12),
+    ],
+)
+def test_every_kind_of_processor_takes_the_same_products(
+    library: StripLibrary,
+    name: str,
+    needs: set[str],
+    lanes_at_once: int,
+    fewest_keys: int,
+    width: int,
+    generator: np.random.Generator,
+) -> None:
+    """Keys that fill no whole tile, from rows that stand apart; nothing is written beside the scores."""
+    if platform.machine() != "x86_64" and needs:
+        pytest.skip("only processors of the x86-64 family have it")
+    if not needs <= processor_flags():
+        pytest.skip(f"this processor has no {' and '.join(sorted(needs))}")
+    take = getattr(library.library, name)
+    take.argtypes = (ctypes.c_void_p, *(ctypes.c_int64,) * 2, ctypes.c_void_p, *(ctypes.c_int64,) * 2, ctypes.c_void_p)
+    for n_keys in (fewest_keys, fewest_keys + 1, 2 * fewest_keys - 1, 100):
+        for n_lanes in (lanes_at_once, 3 * lanes_at_once):
+            query = generator.normal(size=(width, n_lanes)).astype(np.float32)
+            key = generator.normal(size=(n_keys, width + 3)).astype(np.float32)
+            scores = np.full((n_keys + 1, n_lanes), -7, dtype=np.float32)
+            take(query.ctypes.data, n_lanes, width, key.ctypes.data, width + 3, n_keys, scores.ctypes.data)
+            expected = key[:, :width].astype(np.float64) @ query.astype(np.float64)
+            np.testing.assert_allclose(scores[:-1], expected, atol=2e-5)
+            assert (scores[-1] == -7).all()
+
+
+@pytest.mark.parametrize("n_shared", [1, 3, 8, 71])
+@pytest.mark.parametrize("n_groups", [1, 3, 90])
+@pytest.mark.parametrize("n_threads", [1, 2, 7, 64])
+def test_strips_are_cut_so_that_no_thread_has_much_more_to_do(n_shared: int, n_groups: int, n_threads: int) -> None:
+    for n_rows, most in ((1, 1), (48, 100), (64, 40), (128, 32), (1000, 10)):
+        together = _rows_together(n_rows, n_shared, n_groups, most=most, n_threads=n_threads)
+        assert 1 <= together <= min(n_rows, most)
+        lanes = [-(-min(together, n_rows - first) * n_shared // 16) * 16 for first in range(0, n_rows, together)]
+        fair = n_groups * -(-n_rows * n_shared // 16) * 16 / n_threads
+        assert -(-n_groups * len(lanes) // n_threads) * lanes[0] <= 1.75 * fair + lanes[0]
+        assert sum(lanes) <= 1.75 * n_rows * n_shared + 16
+
+
+def test_room_is_bounded_however_many_threads_there_are(
+    library: StripLibrary, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foretell.reading.rooms._KEPT", {})
+    question = dataclasses.replace(a_question(generator, 1, (8, 4), 100, 3000), value=None)
+    indicators = indicators_of(generator, 1, 3000)
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    monkeypatch.setattr("foretell.reading.strips._STRIP_BYTES", 0)
+    try:
+        # What sixteen lanes take, twice and five times; eight threads would need more.
+        for most_bytes in (2 * 16 * 3020 * 4, 5 * 16 * 3020 * 4):
+            strips = Strips(library, most_bytes=most_bytes, entropy=False)
+            found = strips.weigh(question, [], indicators, None)
+            assert strips._room.nbytes <= most_bytes
+            expected = Piecewise(most_bytes=ALL, entropy=False).weigh(question, [], indicators, None)
+            assert apart(found, expected) < 5e-6
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_tensors_may_lie_in_any_order(library: StripLibrary, generator: np.random.Generator) -> None:

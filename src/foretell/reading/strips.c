@@ -10,8 +10,10 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Sums and maxima are taken side by side, in wide registers, which keeps rounding errors small too. */
-#define LANES 64
+/* Rows are weighed side by side, each in a lane of wide registers; a strip has a multiple of so many lanes. */
+#define LANES 16
+/* Weights are added up in groups of so many keys first, which keeps rounding errors small. */
+#define KEYS_AT_ONCE 64
 
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
@@ -72,8 +74,13 @@ typedef struct {
     int64_t sample, group, row;
     int64_t n;         /* rows of each head */
     int64_t size;      /* of all heads together */
+    int64_t n_lanes;   /* the same, and as many empty lanes as are needed */
     int64_t segmented; /* sample that has the same segments */
-    float *queries, *weights, *totals, *masses, *parts, *written;
+    float *queries;    /* (number, lane), times the scale */
+    float *weights;    /* (key, lane) */
+    float *totals;     /* (lane) */
+    float *masses;     /* (lane, segment) */
+    float *parts, *written; /* (segment, row of all heads together, value width) */
 } strip;
 
 static const float one = 1.0f, zero = 0.0f;
@@ -95,49 +102,12 @@ LOOP int64_t place_of(const question *asked, const strip *own, int64_t i) {
     return (own->sample * asked->n_heads + head_of(asked, own, i)) * asked->n_rows + own->row + i % own->n;
 }
 
-LOOP void add(float *to, const float *from, int64_t n) {
-    for (int64_t i = 0; i < n; i++) to[i] += from[i];
-}
-
 LOOP void subtract(float *from, const float *what, int64_t n) {
     for (int64_t i = 0; i < n; i++) from[i] -= what[i];
 }
 
 LOOP void multiply(float *to, const float *from, float by, int64_t n) {
     for (int64_t i = 0; i < n; i++) to[i] = from[i] * by;
-}
-
-LOOP float largest(const float *numbers, int64_t n) {
-    float lane[LANES], most = -INFINITY;
-    int64_t i = 0;
-    if (n >= LANES) {
-        for (int64_t j = 0; j < LANES; j++) lane[j] = numbers[j];
-        for (i = LANES; i + LANES <= n; i += LANES)
-            for (int64_t j = 0; j < LANES; j++) lane[j] = LARGER(numbers[i + j], lane[j]);
-        for (int64_t j = 0; j < LANES / 2; j++) lane[j] = LARGER(lane[j + LANES / 2], lane[j]);
-        for (int64_t j = 0; j < LANES / 4; j++) lane[j] = LARGER(lane[j + LANES / 4], lane[j]);
-        for (int64_t j = 0; j < LANES / 4; j++) most = LARGER(lane[j], most);
-    }
-#pragma omp simd reduction(max : most)
-    for (int64_t j = i; j < n; j++) most = LARGER(numbers[j], most);
-    return most;
-}
-
-LOOP float sum(const float *numbers, int64_t n) {
-    float lane[LANES], total = 0.0f;
-    int64_t i = 0;
-    if (n >= LANES) {
-        for (int64_t j = 0; j < LANES; j++) lane[j] = numbers[j];
-        for (i = LANES; i + LANES <= n; i += LANES)
-            for (int64_t j = 0; j < LANES; j++) lane[j] += numbers[i + j];
-        for (int64_t j = 0; j < LANES / 2; j++) lane[j] += lane[j + LANES / 2];
-        for (int64_t j = 0; j < LANES / 4; j++) lane[j] += lane[j + LANES / 4];
-        for (int64_t j = 0; j < LANES / 8; j++) lane[j] += lane[j + LANES / 8];
-        for (int64_t j = 0; j < LANES / 8; j++) total += lane[j];
-    }
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = i; j < n; j++) total += numbers[j];
-    return total;
 }
 
 LOOP float norm(const float *numbers, int64_t n) {
@@ -147,84 +117,168 @@ LOOP float norm(const float *numbers, int64_t n) {
     return sqrtf(squares);
 }
 
-/* Turn scores into weights, the largest score's being 1; return the sum of each weight times its logarithm.
+/* Define a function that makes scores of all keys in every lane: (key, lane), of queries (number, lane).
+ *
+ * A tile is some keys in the lanes of two registers (`n_wide` each), with as many sums as the kind of processor keeps in
+ * registers until they are whole. The last tile makes some scores again where fewer keys are left; there must be enough
+ * for one.
+ */
+#define DEFINE_DOT_PRODUCTS(name, kind, n_wide, tile_keys)                                                             \
+    kind void name(const float *query, int64_t n_lanes, int64_t width, const float *key, int64_t stride,               \
+                   int64_t n_keys, float *scores) {                                                                    \
+        typedef float wide __attribute__((vector_size(n_wide * sizeof(float)), aligned(sizeof(float))));               \
+        for (int64_t next = 0; next < n_keys; next += tile_keys) {                                                     \
+            const int64_t first = next + tile_keys <= n_keys ? next : n_keys - tile_keys;                              \
+            for (int64_t lane = 0; lane < n_lanes; lane += 2 * n_wide) {                                               \
+                wide left[tile_keys] = {0}, right[tile_keys] = {0};                                                    \
+                for (int64_t i = 0; i < width; i++) {                                                                  \
+                    const wide *numbers = (const wide *)(query + i * n_lanes + lane);                                  \
+                    for (int64_t k = 0; k < tile_keys; k++) {                                                          \
+                        left[k] += key[(first + k) * stride + i] * numbers[0];                                         \
+                        right[k] += key[(first + k) * stride + i] * numbers[1];                                        \
+                    }                                                                                                  \
+                }                                                                                                      \
+                for (int64_t k = 0; k < tile_keys; k++) {                                                              \
+                    wide *made = (wide *)(scores + (first + k) * n_lanes + lane);                                      \
+                    made[0] = left[k];                                                                                 \
+                    made[1] = right[k];                                                                                \
+                }                                                                                                      \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+
+#define MOST_TILE_KEYS 12
+DEFINE_DOT_PRODUCTS(dot_products_of_few, , 4, 1)
+DEFINE_DOT_PRODUCTS(dot_products, , 4, 4)
+#if defined(__x86_64__)
+DEFINE_DOT_PRODUCTS(dot_products_avx2, __attribute__((target("avx2,fma"))), 8, 6)
+DEFINE_DOT_PRODUCTS(dot_products_avx512, __attribute__((target("avx512f"))), 16, MOST_TILE_KEYS)
+#endif
+
+typedef void (*dot_products_function)(const float *, int64_t, int64_t, const float *, int64_t, int64_t, float *);
+
+static dot_products_function dot_products_for(int64_t n_lanes, int64_t n_keys) {
+    if (n_keys < MOST_TILE_KEYS) return dot_products_of_few;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && n_lanes % (2 * LANES) == 0) return dot_products_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return dot_products_avx2;
+#endif
+    return dot_products;
+}
+
+/* Add numbers of some rows, a row's side by side, to the scores of as many lanes. */
+LOOP void add_across(float *scores, int64_t n_lanes, const float *const *rows, int64_t n_rows, int64_t n_keys) {
+    for (int64_t key = 0; key < n_keys; key++)
+        for (int64_t i = 0; i < n_rows; i++) scores[key * n_lanes + i] += rows[i][key];
+}
+
+/* Make the scores of a strip. */
+WIDE static void score(const question *asked, const strip *own) {
+    const int64_t width = asked->width, n_lanes = own->n_lanes;
+    memset(own->queries, 0, sizeof(float) * (size_t)(width * n_lanes));
+    for (int64_t i = 0; i < own->size; i++) {
+        const float *query = row_of(&asked->query, asked, own, i);
+        for (int64_t j = 0; j < width; j++) own->queries[j * n_lanes + i] = query[j] * asked->scale;
+    }
+    dot_products_for(n_lanes, asked->n_keys)(own->queries, n_lanes, width,
+                                             rows_of(&asked->key, own->sample, own->group, 0), asked->key.row,
+                                             asked->n_keys, own->weights);
+    for (int64_t a = 0; a < asked->n_additions; a++) {
+        const addition *added = &asked->additions[a];
+        for (int64_t first = 0; first < own->size; first += LANES) {
+            const int64_t n = own->size - first < LANES ? own->size - first : LANES;
+            const float *rows[LANES];
+            for (int64_t i = 0; i < n; i++)
+                rows[i] = rows_of(&added->values, own->sample % added->n_samples, head_of(asked, own, first + i),
+                                  own->row + (first + i) % own->n);
+            add_across(own->weights + added->first_key * n_lanes + first, n_lanes, rows, n, added->n_keys);
+        }
+    }
+}
+
+/* Turn scores of a row in each lane into weights, the largest score's being 1. `mass` grows by their sum, `surprise` by
+ * that of each weight times its logarithm.
  *
  * exp(x) = 2^k exp(r): adding 1.5 * 2^23 rounds x / log 2 to the integer k and leaves it in the lowest bits, and on
  * |r| <= log(2) / 2 a polynomial is exact to a float's last bit (the coefficients are those of Cephes' expf).
  */
-LOOP float exponentials(float *scores, int64_t n, float most) {
-    float surprise = 0.0f;
-#pragma omp simd reduction(+ : surprise)
-    for (int64_t i = 0; i < n; i++) {
-        float below = scores[i] - most;
-        float logarithm = below < LEAST_LOGARITHM ? LEAST_LOGARITHM : below;
-        union {
-            float number;
-            int32_t bits;
-        } rounded, power;
-        rounded.number = logarithm * 1.44269504088896341f + 12582912.0f;
-        power.bits = (int32_t)((uint32_t)rounded.bits << 23) + (127 << 23);
-        float k = rounded.number - 12582912.0f;
-        float r = logarithm - k * 0.693359375f - k * -2.12194440e-4f;
-        float p = 1.9875691500e-4f;
-        p = p * r + 1.3981999507e-3f;
-        p = p * r + 8.3334519073e-3f;
-        p = p * r + 4.1665795894e-2f;
-        p = p * r + 1.6666665459e-1f;
-        p = p * r + 5.0000001201e-1f;
-        p = p * r * r + r + 1.0f;
-        float weight = below < LEAST_LOGARITHM ? 0.0f : p * power.number;
-        scores[i] = weight;
-        surprise += weight * logarithm;
-    }
-    return surprise;
-}
-
-/* Make the scores of a strip: queries (row, width) times keys (key, width) transposed. */
-WIDE static void score(const question *asked, const strip *own) {
-    const int n_keys = (int)asked->n_keys, size = (int)own->size, width = (int)asked->width;
-    const int key_stride = (int)asked->key.row;
-    for (int64_t i = 0; i < own->size; i++)
-        memcpy(own->queries + i * width, row_of(&asked->query, asked, own, i), sizeof(float) * (size_t)width);
-    asked->product("T", "N", &n_keys, &size, &width, &asked->scale, rows_of(&asked->key, own->sample, own->group, 0),
-                   &key_stride, own->queries, &width, &zero, own->weights, &n_keys);
-    for (int64_t i = 0; i < own->size; i++)
-        for (int64_t a = 0; a < asked->n_additions; a++) {
-            const addition *added = &asked->additions[a];
-            const float *values = rows_of(&added->values, own->sample % added->n_samples, head_of(asked, own, i),
-                                          own->row + i % own->n);
-            add(own->weights + i * asked->n_keys + added->first_key, values, added->n_keys);
+LOOP void exponentials(float *scores, int64_t n_lanes, int64_t n_keys, const float *most, float *mass, float *surprise) {
+    for (int64_t first = 0; first < n_keys; first += KEYS_AT_ONCE) {
+        const int64_t stop = first + KEYS_AT_ONCE < n_keys ? first + KEYS_AT_ONCE : n_keys;
+        float some[LANES] = {0}, surprises[LANES] = {0};
+        for (int64_t key = first; key < stop; key++) {
+#pragma omp simd
+            for (int i = 0; i < LANES; i++) {
+                float below = scores[key * n_lanes + i] - most[i];
+                float logarithm = below < LEAST_LOGARITHM ? LEAST_LOGARITHM : below;
+                union {
+                    float number;
+                    int32_t bits;
+                } rounded, power;
+                rounded.number = logarithm * 1.44269504088896341f + 12582912.0f;
+                power.bits = (int32_t)((uint32_t)rounded.bits << 23) + (127 << 23);
+                float k = rounded.number - 12582912.0f;
+                float r = logarithm - k * 0.693359375f - k * -2.12194440e-4f;
+                float p = 1.9875691500e-4f;
+                p = p * r + 1.3981999507e-3f;
+                p = p * r + 8.3334519073e-3f;
+                p = p * r + 4.1665795894e-2f;
+                p = p * r + 1.6666665459e-1f;
+                p = p * r + 5.0000001201e-1f;
+                p = p * r * r + r + 1.0f;
+                float weight = below < LEAST_LOGARITHM ? 0.0f : p * power.number;
+                scores[key * n_lanes + i] = weight;
+                some[i] += weight;
+                surprises[i] += weight * logarithm;
+            }
         }
+        for (int i = 0; i < LANES; i++) {
+            mass[i] += some[i];
+            surprise[i] += surprises[i];
+        }
+    }
 }
 
-/* Turn scores into weights, and write down masses and entropies. */
+/* Turn scores into weights, and write down masses and entropies, for a row in each lane. */
+LOOP void weigh_lanes(const question *asked, const strip *own, int64_t lane) {
+    const int64_t n_lanes = own->n_lanes, n_segments = asked->n_segments;
+    float *weights = own->weights + lane, *totals = own->totals + lane, *masses = own->masses + lane * n_segments;
+    float most[LANES], surprise[LANES] = {0};
+    for (int i = 0; i < LANES; i++) most[i] = -INFINITY;
+    for (int64_t key = 0; key < asked->n_keys; key++)
+        for (int i = 0; i < LANES; i++) most[i] = LARGER(weights[key * n_lanes + i], most[i]);
+    memset(totals, 0, sizeof(float) * LANES);
+    memset(masses, 0, sizeof(float) * (size_t)(LANES * n_segments));
+    int64_t key = 0;
+    for (int64_t r = asked->runs_from[own->segmented]; r < asked->runs_from[own->segmented + 1]; r++) {
+        const run *at = asked->runs + r;
+        float mass[LANES] = {0};
+        /* Padding before it is in no segment. */
+        exponentials(weights + key * n_lanes, n_lanes, at->first - key, most, totals, surprise);
+        exponentials(weights + at->first * n_lanes, n_lanes, at->stop - at->first, most, mass, surprise);
+        for (int i = 0; i < LANES; i++) {
+            totals[i] += mass[i];
+            masses[i * n_segments + at->segment] += mass[i];
+        }
+        key = at->stop;
+    }
+    exponentials(weights + key * n_lanes, n_lanes, asked->n_keys - key, most, totals, surprise);
+    for (int64_t i = 0; i < LANES && lane + i < own->size; i++) {
+        const int64_t place = place_of(asked, own, lane + i);
+        for (int64_t s = 0; s < n_segments; s++)
+            asked->mass[place * n_segments + s] = masses[i * n_segments + s] / totals[i];
+        if (asked->entropy) asked->entropy[place] = logf(totals[i]) - surprise[i] / totals[i];
+    }
+}
+
 WIDE static void weigh(const question *asked, const strip *own) {
-    const int64_t n_keys = asked->n_keys, n_segments = asked->n_segments;
-    const run *from = asked->runs + asked->runs_from[own->segmented];
-    const run *to = asked->runs + asked->runs_from[own->segmented + 1];
-    memset(own->masses, 0, sizeof(float) * (size_t)(own->size * n_segments));
-    for (int64_t i = 0; i < own->size; i++) {
-        const int64_t place = place_of(asked, own, i);
-        float *weights = own->weights + i * n_keys, *masses = own->masses + i * n_segments, total = 0.0f;
-        const float surprise = exponentials(weights, n_keys, largest(weights, n_keys));
-        int64_t key = 0;
-        for (const run *at = from; at < to; key = at->stop, at++) {
-            const float mass = sum(weights + at->first, at->stop - at->first);
-            /* Padding before it is in no segment. */
-            total += mass + sum(weights + key, at->first - key);
-            masses[at->segment] += mass;
-        }
-        total += sum(weights + key, n_keys - key);
-        own->totals[i] = total;
-        for (int64_t s = 0; s < n_segments; s++) asked->mass[place * n_segments + s] = masses[s] / total;
-        if (asked->entropy) asked->entropy[place] = logf(total) - surprise / total;
-    }
+    for (int64_t lane = 0; lane < own->size; lane += LANES) weigh_lanes(asked, own, lane);
 }
 
 /* Take the products of each segment's weights and values; one segment's part may be what the others leave. */
 WIDE static void part(const question *asked, const strip *own) {
     const int width = (int)asked->value_width, size = (int)own->size;
-    const int value_stride = (int)asked->value.row, weight_stride = (int)asked->n_keys;
+    const int value_stride = (int)asked->value.row, n_lanes = (int)own->n_lanes;
     const int64_t left = asked->left[own->segmented], all = own->size * asked->value_width;
     const float *value = rows_of(&asked->value, own->sample, own->group, 0);
     memset(own->parts, 0, sizeof(float) * (size_t)(asked->n_segments * all));
@@ -232,8 +286,8 @@ WIDE static void part(const question *asked, const strip *own) {
         const run *at = asked->runs + r;
         const int n_keys = (int)(at->stop - at->first);
         if (at->segment == left) continue;
-        asked->product("N", "N", &width, &size, &n_keys, &one, value + at->first * asked->value.row, &value_stride,
-                       own->weights + at->first, &weight_stride, &one, own->parts + at->segment * all, &width);
+        asked->product("N", "T", &width, &size, &n_keys, &one, value + at->first * asked->value.row, &value_stride,
+                       own->weights + at->first * own->n_lanes, &n_lanes, &one, own->parts + at->segment * all, &width);
     }
     if (left < 0) return;
     float *rest = own->parts + left * all;
@@ -274,20 +328,25 @@ WIDE static void share(const question *asked, const strip *own, const float *wri
     }
 }
 
+static int64_t lanes_of(int64_t size) {
+    return (size + LANES - 1) / LANES * LANES;
+}
+
 /* Numbers of room that a thread needs for strips of so many rows of each head. */
 int64_t strip_room(const question *asked, int64_t n_rows) {
-    const int64_t parts = 2 * asked->n_segments * asked->value_width;
-    return n_rows * asked->n_shared * (asked->width + asked->n_keys + 1 + asked->n_segments + parts);
+    const int64_t size = n_rows * asked->n_shared, parts = 2 * asked->n_segments * asked->value_width;
+    return lanes_of(size) * (asked->width + asked->n_keys + 1 + asked->n_segments) + size * parts;
 }
 
 static strip strip_in(float *room, const question *asked, int64_t sample, int64_t group, int64_t row) {
     const int64_t left = asked->n_rows - row, n = left < asked->n_together ? left : asked->n_together;
     strip own = {.sample = sample, .group = group, .row = row, .n = n, .size = n * asked->n_shared, .queries = room};
+    own.n_lanes = lanes_of(own.size);
     own.segmented = sample % asked->n_segmented;
-    own.weights = own.queries + own.size * asked->width;
-    own.totals = own.weights + own.size * asked->n_keys;
-    own.masses = own.totals + own.size;
-    own.parts = own.masses + own.size * asked->n_segments;
+    own.weights = own.queries + own.n_lanes * asked->width;
+    own.totals = own.weights + own.n_lanes * asked->n_keys;
+    own.masses = own.totals + own.n_lanes;
+    own.parts = own.masses + own.n_lanes * asked->n_segments;
     own.written = own.parts + own.size * asked->n_segments * asked->value_width;
     return own;
 }

@@ -34,9 +34,10 @@ N_SEGMENTS = len(SEGMENTS)
 _MOST_ADDITIONS = 2
 _STRIP_BYTES = 3 << 19
 """Scores of one strip: what a core's own cache holds beside the keys and values that it is made of."""
-_FEWEST_ROWS = 32
-"""Rows of a strip that are not cut further to give every thread one; products of fewer rows are slow."""
 _STRIPS_PER_THREAD = 8
+"""More would only be smaller."""
+_LANES = 16
+"""Rows of all heads together come in a multiple of it, as in `strips.c`."""
 _LINE = 16
 """Numbers in a line of a processor's cache."""
 
@@ -79,6 +80,7 @@ class StripLibrary:
     """
 
     def __init__(self, library: ctypes.CDLL, product: int) -> None:
+        self.library = library
         self.product = product
         self.weigh = library.weigh_strips
         self.weigh.argtypes, self.weigh.restype = (ctypes.POINTER(_Question), ctypes.c_int), None
@@ -120,7 +122,7 @@ class Strips:
 
     Args:
         library: the compiled code.
-        most_bytes: bound for the room of all threads together (at least one row each).
+        most_bytes: bound for the room of all threads together (at least what one row of each head takes).
         entropy: whether entropies are wanted.
     """
 
@@ -201,14 +203,18 @@ class Strips:
         return weighed
 
     def _weigh(self, asked: _Question, n_threads: int) -> None:
-        """Choose how many rows a strip has, lend room for one in every thread, and weigh them all."""
+        """Choose how many rows a strip has, lend room for one in every thread, and weigh them all.
+
+        Where there is too little room for every thread, fewer work.
+        """
+        least = 4 * self._library.room(asked, 1)
+        n_threads = max(1, min(n_threads, self._most_bytes // least))
         n_bytes = min(_STRIP_BYTES - 4 * _LINE, self._most_bytes // n_threads)
-        most = max(1, n_bytes // (4 * self._library.room(asked, 1)))
+        n_lanes = max(1, n_bytes // least) * _whole(asked.n_shared)
         n_groups = asked.n_samples * asked.n_heads // asked.n_shared
-        # A thread that has nothing left to do waits for the others.
-        wanted = -(-_STRIPS_PER_THREAD * n_threads // n_groups)
-        n_strips = max(-(-asked.n_rows // most), min(wanted, asked.n_rows * asked.n_shared // _FEWEST_ROWS), 1)
-        asked.n_together = -(-asked.n_rows // n_strips)
+        asked.n_together = _rows_together(
+            asked.n_rows, asked.n_shared, n_groups, most=n_lanes // asked.n_shared, n_threads=n_threads
+        )
         # No two threads write to the same line of a cache.
         asked.room_size = -(-self._library.room(asked, asked.n_together) // _LINE) * _LINE
         size = n_threads * asked.room_size
@@ -228,6 +234,27 @@ class Strips:
             arrays = ((_Run * len(flat))(*flat), (_Integer * len(begin))(*begin), (_Integer * len(left))(*left))
             self._segmented = known = (runs, whole, arrays)
         return known[2]
+
+
+def _whole(n_rows: int) -> int:
+    """Return how many lanes so many rows of all heads together take."""
+    return -(-n_rows // _LANES) * _LANES
+
+
+@functools.lru_cache(maxsize=1024)
+def _rows_together(n_rows: int, n_shared: int, n_groups: int, *, most: int, n_threads: int) -> int:
+    """Return how many rows of each head a strip has, at most so many, so that the thread with most to do has least."""
+    fewest = -(-n_rows // most)
+    wanted = min(-(-_STRIPS_PER_THREAD * n_threads // n_groups), n_rows, _whole(n_rows * n_shared) // _LANES)
+
+    def together(n_strips: int) -> int:
+        return -(-n_rows // n_strips)
+
+    def most_to_do(n_strips: int) -> tuple[int, int]:
+        # Of equals the one with more strips: threads are not always equally fast.
+        return -(-n_groups * n_strips // n_threads) * _whole(together(n_strips) * n_shared), -n_strips
+
+    return together(min(range(fewest, max(fewest, wanted) + 1), key=most_to_do))
 
 
 def _ordered(tensor: Tensor) -> Tensor:
