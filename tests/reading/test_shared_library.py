@@ -114,3 +114,15 @@ def test_without_compiled_code_rows_are_weighed_in_pieces(monkeypatch: pytest.Mo
     monkeypatch.setattr(strips, "shared_library", lambda source: None)
     monkeypatch.setattr(plain, "strip_library", strips.strip_library.__wrapped__)
     assert Plain(most_bytes=1 << 20, entropy=False)._strips is None
+
+
+def test_strips_do_not_bring_threads_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another compiler's would, whose library for threads has the same names."""
+    source = folder / "own_threads.c"
+    own = Path(strips.__file__).with_suffix(".c").read_text(encoding="utf-8")
+    for added, is_taken in (("", True), ("int omp_get_thread_num(void) { return 0; }\n", False)):
+        source.write_text(own + added, encoding="utf-8")
+        made = compiled(source)
+        assert made is not None
+        monkeypatch.setattr(strips, "shared_library", lambda _, made=made: made)
+        assert (strips.strip_library.__wrapped__() is not None) == is_taken

@@ -92,16 +92,25 @@ class StripLibrary:
 def strip_library() -> StripLibrary | None:
     """Return the compiled code, made now if it was not before; None where there is none to be had."""
     library = shared_library(Path(__file__).with_suffix(".c"))
+    if library is None:
+        return None
     try:
         tensors = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        product = ctypes.cast(tensors.sgemm_, _Pointer).value
+        product = _place(tensors, "sgemm_")
+        # Threads of another compiler's library would wait busily on the processors that the tensor library's need.
+        same_threads = _place(tensors, "omp_get_thread_num") == _place(library, "omp_get_thread_num")
     except (OSError, AttributeError):
         return None
-    if library is None or product is None:
+    if not same_threads:
         return None
     found = StripLibrary(library, product)
     _make_room_for_products(found)
     return found
+
+
+def _place(library: ctypes.CDLL, name: str) -> int:
+    """Return where a function is that the library has, or one that it is linked with."""
+    return ctypes.cast(getattr(library, name), _Pointer).value or 0
 
 
 def _make_room_for_products(library: StripLibrary) -> None:
