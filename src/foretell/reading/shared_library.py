@@ -42,7 +42,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def shared_library(source: Path) -> ctypes.CDLL | None:
     """Return a source as a library, compiled now if it was not before; None where that cannot be done.
 
-    It takes less than a second and happens once: the library is kept in the user's cache folder under a name that
+    It takes about a second and happens once: the library is kept in the user's cache folder under a name that
     tells its source and the compiler's command. Nothing is loaded from a folder that others may write to. `CC` names
     the compiler, `FORETELL_COMPILE=0` forbids it. Only Linux is tried, where the compiler's threads are those of the
     tensor library.
