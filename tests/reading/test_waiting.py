@@ -117,6 +117,19 @@ def test_a_large_question_is_to_be_answered_at_once(rows: Rows, current: Pass, g
     assert not waiting.is_full
 
 
+def test_what_stands_by_itself_waits_only_if_it_is_little(
+    rows: Rows, current: Pass, generator: np.random.Generator
+) -> None:
+    """A large one would hold the model's own memory while the next layer needs as much."""
+    question = dataclasses.replace(a_question(generator), bias=torch.zeros(1, 1, 1, 1))
+    n_bytes = question.n_bytes
+    for most_bytes, waits in ((16 * n_bytes, True), (16 * n_bytes - 1, False)):
+        waiting = Waiting(most_bytes=most_bytes)
+        assert waiting.push(0, current, rows, question)
+        assert waiting.is_full != waits
+        assert waiting.push(1, current, rows, question) == waits
+
+
 def test_what_waits_with_others_holds_nothing_of_the_model(
     rows: Rows, current: Pass, generator: np.random.Generator
 ) -> None:

@@ -27,8 +27,8 @@ from foretell.reading.stacks import Stacks
 __all__ = ["Asked", "Waiting"]
 
 _LITTLE = 16
-"""A layer that stands by itself and has more than one part in so many of the bound does so much at a time that it
-waits for a quarter of that."""
+"""A layer that stands by itself and has more than one part in so many of the bound does so much at a time that waiting
+gains nothing, and the model would need more memory while its own is held."""
 
 
 _Asking: TypeAlias = tuple[int, Pass, Rows, Tensor | None, bool, float]
@@ -73,10 +73,10 @@ class Waiting:
             asking = (layer, current, rows, question.mask, question.causal, question.scale)
             return self._stacks.push((id(current), *kind), asking, tensors)
         n_bytes = question.n_bytes
-        most = self._most_beside(question, n_bytes)
-        if self._lone and self._n_bytes + n_bytes > most:
+        waits = question.query.device.type == "cpu" and _LITTLE * n_bytes <= self._most_bytes
+        if self._lone and not (waits and self._n_bytes + n_bytes <= self._most_bytes):
             return False
-        self.is_full |= 2 * n_bytes > most
+        self.is_full |= not waits
         query = question.query
         if question.value is not None or not self.is_full:
             # Rows are copied, so that the queries of all tokens need not be kept until projections or others are there.
@@ -103,8 +103,3 @@ class Waiting:
         """Forget what waits."""
         for _ in self.pop():
             pass
-
-    def _most_beside(self, question: Question, n_bytes: int) -> int:
-        if question.query.device.type != "cpu":
-            return 0
-        return self._most_bytes if _LITTLE * n_bytes <= self._most_bytes else self._most_bytes // 4
