@@ -334,8 +334,8 @@ static int64_t lanes_of(int64_t size) {
 
 /* Numbers of room that a thread needs for strips of so many rows of each head. */
 int64_t strip_room(const question *asked, int64_t n_rows) {
-    const int64_t size = n_rows * asked->n_shared, parts = 2 * asked->n_segments * asked->value_width;
-    return lanes_of(size) * (asked->width + asked->n_keys + 1 + asked->n_segments) + size * parts;
+    const int64_t parts = 2 * asked->n_segments * asked->value_width;
+    return lanes_of(n_rows * asked->n_shared) * (asked->width + asked->n_keys + 1 + asked->n_segments + parts);
 }
 
 static strip strip_in(float *room, const question *asked, int64_t sample, int64_t group, int64_t row) {
