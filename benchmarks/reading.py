@@ -4,12 +4,12 @@ r"""What listening costs on top of the bare fused forward pass of the same model
     python benchmarks/reading.py --seconds 20 --processes 1 --sizes 512/64 --only forward
 
 Work is one text of T tokens whose last R are the answer, batch 1, no language-model head. All ways run layer by layer
-in turn (`layer_by_layer.py` says why): a ratio is the median over rounds of a way's time over the bare pass's in the
-same round, with a 95 % interval for that median from its order statistics (the range for fewer than six rounds). The
-bare pass takes part twice; how far "bare again" is from 1 is how far any of these can be off. How a process's memory
-comes to lie moves a ratio by up to a point for as long as it runs, so every size runs in several processes, and the
-range over their medians is told. Whole passes, one way after another, say the same with much wider intervals: they are
-timed in one process of their own, and printed beside it.
+in turn (`layer_by_layer.py` says why). The bare pass takes part twice: a ratio is the median over rounds of a way's
+time over the mean of both bare passes in the same round, with a 95 % interval for that median from its order statistics
+(the range for fewer than six rounds). "Bare again" is the second one over the first. How a process's memory comes to
+lie moves a ratio by up to a point for as long as it runs, so every size runs in several processes, and the range over
+their medians is told. Whole passes, one way after another, say the same with much wider intervals: they are timed in
+one process of their own, and printed beside it.
 
 Generating 64 tokens is compared with `generate` alone, step by step in turn, and two answers of one prompt, read
 together, with reading each by itself. Eager attention, and transformer-lens and nnsight where they are installed, are
@@ -61,6 +61,7 @@ from other_tools import other_tools
 
 SIZES = ((128, 48), (512, 64), (1024, 64), (2048, 128), (4096, 128))
 WAYS = ("bare", "masses", "everything")
+BARE = ("bare", "bare again")
 PARTS = ("forward", "tools", "generate", "sharing", "memory")
 REACH = {
     "masses": {(128, 48): 1.10, (512, 64): 1.05, (1024, 64): 1.03, (2048, 128): 1.03, (4096, 128): 1.02},
@@ -161,19 +162,20 @@ def forward(size: tuple[int, int], pace: Pace, *, seed: int, whole: bool) -> Tim
     model, (token_ids, codes) = load_model("smollm2"), text(*size)
     if whole:
         return whole_passes({way: functools.partial(once, model, way, token_ids, codes) for way in WAYS}, pace)
-    ways = {way: way for way in WAYS} | {"bare again": "bare"}
+    ways = {way: way for way in WAYS} | {BARE[1]: "bare"}
     twins = {name: twin(model) for name in ways}
     runs = {name: functools.partial(once, twins[name], way, token_ids, codes) for name, way in ways.items()}
     stops = [block for one in twins.values() for block in decoder_blocks(one.model)]
     return in_turn(runs, stops, go_on=pace.rounds(), now=pace.now, seed=seed)
 
 
-def over(times: Times, baseline: str) -> Times:
-    """Return every way's time over that of the baseline in the same round."""
+def over(times: Times, *baselines: str) -> Times:
+    """Return every other way's time over the mean of the baselines' in the same round."""
+    base = [statistics.mean(one) for one in zip(*(times[baseline] for baseline in baselines), strict=True)]
     return {
-        way: [one / base for one, base in zip(values, times[baseline], strict=True)]
+        way: [one / other for one, other in zip(values, base, strict=True)]
         for way, values in times.items()
-        if way != baseline
+        if way not in baselines
     }
 
 
@@ -195,13 +197,15 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
     for n_tokens, n_rows in sizes:
         wanted = ("--forward", f"{n_tokens}/{n_rows}", "--clock", arguments.clock, "--seconds", str(arguments.seconds))
         times = [json.loads(in_a_process(*wanted, "--seed", str(seed))) for seed in range(arguments.processes)]
-        ratios = [over(one, "bare") for one in times]
+        ratios = [over(one, *BARE) | over({way: one[way] for way in BARE}, BARE[0]) for one in times]
         layers = {way: summary([ratio for one in ratios for ratio in one[way]]) for way in ratios[0]}
         medians = {way: [statistics.median(one[way]) for one in ratios] for way in ratios[0]}
         whole = {way: summary(one) for way, one in over(json.loads(in_a_process(*wanted, "--whole")), "bare").items()}
         bare = statistics.median(second for one in times for second in one["bare"])
         size = {"tokens": n_tokens, "rows": n_rows, "bare_seconds": bare}
-        results.append(size | {"layer_by_layer": layers, "of_processes": medians, "whole_passes": whole})
+        results.append(
+            size | {"layer_by_layer": layers, "of_processes": medians, "seconds": times, "whole_passes": whole}
+        )
         spread = ", ".join(f"{way} {min(values):.3f} to {max(values):.3f}" for way, values in medians.items())
         print(
             f"{n_tokens}/{n_rows}: bare {bare:.3f} s, {layers['masses']['rounds']} rounds; {shown(layers)}\n"
