@@ -259,6 +259,25 @@ def test_a_row_that_is_no_number_stays_one(library: StripLibrary, generator: np.
     assert torch.equal(found.entropy.isnan(), wrong)
 
 
+@pytest.mark.parametrize("n_keys", [7, 64, 1000])
+def test_masses_alone_are_the_masses_that_come_with_more(
+    library: StripLibrary, n_keys: int, generator: np.random.Generator
+) -> None:
+    """Loops that only add up are made by themselves."""
+    question = a_question(generator, 2, (4, 2), 19, n_keys)
+    question.query[0, 1, 2, 3] = np.nan
+    indicators = indicators_of(generator, 2, n_keys)
+    hidden = torch.zeros(1, 1, 19, n_keys)
+    hidden[..., 1:] = torch.finfo(torch.float32).min * torch.from_numpy(generator.integers(0, 2, (19, n_keys - 1)))
+    more = Strips(library, most_bytes=ALL, entropy=True).weigh(question, [Added(hidden, 0)], indicators, None)
+    asked = dataclasses.replace(question, value=None)
+    alone = Strips(library, most_bytes=ALL, entropy=False).weigh(asked, [Added(hidden, 0)], indicators, None)
+    torch.testing.assert_close(alone.mass, more.mass, rtol=1e-6, atol=1e-7, equal_nan=True)
+    assert alone.mass[0, 1, 2].isnan().all()
+    assert alone.entropy is None
+    assert alone.contribution is None
+
+
 def test_exponentials_are_exact_to_the_last_bit_or_so(library: StripLibrary) -> None:
     """Weights from 1 down to where shares are hardly normal numbers, against double precision, one by one."""
     n_keys = 4000

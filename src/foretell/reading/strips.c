@@ -196,13 +196,14 @@ WIDE static void score(const question *asked, const strip *own) {
     }
 }
 
-/* Turn scores of a row in each lane into weights, the largest score's being 1. `mass` grows by their sum, `surprise` by
- * that of each weight times its logarithm.
+/* Turn scores of a row in each lane into weights, the largest score's being 1. `mass` grows by their sum. Where more is
+ * wanted, weights take the place of scores, and `surprise` grows by the sum of each times its logarithm.
  *
  * exp(x) = 2^k exp(r): adding 1.5 * 2^23 rounds x / log 2 to the integer k and leaves it in the lowest bits, and on
  * |r| <= log(2) / 2 a polynomial is exact to a float's last bit (the coefficients are those of Cephes' expf).
  */
-LOOP void exponentials(float *scores, int64_t n_lanes, int64_t n_keys, const float *most, float *mass, float *surprise) {
+LOOP void exponentials(float *scores, int64_t n_lanes, int64_t n_keys, const float *most, float *mass, float *surprise,
+                       int more_wanted) {
     for (int64_t first = 0; first < n_keys; first += KEYS_AT_ONCE) {
         const int64_t stop = first + KEYS_AT_ONCE < n_keys ? first + KEYS_AT_ONCE : n_keys;
         float some[LANES] = {0}, surprises[LANES] = {0};
@@ -227,9 +228,11 @@ LOOP void exponentials(float *scores, int64_t n_lanes, int64_t n_keys, const flo
                 p = p * r + 5.0000001201e-1f;
                 p = p * r * r + r + 1.0f;
                 float weight = below < LEAST_LOGARITHM ? 0.0f : p * power.number;
-                scores[key * n_lanes + i] = weight;
                 some[i] += weight;
-                surprises[i] += weight * logarithm;
+                if (more_wanted) {
+                    scores[key * n_lanes + i] = weight;
+                    surprises[i] += weight * logarithm;
+                }
             }
         }
         for (int i = 0; i < LANES; i++) {
@@ -240,7 +243,7 @@ LOOP void exponentials(float *scores, int64_t n_lanes, int64_t n_keys, const flo
 }
 
 /* Turn scores into weights, and write down masses and entropies, for a row in each lane. */
-LOOP void weigh_lanes(const question *asked, const strip *own, int64_t lane) {
+LOOP void weigh_lanes(const question *asked, const strip *own, int64_t lane, int more_wanted) {
     const int64_t n_lanes = own->n_lanes, n_segments = asked->n_segments;
     float *weights = own->weights + lane, *totals = own->totals + lane, *masses = own->masses + lane * n_segments;
     float most[LANES], surprise[LANES] = {0};
@@ -254,15 +257,15 @@ LOOP void weigh_lanes(const question *asked, const strip *own, int64_t lane) {
         const run *at = asked->runs + r;
         float mass[LANES] = {0};
         /* Padding before it is in no segment. */
-        exponentials(weights + key * n_lanes, n_lanes, at->first - key, most, totals, surprise);
-        exponentials(weights + at->first * n_lanes, n_lanes, at->stop - at->first, most, mass, surprise);
+        exponentials(weights + key * n_lanes, n_lanes, at->first - key, most, totals, surprise, more_wanted);
+        exponentials(weights + at->first * n_lanes, n_lanes, at->stop - at->first, most, mass, surprise, more_wanted);
         for (int i = 0; i < LANES; i++) {
             totals[i] += mass[i];
             masses[i * n_segments + at->segment] += mass[i];
         }
         key = at->stop;
     }
-    exponentials(weights + key * n_lanes, n_lanes, asked->n_keys - key, most, totals, surprise);
+    exponentials(weights + key * n_lanes, n_lanes, asked->n_keys - key, most, totals, surprise, more_wanted);
     for (int64_t i = 0; i < LANES && lane + i < own->size; i++) {
         const int64_t place = place_of(asked, own, lane + i);
         for (int64_t s = 0; s < n_segments; s++)
@@ -272,7 +275,11 @@ LOOP void weigh_lanes(const question *asked, const strip *own, int64_t lane) {
 }
 
 WIDE static void weigh(const question *asked, const strip *own) {
-    for (int64_t lane = 0; lane < own->size; lane += LANES) weigh_lanes(asked, own, lane);
+    /* Told apart here, so that loops that only add up are made without the rest. */
+    if (asked->entropy || asked->contribution)
+        for (int64_t lane = 0; lane < own->size; lane += LANES) weigh_lanes(asked, own, lane, 1);
+    else
+        for (int64_t lane = 0; lane < own->size; lane += LANES) weigh_lanes(asked, own, lane, 0);
 }
 
 /* Take the products of each segment's weights and values; one segment's part may be what the others leave. */
