@@ -162,7 +162,7 @@ def forward(size: tuple[int, int], pace: Pace, *, seed: int, whole: bool) -> Tim
     model, (token_ids, codes) = load_model("smollm2"), text(*size)
     if whole:
         return whole_passes({way: functools.partial(once, model, way, token_ids, codes) for way in WAYS}, pace)
-    ways = {way: way for way in WAYS} | {BARE[1]: "bare"}
+    ways = {way: way for way in WAYS} | dict.fromkeys(BARE, "bare")
     twins = {name: twin(model) for name in ways}
     runs = {name: functools.partial(once, twins[name], way, token_ids, codes) for name, way in ways.items()}
     stops = [block for one in twins.values() for block in decoder_blocks(one.model)]
@@ -197,7 +197,7 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
     for n_tokens, n_rows in sizes:
         wanted = ("--forward", f"{n_tokens}/{n_rows}", "--clock", arguments.clock, "--seconds", str(arguments.seconds))
         times = [json.loads(in_a_process(*wanted, "--seed", str(seed))) for seed in range(arguments.processes)]
-        ratios = [over(one, *BARE) | over({way: one[way] for way in BARE}, BARE[0]) for one in times]
+        ratios = [over(one, *BARE) | over({way: one[way] for way in BARE}, "bare") for one in times]
         layers = {way: summary([ratio for one in ratios for ratio in one[way]]) for way in ratios[0]}
         medians = {way: [statistics.median(one[way]) for one in ratios] for way in ratios[0]}
         whole = {way: summary(one) for way, one in over(json.loads(in_a_process(*wanted, "--whole")), "bare").items()}
@@ -258,13 +258,16 @@ def sharing(pace: Pace, n_prompt: int = 512, n_answer: int = 64) -> dict[str, di
         own = token_ids[0].numpy().copy()
         own[n_prompt:] = np.random.default_rng(seed).integers(10, 40000, n_answer)
         answers.append(Rendered("", own, codes[0], np.zeros((len(own), 2), dtype=np.int64), n_prompt))
+
+    def separately(model: Model, *, detail: bool) -> None:
+        for answer in answers:
+            force(model, [answer], detail=detail)
+
     found = {}
     for name, detail in (("masses", False), ("everything", True)):
         one, other = twin(model), twin(model)
         runs: dict[str, Callable[[], object]] = {
-            "separate": functools.partial(
-                lambda model, detail: [force(model, [a], detail=detail) for a in answers], one, detail
-            ),
+            "separate": functools.partial(separately, one, detail=detail),
             "together": functools.partial(force, other, answers, detail=detail),
         }
         stops = [*decoder_blocks(one.model), *decoder_blocks(other.model)]
@@ -298,14 +301,11 @@ def memory(sizes: list[tuple[int, int]], n_rounds: int) -> list[dict[str, Any]]:
     """Return the peak memory of each way above that of the bare pass."""
     results = []
     for n_tokens, n_rows in sizes:
-        peaks = {
-            way: statistics.median(peak(way, n_tokens, n_rows) for _ in range(n_rounds))
-            for way in ("bare", "masses", "everything")
-        }
+        peaks = {way: statistics.median(peak(way, n_tokens, n_rows) for _ in range(n_rounds)) for way in WAYS}
         extra = {way: value - peaks["bare"] for way, value in peaks.items() if way != "bare"}
         results.append({"tokens": n_tokens, "rows": n_rows, "bare_mib": peaks["bare"], "extra_mib": extra})
-        shown = ", ".join(f"{way} {value:+.0f} MiB" for way, value in extra.items())
-        print(f"memory {n_tokens}/{n_rows}: bare {peaks['bare']:.0f} MiB; {shown}", flush=True)
+        listed = ", ".join(f"{way} {value:+.0f} MiB" for way, value in extra.items())
+        print(f"memory {n_tokens}/{n_rows}: bare {peaks['bare']:.0f} MiB; {listed}", flush=True)
     return results
 
 
