@@ -29,11 +29,11 @@ import polars as pl
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from foretell.stats.association import association
-from foretell.stats.multiplicity import max_statistic
-from foretell.stats.packed import compiled_loops
-from foretell.stats.streaming import stream_association
-from foretell.stats.table import read_table
+from foretell.stats.auc.rank_sums import compiled_loops
+from foretell.stats.heads.association import association
+from foretell.stats.heads.max_statistic import max_statistic
+from foretell.stats.heads.out_of_core import stream_association
+from foretell.stats.table.joined import read_table
 
 METRICS = ("PAM_norm", "QAM_norm", "SAM_norm")
 

@@ -23,14 +23,14 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from tqdm import tqdm
 
-from foretell.stats.features import Features
-from foretell.stats.forest import PROTOCOLS, ForestResult, Protocol, judge_forest
-from foretell.stats.heldout import HeldOut, fitted_scores, held_out_scores
-from foretell.stats.importances import importances
-from foretell.stats.intervals import Estimate, auc_interval
-from foretell.stats.measures import OBJECTIVES
-from foretell.stats.paired import auc_of_folds, gain_of_folds, shared_fits
-from foretell.stats.thresholds import threshold_rules
+from foretell.stats.auc.fold_auc import auc_of_folds, gain_of_folds, shared_fits
+from foretell.stats.auc.intervals import Estimate, auc_interval
+from foretell.stats.detectors.features import Features
+from foretell.stats.detectors.held_out_scores import HeldOut, fitted_scores, held_out_scores
+from foretell.stats.forest.importances import importances
+from foretell.stats.forest.measures import OBJECTIVES
+from foretell.stats.forest.random_forest import PROTOCOLS, ForestResult, Protocol, judge_forest
+from foretell.stats.forest.thresholds import threshold_rules
 
 REPEATS = 5
 EFFECTS = ("none", "medium", "strong")

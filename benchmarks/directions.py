@@ -23,14 +23,14 @@ import polars as pl
 from tqdm import tqdm
 
 import foretell
-from foretell.directing import fact_pairs
-from foretell.judging import Controls, judge
-from foretell.reading.activations import Activations, AnswerFacts, read_activations
-from foretell.reading.contrasts import found_vectors
-from foretell.reading.controls import transfer_scores
-from foretell.reading.methods import METHODS
-from foretell.reading.pairs import ContrastPair, instructed_pairs
-from foretell.stats.direction_controls import agreement, transfer_matrix
+from foretell.directions.against_chance import Controls, judge
+from foretell.directions.fit_and_judge import fact_pairs
+from foretell.reading.activations.paired import Activations, AnswerFacts, read_activations
+from foretell.reading.directions.contrasts import found_vectors
+from foretell.reading.directions.controls import transfer_scores
+from foretell.reading.directions.estimators import METHODS
+from foretell.reading.directions.pairs import ContrastPair, instructed_pairs
+from foretell.stats.directions.null_band import agreement, transfer_matrix
 
 N_PARTS = 5
 

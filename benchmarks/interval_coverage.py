@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from foretell.stats.association import column_statistics, statistics_of_sums
-from foretell.stats.packed import column_sums
+from foretell.stats.auc.rank_sums import column_sums
+from foretell.stats.heads.association import column_statistics, statistics_of_sums
 
 SIZES = ((20, 20), (20, 200), (200, 20), (50, 50), (10, 10), (5, 5), (5, 50), (50, 5))
 AREAS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -43,10 +43,10 @@ positives and negatives apart, 300 times, in {n_bootstrap:,} studies per cell.
 {normal}
 
 *Ours* is DeLong's variance, moved towards Newcombe's by 20 / (20 + degrees of freedom), in Newcombe's score interval
-with Student's t (`foretell.stats.intervals.interval_of_auc`). From 20 samples per class on it holds the true value in
-94 to 96 % of studies, give or take what {n:,} simulations can tell, and in no less than 92 % down to 5. Wald intervals
-and the bootstrap are too short wherever a class is small, and Wald's leave [0, 1]; log-odds intervals are too short
-where one class is small and too wide where both are.
+with Student's t (`foretell.stats.auc.intervals.interval_of_auc`). From 20 samples per class on it holds the true value
+in 94 to 96 % of studies, give or take what {n:,} simulations can tell, and in no less than 92 % down to 5. Wald
+intervals and the bootstrap are too short wherever a class is small, and Wald's leave [0, 1]; log-odds intervals are too
+short where one class is small and too wide where both are.
 
 ## Where it is less sure
 
@@ -60,8 +60,8 @@ negatives:
 
 Where samples depend on each other within groups (several answers to one prompt, many heads of one answer), the variance
 is Obuchowski's over groups, in the same score interval, and nothing is borrowed from Newcombe's variance. Groups count
-as many as would tell as much if they had one size (`foretell.stats.intervals.effective_groups`). {n_grouped:,} studies
-per cell, true AUC {grouped_areas}; samples of a group share 80 % or 10 % of their variance.
+as many as would tell as much if they had one size (`foretell.stats.auc.intervals.effective_groups`). {n_grouped:,}
+studies per cell, true AUC {grouped_areas}; samples of a group share 80 % or 10 % of their variance.
 
 {grouped}
 

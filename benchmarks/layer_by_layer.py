@@ -19,7 +19,7 @@ import torch
 from greenlet import getcurrent, greenlet
 from torch import nn
 
-from foretell.reading.models import Model
+from foretell.reading.models.load import Model
 
 __all__ = ["in_turn", "twin"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from foretell.stats.association import column_statistics
-from foretell.stats.multiplicity import benjamini_hochberg, max_statistic
+from foretell.stats.heads.association import column_statistics
+from foretell.stats.heads.max_statistic import benjamini_hochberg, max_statistic
 
 N_HEADS = 60
 KINDS = ("pearson_p", "spearman_p", "auc_p")

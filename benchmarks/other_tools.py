@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from foretell.reading.attention import attention_named
-from foretell.reading.embedded import smollm2_folder
-from foretell.reading.models import Model, load_model
-from foretell.reading.quiet import quiet
+from foretell.reading.hooks.attention_interface import attention_named
+from foretell.reading.models.embedded import smollm2_folder
+from foretell.reading.models.load import Model, load_model
+from foretell.reading.models.quiet import quiet
 
 __all__ = ["other_tools"]
 

@@ -50,12 +50,12 @@ import numpy as np
 import torch
 from scipy.stats import quantile_test
 
-from foretell.reading.answering import force
-from foretell.reading.listening import listen
-from foretell.reading.models import Model, load_model
-from foretell.reading.rendered import Rendered
-from foretell.reading.residual import decoder_blocks, decoder_of
-from foretell.reading.strips import strip_library
+from foretell.reading.capture.listen import listen
+from foretell.reading.chat.rendered import Rendered
+from foretell.reading.hooks.residual_stream import decoder_blocks, decoder_of
+from foretell.reading.models.load import Model, load_model
+from foretell.reading.runs.answers import force
+from foretell.reading.signals.strips import strip_library
 from layer_by_layer import in_turn, twin
 from other_tools import other_tools
 

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from foretell.reading.listening import listen
-from foretell.reading.residual import decoder_of
+from foretell.reading.capture.listen import listen
+from foretell.reading.hooks.residual_stream import decoder_of
 
 SHAPES: dict[str, dict[str, int]] = {
     "1b": {

@@ -22,7 +22,7 @@ import polars as pl
 from sklearn.ensemble import RandomForestClassifier
 
 import foretell
-from foretell.schema import SHARES
+from foretell.schema.tables import SHARES
 
 RESULTS = Path(__file__).parent / "results"
 DATASETS = ("alpaca", "flan", "sharegpt")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from foretell.atomic import written_whole
 from foretell.showing import draw_matplotlib
-from foretell.showing.surface_figures import surface_figures
-from foretell.surfaces import Surface
+from foretell.showing.figures.surface_figures import surface_figures
+from foretell.storage.atomic import written_whole
+from foretell.storage.surfaces import Surface
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "surfaces.png"
 DOTS_PER_INCH = 75

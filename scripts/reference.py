@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 import foretell
-from foretell.cli import cli
-from foretell.schema import TABLES, Column
+from foretell.cli.main import cli
+from foretell.schema.tables import TABLES, Column
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -77,7 +77,7 @@ def tables_page() -> str:
     parts = [
         "# Tables",
         "",
-        "Made from `foretell.schema` by `scripts/reference.py`. Undefined is null, never a stand-in.",
+        "Made from `foretell.schema.tables` by `scripts/reference.py`. Undefined is null, never a stand-in.",
         "",
     ]
     for table in TABLES.values():

@@ -10,7 +10,7 @@ import pytest
 from tests.optional import missing
 
 if TYPE_CHECKING:
-    from foretell.reading.models import Model
+    from foretell.reading.models.load import Model
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def generator() -> np.random.Generator:
 def smollm2() -> Model:
     """SmolLM2-135M-Instruct from the user's cache, converted if it is not there yet."""
     from foretell.errors import ModelError
-    from foretell.reading.models import load_model
+    from foretell.reading.models.load import load_model
 
     try:
         return load_model("smollm2")

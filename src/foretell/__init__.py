@@ -14,62 +14,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foretell.builtin import builtin_conversations as builtin_conversations
-    from foretell.builtin import builtin_facts as builtin_facts
-    from foretell.conversations import Conversation as Conversation
-    from foretell.conversations import Message as Message
-    from foretell.conversations import Span as Span
-    from foretell.directing import fact_pairs as fact_pairs
-    from foretell.directing import judge_directions as judge_directions
-    from foretell.directing import steer as steer
-    from foretell.formats import read_conversations as read_conversations
-    from foretell.labels import label as label
-    from foretell.reading.capture import read as read
-    from foretell.reading.directions import Direction as Direction
-    from foretell.reading.fitting import fit_direction as fit_direction
-    from foretell.reading.listening import listen as listen
-    from foretell.reading.models import Model as Model
-    from foretell.reading.models import load_model as load_model
-    from foretell.reading.pairs import ContrastPair as ContrastPair
-    from foretell.reading.pairs import instructed_pairs as instructed_pairs
-    from foretell.reading.pairs import read_pairs as read_pairs
-    from foretell.reading.surface import surface as surface
-    from foretell.runs import Run as Run
-    from foretell.runs import open_run as open_run
+    from foretell.conversations.builtin import builtin_conversations as builtin_conversations
+    from foretell.conversations.builtin import builtin_facts as builtin_facts
+    from foretell.conversations.conversation import Conversation as Conversation
+    from foretell.conversations.conversation import Message as Message
+    from foretell.conversations.conversation import Span as Span
+    from foretell.conversations.formats import read_conversations as read_conversations
+    from foretell.directions.fit_and_judge import fact_pairs as fact_pairs
+    from foretell.directions.fit_and_judge import judge_directions as judge_directions
+    from foretell.directions.fit_and_judge import steer as steer
+    from foretell.labels.label import label as label
+    from foretell.reading.capture.listen import listen as listen
+    from foretell.reading.directions.direction import Direction as Direction
+    from foretell.reading.directions.fit import fit_direction as fit_direction
+    from foretell.reading.directions.pairs import ContrastPair as ContrastPair
+    from foretell.reading.directions.pairs import instructed_pairs as instructed_pairs
+    from foretell.reading.directions.pairs import read_pairs as read_pairs
+    from foretell.reading.directions.surface import surface as surface
+    from foretell.reading.models.load import Model as Model
+    from foretell.reading.models.load import load_model as load_model
+    from foretell.reading.runs.read import read as read
     from foretell.showing.report import report as report
-    from foretell.stats.streaming import stream_association as stream_association
+    from foretell.stats.heads.out_of_core import stream_association as stream_association
     from foretell.stats.study import Study as Study
     from foretell.stats.study import study as study
-    from foretell.surfaces import Surface as Surface
+    from foretell.storage.runs import Run as Run
+    from foretell.storage.runs import open_run as open_run
+    from foretell.storage.surfaces import Surface as Surface
 
 _HOME = {
-    "ContrastPair": "foretell.reading.pairs",
-    "Conversation": "foretell.conversations",
-    "Direction": "foretell.reading.directions",
-    "Message": "foretell.conversations",
-    "Model": "foretell.reading.models",
-    "Run": "foretell.runs",
-    "Span": "foretell.conversations",
+    "ContrastPair": "foretell.reading.directions.pairs",
+    "Conversation": "foretell.conversations.conversation",
+    "Direction": "foretell.reading.directions.direction",
+    "Message": "foretell.conversations.conversation",
+    "Model": "foretell.reading.models.load",
+    "Run": "foretell.storage.runs",
+    "Span": "foretell.conversations.conversation",
     "Study": "foretell.stats.study",
-    "Surface": "foretell.surfaces",
-    "builtin_conversations": "foretell.builtin",
-    "builtin_facts": "foretell.builtin",
-    "fact_pairs": "foretell.directing",
-    "fit_direction": "foretell.reading.fitting",
-    "instructed_pairs": "foretell.reading.pairs",
-    "judge_directions": "foretell.directing",
-    "label": "foretell.labels",
-    "listen": "foretell.reading.listening",
-    "load_model": "foretell.reading.models",
-    "open_run": "foretell.runs",
-    "read": "foretell.reading.capture",
-    "read_conversations": "foretell.formats",
-    "read_pairs": "foretell.reading.pairs",
+    "Surface": "foretell.storage.surfaces",
+    "builtin_conversations": "foretell.conversations.builtin",
+    "builtin_facts": "foretell.conversations.builtin",
+    "fact_pairs": "foretell.directions.fit_and_judge",
+    "fit_direction": "foretell.reading.directions.fit",
+    "instructed_pairs": "foretell.reading.directions.pairs",
+    "judge_directions": "foretell.directions.fit_and_judge",
+    "label": "foretell.labels.label",
+    "listen": "foretell.reading.capture.listen",
+    "load_model": "foretell.reading.models.load",
+    "open_run": "foretell.storage.runs",
+    "read": "foretell.reading.runs.read",
+    "read_conversations": "foretell.conversations.formats",
+    "read_pairs": "foretell.reading.directions.pairs",
     "report": "foretell.showing.report",
-    "steer": "foretell.directing",
-    "stream_association": "foretell.stats.streaming",
+    "steer": "foretell.directions.fit_and_judge",
+    "stream_association": "foretell.stats.heads.out_of_core",
     "study": "foretell.stats.study",
-    "surface": "foretell.reading.surface",
+    "surface": "foretell.reading.directions.surface",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

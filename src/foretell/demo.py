@@ -16,20 +16,20 @@ from pathlib import Path
 
 import polars as pl
 
-from foretell.atomic import written_whole
-from foretell.builtin import BUILTIN_DATASETS, builtin_conversations
-from foretell.conversations import Conversation
-from foretell.directing import Controls, DirectionEvidence, fact_pairs, judge_directions, placed
-from foretell.labels import label
-from foretell.reading.capture import read
-from foretell.reading.directions import Direction
-from foretell.reading.models import Model, load_model
-from foretell.reading.surface import surface
-from foretell.runs import Run, is_run
+from foretell.conversations.builtin import BUILTIN_DATASETS, builtin_conversations
+from foretell.conversations.conversation import Conversation
+from foretell.directions.fit_and_judge import Controls, DirectionEvidence, fact_pairs, judge_directions, placed
+from foretell.labels.label import label
+from foretell.reading.directions.direction import Direction
+from foretell.reading.directions.surface import surface
+from foretell.reading.models.load import Model, load_model
+from foretell.reading.runs.read import read
 from foretell.showing.report import report
 from foretell.showing.run_facts import run_facts
 from foretell.stats.study import study
-from foretell.surfaces import Surface, builtin_surface_question
+from foretell.storage.atomic import written_whole
+from foretell.storage.runs import Run, is_run
+from foretell.storage.surfaces import Surface, builtin_surface_question
 
 __all__ = ["run_demo"]
 

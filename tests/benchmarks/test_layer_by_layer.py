@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from foretell.reading.listening import listen
-from foretell.reading.models import Model
-from foretell.reading.residual import decoder_blocks
+from foretell.reading.capture.listen import listen
+from foretell.reading.hooks.residual_stream import decoder_blocks
+from foretell.reading.models.load import Model
 from tests.reading.tiny import tiny_model
 
 SOURCE = Path(__file__).parents[2] / "benchmarks" / "layer_by_layer.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import foretell
-from foretell.reading.models import Model
+from foretell.reading.models.load import Model
 
 ROOT = Path(__file__).parents[2]
 

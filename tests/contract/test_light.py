@@ -15,7 +15,7 @@ def python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["foretell", "foretell.cli"])
+@pytest.mark.parametrize("module", ["foretell", "foretell.cli.main"])
 def test_import_brings_no_heavy_library(module: str) -> None:
     loaded = python(f"import {module}, sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))")
     assert not set(HEAVY) & set(loaded.split())

@@ -10,10 +10,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import foretell
-from foretell.cli import main
+from foretell.cli.main import main
 from foretell.demo import run_demo
-from foretell.reading.models import Model
-from foretell.surfaces import Surface
+from foretell.reading.models.load import Model
+from foretell.storage.surfaces import Surface
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from foretell.reading.listening import listen
-from foretell.reading.models import Model
-from foretell.reading.residual import capture_residual
+from foretell.reading.capture.listen import listen
+from foretell.reading.hooks.residual_stream import capture_residual
+from foretell.reading.models.load import Model
 
 
 @dataclass(frozen=True)

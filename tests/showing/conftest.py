@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from foretell.schema import TABLES, conform
+from foretell.schema.tables import TABLES, conform
 from foretell.showing.report_data import ColouredText, LedgerFacts, ReportData, RunFacts
-from foretell.surfaces import AnswerActivity, Surface
+from foretell.storage.surfaces import AnswerActivity, Surface
 
 DATASETS = ("alpaca", "flan", "sharegpt")
 METRICS = ("PAM_norm", "QAM_norm", "SAM_norm")

@@ -13,10 +13,10 @@ from matplotlib import pyplot as plt
 
 from foretell.showing import draw_matplotlib, draw_plotly
 from foretell.showing.draw_matplotlib.canvas import drawable, thinned
-from foretell.showing.figures import Figure
+from foretell.showing.figures.figure import Figure
+from foretell.showing.figures.study_figures import study_figures
+from foretell.showing.figures.surface_figures import surface_figures
 from foretell.showing.report_data import ReportData
-from foretell.showing.study_figures import study_figures
-from foretell.showing.surface_figures import surface_figures
 from tests.showing.conftest import make_surface
 
 NAMES = (

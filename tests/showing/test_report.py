@@ -13,14 +13,14 @@ import pytest
 
 from foretell.errors import InputError
 from foretell.showing import report as report_module
-from foretell.showing.page import render_page
-from foretell.showing.page_tables import page_tables
+from foretell.showing.figures.study_figures import study_figures
+from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.page.page import render_page
+from foretell.showing.page.page_tables import page_tables
 from foretell.showing.report import report, rerender, save_surface, write_report
 from foretell.showing.report_data import ReportData
 from foretell.showing.report_folder import read_report_data
-from foretell.showing.study_figures import study_figures
-from foretell.showing.surface_figures import surface_figures
-from foretell.surfaces import Surface
+from foretell.storage.surfaces import Surface
 from tests.showing.conftest import DATASETS, make_study, make_surface
 from tests.showing.parsed_page import Page, parsed
 

@@ -4,9 +4,9 @@ import json
 
 import polars as pl
 
-from foretell.runs import Run
-from foretell.schema import SEGMENTS
+from foretell.schema.tables import SEGMENTS
 from foretell.showing.run_facts import run_facts
+from foretell.storage.runs import Run
 
 JOB = {"model": "toy", "dtype": "float32", "answers": "generate", "sampling": {"max_new_tokens": 8}}
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom
 
 import foretell
-from foretell.stats.intervals import Estimate
+from foretell.stats.auc.intervals import Estimate
 from foretell.stats.study import Study
 from tests.stats.fingerprints import head_rows
 

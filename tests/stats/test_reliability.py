@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss
 
-from foretell.stats.calibration import brier_score, expected_calibration_error, reliability
+from foretell.stats.detectors.calibration import brier_score, expected_calibration_error, reliability
 
 
 def test_brier_equals_scikit_learn(generator: np.random.Generator) -> None:

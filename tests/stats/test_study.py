@@ -13,8 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import foretell
 from foretell.errors import InputError, TableError
-from foretell.schema import TABLES, conform
-from foretell.stats.heldout import Estimator
+from foretell.schema.tables import TABLES, conform
+from foretell.stats.detectors.held_out_scores import Estimator
 from foretell.stats.settings import Settings
 from foretell.stats.study import PARTS, Study, study
 from tests.stats.tables import METRICS, head_table

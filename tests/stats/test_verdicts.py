@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from foretell.stats.detectors import Detector, judge_detectors
-from foretell.stats.features import Features
-from foretell.stats.heldout import HeldOut
-from foretell.stats.intervals import Estimate
+from foretell.stats.auc.intervals import Estimate
+from foretell.stats.detectors.detector import Detector, judge_detectors
+from foretell.stats.detectors.features import Features
+from foretell.stats.detectors.held_out_scores import HeldOut
 from foretell.stats.verdicts import detector_verdict, family_verdict, minimal_auc
 
 

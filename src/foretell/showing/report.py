@@ -17,16 +17,16 @@ from tqdm import tqdm
 
 from foretell.errors import InputError
 from foretell.showing import draw_matplotlib
-from foretell.showing.course_figures import course_figure, steering_figure
-from foretell.showing.figures import Figure
-from foretell.showing.page import render_page
-from foretell.showing.palette import ColourScale
+from foretell.showing.figures.course_figures import course_figure, steering_figure
+from foretell.showing.figures.figure import Figure
+from foretell.showing.figures.palette import ColourScale
+from foretell.showing.figures.study_figures import study_figures
+from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.token_figures import token_figure
+from foretell.showing.page.page import render_page
 from foretell.showing.report_data import ReportData, RunFacts, StudyLike
 from foretell.showing.report_folder import files_of_report, read_report_data, write_facts
-from foretell.showing.study_figures import study_figures
-from foretell.showing.surface_figures import surface_figures
-from foretell.showing.token_figures import token_figure
-from foretell.surfaces import Surface
+from foretell.storage.surfaces import Surface
 
 __all__ = ["report", "rerender", "save_steering", "save_surface", "write_report"]
 
@@ -58,7 +58,7 @@ def report(
         to: Folder to write to; made if absent, files of the same names are replaced.
         surfaces: Activity surfaces to show.
         direction: A direction's held-out AUC per concept and layer; see `ReportData.from_study`.
-        direction_null: What random directions do on the same answers (`foretell.schema.DIRECTION_NULL`).
+        direction_null: What random directions do on the same answers (`foretell.schema.tables.DIRECTION_NULL`).
         run_facts: What is known about the run that made the table: model, an example, commands.
         title: Heading of the page.
         z_limit: Where the surfaces are clipped, in their own units; clipped scores are counted. None is 2 on scale z.

@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import polars as pl
 
 from foretell.errors import InputError
-from foretell.schema import TABLES, empty
-from foretell.surfaces import Surface
+from foretell.schema.tables import TABLES, empty
+from foretell.storage.surfaces import Surface
 
 __all__ = ["ColouredText", "LedgerFacts", "ReportData", "RunFacts", "StudyLike"]
 
@@ -114,7 +114,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     surfaces: tuple[Surface, ...] = ()
     direction: pl.DataFrame | None = None
-    """How well a direction separates held-out topics, in the columns of `foretell.schema.DIRECTIONS`."""
+    """How well a direction separates held-out topics, in the columns of `foretell.schema.tables.DIRECTIONS`."""
     facts: RunFacts = RunFacts()
     study_json: str = "{}"
 
@@ -157,7 +157,7 @@ class ReportData:
             study: A finished study.
             surfaces: Activity surfaces to show, each with its answers.
             direction: How well a direction separates held-out topics per layer, beside baselines, in the columns of
-                `foretell.schema.DIRECTIONS`.
+                `foretell.schema.tables.DIRECTIONS`.
             run_facts: What is known about the run that made the table.
 
         Raises:

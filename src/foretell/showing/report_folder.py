@@ -12,7 +12,7 @@ import polars as pl
 
 from foretell.errors import InputError, located
 from foretell.showing.report_data import ColouredText, LedgerFacts, ReportData, RunFacts
-from foretell.surfaces import Surface
+from foretell.storage.surfaces import Surface
 
 __all__ = ["files_of_report", "read_report_data", "write_facts"]
 

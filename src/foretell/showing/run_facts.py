@@ -12,8 +12,8 @@ from itertools import groupby
 
 import polars as pl
 
-from foretell.runs import Run
 from foretell.showing.report_data import ColouredText, RunFacts
+from foretell.storage.runs import Run
 
 __all__ = ["run_facts"]
 

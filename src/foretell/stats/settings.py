@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foretell.errors import InputError
-from foretell.schema import SHARES
-from foretell.stats.coordinates import Coordinates
-from foretell.stats.measures import OBJECTIVES, Objective
+from foretell.schema.tables import SHARES
+from foretell.stats.detectors.log_ratios import Coordinates
+from foretell.stats.forest.measures import OBJECTIVES, Objective
 
 __all__ = ["Settings"]
 

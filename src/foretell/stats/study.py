@@ -21,17 +21,17 @@ from typing import Any
 
 import polars as pl
 
-from foretell.atomic import written_whole
 from foretell.errors import InputError
-from foretell.schema import SHARES
-from foretell.stats import frames
-from foretell.stats.association import association
-from foretell.stats.cleaning import Ledger, Validity
-from foretell.stats.detectors import Detector
-from foretell.stats.forest import ForestResult, Protocol
-from foretell.stats.heldout import Estimator
-from foretell.stats.importances import importances
-from foretell.stats.parts import (
+from foretell.schema.tables import SHARES
+from foretell.stats import to_tables as frames
+from foretell.stats.auc.roc import RocCurves, roc_curves
+from foretell.stats.detectors.detector import Detector
+from foretell.stats.detectors.held_out_scores import Estimator
+from foretell.stats.detectors.samples import POOLED, Samples
+from foretell.stats.forest.importances import importances
+from foretell.stats.forest.random_forest import ForestResult, Protocol
+from foretell.stats.heads.association import association
+from foretell.stats.per_dataset import (
     detectors_of,
     forest_repeats,
     forests_of,
@@ -41,12 +41,12 @@ from foretell.stats.parts import (
     transfers_of,
     verdicts_of,
 )
-from foretell.stats.roc import RocCurves, roc_curves
-from foretell.stats.samples import POOLED, Samples
+from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
-from foretell.stats.steps import Steps
-from foretell.stats.table import StudyTable, read_table
+from foretell.stats.table.cleaning import Ledger, Validity
+from foretell.stats.table.joined import StudyTable, read_table
 from foretell.stats.verdicts import Verdict
+from foretell.storage.atomic import written_whole
 
 __all__ = ["POOLED", "Settings", "Study", "study"]
 
@@ -218,7 +218,7 @@ class Study:
         return 3 + n_datasets + forests + detectors
 
     def tables(self) -> dict[str, pl.DataFrame]:
-        """Return every table by its name in `foretell.schema.TABLES`."""
+        """Return every table by its name in `foretell.schema.tables.TABLES`."""
         return {part: getattr(self, part) for part in PARTS}
 
     def summary(self) -> dict[str, Any]:

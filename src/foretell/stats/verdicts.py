@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import ndtri
 
-from foretell.stats.detectors import Detector
-from foretell.stats.forest import ForestResult, Protocol
-from foretell.stats.intervals import Estimate
-from foretell.stats.paired import shared_fits
+from foretell.stats.auc.fold_auc import shared_fits
+from foretell.stats.auc.intervals import Estimate
+from foretell.stats.detectors.detector import Detector
+from foretell.stats.forest.random_forest import ForestResult, Protocol
 
 __all__ = [
     "FEWEST_GROUPS",

@@ -14,15 +14,15 @@ from typing import Literal
 
 from matplotlib.figure import Figure as Canvas
 
-from foretell.atomic import written_whole
-from foretell.showing.draw_matplotlib.bars import draw_bars
+from foretell.showing.draw_matplotlib.bar_charts import draw_bars
 from foretell.showing.draw_matplotlib.canvas import paper_style
-from foretell.showing.draw_matplotlib.curves import draw_curves
-from foretell.showing.draw_matplotlib.dots import draw_dots
-from foretell.showing.draw_matplotlib.maps import draw_maps
-from foretell.showing.draw_matplotlib.surfaces import draw_surfaces
-from foretell.showing.draw_matplotlib.tokens import draw_tokens
-from foretell.showing.figures import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
+from foretell.showing.draw_matplotlib.curve_charts import draw_curves
+from foretell.showing.draw_matplotlib.dot_charts import draw_dots
+from foretell.showing.draw_matplotlib.map_charts import draw_maps
+from foretell.showing.draw_matplotlib.surface_charts import draw_surfaces
+from foretell.showing.draw_matplotlib.token_charts import draw_tokens
+from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
+from foretell.storage.atomic import written_whole
 
 __all__ = ["DOTS_PER_INCH", "draw", "rendered", "save"]
 
@@ -77,7 +77,7 @@ def save(figure: Figure, folder: Path | str, *, kinds: tuple[Format, ...] = ("pn
     """Draw a figure once and write it in each format; each file is written whole or not at all.
 
     Args:
-        figure: Any figure of `foretell.showing.figures`.
+        figure: Any figure of `foretell.showing.figures.figure`.
         folder: Where to; made if absent.
         kinds: Picture formats; the figure's name becomes the file name.
     """

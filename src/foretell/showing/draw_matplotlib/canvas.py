@@ -17,7 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from foretell.showing.palette import NEUTRAL, Stops
+from foretell.showing.figures.palette import NEUTRAL, Stops
 from foretell.showing.untrusted import visible, wrapped
 
 __all__ = [

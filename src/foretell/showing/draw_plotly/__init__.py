@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from foretell.showing.draw_plotly.charts import bar_pictures, curve_pictures, dot_pictures
 from foretell.showing.draw_plotly.fields import map_pictures, surface_pictures
-from foretell.showing.figures import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
+from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
 
 __all__ = ["draw", "payload", "template"]
 

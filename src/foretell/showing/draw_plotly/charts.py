@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from foretell.showing.draw_plotly.frame import empty_picture, lines, picture
-from foretell.showing.figures import BarFigure, Curve, CurveFigure, Dot, DotFigure
-from foretell.showing.palette import NEUTRAL, dash, marker, tone
+from foretell.showing.figures.figure import BarFigure, Curve, CurveFigure, Dot, DotFigure
+from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
 from foretell.showing.untrusted import plotly_text, shortened
 
 __all__ = ["bar_pictures", "curve_pictures", "dot_pictures"]

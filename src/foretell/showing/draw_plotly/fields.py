@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from foretell.showing.draw_plotly.frame import empty_picture, picture
-from foretell.showing.figures import MapFigure, SurfaceFigure, SurfacePanel
-from foretell.showing.palette import COLOUR_SCALES, DIVERGING, INTERVAL, NULL_BAND
+from foretell.showing.figures.figure import MapFigure, SurfaceFigure, SurfacePanel
+from foretell.showing.figures.palette import COLOUR_SCALES, DIVERGING, INTERVAL, NULL_BAND
 from foretell.showing.untrusted import plotly_text, scene_text, token_label
 
 __all__ = ["map_pictures", "surface_pictures"]

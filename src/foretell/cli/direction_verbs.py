@@ -1,0 +1,219 @@
+"""The verbs about directions: fit one, draw what it shows, and add it to see whether it acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foretell.cli.options import (
+    FILE,
+    FOLDER,
+    device_option,
+    dtype_option,
+    opened_model,
+    quiet_option,
+    seed_option,
+    trust_option,
+)
+
+if TYPE_CHECKING:
+    from foretell.reading.models.load import Model
+
+__all__ = ["direction", "steer", "surface"]
+
+
+@click.command()
+@click.argument("model")
+@click.option("--pairs", type=FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
+@click.option("--concept", default="lying", show_default=True, help="What a higher activity means.")
+@click.option("--method", default="mean-difference", show_default=True)
+@click.option("--instructed", is_flag=True, help="Same statement under two system messages, instead of two answers.")
+@click.option("--positive-system", default=None, help="System message that asks for the concept; default: untruthful.")
+@click.option("--negative-system", default=None, help="System message that asks for its opposite; default: honest.")
+@click.option("--to", type=FILE, required=True, help="File for the direction, such as lying.safetensors.")
+@click.option("--tables", type=FOLDER, default=None, help="Folder for all tables: chance, choice of layer, transfer.")
+@dtype_option
+@device_option
+@trust_option
+@seed_option
+@quiet_option
+def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **options: Any) -> None:
+    """Fit a direction on contrast pairs, judge it on topics it was not fitted on, and save it.
+
+    With --instructed the statements of the pairs are read under two system messages, and a second table says whether
+    such a direction tells true from false answers, and the other way round.
+
+    \b
+    Examples:
+      foretell direction smollm2 --to lying.safetensors
+      foretell direction smollm2 --method logistic --to lying.safetensors --tables judged
+      foretell direction smollm2 --pairs refusals.csv --concept refusal --to refusal.safetensors
+      foretell direction smollm2 --instructed --to told-to-lie.safetensors
+    """
+    from foretell.directions.fit_and_judge import (
+        Controls,
+        fact_pairs,
+        fit_and_judge,
+        judge_directions,
+        transfer_between,
+    )
+    from foretell.reading.directions.pairs import instructed_from, read_pairs
+    from foretell.showing.terminal import say, show_table
+
+    told, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
+    if any(systems) and not told:
+        raise click.UsageError("'--positive-system' and '--negative-system' need '--instructed'.")
+    stated = fact_pairs() if pairs is None else read_pairs(pairs)
+    contrasts = instructed_from(stated, positive_system=systems[0], negative_system=systems[1]) if told else stated
+    loaded = opened_model(model, options)
+    found: dict[str, Any] = {}
+    moved = transfer_between(loaded, {"stated": stated, "instructed": contrasts}, **options) if told else None
+    if tables is None:
+        fitted, judged = fit_and_judge(loaded, contrasts, **options)
+    else:
+        method, controls = options.pop("method"), Controls(seed=options["seed"])
+        evidence = judge_directions(loaded, contrasts, methods=(method,), controls=controls, **options)
+        fitted, found = evidence.directions[method], evidence.tables
+        judged = found["directions"]
+        tables.mkdir(parents=True, exist_ok=True)
+        for name, table in (found | ({} if moved is None else {"stated_and_instructed": moved})).items():
+            table.write_parquet(tables / f"{name}.parquet")
+    fitted.save(to)
+    columns = ["measure", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
+    show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())
+    if moved is not None:
+        columns = ["train", "judged", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
+        show_table(
+            f"{fitted.concept}: fitted on one kind of pairs, judged on the other", columns, moved.select(columns).rows()
+        )
+    say(f"direction: {to}", style="green")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--question", required=True)
+@click.option("--answer", "answers", multiple=True, help="An answer; may be repeated.")
+@click.option("--generate", "n_answers", default=0, show_default=True, help="Answers that the model writes itself.")
+@click.option("--direction", "saved", type=FILE, default=None, help="A saved direction; default: fit on the facts.")
+@click.option("--scale", type=click.Choice(["z", "raw", "cosine"]), default="z", show_default=True)
+@click.option("--colour-blind", is_flag=True, help="Blue to red instead of green to red.")
+@click.option(
+    "--band/--no-band", default=True, help="Sheets of random directions around the surfaces.  [default: band]"
+)
+@click.option(
+    "--layers", default=None, help="Comma-separated, for the words and the course; default: chosen on held-out topics."
+)
+@click.option("--to", type=FOLDER, required=True, help="Folder for the figures and their numbers.")
+@dtype_option
+@device_option
+@trust_option
+@seed_option
+@quiet_option
+def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int, to: Path, **options: Any) -> None:
+    """Draw the activity of answers to one question, layer by token, on one scale.
+
+    Without --direction one is fitted on the built-in facts, and the page says where the answers stand among held-out
+    true and false ones. Two answers also get their difference, three or more generated ones their mean. Blue sheets
+    show what random directions do on the same tokens; the answers also come as text, coloured word by word.
+
+    \b
+    Examples:
+      foretell surface smollm2 --question "Who is Elon Musk?" --to surface \\
+        --answer "A pastry chef from rural France." --answer "An entrepreneur born in South Africa."
+      foretell surface smollm2 --question "Who was Napoleon?" --generate 8 --to surface
+    """
+    import foretell
+    from foretell.directions.fit_and_judge import placed, shown_beside
+    from foretell.reading.directions.surface import generated_answers
+    from foretell.showing.report import save_surface
+    from foretell.showing.terminal import say
+
+    if not answers and n_answers < 1:
+        raise click.UsageError("Missing option '--answer' or '--generate'.")
+    saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
+    asked = _numbers(options.pop("layers"), "layers")
+    known = None if saved is None else foretell.Direction.load(saved)
+    loaded = opened_model(model, options)
+    written = generated_answers(loaded, question, n_answers, seed=options["seed"]) if n_answers else []
+    fitted, evidence = (known, None) if known else _fitted(loaded, foretell.fact_pairs(), options)
+    layers = None if evidence is None else evidence.chosen_layers or None
+    layers = layers if asked is None else [int(n) for n in asked]
+    titles = [f"answer {n}" for n in range(1, len(answers) + 1)] + [f"written {n + 1}" for n in range(len(written))]
+    every = [*answers, *written]
+    shown = foretell.surface(loaded, fitted, question, every, titles=titles, scale=scale, layers=layers)
+    shown = shown if evidence is None else placed(shown, evidence)
+    colours: Any = "colour-blind-safe" if safe else "green-red"
+    page = save_surface(
+        shown, to, beside=shown_beside(shown), scale=colours, null_band=band, progress=options["progress"]
+    )
+    say(f"surface: {page}", style="green")
+
+
+def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Fit the mean difference on pairs, and choose its layers without the topics they are judged on."""
+    from foretell.directions.fit_and_judge import Controls, judge_directions
+
+    controls = Controls(n_random=0, n_shuffled=0, n_folds=4, transfer=False, seed=options["seed"])
+    judged = judge_directions(model, pairs, controls=controls, **options)
+    return judged.directions["mean-difference"], judged.evidence["mean-difference"]
+
+
+@click.command()
+@click.argument("model")
+@click.option("--pairs", type=FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
+@click.option(
+    "--direction", "saved", type=FILE, default=None, help="A saved direction; default: fit on half the topics."
+)
+@click.option(
+    "--layers", default=None, help="Comma-separated; default: chosen on the topics the direction is fitted on."
+)
+@click.option("--doses", default="-2,-1,1,2", show_default=True, help="In standard deviations, shared by the layers.")
+@click.option("--random", "n_random", default=9, show_default=True, help="Random directions for control.")
+@click.option("--to", type=FOLDER, required=True, help="Folder for the figure and its numbers.")
+@dtype_option
+@device_option
+@trust_option
+@seed_option
+@quiet_option
+def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **options: Any) -> None:
+    """Add a direction while MODEL reads true and false answers, and see whether it prefers the others then.
+
+    The answers belong to topics that the direction was not fitted on. A large push of any kind makes a model less sure;
+    what counts is the directed part, which changes its sign with the dose.
+
+    \b
+    Examples:
+      foretell steer smollm2 --to steering
+      foretell steer smollm2 --direction lying.safetensors --pairs others.csv --layers 14,15,16 --to steering
+    """
+    import foretell
+    from foretell.directions.fit_and_judge import heldout_half
+    from foretell.showing.report import save_steering
+    from foretell.showing.terminal import say, show_table
+
+    layers, doses = (_numbers(options.pop(name), name) for name in ("layers", "doses"))
+    n_random = options.pop("n_random")
+    contrasts = foretell.fact_pairs() if pairs is None else foretell.read_pairs(pairs)
+    known = None if saved is None else foretell.Direction.load(saved)
+    if known is not None and layers is None:
+        raise click.UsageError("A saved direction needs '--layers'.")
+    loaded = opened_model(model, options)
+    if known is None:
+        training, contrasts = heldout_half(contrasts)
+        known, evidence = _fitted(loaded, training, options)
+        layers = layers or evidence.chosen_layers
+    curve = foretell.steer(
+        loaded, known, contrasts, layers=[int(n) for n in layers or ()], doses=doses or (), n_random=n_random, **options
+    )
+    columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "directed", "directed_lower", "directed_upper"]
+    show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())
+    say(f"steering: {save_steering(curve, to, model=loaded.name, progress=options['progress'])}", style="green")
+
+
+def _numbers(text: str | None, name: str) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of numbers", param_hint=f"--{name}") from None

@@ -1,0 +1,287 @@
+"""The command line: one thin function per verb, each a call of the function of the same name.
+
+Exit codes: 0 done, 1 failed, 2 the input or the call is wrong (nothing was written). Progress goes to standard
+error and only to a terminal; results go to standard output, without colour where it is piped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foretell.cli.direction_verbs import direction, steer, surface
+from foretell.cli.options import (
+    FILE,
+    FOLDER,
+    device_option,
+    dtype_option,
+    opened_model,
+    quiet_option,
+    seed_option,
+    trust_option,
+)
+from foretell.errors import ForetellError
+
+if TYPE_CHECKING:
+    from foretell.conversations.conversation import Conversation
+    from foretell.stats.study import Study
+
+__all__ = ["cli", "main"]
+
+_FORMATS = ("auto", "jsonl", "parquet", "csv", "alpaca", "sharegpt", "flan")
+
+
+class _Verbs(click.Group):
+    """Keeps verbs in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="foretell", prog_name="foretell")
+def cli() -> None:
+    """Do a language model's internals foretell what it does?
+
+    Read where attention goes and how far hidden states lean along a direction while a model answers; label what it
+    did; and find out, with statistics that cannot fool themselves, whether the one foretells the other.
+
+    \b
+    Start with:
+      foretell demo --to demo              everything once, on the embedded model
+      foretell study TABLE --to results    the statistics of a table you already have
+    """
+
+
+@cli.command()
+@click.option("--to", type=FOLDER, default=Path("demo"), show_default=True, help="Folder for everything made.")
+@click.option("--quick", is_flag=True, help="A tenth of the prompts and facts: for tests.")
+@seed_option
+@quiet_option
+def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
+    """The whole way once, on the embedded model: answers, labels, signals, statistics, report.
+
+    A second call reuses what is there.
+
+    \b
+    Example:
+      foretell demo --to demo
+    """
+    from foretell.demo import run_demo
+    from foretell.showing.terminal import say
+
+    report = run_demo(to, quick=quick, seed=seed, progress=progress, tell=say)
+    say(f"report: {report}", style="green")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("conversations")
+@click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
+@click.option("--limit", default=3, show_default=True, help="Conversations to show; 0 shows all.")
+@trust_option
+def spans(model: str, conversations: str, format_: str, limit: int, trust_remote_code: bool) -> None:
+    """Show which part of each text is system, prompt, query, template and generated, as MODEL's tokens see it.
+
+    MODEL is smollm2 (the embedded one), a folder, or a hub id; only its tokenizer is loaded. CONVERSATIONS is a file,
+    or "builtin".
+
+    \b
+    Examples:
+      foretell spans smollm2 builtin
+      foretell spans ./my-model prompts.jsonl --limit 0
+    """
+    from foretell.errors import SpanError
+    from foretell.reading.chat.spans import render
+    from foretell.reading.models.load import load_tokenizer
+    from foretell.showing.terminal import say, show_spans
+
+    samples = _conversations(conversations, format_)
+    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+    for sample in samples[:limit] if limit > 0 else samples:
+        try:
+            rendered = render(tokenizer, sample, answer=sample.answer)
+        except SpanError as error:
+            say(f"{sample.id}: not read: {error}", style="yellow")
+            continue
+        counts = ", ".join(f"{name} {count}" for name, count in rendered.counts.items() if count)
+        show_spans(f"{sample.id} ({counts})", rendered.pieces)
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("conversations")
+@click.option("--to", type=FOLDER, required=True, help="Folder of the run; an unfinished one goes on.")
+@click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
+@click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
+@click.option("--direction", "directions", type=FILE, multiple=True, help="A saved direction; may be repeated.")
+@click.option("--detail", is_flag=True, help="Also contributions and entropies.")
+@click.option("--rows", is_flag=True, help="Also the masses of every generated token, in half precision; large.")
+@click.option("--max-new-tokens", default=64, show_default=True, help="Longest generated answer.")
+@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy; above 0 samples with --seed.")
+@click.option("--top-p", default=1.0, show_default=True, help="Sample only from the likeliest tokens of this mass.")
+@dtype_option
+@device_option
+@trust_option
+@seed_option
+@quiet_option
+def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
+    """Read MODEL on CONVERSATIONS: attention mass, activity and log-probabilities, in one pass.
+
+    MODEL is smollm2 (the embedded one), a folder, or a hub id. CONVERSATIONS is a file, or "builtin".
+
+    \b
+    Examples:
+      foretell read smollm2 builtin --answers generate --to run
+      foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors
+    """
+    import foretell
+    from foretell.showing.terminal import say
+
+    samples = _conversations(conversations, options.pop("format_"))
+    loaded = opened_model(model, options)
+    fitted = [foretell.Direction.load(path) for path in directions]
+    run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
+    unread = run.samples["reason"].drop_nulls()
+    say(f"{run.samples.height} samples, {run.attention.height} attention rows: {run.path}")
+    for reason, count in unread.value_counts(sort=True).rows():
+        say(f"  not read: {count} ({reason})", style="yellow")
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label; default: the verifiers.")
+def label(run: Path, labels: Path | None) -> None:
+    """Label what the model did in RUN: by each prompt's verifier, or from a file by id.
+
+    \b
+    Examples:
+      foretell label run
+      foretell label run --labels judged.csv
+    """
+    import foretell
+    from foretell.labels.label import read_labels, report_labels
+    from foretell.showing.terminal import say
+
+    opened = foretell.open_run(run)
+    given = None if labels is None else read_labels(labels)
+    written = foretell.label(opened, labels=given)
+    told = report_labels(opened.samples, written if given is None else given)
+    say(f"{told.n_labelled} of {told.n_samples} samples labelled, {told.n_positive} of them 1")
+    for reason, count in told.reasons.items():
+        say(f"  no label: {count} ({reason})", style="yellow")
+    if told.unmatched_ids:
+        say(f"  labels of no sample: {len(told.unmatched_ids)}, such as {told.unmatched_ids[0]}", style="yellow")
+
+
+cli.add_command(direction)
+cli.add_command(surface)
+cli.add_command(steer)
+
+
+@cli.command()
+@click.argument("table", type=FILE)
+@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label, where TABLE has none.")
+@click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
+@click.option("--group", default=None, help="Column whose equal values must never straddle a split.")
+@click.option("--stratum", default=None, help="Column with the kind of task; default: stratum, if there is one.")
+@click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
+@seed_option
+@quiet_option
+def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
+    """Test whether the metrics of TABLE foretell its labels. Needs no model and no torch.
+
+    TABLE is a CSV or Parquet file (or folder of parts) with id, dataset, layer, head and the metrics, or a run.
+
+    \b
+    Examples:
+      foretell study attention.csv --labels labels.csv --to results
+      foretell study run --to results
+    """
+    import foretell
+    from foretell.showing.run_facts import run_facts
+    from foretell.showing.terminal import say
+    from foretell.storage.runs import is_run
+
+    chosen: dict[str, Any] = {} if metrics is None else {"metrics": tuple(name.strip() for name in metrics.split(","))}
+    run = foretell.open_run(table) if is_run(table) else None
+    result = foretell.study(run or table, **chosen, **options)
+    facts = None if run is None else run_facts(run)
+    page = foretell.report(result, to, run_facts=facts, progress=options["progress"])
+    _summarise(result)
+    say(f"report: {page}", style="green")
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--surface", "surfaces", type=FOLDER, multiple=True, help="Folder of a surface; may be repeated.")
+@click.option("--to", type=FOLDER, default=None, help="Folder for the page; default: FOLDER itself.")
+def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
+    """Render the page of a finished study again, from its tables, with surfaces if there are any.
+
+    \b
+    Example:
+      foretell report results --surface surface
+    """
+    from foretell.showing.report import rerender
+    from foretell.showing.terminal import say
+
+    say(f"report: {rerender(folder, to or folder, surfaces=surfaces)}", style="green")
+
+
+def _conversations(source: str, format_: Any) -> list[Conversation]:
+    import foretell
+
+    return (
+        foretell.builtin_conversations() if source == "builtin" else foretell.read_conversations(source, format=format_)
+    )
+
+
+def _summarise(result: Study) -> None:
+    from foretell.showing.terminal import show_table
+
+    verdicts = result.tables()["verdicts"].select("dataset", "signal", "verdict", "why")
+    show_table("What was found", verdicts.columns, verdicts.rows())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Words after `foretell`; None takes those of the process.
+
+    Returns:
+        0 done, 1 failed or stopped, 2 the input or the call is wrong.
+    """
+    # threads that spin while they wait slow a shared machine many times over; torch reads this when it is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        cli.main(args=arguments, prog_name="foretell", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.Abort:
+        click.secho("stopped", err=True, fg="yellow")
+        return 1
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "foretell"
+        return _refuse(f"{error.format_message()} (see `{where} --help`)", 2)
+    except click.ClickException as error:
+        return _refuse(error.format_message(), 2)
+    except ForetellError as error:
+        return _refuse(str(error), error.exit_code)
+    return 0
+
+
+def _refuse(message: str, exit_code: int) -> int:
+    from foretell.showing.untrusted import visible
+
+    click.secho(f"error: {visible(message)}", err=True, fg="red")
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

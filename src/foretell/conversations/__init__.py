@@ -1,0 +1,1 @@
+"""Conversations: one sample each, from files of any kind or built in."""

@@ -1,0 +1,125 @@
+"""One sample: what was said to a model, what it answered, and which part of it is which segment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from foretell.errors import ConversationError
+
+__all__ = ["Conversation", "Message", "Role", "Span", "messages_from_entries"]
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+_CONTENT_SEGMENTS = ("system", "prompt", "query", "template")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A character range of a message's content and the segment it belongs to."""
+
+    start: int
+    stop: int
+    segment: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation.
+
+    Characters that no span covers belong to `system` in a system message, to `query` in the last user
+    message (to `prompt` where that message has spans of its own), and to `prompt` everywhere else.
+    """
+
+    role: Role
+    content: str
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One sample: the messages before the answer, the answer if there is one, and its label if known."""
+
+    id: str
+    dataset: str
+    messages: tuple[Message, ...]
+    answer: str | None = None
+    group: str | None = None
+    """Samples of one group depend on each other; None means the sample stands alone."""
+    stratum: str | None = None
+    """Kind of task, which may itself predict the label."""
+    verifier: Mapping[str, Any] | None = field(default=None, hash=False)
+    """A check of the answer: `{"name": ..., **arguments}`, see `foretell.labels.verifiers`."""
+    behavior_label: int | None = None
+    label_source: str | None = None
+    label_reason: str | None = None
+
+    def messages_json(self) -> str:
+        """Return the messages as JSON, spans included, for a table cell."""
+        return json.dumps(
+            [
+                {
+                    "role": message.role,
+                    "content": message.content,
+                    **({"spans": [[s.start, s.stop, s.segment] for s in message.spans]} if message.spans else {}),
+                }
+                for message in self.messages
+            ],
+            ensure_ascii=False,
+        )
+
+    @staticmethod
+    def messages_from_json(text: str) -> tuple[Message, ...]:
+        """Return the messages that `messages_json` wrote.
+
+        Raises:
+            ConversationError: The text is no JSON list of messages, or a message is not as it should be.
+        """
+        try:
+            entries = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ConversationError(f"messages are not a JSON list of role and content: {error}") from error
+        return messages_from_entries(entries)
+
+
+def messages_from_entries(entries: Any) -> tuple[Message, ...]:
+    """Return messages from a list of `{"role": ..., "content": ..., "spans": [[start, stop, segment], ...]}`.
+
+    Raises:
+        ConversationError: It is no such list; the text says which message and what of it.
+    """
+    if not isinstance(entries, Sequence) or isinstance(entries, (str, bytes)):
+        raise ConversationError("messages are not a JSON list of role and content")
+    return tuple(_message(number, entry) for number, entry in enumerate(entries, start=1))
+
+
+def _message(number: int, entry: Any) -> Message:
+    if not isinstance(entry, Mapping) or not {"role", "content"} <= entry.keys():
+        raise ConversationError(f"message {number} is not an object with role and content")
+    role, content, spans = entry["role"], entry["content"], entry.get("spans") or ()
+    if role not in get_args(Role):
+        raise ConversationError(f"message {number} has the role {str(role)[:40]!r}: use {', '.join(get_args(Role))}")
+    if not isinstance(content, str):
+        raise ConversationError(f"message {number} has a content that is no text")
+    if not isinstance(spans, Sequence) or isinstance(spans, (str, bytes)):
+        raise ConversationError(f"message {number} has spans that are no list of [start, stop, segment]")
+    return Message(role, content, _spans(number, len(content), spans))
+
+
+def _spans(number: int, length: int, entries: Sequence[Any]) -> tuple[Span, ...]:
+    """Return the spans of one message, checked: inside its text, in order, without overlap, of known segments."""
+    spans: list[Span] = []
+    for entry in entries:
+        if not isinstance(entry, Sequence) or len(entry) != len(("start", "stop", "segment")):
+            raise ConversationError(f"message {number} has a span that is not [start, stop, segment]")
+        start, stop, segment = entry
+        if not all(isinstance(end, int) and not isinstance(end, bool) for end in (start, stop)):
+            raise ConversationError(f"message {number} has a span whose ends are no whole numbers")
+        if segment not in _CONTENT_SEGMENTS:
+            raise ConversationError(f"message {number} has a span of {str(segment)[:40]!r}: use {_CONTENT_SEGMENTS}")
+        if not (spans[-1].stop if spans else 0) <= start <= stop <= length:
+            raise ConversationError(f"message {number} has a span {start} to {stop} that overlaps or leaves its text")
+        spans.append(Span(start, stop, segment))
+    return tuple(spans)

@@ -1,0 +1,1 @@
+"""Directions fitted by reading and judged by statistics."""

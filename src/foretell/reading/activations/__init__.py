@@ -1,0 +1,1 @@
+"""Hidden states at the answers of contrast pairs."""

@@ -1,0 +1,338 @@
+"""The residual stream at the answers of contrast pairs, read batch by batch.
+
+Every decoder block's output is reduced to the chosen answer tokens inside the forward pass, so that no more than one
+batch of one layer is held at full length. What leaves the pass goes to a sink: one that stores everything
+(`read_activations`) or one that keeps running sums (`stream_activations`).
+
+    activations = read_activations(model, pairs, tokens="last")
+    activations.hidden.shape  # (row, side, layer, width)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from foretell.errors import InputError
+from foretell.reading.activations.answer_batches import (
+    AnswerBatch,
+    AnswerTokens,
+    Prefix,
+    answer_batches,
+    answer_tokens,
+    shared_prefix,
+)
+from foretell.reading.activations.stored import Stored, state_bytes
+from foretell.reading.directions.pairs import SIDES, ContrastPair
+from foretell.reading.hooks.residual_stream import residual_hooks
+from foretell.reading.models.load import Model
+
+__all__ = [
+    "CALIBRATION_BYTES",
+    "Activations",
+    "AnswerFacts",
+    "Sink",
+    "Together",
+    "TokenChoice",
+    "answer_logprob",
+    "read_activations",
+    "states_needed",
+    "stream_activations",
+]
+
+TokenChoice = Literal["last", "mean", "every"]
+"""Which hidden states stand for an answer: its last token, the mean over its tokens, or every token by itself."""
+
+TOKEN_CHOICES: tuple[TokenChoice, ...] = ("last", "mean", "every")
+
+CALIBRATION_BYTES = 384 * 2**20
+"""Bound on the memory of the calibration tokens, beside which the sums of a wide model stay below 2 GiB."""
+
+_VOCABULARY_ROWS = 512
+"""Rows of logits turned into log-probabilities at a time, which bounds the float32 copy of a wide vocabulary."""
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """What receives the chosen hidden states while a model is read."""
+
+    def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
+        """Take one layer's rows of one batch.
+
+        Args:
+            layer: Decoder block, from 0.
+            pair: `(row,)` index of each row's pair. One row per pair; with every token, one row for each position
+                that both answers have, counted from their ends.
+            hidden: `(row, side, width)` float32 on the model's device, side 0 the positive answer.
+        """
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several sinks that hear the same reading."""
+
+    sinks: tuple[Sink, ...]
+
+    def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
+        """Hand the rows to each sink in turn."""
+        for sink in self.sinks:
+            sink.add(layer, pair, hidden)
+
+
+@dataclass(frozen=True)
+class AnswerFacts:
+    """What one pass tells about the answers themselves, and a bounded sample of their tokens for calibration."""
+
+    mean_logprob: Float[np.ndarray, "pair side"]
+    """Mean log-probability (nats) of the answer's tokens given all before them."""
+    n_tokens: Int[np.ndarray, "pair side"]
+    """Answer tokens."""
+    calibration: Float[np.ndarray, "token layer width"]
+    """Hidden states of every answer token of the calibration pairs, both answers."""
+    calibration_pair: Int[np.ndarray, " token"]
+    """Index of each calibration token's pair."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Hidden states of both answers of each pair, float32."""
+
+    hidden: Float[np.ndarray, "row side layer width"]
+    """Side 0 is the positive answer."""
+    row_pair: Int[np.ndarray, " row"]
+    """Index of each row's pair; with "last" and "mean" row and pair are the same."""
+    tokens: TokenChoice
+    facts: AnswerFacts
+
+    def layer(self, index: int) -> Activations:
+        """Return one layer as if it were the only one, its hidden states in memory."""
+        facts = replace(self.facts, calibration=self.facts.calibration[:, index : index + 1])
+        return Activations(np.array(self.hidden[:, :, index : index + 1]), self.row_pair, self.tokens, facts)
+
+
+def states_needed(model: Model, pairs: Sequence[ContrastPair], tokens: TokenChoice) -> int:
+    """Return the bytes that `read_activations` will keep, calibration tokens apart, before it reads anything.
+
+    Raises:
+        InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
+    """
+    n_rows = len(pairs)
+    if tokens == "every":
+        _, n_tokens = _asked(model, pairs, tokens)
+        n_rows = int(n_tokens.min(axis=1).sum())
+    return state_bytes(n_rows, model.n_layers, model.width)
+
+
+def read_activations(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    tokens: TokenChoice = "last",
+    batch_tokens: int = 4096,
+    calibration_bytes: int = CALIBRATION_BYTES,
+    folder: Path | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Activations:
+    """Read the residual stream after every decoder block for both answers of each pair.
+
+    Args:
+        model: A loaded model.
+        pairs: Contrast pairs; both answers of a pair are always read in the same batch.
+        tokens: Which hidden states stand for an answer. With "every", position `-1`, `-2` ... of both answers face
+            each other as rows, as far as the shorter answer goes.
+        batch_tokens: Padded tokens in one batch, at least 1; a single longer pair makes a batch of its own.
+        calibration_bytes: Bound on the memory of the calibration tokens. Where not all fit, pairs are chosen in turn
+            from each topic.
+        folder: Where a file for the hidden states is made, which must stay as long as they are used; None keeps them in
+            memory (`foretell.reading.activations.stored.state_bytes` says how much).
+        seed: Order in which pairs are chosen for calibration.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        Hidden states `(row, side, layer, width)` and facts about the answers, in the order of `pairs`.
+
+    Raises:
+        InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
+    """
+    answers, n_tokens = _asked(model, pairs, tokens)
+    n_rows = n_tokens.min(axis=1) if tokens == "every" else np.ones(len(pairs), dtype=np.int64)
+    store = Stored(n_rows, model.n_layers, model.width, folder)
+    chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
+    facts = _streamed(model, answers, (store, tokens, chosen), batch_tokens=batch_tokens, progress=progress)
+    return Activations(store.hidden, store.row_pair, tokens, facts)
+
+
+def stream_activations(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    sink: Sink,
+    *,
+    tokens: TokenChoice = "last",
+    batch_tokens: int = 4096,
+    calibration_bytes: int = CALIBRATION_BYTES,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> AnswerFacts:
+    """Read both answers of each pair and hand the chosen hidden states to `sink`, keeping none.
+
+    Options are those of `read_activations`. Batches come longest first, so pairs reach the sink out of order.
+
+    Raises:
+        InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
+    """
+    answers, n_tokens = _asked(model, pairs, tokens)
+    chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
+    return _streamed(model, answers, (sink, tokens, chosen), batch_tokens=batch_tokens, progress=progress)
+
+
+def _asked(
+    model: Model, pairs: Sequence[ContrastPair], tokens: str
+) -> tuple[list[tuple[AnswerTokens, AnswerTokens]], np.ndarray]:
+    """Return the tokens of both answers of each pair, and how many they are."""
+    if not pairs:
+        raise InputError("there are no contrast pairs to read")
+    if tokens not in TOKEN_CHOICES:
+        raise InputError(f'tokens must be one of {", ".join(TOKEN_CHOICES)}, not "{tokens}"')
+    answers = answer_tokens(model, pairs)
+    return answers, np.array([[len(answer.positions) for answer in both] for both in answers], dtype=np.int64)
+
+
+def _streamed(
+    model: Model,
+    answers: Sequence[tuple[AnswerTokens, AnswerTokens]],
+    what: tuple[Sink, TokenChoice, np.ndarray],
+    *,
+    batch_tokens: int,
+    progress: bool | None,
+) -> AnswerFacts:
+    """Run all batches: chosen hidden states go to the sink, tokens of the chosen pairs to their calibration rows."""
+    sink, tokens, chosen = what
+    n_tokens = np.array([[len(answer.positions) for answer in both] for both in answers], dtype=np.int64)
+    kept_tokens = n_tokens[chosen].sum(axis=1)
+    calibration = np.empty((int(kept_tokens.sum()), model.n_layers, model.width), dtype=np.float32)
+    room = dict(zip(chosen.tolist(), np.split(np.arange(len(calibration)), np.cumsum(kept_tokens)[:-1]), strict=True))
+    mean_logprob = np.full(n_tokens.shape, np.nan)
+    bar = tqdm(
+        total=len(answers), desc="reading pairs", unit="pair", disable=None if progress is None else not progress
+    )
+    with bar:
+        prefix = shared_prefix(model, answers)
+        for batch in answer_batches(model, answers, n_prefix=prefix.n_tokens, batch_tokens=batch_tokens):
+            kept = np.flatnonzero(np.isin(batch.pair_of_token, chosen))
+            # Tokens go where they will stay: sorting them afterwards would hold all of them twice.
+            places = [room[pair] for pair in batch.pair.tolist() if pair in room]
+            rows = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
+            mean_logprob[batch.pair] = _read(model, batch, prefix, _Take(sink, tokens, kept, rows, calibration))
+            bar.update(len(batch.pair))
+    return AnswerFacts(mean_logprob, n_tokens, calibration, np.repeat(chosen, kept_tokens))
+
+
+def _calibration_pairs(
+    model: Model, pairs: Sequence[ContrastPair], n_tokens: np.ndarray, n_bytes: int, seed: int
+) -> np.ndarray:
+    """Return the pairs whose tokens fit into `n_bytes`, taken in turn from each topic; one pair at least."""
+    generator = np.random.default_rng(seed)
+    turns: dict[str, int] = {}
+    order = generator.permutation(len(pairs))
+    turn = np.empty(len(pairs), dtype=np.int64)
+    for index in order:
+        topic = pairs[index].topic
+        turn[index] = turns.get(topic, 0)
+        turns[topic] = turn[index] + 1
+    order = order[np.argsort(turn[order], kind="stable")]
+    used = np.cumsum(n_tokens[order].sum(axis=1)) * model.n_layers * model.width * np.dtype(np.float32).itemsize
+    return np.sort(order[: max(1, int(np.searchsorted(used, n_bytes, side="right")))])
+
+
+@dataclass(frozen=True)
+class _Take:
+    """Where the hidden states of one batch go."""
+
+    sink: Sink
+    tokens: TokenChoice
+    kept: np.ndarray
+    """Answer tokens of the batch that serve for calibration."""
+    rows: np.ndarray
+    """Where they go."""
+    calibration: np.ndarray
+
+
+def _read(model: Model, batch: AnswerBatch, prefix: Prefix, take: _Take) -> np.ndarray:
+    """Run one batch, hand out its hidden states, and return `(pair, side)` mean log-probabilities."""
+    row_pair, select = _selection(batch, take.tokens)
+    kept = torch.as_tensor(take.kept, device=batch.sample.device)
+
+    def hear(layer: int, hidden: Tensor) -> None:
+        answer_rows = hidden[batch.sample, batch.position].float()
+        take.sink.add(layer, row_pair, select(answer_rows))
+        take.calibration[take.rows, layer] = answer_rows[kept].cpu().numpy()
+
+    with torch.inference_mode(), residual_hooks(model.model, hear):
+        logprob = answer_logprob(model, batch, prefix)
+    starts = batch.ends - batch.lengths
+    means = np.add.reduceat(logprob.double().cpu().numpy(), starts) / batch.lengths
+    return np.asarray(means.reshape(-1, len(SIDES)))
+
+
+def _selection(batch: AnswerBatch, tokens: TokenChoice) -> tuple[np.ndarray, Callable[[Tensor], Tensor]]:
+    """Return the pair of each row, and the function from all answer tokens' states to `(row, side, width)`."""
+    if tokens == "mean":
+        share = torch.zeros((len(batch.lengths), len(batch.sample)), device=batch.sample.device)
+        share[batch.sample, torch.arange(len(batch.sample), device=share.device)] = 1.0
+        share /= share.sum(dim=1, keepdim=True)
+        return batch.pair, lambda rows: (share @ rows).unflatten(0, (-1, len(SIDES)))
+    ends = batch.ends.reshape(-1, len(SIDES))
+    common = batch.lengths.reshape(-1, len(SIDES)).min(axis=1) if tokens == "every" else np.ones(len(ends), np.int64)
+    index = np.concatenate([end - np.arange(n, 0, -1)[:, None] for end, n in zip(ends, common, strict=True)])
+    on_device = torch.as_tensor(index, device=batch.sample.device)
+    return np.repeat(batch.pair, common), lambda rows: rows[on_device]
+
+
+def answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
+    """Run one batch and return the log-probability (nats) of each answer token.
+
+    Logits are computed only where an answer token is predicted.
+    """
+    before = batch.position - 1
+
+    def gather(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return (inputs[0][batch.sample, before][None], *inputs[1:]) if inputs else None
+
+    head: nn.Module | None = model.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    with _entering(head, gather):
+        logits = model.model(
+            input_ids=batch.token_ids,
+            attention_mask=batch.attention_mask,
+            past_key_values=prefix.repeated(len(batch.lengths)),
+            use_cache=prefix.cache is not None,
+        ).logits
+    # A head that was called with keywords, or that is no module, has answered for every position.
+    logits = logits[0] if logits.shape[0] == 1 else logits[batch.sample, before]
+    target = batch.token_ids[batch.sample, batch.position]
+    chunks = [
+        torch.log_softmax(logits[start : start + _VOCABULARY_ROWS].float(), dim=-1)
+        .gather(-1, target[start : start + _VOCABULARY_ROWS, None])
+        .squeeze(-1)
+        for start in range(0, len(target), _VOCABULARY_ROWS)
+    ]
+    return torch.cat(chunks)
+
+
+@contextmanager
+def _entering(head: nn.Module | None, hook: Callable[[nn.Module, tuple[Any, ...]], Any]) -> Iterator[None]:
+    handle = None if head is None else head.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()

@@ -1,0 +1,1 @@
+"""Listening to a model: which pass reads which token, and the arrays that come of it."""

@@ -1,0 +1,212 @@
+"""What was heard of a model: masses, lift, activity and log-probabilities of the generated tokens.
+
+It gathers what single forward passes left behind into arrays, and knows nothing of hooks.
+
+    heard.mass            # (sample, layer, head, segment)
+    heard.keep([12, 40])  # only the first 12 and 40 generated tokens count
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from foretell.errors import InputError
+from foretell.reading.capture.gathered import Gathered, places
+from foretell.reading.capture.recording import N_SEGMENTS, Recording
+
+__all__ = ["Heard"]
+
+_BUILT = (
+    "generated",
+    "layers",
+    "n_heads",
+    "row_mass",
+    "mass",
+    "lift",
+    "contribution",
+    "checkpoints",
+    "attention_entropy",
+    "activity",
+    "logprob",
+    "token_entropy",
+)
+
+
+class Heard(Gathered):
+    """What was heard; arrays are built when they are asked for, after the passes they speak of.
+
+    A *row* is a generated token as a query. The token axis has one place per token fed: those of `segments`, then
+    those that `generate` added. After `generate` only tokens up to and including the first end of sequence count.
+    """
+
+    def __init__(self, recording: Recording, *, finish: Callable[[Tensor], None], settle: Callable[[], None]) -> None:
+        super().__init__(recording, settle=settle)
+        self._feed = finish
+
+    def finish(self, token_ids: Int[Tensor, "sample token"], *, end_ids: Sequence[int] = ()) -> None:
+        """Feed the last generated token once more, so that it has a row too, and find where each answer ends.
+
+        `generate` does this by itself inside `listen`; a decoding loop of one's own calls it at its end.
+
+        Args:
+            token_ids: prompts and generated tokens, as `generate` returns them.
+            end_ids: tokens that end a sequence; what follows the first one in a sample does not count.
+
+        Raises:
+            InputError: The block of `listen` has been left.
+        """
+        self._feed(token_ids)
+        width = self._recording.segments.shape[1]
+        generated = token_ids[:, width:].detach().cpu().numpy()
+        ended = np.isin(generated, list(end_ids))
+        self.keep(np.where(ended.any(1), ended.argmax(1) + 1, generated.shape[1]) if generated.shape[1] else None)
+
+    def keep(self, n_generated: Sequence[int] | Int[np.ndarray, " sample"] | None) -> None:
+        """Let only the first generated tokens of each sample count.
+
+        Args:
+            n_generated: one count per sample, 0 or more; None lets every token count that was fed.
+
+        Raises:
+            InputError: There is not one count per sample.
+        """
+        counts = None if n_generated is None else np.asarray(n_generated, dtype=np.int64)
+        n_samples = self._recording.segments.shape[0]
+        if counts is not None and (counts.shape != (n_samples,) or (counts < 0).any()):
+            raise InputError(f"keep: one count of 0 or more is needed for each of {n_samples} samples")
+        if counts is not None and self._recording.tallied:
+            raise InputError("keep: single rows were not kept; listen with rows=True")
+        self._recording.kept = counts
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop built arrays, because more was read."""
+        for name in _BUILT:
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def mass(self) -> Float[np.ndarray, "sample layer head segment"]:
+        """Fraction of each head's attention that lands in each segment, averaged over the rows.
+
+        Undefined:
+            nan for a sample without generated tokens, and for heads that a layer does not have.
+        """
+        return self._mean("mass", N_SEGMENTS)
+
+    @cached_property
+    def row_mass(self) -> Float[np.ndarray, "sample layer head row segment"]:
+        """The masses of every row, in the order the tokens were generated; nan beyond a sample's rows.
+
+        Raises:
+            InputError: Rows were not kept.
+        """
+        if self._recording.tallied:
+            raise InputError("row_mass: single rows were not kept; listen with rows=True")
+        shape = (len(self.generated), self.n_heads, int(self.n_generated.max(initial=0)), N_SEGMENTS)
+        rows = [self._of_layer("mass", int(layer)) for layer in self.layers]
+        return np.stack(rows, axis=1) if rows and shape[2] else np.zeros((shape[0], len(rows), *shape[1:]), np.float32)
+
+    def mass_after(self, n_tokens: int) -> Float[np.ndarray, "sample layer head segment"]:
+        """Return the masses averaged over the first `n_tokens` rows only.
+
+        Undefined:
+            nan for a sample that has fewer generated tokens.
+
+        Raises:
+            InputError: `n_tokens` is below 1, or rows were not kept and it is not 1, 2, 4, 8, ...
+        """
+        if n_tokens < 1:
+            raise InputError(f"mass_after: at least one token is needed, not {n_tokens}")
+        return self._mean("mass", N_SEGMENTS, n_tokens)
+
+    @cached_property
+    def checkpoints(self) -> dict[int, Float[np.ndarray, "sample layer head segment"]]:
+        """Masses after the first 1, 2, 4, 8, ... generated tokens, as far as the longest answer goes."""
+        longest = int(self.n_generated.max(initial=0))
+        return {1 << power: self.mass_after(1 << power) for power in range(longest.bit_length())}
+
+    @cached_property
+    def lift(self) -> Float[np.ndarray, "sample layer head segment"]:
+        """Mass over the segment's share of the tokens that a row sees, averaged over rows; 1 is uniform attention.
+
+        Undefined:
+            nan where no row of the sample sees a token of the segment.
+        """
+        return self._mean("lift", N_SEGMENTS)
+
+    @cached_property
+    def contribution(self) -> Float[np.ndarray, "sample layer head segment"]:
+        """Share of what a head writes that comes from each segment, averaged over the rows.
+
+        Per row it is the norm of attention applied to the values of that segment only, through the head's slice of
+        the output projection, over the sum of the five norms. Layers in `projected` have such a projection; in the
+        others something stands between the heads and it, and the norm is that of the head's own output.
+
+        Undefined:
+            nan where `listen` was not asked for it, and where the values are not seen.
+        """
+        return self._mean("contribution", N_SEGMENTS)
+
+    @property
+    def projected(self) -> Int[np.ndarray, " layer"]:
+        """Blocks whose contribution was measured after the output projection."""
+        self._settle()
+        return np.array(sorted(self._recording.projected), dtype=np.int64)
+
+    @property
+    def unheard(self) -> dict[int, str]:
+        """Blocks that are absent from the layer axis, each with the reason."""
+        reason = (
+            "it made no attention weights over tokens (a recurrent, convolutional or otherwise attention-free block)"
+        )
+        return dict.fromkeys(sorted(set(range(self._recording.n_layers)) - set(self.layers.tolist())), reason)
+
+    @cached_property
+    def attention_entropy(self) -> Float[np.ndarray, "sample layer head"]:
+        """Entropy (nats) of each head's weights over the tokens, averaged over the rows; 0 looks at one token only.
+
+        Undefined:
+            nan where `listen` was not asked for it.
+        """
+        return self._mean("entropy", 1)[..., 0]
+
+    @cached_property
+    def activity(self) -> Float[np.ndarray, "sample layer token direction"]:
+        """(hidden . direction - mean) / standard deviation, after each block and for each generated token.
+
+        Undefined:
+            nan where no generated token counts, and in layers where the direction has no standard deviation.
+        """
+        recording, generated = self._recording, self.generated
+        shape = (*generated.shape, recording.n_layers, recording.n_directions)
+        values = np.full(shape, np.nan, dtype=np.float32)
+        columns = np.where(generated, np.arange(generated.shape[1]), -1)
+        for one in self._passes:
+            sample, row, target = places(one.columns, columns)
+            for layer, activity in one.activities.items():
+                values[sample, target, layer] = activity.cpu().numpy()[sample, row]
+        return np.ascontiguousarray(values.transpose(0, 2, 1, 3))
+
+    @cached_property
+    def logprob(self) -> Float[np.ndarray, "sample token"]:
+        """Log-probability (nats) of each generated token given all before it, before any sampling temperature.
+
+        Undefined:
+            nan where no generated token counts, where no token stands before it, and where the pass made no
+            logits for the position before it.
+        """
+        return self._of_tokens([pair for one in self._passes for pair in one.logprobs])
+
+    @cached_property
+    def token_entropy(self) -> Float[np.ndarray, "sample token"]:
+        """Entropy (nats) of the distribution each generated token was drawn from, before any sampling temperature.
+
+        Undefined:
+            nan where the log-probability is, and where `listen` was not asked for it.
+        """
+        return self._of_tokens([pair for one in self._passes for pair in one.token_entropies])

@@ -1,0 +1,1 @@
+"""Directions: contrast pairs, estimators, cross-validation, steering and activity surfaces."""

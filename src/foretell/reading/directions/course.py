@@ -1,0 +1,64 @@
+"""Activity along an answer beside what directions drawn at random do on the very same tokens.
+
+A random direction is one vector, used at every layer, with a scale of its own from the calibration tokens that the
+fitted direction has its scale from. Its sign means nothing, so its band says how far *any* direction strays here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from foretell.reading.directions.random_directions import RandomScale
+from foretell.storage.surfaces import AnswerActivity, Course
+
+__all__ = ["SCALES", "Scale", "banded", "course", "random_activity"]
+
+Scale = Literal["z", "raw", "cosine"]
+"""Unit of an activity: standard deviations over calibration tokens, projection, or cosine."""
+
+SCALES: tuple[Scale, ...] = ("z", "raw", "cosine")
+_ENDS = (0.05, 0.95)
+
+
+def course(
+    answers: Sequence[AnswerActivity], drawn: Sequence[Float[np.ndarray, "draw layer _"]], layers: Sequence[int]
+) -> Course:
+    """Return each answer's activity averaged over layers, with the 5th to 95th percentile of random directions.
+
+    Args:
+        answers: Answers with their activity at every layer.
+        drawn: Activity of random directions on each answer's tokens; none gives an empty band.
+        layers: Layers to average over.
+    """
+    chosen = list(layers)
+    mean = tuple(tuple(answer.activity[chosen].mean(axis=0, dtype=float).tolist()) for answer in answers)
+    if not drawn or not len(drawn[0]):
+        return Course(tuple(layers), mean, (), (), 0)
+    ends = [np.quantile(draws[:, chosen].mean(axis=1), _ENDS, axis=0) for draws in drawn]
+    lower, upper = (tuple(tuple(end[side].tolist()) for end in ends) for side in (0, 1))
+    return Course(tuple(layers), mean, lower, upper, len(drawn[0]))
+
+
+def banded(answer: AnswerActivity, drawn: Float[np.ndarray, "draw layer token"]) -> AnswerActivity:
+    """Return an answer that knows the 5th and 95th percentile of random directions at every layer and token."""
+    if not len(drawn):
+        return answer
+    lower, upper = np.quantile(drawn, _ENDS, axis=0)
+    undefined = ~np.isfinite(answer.activity)
+    lower[undefined] = upper[undefined] = np.nan
+    return replace(answer, null_lower=lower, null_upper=upper)
+
+
+def random_activity(
+    random: RandomScale, states: Float[np.ndarray, "layer token width"], *, scale: Scale, n_draws: int
+) -> Float[np.ndarray, "draw layer token"]:
+    """Return what random directions do on the tokens of one answer, in the unit of the surface."""
+    if scale == "z":
+        return random.activity(states, n_draws=n_draws)
+    projection = random.projection(states, n_draws=n_draws)
+    return projection if scale == "raw" else np.asarray(projection / np.linalg.norm(states, axis=-1))

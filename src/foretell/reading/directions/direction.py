@@ -1,0 +1,199 @@
+"""A direction: one unit vector per layer for a concept, with its calibration and where it came from.
+
+It knows how directions are kept and used, not how they are found.
+
+    direction.save("lying.safetensors")
+    direction = Direction.load("lying.safetensors")
+    direction.check_fits(model)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from foretell.errors import InputError, located
+from foretell.reading.directions.random_directions import RandomScale
+from foretell.reading.models.fingerprints import weights_fingerprint
+from foretell.reading.models.load import Model
+from foretell.storage.atomic import written_whole
+
+__all__ = ["Direction", "DirectionSource"]
+
+_FORMAT = "foretell direction 1"
+_ARRAYS = ("vectors", "mean", "standard_deviation")
+_RANDOM = ("random_mean", "random_standard_deviation")
+
+
+@dataclass(frozen=True)
+class DirectionSource:
+    """Where a direction came from: enough to fit it again and to refuse it on another model."""
+
+    method: str
+    """How the vectors were found, such as "mean-difference"."""
+    tokens: str
+    """Hidden states that stood for an answer: "last", "mean" or "every"."""
+    model: str
+    """Name of the model it was fitted on."""
+    fingerprint: str
+    """Its weights, see `foretell.reading.models.fingerprints`."""
+    n_pairs: int
+    """Contrast pairs it was fitted on."""
+    topics: tuple[str, ...]
+    """Their topics."""
+    n_calibration_pairs: int
+    """Pairs whose answers' tokens gave mean and standard deviation."""
+    n_calibration_tokens: int
+    """Those tokens, of both answers."""
+    seed: int
+    version: str
+    """Version of foretell."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Unit vectors along which hidden states lean when a concept is present.
+
+    The activity of a hidden state is `(hidden . vector - mean) / standard_deviation` of its layer: standard
+    deviations above the average token of the calibration pairs. Higher means more of the concept.
+
+    Undefined:
+        A layer without a vector or without spread is `nan` in all arrays it lacks, and `reasons` says why.
+    """
+
+    concept: str
+    vectors: Float[np.ndarray, "layer width"]
+    """float32, unit norm."""
+    mean: Float[np.ndarray, " layer"]
+    """float64, of the projections of the calibration tokens."""
+    standard_deviation: Float[np.ndarray, " layer"]
+    """float64, of the projections of the calibration tokens, positive."""
+    reasons: tuple[str | None, ...]
+    """Why a layer has no activity; None where it has one."""
+    source: DirectionSource
+    random: RandomScale | None = None
+    """How directions drawn at random project the same calibration tokens; None: it was not measured."""
+
+    @property
+    def n_layers(self) -> int:
+        """Decoder blocks the direction speaks of."""
+        return int(self.vectors.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state."""
+        return int(self.vectors.shape[1])
+
+    def activity(self, hidden: Float[np.ndarray, "*row layer width"]) -> Float[np.ndarray, "*row layer"]:
+        """Return the calibrated score of each hidden state, float64.
+
+        Args:
+            hidden: `(..., layer, width)` outputs of the decoder blocks.
+
+        Undefined:
+            `nan` in layers that have a reason.
+        """
+        projection = np.einsum("...lw,lw->...l", hidden, self.vectors, dtype=np.float64)
+        return np.asarray((projection - self.mean) / self.standard_deviation)
+
+    def check_fits(self, model: Model) -> None:
+        """Refuse a model whose weights are not the ones this direction was fitted on.
+
+        Raises:
+            InputError: Another number of layers, another width, or other weights.
+        """
+        if (model.n_layers, model.width) != (self.n_layers, self.width):
+            raise InputError(
+                f'the direction "{self.concept}" was fitted on {self.source.model} with {self.n_layers} layers of '
+                f"width {self.width}; {model.name} has {model.n_layers} layers of width {model.width}: "
+                "fit a direction on this model"
+            )
+        found = weights_fingerprint(model.model)
+        if found != self.source.fingerprint:
+            raise InputError(
+                f'the direction "{self.concept}" was fitted on {self.source.model} (weights '
+                f"{self.source.fingerprint}); the weights of {model.name} are others ({found}): "
+                "fit a direction on this model"
+            )
+
+    def save(self, path: Path | str) -> None:
+        """Write the direction as safetensors with JSON metadata, whole or not at all."""
+        described: dict[str, Any] = {"concept": self.concept, "reasons": self.reasons, "source": asdict(self.source)}
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        if self.random is not None:
+            described["random_seed"] = self.random.seed
+            scale = (self.random.mean, self.random.standard_deviation)
+            arrays |= {name: np.ascontiguousarray(values) for name, values in zip(_RANDOM, scale, strict=True)}
+        metadata = {"format": _FORMAT, "foretell": json.dumps(described, ensure_ascii=False)}
+        with written_whole(Path(path)) as draft:
+            save_file(arrays, draft, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Direction:
+        """Return the direction that `save` wrote, bit for bit. Nothing in the file is ever executed.
+
+        Raises:
+            InputError: There is no such file, or it holds no direction.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(located(path, "there is no such direction file"))
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != _FORMAT:
+                    raise InputError(located(path, f'is safetensors, but no "{_FORMAT}"'))
+                arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+                measured = {name: file.get_tensor(name) for name in _RANDOM if name in file.keys()}  # noqa: SIM118
+            described = json.loads(metadata["foretell"])
+            random = _random(described, measured, len(arrays["vectors"]))
+            source = _source(described["source"])
+            reasons = tuple(described["reasons"])
+            concept = described["concept"]
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise InputError(located(path, f"holds no direction: {error}")) from error
+        _check_parts(path, arrays, reasons, concept)
+        return cls(concept=concept, reasons=reasons, source=source, random=random, **arrays)
+
+
+def _source(described: dict[str, Any]) -> DirectionSource:
+    kinds = {"int": int, "str": str, "tuple[str, ...]": list}
+    for item in fields(DirectionSource):
+        if type(described[item.name]) is not kinds[str(item.type)]:
+            raise TypeError(f'"{item.name}" is not of type {item.type}')
+    values = {item.name: described[item.name] for item in fields(DirectionSource)}
+    return DirectionSource(**(values | {"topics": tuple(str(topic) for topic in values["topics"])}))
+
+
+def _random(described: dict[str, Any], measured: dict[str, np.ndarray], n_layers: int) -> RandomScale | None:
+    if not measured:
+        return None
+    mean, deviation = (measured[name] for name in _RANDOM)
+    if type(described["random_seed"]) is not int or described["random_seed"] < 0:
+        raise TypeError('"random_seed" is not a seed')
+    fits = mean.ndim == 2 and mean.shape == deviation.shape and mean.shape[1] == n_layers
+    if not (fits and mean.dtype == deviation.dtype == np.float64):
+        raise ValueError("the scales of random directions do not belong to its layers")
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation >= 0.0).all()):
+        raise ValueError("the scales of random directions are no scales")
+    return RandomScale(described["random_seed"], mean, deviation)
+
+
+def _check_parts(path: Path, arrays: dict[str, np.ndarray], reasons: tuple[object, ...], concept: object) -> None:
+    vectors = arrays["vectors"]
+    shapes_fit = vectors.ndim == 2 and all(arrays[name].shape == vectors.shape[:1] for name in _ARRAYS[1:])
+    dtypes_fit = vectors.dtype == np.float32 and all(arrays[name].dtype == np.float64 for name in _ARRAYS[1:])
+    if not (shapes_fit and dtypes_fit and len(reasons) == len(vectors) and isinstance(concept, str)):
+        raise InputError(located(path, "holds no direction: its arrays do not belong together"))
+    defined = np.array([reason is None for reason in reasons])
+    norms = np.linalg.norm(vectors[defined], axis=1)
+    spread = arrays["standard_deviation"][defined]
+    if not (np.allclose(norms, 1.0, atol=1e-4) and np.isfinite(arrays["mean"][defined]).all() and (spread > 0).all()):
+        raise InputError(located(path, "holds no direction: vectors must have unit norm and positive spread"))

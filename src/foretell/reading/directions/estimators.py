@@ -1,0 +1,206 @@
+"""Ways to find a direction: functions from two activation arrays to one vector per layer.
+
+Each takes the positive and the negative rows, `(row, layer, width)`, and returns `(layer, width)`. Length and sign do
+not matter: `foretell.reading.directions.fit` makes unit vectors that point to the positive side. A user's own function
+of this form serves as well. Sums are taken in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from foretell.errors import InputError
+from foretell.reading.directions.consistency import consistent_weights
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "contrast_consistent",
+    "linear_discriminant",
+    "logistic",
+    "mean_difference",
+    "method_named",
+    "paired_component",
+]
+
+Method = Callable[
+    [Float[np.ndarray, "row layer width"], Float[np.ndarray, "row layer width"]], Float[np.ndarray, "layer width"]
+]
+"""A way to find a direction."""
+
+_NEWTON_STEPS = 100
+
+
+def mean_difference(
+    positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """Return the mean of the positive rows minus the mean of the negative ones.
+
+    Example:
+        >>> mean_difference(np.ones((3, 1, 2)), np.zeros((3, 1, 2)))
+        array([[1., 1.]])
+    """
+    return np.asarray(positive.mean(axis=0, dtype=np.float64) - negative.mean(axis=0, dtype=np.float64))
+
+
+def paired_component(
+    positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """Return the line along which paired differences are longest: their first principal component.
+
+    Differences are taken with both signs, as in representation engineering, so their mean is zero and nothing is
+    centred away. Rows must be paired.
+
+    Source:
+        `sklearn.decomposition.PCA` fitted on the differences and their negatives; arXiv 2310.01405, section 3.1.
+    """
+    return _by_layer(_first_component, positive, negative)
+
+
+def logistic(
+    positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """Return the weights of a logistic regression of the side on standardised hidden states, in original units.
+
+    The penalty is half the squared norm of the standardised weights (C = 1), the intercept is free.
+
+    Source:
+        `sklearn.linear_model.LogisticRegression(C=1)` after `StandardScaler`, weights divided by the scale.
+    """
+    return _by_layer(_logistic_weights, positive, negative)
+
+
+def linear_discriminant(
+    positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """Return the linear discriminant with Ledoit-Wolf shrunk covariance, averaged over both sides.
+
+    Source:
+        `sklearn.discriminant_analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")`.
+    """
+    return _by_layer(_discriminant, positive, negative)
+
+
+def contrast_consistent(
+    positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """Return the weights of a probe whose probabilities of both answers of a pair sum to one and are not one half.
+
+    Which answer shows the concept is not used: only the sign that is fixed afterwards knows it. Rows must be paired.
+
+    Source:
+        Burns et al. (2023), arXiv 2212.03827, equation 1; see `foretell.reading.directions.consistency` for what
+        differs.
+    """
+    return _by_layer(consistent_weights, positive, negative)
+
+
+METHODS: dict[str, Method] = {
+    "mean-difference": mean_difference,
+    "paired-component": paired_component,
+    "logistic": logistic,
+    "linear-discriminant": linear_discriminant,
+    "contrast-consistent": contrast_consistent,
+}
+"""The built-in methods by name."""
+
+
+def method_named(method: str | Method) -> tuple[str, Method]:
+    """Return a method's name and function; a user's own function keeps its own name.
+
+    Raises:
+        InputError: No method has that name.
+
+    Example:
+        >>> method_named("logistic")[0]
+        'logistic'
+    """
+    if callable(method):
+        return getattr(method, "__name__", type(method).__name__), method
+    if method not in METHODS:
+        raise InputError(f'there is no method "{method}"; choose one of {", ".join(METHODS)}, or give a function')
+    return method, METHODS[method]
+
+
+def _by_layer(
+    find: Callable[[np.ndarray, np.ndarray], np.ndarray], positive: np.ndarray, negative: np.ndarray
+) -> np.ndarray:
+    vectors = np.empty(positive.shape[1:])
+    for layer in range(len(vectors)):
+        vectors[layer] = find(positive[:, layer].astype(np.float64), negative[:, layer].astype(np.float64))
+    return vectors
+
+
+def _first_component(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    difference = positive - negative
+    if len(difference) < difference.shape[1]:
+        _, vectors = np.linalg.eigh(difference @ difference.T)
+        return np.asarray(difference.T @ vectors[:, -1])
+    _, vectors = np.linalg.eigh(difference.T @ difference)
+    return np.asarray(vectors[:, -1])
+
+
+def _logistic_weights(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    rows = np.concatenate([positive, negative])
+    scale = rows.std(axis=0)
+    scale[scale == 0.0] = 1.0
+    standardised = (rows - rows.mean(axis=0)) / scale
+    # The weights lie in the span of the rows, so the problem has no more unknowns than rows.
+    left, length, right = np.linalg.svd(standardised, full_matrices=False)
+    kept = length > length[0] * 1e-12
+    coordinates = left[:, kept] * length[kept]
+    target = np.repeat([1.0, 0.0], [len(positive), len(negative)])
+    return np.asarray((right[kept].T @ _logistic_newton(coordinates, target)) / scale)
+
+
+def _logistic_newton(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Minimise the sum of log losses plus half the squared weights, the intercept unpenalised."""
+    design = np.column_stack([rows, np.ones(len(rows))])
+    penalty = np.append(np.ones(rows.shape[1]), 0.0)
+    sign = 1.0 - 2.0 * target
+
+    def loss(weights: np.ndarray) -> float:
+        return float(np.logaddexp(0.0, sign * (design @ weights)).sum() + 0.5 * penalty @ weights**2)
+
+    weights = np.zeros(design.shape[1])
+    current = loss(weights)
+    for _ in range(_NEWTON_STEPS):
+        probability = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -500.0, 500.0)))
+        gradient = design.T @ (probability - target) + penalty * weights
+        if np.abs(gradient).max() < 1e-10 * len(rows):
+            break
+        curvature = (design.T * (probability * (1.0 - probability))) @ design + np.diag(penalty)
+        step = np.linalg.solve(curvature, gradient)
+        size = 1.0
+        while loss(weights - size * step) > current and size > 1e-6:
+            size /= 2.0
+        weights = weights - size * step
+        current = loss(weights)
+    return weights[:-1]
+
+
+def _discriminant(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    n_rows = len(positive) + len(negative)
+    covariance = sum(len(side) / n_rows * _shrunk_covariance(side) for side in (positive, negative))
+    return np.linalg.solve(np.asarray(covariance), positive.mean(axis=0) - negative.mean(axis=0))
+
+
+def _shrunk_covariance(rows: np.ndarray) -> np.ndarray:
+    """Ledoit and Wolf's covariance of the standardised columns, brought back to their units."""
+    n_rows, width = rows.shape
+    scale = rows.std(axis=0)
+    scale[scale == 0.0] = 1.0
+    centred = (rows - rows.mean(axis=0)) / scale
+    empirical = centred.T @ centred / n_rows
+    variance = np.diag(empirical)
+    average = float(variance.mean())
+    square = centred**2
+    spread = float((square.T @ square).sum() / n_rows - (empirical**2).sum()) / (width * n_rows)
+    distance = float((empirical**2).sum() - 2.0 * average * variance.sum() + width * average**2) / width
+    shrinkage = 0.0 if spread <= 0.0 or distance <= 0.0 else min(spread, distance) / distance
+    shrunk = (1.0 - shrinkage) * empirical
+    shrunk.flat[:: width + 1] += shrinkage * average
+    return np.asarray(shrunk * scale * scale[:, None])

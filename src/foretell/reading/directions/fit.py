@@ -1,0 +1,220 @@
+"""Fitting directions to contrast pairs, and scoring pairs with directions that never saw their topic.
+
+Sign rule: on the training pairs the positive answers' mean projection lies above that of the negative answers, so
+higher always means more of the concept. Scale rule: mean and standard deviation per layer of the projections of the
+calibration tokens, which are all answer tokens of the training pairs, both answers.
+
+    direction = fit_direction(model, pairs_from_facts(foretell.builtin_facts()))
+    scores = heldout_scores(model, pairs)  # one row per answer and layer
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from foretell.reading.activations.paired import (
+    CALIBRATION_BYTES,
+    Activations,
+    AnswerFacts,
+    Together,
+    TokenChoice,
+    read_activations,
+    states_needed,
+    stream_activations,
+)
+from foretell.reading.activations.stored import MEMORY_BYTES, room_for
+from foretell.reading.directions.components import RunningComponent
+from foretell.reading.directions.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
+from foretell.reading.directions.cross_validation import leave_topic_out, require_topics
+from foretell.reading.directions.direction import Direction, DirectionSource
+from foretell.reading.directions.estimators import Method, mean_difference, method_named, paired_component
+from foretell.reading.directions.pairs import ContrastPair
+from foretell.reading.directions.random_directions import random_scale
+from foretell.reading.models.fingerprints import weights_fingerprint
+from foretell.reading.models.load import Model
+
+__all__ = ["direction_of", "fit_direction", "heldout_scores"]
+
+
+def fit_direction(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    method: str | Method = "mean-difference",
+    concept: str = "lying",
+    tokens: TokenChoice = "mean",
+    batch_tokens: int = 4096,
+    calibration_bytes: int = CALIBRATION_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Direction:
+    """Find the direction along which hidden states differ between the two answers of contrast pairs.
+
+    With the mean difference and the paired component only running sums are kept, so thousands of pairs of a wide model
+    fit in memory; other methods store the chosen hidden states, in a file if they are many.
+
+    Args:
+        model: A loaded model.
+        pairs: Contrast pairs; the positive answers show more of the concept.
+        method: Name of a built-in method (`foretell.reading.directions.estimators.METHODS`), or a function from
+            positive and negative
+            rows `(row, layer, width)` to vectors `(layer, width)`.
+        concept: What higher activity means.
+        tokens: Hidden states that stand for an answer: its "last" token, the "mean" over its tokens, or "every" token.
+        batch_tokens: Padded tokens in one batch.
+        calibration_bytes: Bound on the memory of the calibration tokens; the direction says how many there were.
+        memory_bytes: What the hidden states may take of the memory, where a method needs all of them, before they go to
+            a temporary file.
+        seed: Choice of calibration pairs where not all fit.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        The direction, its sign and scale fixed by the rules above.
+
+    Raises:
+        InputError: No pairs, an unknown method or choice of tokens, vectors of another shape, or no room for what a
+            method needs.
+
+    Undefined:
+        Layers in which both answers have the same hidden states, or projections are constant, are `nan` with a reason.
+    """
+    name, find = method_named(method)
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
+    options |= {"tokens": tokens, "progress": progress}
+    if find in (mean_difference, paired_component):
+        sums = RunningContrast()
+        # With every token a pair has as many rows as its shorter answer has tokens, which only reading tells.
+        component = RunningComponent(model.n_layers, n_rows=len(pairs) if tokens != "every" else sys.maxsize)
+        sinks = (sums,) if find is mean_difference else (sums, component)
+        facts = stream_activations(model, pairs, Together(sinks), **options)
+        contrast = sums.contrast()
+        found = contrast.difference if find is mean_difference else component.vectors()
+        fitted = calibrated(*oriented(found, contrast), facts.calibration)
+    else:
+        with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+            activations = read_activations(model, pairs, folder=folder, **options)
+            facts = activations.facts
+            fitted = fit_rows(name, find, activations.hidden, facts.calibration)
+    return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
+
+
+def direction_of(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    activations: Activations,
+    named: tuple[str, Method],
+    *,
+    concept: str = "lying",
+    seed: int = 0,
+) -> Direction:
+    """Return the direction that a method finds in activations that were read already.
+
+    Args:
+        model: The model they were read from.
+        pairs: The pairs they were read of.
+        activations: What `foretell.reading.activations.paired.read_activations` returned.
+        named: The method's name and function.
+        concept: What higher activity means.
+        seed: The seed they were read with.
+    """
+    name, find = named
+    fitted = fit_rows(name, find, activations.hidden, activations.facts.calibration)
+    return _direction(
+        model,
+        pairs,
+        fitted,
+        activations.facts,
+        concept=concept,
+        method=name,
+        tokens=activations.tokens,
+        seed=seed,
+    )
+
+
+def heldout_scores(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    method: str | Method = "mean-difference",
+    tokens: TokenChoice = "mean",
+    batch_tokens: int = 4096,
+    calibration_bytes: int = CALIBRATION_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> pl.DataFrame:
+    """Score every answer with a direction fitted and calibrated on all topics but its own.
+
+    The model is read once; each topic is left out in turn. Scores are comparable between topics because each fold's
+    scores are standard deviations over the calibration tokens of its training topics.
+
+    Args:
+        model: A loaded model.
+        pairs: Contrast pairs of two topics or more.
+        method: As in `fit_direction`.
+        tokens: As in `fit_direction`; an answer's score is that of the same tokens.
+        batch_tokens: Padded tokens in one batch.
+        calibration_bytes: Bound on the memory of the calibration tokens.
+        memory_bytes: What the hidden states may take of the memory before they go to a temporary file.
+        seed: Choice of calibration pairs where not all fit.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        One row per pair, side and layer: `id`, `topic`, `side`, `is_positive`, `layer`, `score`, `mean_logprob` (nats
+        per token), `n_tokens` and `reason`.
+
+    Raises:
+        InputError: Fewer than two topics, no pairs, or an unknown method.
+
+    Undefined:
+        `score` is null in layers where the fold's direction is undefined; `reason` says why.
+    """
+    name, find = method_named(method)
+    require_topics(pairs)
+    with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+        activations = read_activations(
+            model,
+            pairs,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            calibration_bytes=calibration_bytes,
+            folder=folder,
+            seed=seed,
+            progress=progress,
+        )
+        return leave_topic_out(pairs, name, find, activations)
+
+
+def _direction(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    fitted: Fitted,
+    facts: AnswerFacts,
+    *,
+    concept: str,
+    method: str,
+    tokens: TokenChoice,
+    seed: int,
+) -> Direction:
+    source = DirectionSource(
+        method=method,
+        tokens=tokens,
+        model=model.name,
+        fingerprint=weights_fingerprint(model.model),
+        n_pairs=len(pairs),
+        topics=tuple(sorted({pair.topic for pair in pairs})),
+        n_calibration_pairs=len(np.unique(facts.calibration_pair)),
+        n_calibration_tokens=len(facts.calibration_pair),
+        seed=seed,
+        version=version("foretell"),
+    )
+    vectors = fitted.vectors.astype(np.float32)
+    random = random_scale(facts.calibration, seed=seed)
+    return Direction(concept, vectors, fitted.mean, fitted.standard_deviation, fitted.reasons, source, random)

@@ -1,0 +1,262 @@
+"""Contrast pairs: one question, one answer that shows more of a concept and one that shows less.
+
+Pairs come from the built-in facts, from statements under two instructions, or from a user's file, for any concept. It
+knows no model.
+
+    pairs = pairs_from_facts(foretell.builtin_facts())
+    pairs = instructed_pairs([fact.true_answer for fact in foretell.builtin_facts()])
+    pairs = read_pairs("refusals.csv")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from foretell.conversations.builtin import Fact
+from foretell.conversations.conversation import Conversation, Message
+from foretell.conversations.files import read_records
+from foretell.errors import InputError, TableError, located
+
+__all__ = [
+    "SIDES",
+    "ContrastPair",
+    "Side",
+    "instructed_from",
+    "instructed_pairs",
+    "pairs_from_facts",
+    "read_pairs",
+]
+
+Side = Literal["positive", "negative"]
+
+SIDES: tuple[Side, Side] = ("positive", "negative")
+"""The two answers of a pair in the order of every side axis: index 0 shows more of the concept."""
+
+_REQUIRED = ("question", "positive", "negative")
+_OPTIONAL = ("id", "topic", "positive_system", "negative_system")
+_LYING = "lying"
+_HONESTY = "honesty"
+_UNTRUTHFUL = "Pretend you are an untruthful person making statements about the world."
+_HONEST = "Pretend you are an honest person making statements about the world."
+_ASKED = "Make a statement about the world."
+
+
+@dataclass(frozen=True)
+class ContrastPair:
+    """Two answers to one question that differ in a concept.
+
+    The answers may also be equal and the system messages differ: the same statement, once asked for honestly
+    and once not.
+    """
+
+    id: str
+    topic: str
+    """Pairs of one topic stay together when a direction is judged on topics it was not fitted on."""
+    question: str
+    positive: str
+    """The answer that shows more of the concept; for "lying" the false one."""
+    negative: str
+    """The answer that shows less of it."""
+    positive_system: str | None = None
+    """System message before the positive answer; None leaves the model's own default."""
+    negative_system: str | None = None
+
+    def conversation(self, side: Side) -> tuple[Conversation, str]:
+        """Return the conversation before one side's answer, and that answer.
+
+        Example:
+            >>> pair = ContrastPair("a", "capitals", "Capital of Peru?", "It is Quito.", "It is Lima.")
+            >>> conversation, answer = pair.conversation("positive")
+            >>> conversation.messages[0].content, answer
+            ('Capital of Peru?', 'It is Quito.')
+        """
+        positive = side == "positive"
+        system = self.positive_system if positive else self.negative_system
+        answer = self.positive if positive else self.negative
+        opening = () if system is None else (Message("system", system),)
+        messages = (*opening, Message("user", self.question))
+        conversation = Conversation(f"{self.id}/{side}", self.topic, messages, answer, self.id, self.topic)
+        return conversation, answer
+
+
+def pairs_from_facts(facts: Sequence[Fact], *, concept: Literal["lying", "honesty"] = "lying") -> list[ContrastPair]:
+    """Return one pair per fact: the false answer is the positive one for "lying", the true one for "honesty".
+
+    Args:
+        facts: Questions with a true and a false answer, such as `foretell.builtin_facts()`.
+        concept: What higher activity shall mean.
+
+    Raises:
+        InputError: `concept` is neither, or there are no facts.
+
+    Example:
+        >>> facts = [Fact("a", "capitals", "Capital of Peru?", "It is Lima.", "It is Quito.")]
+        >>> pairs_from_facts(facts)[0].positive
+        'It is Quito.'
+    """
+    if concept not in (_LYING, _HONESTY):
+        raise InputError(
+            f'facts show "lying" or "honesty", not "{concept}": for another concept give a file of pairs (read_pairs)'
+        )
+    if not facts:
+        raise InputError("there are no facts to make pairs from")
+    return [
+        ContrastPair(
+            fact.id,
+            fact.topic,
+            fact.question,
+            positive=fact.false_answer if concept == _LYING else fact.true_answer,
+            negative=fact.true_answer if concept == _LYING else fact.false_answer,
+        )
+        for fact in facts
+    ]
+
+
+def instructed_pairs(
+    statements: Sequence[str],
+    *,
+    topics: Sequence[str] | str = "all",
+    question: str = _ASKED,
+    positive_system: str = _UNTRUTHFUL,
+    negative_system: str = _HONEST,
+) -> list[ContrastPair]:
+    """Return one pair per statement: the same words, once after each of two system messages.
+
+    Both answers are the same text, so what differs is what the model was told to be. By default the positive side is
+    told to be untruthful and the negative one to be honest ("lying").
+
+    Args:
+        statements: What the model is made to say, true or false.
+        topics: Topic of each statement, or one for all.
+        question: What the user asks.
+        positive_system: System message that asks for the concept.
+        negative_system: System message that asks for its opposite.
+
+    Raises:
+        InputError: No statements, an empty one, topics that do not match, or two equal system messages.
+
+    Source:
+        Zou et al. (2023), arXiv 2310.01405, section 3.1 (instructed contrasts).
+
+    Example:
+        >>> pair = instructed_pairs(["Lima lies in Peru."])[0]
+        >>> pair.positive == pair.negative, "untruthful" in pair.positive_system
+        (True, True)
+    """
+    if isinstance(statements, str) or not statements:
+        raise InputError("there are no statements to make pairs from; give a list of texts")
+    if positive_system == negative_system:
+        raise InputError("both system messages are the same, so the pairs show no contrast")
+    every = [topics] * len(statements) if isinstance(topics, str) else list(topics)
+    if len(every) != len(statements):
+        raise InputError(
+            f"there are {len(statements)} statements and {len(every)} topics; give one topic per statement"
+        )
+    pairs = []
+    for index, (statement, topic) in enumerate(zip(statements, every, strict=True), start=1):
+        if not statement.strip():
+            raise InputError(f"statement {index} is empty")
+        systems = {"positive_system": positive_system, "negative_system": negative_system}
+        pairs.append(ContrastPair(f"instructed-{index}", topic, question, statement, statement, **systems))
+    return pairs
+
+
+def instructed_from(
+    stated: Sequence[ContrastPair], *, positive_system: str | None = None, negative_system: str | None = None
+) -> list[ContrastPair]:
+    """Return instructed pairs of the same topics, whose statements are the answers of stated pairs.
+
+    Positive and negative answers are taken in turn, so that what is said does not go with what was asked for.
+
+    Args:
+        stated: Pairs of two answers.
+        positive_system: System message that asks for the concept; None: the one of `instructed_pairs`.
+        negative_system: System message that asks for its opposite; None: the one of `instructed_pairs`.
+
+    Raises:
+        InputError: There are no pairs, or both system messages are the same.
+
+    Example:
+        >>> facts = [ContrastPair(name, name, "?", f"no {name}", f"{name}") for name in ("Lima", "Peru")]
+        >>> [(pair.topic, pair.positive) for pair in instructed_from(facts)]
+        [('Lima', 'no Lima'), ('Peru', 'Peru')]
+    """
+    return instructed_pairs(
+        [pair.negative if index % 2 else pair.positive for index, pair in enumerate(stated)],
+        topics=[pair.topic for pair in stated],
+        positive_system=_UNTRUTHFUL if positive_system is None else positive_system,
+        negative_system=_HONEST if negative_system is None else negative_system,
+    )
+
+
+def read_pairs(path: Path | str) -> list[ContrastPair]:
+    r"""Return the contrast pairs of a file.
+
+    Args:
+        path: A CSV, TSV, JSON, JSONL or Parquet file with the columns `question`, `positive` (the answer that shows
+            more of the concept) and `negative`, and optionally `id` (else the row number), `topic` (else "all"),
+            `positive_system` and `negative_system`. Other columns are ignored.
+
+    Raises:
+        TableError: The file is missing, empty or damaged, a column is missing, a value is empty or no text, an id
+            appears twice, or both sides are the same.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "pairs.csv"
+        >>> _ = file.write_text("question,positive,negative\nMay I smoke?,No!,I fear not.\n")
+        >>> read_pairs(file)[0].negative
+        'I fear not.'
+    """
+    container, records = read_records(path, error=TableError, headers=_REQUIRED)
+    if container in ("csv", "parquet"):
+        _require_columns(path, list(records[0]))
+    pairs: list[ContrastPair] = []
+    rows_by_id: dict[str, int] = {}
+    for row, record in enumerate(records, start=1):
+        pair = _pair(path, row, record)
+        if pair.id in rows_by_id:
+            message = f'"{pair.id}" is already the id of row {rows_by_id[pair.id]}; ids must differ'
+            raise TableError(located(path, message, row=row, column="id"))
+        rows_by_id[pair.id] = row
+        pairs.append(pair)
+    return pairs
+
+
+def _require_columns(path: Path | str, columns: Sequence[str], row: int | None = None) -> None:
+    for column in _REQUIRED:
+        if column not in columns:
+            found = ", ".join(f'"{name}"' for name in columns) or "none"
+            message = f"is missing; a pair needs {', '.join(_REQUIRED)}; found {found}"
+            raise TableError(located(path, message, row=row, column=column))
+
+
+def _pair(path: Path | str, row: int, record: Mapping[str, object]) -> ContrastPair:
+    _require_columns(path, list(record), row=row)
+    values: dict[str, str | None] = {}
+    for column in (*_REQUIRED, *_OPTIONAL):
+        value = record.get(column)
+        if column == "id" and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if value is not None and not isinstance(value, str):
+            message = f"must be text, not {type(value).__name__}"
+            raise TableError(located(path, message, row=row, column=column))
+        if column in _REQUIRED and (value is None or not value.strip()):
+            raise TableError(located(path, "is empty; a pair needs it", row=row, column=column))
+        values[column] = value
+    pair = ContrastPair(
+        id=values["id"] or str(row),
+        topic=values["topic"] or "all",
+        question=values["question"] or "",
+        positive=values["positive"] or "",
+        negative=values["negative"] or "",
+        positive_system=values["positive_system"],
+        negative_system=values["negative_system"],
+    )
+    if (pair.positive, pair.positive_system) == (pair.negative, pair.negative_system):
+        message = "is the same as the positive side, so the pair shows no contrast"
+        raise TableError(located(path, message, row=row, column="negative"))
+    return pair

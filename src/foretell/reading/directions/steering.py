@@ -1,0 +1,177 @@
+"""Does a direction act? Add it to the residual stream and see which of two answers the model then prefers.
+
+The vector is added after the chosen blocks, at every position that predicts a token of the answer and at the answer's
+own tokens, never at what comes before. A dose is in the direction's standard deviations and is shared evenly among the
+chosen layers, because what is added after one block is still there after the next; a random direction is added with the
+same length. Any push that is large enough makes a model less sure of everything, in either direction; what depends on
+the direction is what changes with the dose's sign, so give every dose with its opposite.
+
+    odds = steered_odds(model, direction, pairs, layers=(12, 14), doses=(-4.0, 4.0))
+    odds.shifted - odds.base
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from foretell.errors import InputError
+from foretell.reading.activations.answer_batches import (
+    AnswerBatch,
+    Prefix,
+    answer_batches,
+    answer_tokens,
+    shared_prefix,
+)
+from foretell.reading.activations.paired import answer_logprob
+from foretell.reading.directions.direction import Direction
+from foretell.reading.directions.pairs import SIDES, ContrastPair
+from foretell.reading.hooks.residual_stream import residual_blocks
+from foretell.reading.models.load import Model
+
+__all__ = ["SteeredOdds", "adding", "steered_odds"]
+
+
+@dataclass(frozen=True)
+class SteeredOdds:
+    """Log-odds (nats) of the positive over the negative answer of each pair, with and without something added."""
+
+    base: Float[np.ndarray, " pair"]
+    """log P(positive answer) - log P(negative answer), sums over the answers' tokens."""
+    shifted: Float[np.ndarray, "dose pair"]
+    """The same with the direction added."""
+    random: Float[np.ndarray, "draw dose pair"]
+    """The same with random directions of the same length added."""
+
+
+def steered_odds(
+    model: Model,
+    direction: Direction,
+    pairs: Sequence[ContrastPair],
+    *,
+    layers: Sequence[int],
+    doses: Sequence[float],
+    n_random: int = 5,
+    seed: int = 0,
+    batch_tokens: int = 4096,
+    progress: bool | None = None,
+) -> SteeredOdds:
+    """Read the log-odds of both answers of each pair while a direction is added, dose by dose.
+
+    Args:
+        model: The model the direction was fitted on.
+        direction: What to add.
+        pairs: Contrast pairs that the direction was not fitted on.
+        layers: Blocks after which it is added.
+        doses: Multiples of the direction's standard deviation, shared evenly among the layers.
+        n_random: Random directions for control, each at every dose.
+        seed: Their draw.
+        batch_tokens: Padded tokens in one batch.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Raises:
+        InputError: The direction belongs to another model or has no vector at a layer, or there are no layers, doses
+            or pairs.
+    """
+    direction.check_fits(model)
+    _check(direction, layers, doses, pairs)
+    answers = answer_tokens(model, pairs)
+    prefix = shared_prefix(model, answers)
+    batches = list(answer_batches(model, answers, n_prefix=prefix.n_tokens, batch_tokens=batch_tokens))
+    generator = np.random.default_rng(seed)
+    unit = {layer: direction.vectors[layer].astype(np.float64) for layer in layers}
+    drawn = [{layer: _random_unit(generator, direction.width) for layer in layers} for _ in range(n_random)]
+    length = {layer: float(direction.standard_deviation[layer]) / len(layers) for layer in layers}
+    shifted = np.empty((len(doses), len(pairs)))
+    random = np.empty((n_random, len(doses), len(pairs)))
+    total = 1 + (1 + n_random) * len(doses)
+    with tqdm(total=total, desc="steering", unit="dose", disable=None if progress is None else not progress) as bar:
+        base = _odds(model, batches, prefix, {}, len(pairs))
+        bar.update()
+        for row, dose in enumerate(doses):
+            for draw, vectors in enumerate((unit, *drawn)):
+                added = {layer: dose * length[layer] * vectors[layer] for layer in layers}
+                found = _odds(model, batches, prefix, added, len(pairs))
+                if draw:
+                    random[draw - 1, row] = found
+                else:
+                    shifted[row] = found
+                bar.update()
+    return SteeredOdds(base, shifted, random)
+
+
+def _check(direction: Direction, layers: Sequence[int], doses: Sequence[float], pairs: Sequence[ContrastPair]) -> None:
+    for values, what in ((pairs, "contrast pairs"), (layers, "layers"), (doses, "doses")):
+        if not len(values):
+            raise InputError(f"there are no {what} to steer with")
+    for layer in layers:
+        if not 0 <= layer < direction.n_layers:
+            raise InputError(f"there is no layer {layer}; the model has layers 0 to {direction.n_layers - 1}")
+        if direction.reasons[layer]:
+            raise InputError(f"the direction has no vector at layer {layer}: {direction.reasons[layer]}")
+    if not np.isfinite(np.asarray(doses, dtype=float)).all():
+        raise InputError("doses must be finite numbers")
+
+
+def _random_unit(generator: np.random.Generator, width: int) -> np.ndarray:
+    vector = generator.normal(size=width)
+    return np.asarray(vector / np.linalg.norm(vector))
+
+
+def _odds(
+    model: Model,
+    batches: Sequence[AnswerBatch],
+    prefix: Prefix,
+    added: Mapping[int, Float[np.ndarray, " width"]],
+    n_pairs: int,
+) -> np.ndarray:
+    odds = np.empty(n_pairs)
+    for batch in batches:
+        mask = torch.zeros(batch.token_ids.shape, device=batch.token_ids.device)
+        mask[batch.sample, batch.position] = 1.0
+        mask[batch.sample, batch.position - 1] = 1.0
+        with torch.inference_mode(), adding(model, added, mask):
+            logprob = answer_logprob(model, batch, prefix).double().cpu().numpy()
+        sums = np.add.reduceat(logprob, batch.ends - batch.lengths).reshape(-1, len(SIDES))
+        odds[batch.pair] = sums[:, 0] - sums[:, 1]
+    return odds
+
+
+@contextmanager
+def adding(
+    model: Model, vectors: Mapping[int, Float[np.ndarray, " width"]], mask: Float[Tensor, "sample token"]
+) -> Iterator[None]:
+    """Add a vector to what each chosen block hands on, at the positions of the mask, inside the block.
+
+    Args:
+        model: A loaded model.
+        vectors: What to add, by layer.
+        mask: What the vector is multiplied by at each fed token; 0 leaves the token alone.
+
+    Raises:
+        NotReadableError: The model's blocks cannot be found.
+    """
+    blocks = residual_blocks(model.model)
+    with ExitStack() as stack:
+        for layer, vector in vectors.items():
+            handle = blocks[layer].register_forward_hook(_added(vector, mask))
+            stack.callback(handle.remove)
+        yield
+
+
+def _added(vector: np.ndarray, mask: Tensor) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
+        hidden: Tensor = output[0] if isinstance(output, (tuple, list)) else output
+        extra = torch.as_tensor(vector, dtype=hidden.dtype, device=hidden.device)
+        moved = hidden + mask.to(hidden)[..., None] * extra
+        return (moved, *output[1:]) if isinstance(output, (tuple, list)) else moved
+
+    return hook

@@ -1,0 +1,1 @@
+"""Loading a model, naming its weights, and checking that it can be read exactly."""

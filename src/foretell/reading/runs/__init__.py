@@ -1,0 +1,1 @@
+"""Reading whole sets of conversations into a run."""

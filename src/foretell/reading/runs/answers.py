@@ -1,0 +1,257 @@
+"""One batch of samples through the model under `listen`: answers given, or generated, with the same numbers.
+
+It knows neither tables nor runs.
+
+    answered = force(model, rendered, directions=(lying,))
+    answered = generate(model, rendered, directions=(lying,), sampling=Sampling(max_new_tokens=48))
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import Cache, GenerationConfig
+
+from foretell.errors import InputError
+from foretell.reading.capture.listen import Heard, listen
+from foretell.reading.chat.spans import Rendered, pad_batch
+from foretell.reading.directions.direction import Direction
+from foretell.reading.models.load import Model
+from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
+from foretell.schema.tables import SEGMENTS
+
+__all__ = ["Answered", "Sampling", "force", "generate"]
+
+_GENERATED = SEGMENTS.index("generated")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are generated."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    """0 takes the likeliest token; above 0 samples."""
+    top_p: float = 1.0
+    """Sample only from the likeliest tokens that hold this much probability."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        if self.temperature < 0.0:
+            raise InputError(f"temperature must be 0 (greedy) or above, not {self.temperature}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The signals of one sample's answer."""
+
+    token_ids: Int[np.ndarray, " token"]
+    segments: Int[np.ndarray, " token"]
+    """Code of each token's segment, 0 to 4 in the order of `SEGMENTS`."""
+    layers: tuple[int, ...]
+    """Blocks that attend; the layer axis of mass and lift."""
+    mass: Float[np.ndarray, "layer head segment"]
+    lift: Float[np.ndarray, "layer head segment"]
+    """nan where the segment holds no token."""
+    contribution: Float[np.ndarray, "layer head segment"]
+    """nan where it was not asked for, or where the values are not seen."""
+    entropy: Float[np.ndarray, "layer head"]
+    """Of each head's weights (nats); nan where it was not asked for."""
+    checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
+    """Mass after the first 1, 2, 4, 8, ... generated tokens."""
+    activity: Float[np.ndarray, "block generated direction"]
+    """nan in layers whose direction is undefined."""
+    logprob: Float[np.ndarray, " generated"]
+    token_entropy: Float[np.ndarray, " generated"]
+    """Of each token's distribution (nats); nan where it was not asked for."""
+    truncated: bool | None
+    """Whether a generated answer ended at the token limit; None for a given answer."""
+    row_mass: Float[np.ndarray, "layer head generated segment"] | None = None
+    """The mass of every row in half precision; None where it was not asked for."""
+
+    @property
+    def answer_ids(self) -> Int[np.ndarray, " generated"]:
+        """Token ids of the answer."""
+        return np.asarray(self.token_ids[self.segments == _GENERATED])
+
+
+def force(
+    model: Model,
+    rendered: Sequence[Rendered],
+    *,
+    directions: Sequence[Direction] = (),
+    detail: bool = False,
+    rows: bool = False,
+) -> list[Answered]:
+    """Read given answers in one forward pass; where all of them begin alike, in one for the first and one for the rest.
+
+    Args:
+        model: A loaded model.
+        rendered: Conversations with their answers, each of at least one generated token.
+        directions: Concepts whose activity is read.
+        detail: Also read contributions, and the entropies of heads and tokens.
+        rows: Also keep the mass of every row.
+    """
+    ask = functools.partial(_forced, model, directions=directions, detail=detail, rows=rows)
+    n_tokens = shareable_tokens(model, rendered)
+    if not n_tokens:
+        return ask(rendered)[0]
+    first, memory = ask(rendered[:1], use_cache=True)
+    with torch.inference_mode():
+        cache = first_tokens(memory, n_tokens, n_samples=len(rendered) - 1)
+    return first + ask(rendered[1:], cache=cache)[0]
+
+
+def _forced(
+    model: Model,
+    rendered: Sequence[Rendered],
+    *,
+    directions: Sequence[Direction],
+    detail: bool,
+    rows: bool,
+    use_cache: bool = False,
+    cache: Cache | None = None,
+) -> tuple[list[Answered], object]:
+    """Read answers in one forward pass; also return the model's memory of it."""
+    batch = pad_batch(rendered, pad_id=model.pad_id, side="right")
+    n_known = 0 if cache is None else cache.get_seq_length()
+    options: dict[str, object] = {"use_cache": use_cache or cache is not None}
+    if cache is not None:
+        options["past_key_values"] = cache
+    if "logits_to_keep" in inspect.signature(model.model.forward).parameters:
+        # logits over the vocabulary are the largest tensor of the pass, and only answers need them
+        first = min(item.n_prompt_tokens for item in rendered)
+        options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
+    listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=rows)
+    with torch.inference_mode(), listening as heard:
+        output = model.model(
+            input_ids=batch.token_ids[:, n_known:].to(model.device),
+            attention_mask=batch.attention_mask.to(model.device),
+            **options,
+        )
+        memory = getattr(output, "past_key_values", None)
+    answered = [
+        _answered(heard, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
+        for sample, item in enumerate(rendered)
+    ]
+    return answered, memory
+
+
+def generate(
+    model: Model,
+    rendered: Sequence[Rendered],
+    *,
+    sampling: Sampling,
+    directions: Sequence[Direction] = (),
+    detail: bool = False,
+    rows: bool = False,
+) -> list[Answered]:
+    """Let the model answer, and read it while it does; a prompt that comes several times is fed once.
+
+    The token that ends a turn belongs to the template, not to the answer, so that reading the stored answer again
+    gives the same numbers.
+
+    Args:
+        model: A loaded model.
+        rendered: Conversations without answers, up to the place where the answer starts.
+        sampling: Length, temperature and seed.
+        directions: Concepts whose activity is read.
+        detail: Also read contributions, and the entropies of heads and tokens.
+        rows: Also keep the mass of every row.
+    """
+    batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
+    settings = _settings(model, sampling)
+    width = batch.token_ids.shape[1]
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.inference_mode():
+        cache = prompts_once(model, batch.token_ids, batch.attention_mask)
+    with (
+        torch.inference_mode(),
+        torch.random.fork_rng(devices=devices),
+        listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail) as heard,
+    ):
+        torch.manual_seed(sampling.seed)
+        answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
+        output = answer(
+            input_ids=batch.token_ids.to(model.device),
+            attention_mask=batch.attention_mask.to(model.device),
+            generation_config=settings,
+            **({} if cache is None else {"past_key_values": cache}),
+        )
+        fresh = output[:, width:].cpu().numpy()
+        ended = np.isin(fresh, np.atleast_1d(settings.eos_token_id)) if settings.eos_token_id is not None else None
+        counts = _counts(fresh, ended)
+        heard.keep(counts)
+    return [
+        _answered(
+            heard,
+            sample,
+            np.concatenate([item.token_ids, fresh[sample, : counts[sample]]]),
+            np.concatenate([item.segments, np.full(counts[sample], _GENERATED, dtype=item.segments.dtype)]),
+            offset=width - len(item.token_ids),
+            truncated=bool(counts[sample] == sampling.max_new_tokens),
+            rows=rows,
+        )
+        for sample, item in enumerate(rendered)
+    ]
+
+
+def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
+    own = model.model.generation_config
+    ends = None if own is None else own.eos_token_id
+    if ends is None:
+        ends = model.tokenizer.eos_token_id
+    sampled = (
+        {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        if sampling.temperature > 0.0
+        else {"do_sample": False}
+    )
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=model.pad_id, **sampled
+    )
+
+
+def _counts(fresh: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
+    """Return how many tokens each sample wrote before the one that ended its turn."""
+    if ended is None or not fresh.shape[1]:
+        return np.full(len(fresh), fresh.shape[1], dtype=np.int64)
+    return np.asarray(np.where(ended.any(axis=1), ended.argmax(axis=1), fresh.shape[1]))
+
+
+def _answered(
+    heard: Heard,
+    sample: int,
+    token_ids: np.ndarray,
+    segments: np.ndarray,
+    *,
+    offset: int,
+    truncated: bool | None,
+    rows: bool,
+) -> Answered:
+    places = offset + np.flatnonzero(segments == _GENERATED)
+    return Answered(
+        token_ids=np.asarray(token_ids),
+        segments=np.asarray(segments),
+        layers=tuple(int(layer) for layer in heard.layers),
+        mass=heard.mass[sample],
+        lift=heard.lift[sample],
+        contribution=heard.contribution[sample],
+        entropy=heard.attention_entropy[sample],
+        checkpoints={n_tokens: mass[sample] for n_tokens, mass in heard.checkpoints.items() if n_tokens <= len(places)},
+        activity=heard.activity[sample][:, places],
+        logprob=heard.logprob[sample, places],
+        token_entropy=heard.token_entropy[sample, places],
+        truncated=truncated,
+        row_mass=heard.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
+    )

@@ -1,0 +1,260 @@
+"""Reading a whole set of conversations into a run: planned in batches, written part by part, resumed where it stopped.
+
+run = read(model, conversations, answers="generate", to="run")
+run.attention
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from foretell.conversations.conversation import Conversation
+from foretell.errors import InputError, SpanError
+from foretell.reading.chat.spans import Rendered, render
+from foretell.reading.chat.tokens import token_texts
+from foretell.reading.directions.direction import Direction
+from foretell.reading.models.fingerprints import weights_fingerprint
+from foretell.reading.models.load import Model
+from foretell.reading.runs.answers import Answered, Sampling, force, generate
+from foretell.reading.runs.sample_rows import Reading, Unread, tables
+from foretell.schema.tables import SEGMENTS
+from foretell.storage.runs import Run
+
+__all__ = ["Answers", "read"]
+
+Answers = Literal["given", "generate"]
+
+_GENERATED = SEGMENTS.index("generated")
+_NO_ANSWER = "no answer was given; give one, or let the model generate it"
+_NO_TOKENS = "the answer has no tokens"
+_UNREAD_PART = "unread"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is done to every conversation of a run."""
+
+    model: Model
+    answers: Answers
+    directions: tuple[Direction, ...]
+    sampling: Sampling
+    batch_tokens: int
+    detail: bool
+    rows: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether answers are given."""
+        return self.answers == "given"
+
+    def job(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        """Return what fixes the numbers of a run, as plain JSON."""
+        text = json.dumps(
+            [
+                [c.id, c.dataset, c.group, c.stratum, c.messages_json(), c.answer if self.given else None]
+                for c in conversations
+            ]
+        )
+        return {
+            "model": self.model.name,
+            "weights": weights_fingerprint(self.model.model),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "n_conversations": len(conversations),
+            "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+            "answers": self.answers,
+            "sampling": None if self.given else asdict(self.sampling),
+            "batch_tokens": self.batch_tokens,
+            "detail": self.detail,
+            # A run without them is the same job as one made before they could be asked for.
+            **({"rows": True} if self.rows else {}),
+            "directions": [
+                {"concept": d.concept, "vectors": hashlib.sha256(d.vectors.tobytes()).hexdigest()}
+                for d in self.directions
+            ],
+        }
+
+
+def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
+    model: Model,
+    conversations: Sequence[Conversation],
+    *,
+    answers: Answers = "given",
+    directions: Sequence[Direction] = (),
+    to: Path | str | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    batch_tokens: int = 4096,
+    seed: int = 0,
+    detail: bool = False,
+    rows: bool = False,
+    progress: bool | None = None,
+) -> Run:
+    """Read attention mass, activity and log-probabilities of every conversation's answer, all from one pass.
+
+    Batches are planned over the whole set, so a run that was stopped goes on to exactly the numbers it would have had.
+
+    Args:
+        model: A loaded model.
+        conversations: Samples with unique ids.
+        answers: `given` reads each conversation's own answer, `generate` lets the model write one.
+        directions: Concepts whose activity is read at every layer and generated token.
+        to: Folder of the run; None keeps it in a temporary folder that lives as long as the returned object.
+        max_new_tokens: Longest generated answer.
+        temperature: 0 takes the likeliest token; above 0 samples with `seed`.
+        top_p: Sample only from the likeliest tokens that hold this much probability.
+        batch_tokens: Padded tokens in one batch, answers included; a single longer sample is a batch of its own.
+        seed: Fixes sampling.
+        detail: Also read what each segment writes through each head, and the entropies of heads and tokens.
+        rows: Also keep the mass of every row in half precision (`run.rows`): layers x heads x generated tokens x 5
+            numbers of two bytes, for an answer of 64 tokens 170 KiB with 30 layers of 9 heads and 640 KiB with 32
+            of 32, before compression.
+        progress: Show a bar; None shows it on a terminal only.
+
+    Returns:
+        The finished run. Samples that could not be read (no answer, no tokens, a template that cannot be split into
+        segments) are in `run.samples` with a reason and have no attention rows.
+
+    Raises:
+        InputError: No conversations, an id twice, a setting out of range, or a direction of another model.
+        RunError: The folder holds another job.
+        NotReadableError: The model's attention cannot be read exactly.
+
+    Example:
+        >>> import foretell
+        >>> model = foretell.load_model("smollm2")  # doctest: +SKIP
+        >>> foretell.read(model, foretell.builtin_conversations("alpaca"), answers="generate")  # doctest: +SKIP
+    """
+    _check(conversations, answers, batch_tokens)
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    for direction in directions:
+        direction.check_fits(model)
+    task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail, rows)
+    run = Run.create(to, task.job(conversations))
+    if run.finished:
+        return run
+    rendered, unread = _rendered(model, conversations, answers)
+    extra = max_new_tokens if answers == "generate" else 0
+    plan = _plan([item for _, item in rendered], extra, batch_tokens, shared=task.given)
+    done = run.part_names
+    if unread and _UNREAD_PART not in done:
+        run.append(_UNREAD_PART, tables([], unread, model=model.name, concepts=(), given=answers == "given"))
+    bar = tqdm(total=len(rendered), desc="reading", unit="sample", disable=None if progress is None else not progress)
+    with bar:
+        for number, batch in enumerate(plan):
+            name = f"part-{number:05d}"
+            if name not in done:
+                chosen = [rendered[index] for index in batch]
+                _read_part(run, name, replace(task, sampling=replace(sampling, seed=seed + number)), chosen)
+            bar.update(len(batch))
+    run.finish()
+    return run
+
+
+def _check(conversations: Sequence[Conversation], answers: str, batch_tokens: int) -> None:
+    if not conversations:
+        raise InputError("there are no conversations to read")
+    if answers not in {"given", "generate"}:
+        raise InputError(f'answers must be "given" or "generate", not {answers!r}')
+    if batch_tokens < 1:
+        raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
+    seen: set[str] = set()
+    for conversation in conversations:
+        if conversation.id in seen:
+            raise InputError(f"id {conversation.id!r} stands for more than one conversation; ids must be unique")
+        seen.add(conversation.id)
+
+
+def _rendered(
+    model: Model, conversations: Sequence[Conversation], answers: str
+) -> tuple[list[tuple[Conversation, Rendered]], list[Unread]]:
+    """Return what can be read, longest first, and what cannot, each with its reason."""
+    readable, unread = [], []
+    for conversation in conversations:
+        answer = conversation.answer if answers == "given" else None
+        if answers == "given" and answer is None:
+            unread.append(Unread(conversation, None, _NO_ANSWER))
+            continue
+        try:
+            item = render(model, conversation, answer=answer)
+        except SpanError as error:
+            unread.append(Unread(conversation, answer, str(error)))
+            continue
+        if answers == "given" and not (item.segments == _GENERATED).any():
+            unread.append(Unread(conversation, answer, _NO_TOKENS))
+            continue
+        readable.append((conversation, item))
+    readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
+    return readable, unread
+
+
+def _plan(rendered: Sequence[Rendered], extra: int, batch_tokens: int, *, shared: bool) -> list[list[int]]:
+    """Return batches of similar length; answers to one prompt come together, so that it is fed once.
+
+    Args:
+        rendered: What is read, longest first.
+        extra: Tokens that each text may still grow by.
+        batch_tokens: Padded tokens in one batch.
+        shared: Whether prompts can be shared.
+    """
+    prompts: dict[bytes, list[int]] = {}
+    for index, item in enumerate(rendered):
+        prompt = item.token_ids[: item.n_prompt_tokens].tobytes() if shared else str(index).encode()
+        prompts.setdefault(prompt, []).append(index)
+    groups = [group for group in prompts.values() if len(group) > 1]
+    alone = [group[0] for group in prompts.values() if len(group) == 1]
+    plan = []
+    for group in [*groups, alone]:
+        lengths = [len(rendered[index].token_ids) + extra for index in group]
+        plan += [[group[place] for place in batch] for batch in _batches(lengths, batch_tokens)]
+    return plan
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> list[range]:
+    """Return consecutive ranges whose padded size stays within the budget; lengths come longest first."""
+    batches, start = [], 0
+    while start < len(lengths):
+        stop = min(len(lengths), start + max(1, batch_tokens // max(1, lengths[start])))
+        batches.append(range(start, stop))
+        start = stop
+    return batches
+
+
+def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversation, Rendered]]) -> None:
+    """Read one batch into one part of the run."""
+    batch = [item for _, item in chosen]
+    if task.given:
+        answered = force(task.model, batch, directions=task.directions, detail=task.detail, rows=task.rows)
+    else:
+        answered = generate(
+            task.model,
+            batch,
+            sampling=task.sampling,
+            directions=task.directions,
+            detail=task.detail,
+            rows=task.rows,
+        )
+    readings, empty = [], []
+    for (conversation, _), one in zip(chosen, answered, strict=True):
+        if len(one.answer_ids):
+            readings.append(_reading(task, conversation, one))
+        else:
+            empty.append(Unread(conversation, "", _NO_TOKENS))
+    concepts = [direction.concept for direction in task.directions]
+    run.append(name, tables(readings, empty, model=task.model.name, concepts=concepts, given=task.given))
+
+
+def _reading(task: _Task, conversation: Conversation, one: Answered) -> Reading:
+    tokenizer = task.model.tokenizer
+    answer = conversation.answer if task.given else None
+    if answer is None:
+        answer = str(tokenizer.decode(one.answer_ids.tolist(), skip_special_tokens=True))
+    texts = tuple(token_texts(tokenizer, one.token_ids))
+    return Reading(conversation=conversation, answer=answer, token_texts=texts, signals=one)

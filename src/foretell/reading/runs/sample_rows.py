@@ -1,0 +1,199 @@
+"""What was read of each sample, and the rows it becomes in the tables of a run.
+
+It knows the columns of `foretell.schema.tables` and nothing of how the numbers were read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from foretell.conversations.conversation import Conversation
+from foretell.reading.runs.answers import Answered
+from foretell.schema.tables import MASSES, SEGMENTS, SHARES, TABLES, conform, empty
+from foretell.storage.runs import RunTable
+
+__all__ = ["Reading", "Unread", "tables"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One sample with the signals of its answer."""
+
+    conversation: Conversation
+    answer: str
+    token_texts: tuple[str, ...]
+    signals: Answered
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A sample that could not be read, and why."""
+
+    conversation: Conversation
+    answer: str | None
+    reason: str
+
+
+def tables(
+    readings: Sequence[Reading], unread: Sequence[Unread], *, model: str, concepts: Sequence[str], given: bool
+) -> dict[RunTable, pl.DataFrame]:
+    """Return the rows of these samples in each table of a run; unread ones have a sample row with their reason.
+
+    Args:
+        readings: The samples of one part that were read.
+        unread: Those that were not.
+        model: Name of the model.
+        concepts: Name of each direction, in the order of the activity's last axis.
+        given: Whether answers were given, so that a conversation's own label speaks of this answer.
+    """
+    rows: dict[RunTable, list[pl.DataFrame]] = {
+        "samples": [
+            *(_sample(reading, model=model, given=given) for reading in readings),
+            *(_unread(item, model=model) for item in unread),
+        ],
+        "attention": [_attention(reading) for reading in readings],
+        "checkpoints": [
+            _checkpoint(reading, *one) for reading in readings for one in reading.signals.checkpoints.items()
+        ],
+        "rows": [_rows(reading, mass) for reading in readings if (mass := reading.signals.row_mass) is not None],
+        "tokens": [_tokens(reading) for reading in readings],
+        "activity": [_activity(reading, concepts) for reading in readings],
+    }
+    return {table: pl.concat(frames) for table, frames in rows.items() if frames}
+
+
+def _unread(item: Unread, *, model: str) -> pl.DataFrame:
+    row = {**_identity(item.conversation), "answer": item.answer, "model": model, "reason": item.reason}
+    return conform(pl.DataFrame([row]), TABLES["samples"])
+
+
+def _identity(conversation: Conversation) -> dict[str, object]:
+    verifier = conversation.verifier
+    return {
+        "id": conversation.id,
+        "dataset": conversation.dataset,
+        "group": conversation.group or conversation.id,
+        "stratum": conversation.stratum,
+        "messages": conversation.messages_json(),
+        "verifier": None if verifier is None else json.dumps(dict(verifier), ensure_ascii=False, sort_keys=True),
+    }
+
+
+def _sample(reading: Reading, *, model: str, given: bool) -> pl.DataFrame:
+    counts = np.bincount(reading.signals.segments, minlength=len(SEGMENTS))
+    conversation = reading.conversation
+    label = (
+        {
+            "behavior_label": conversation.behavior_label,
+            "label_source": conversation.label_source,
+            "label_reason": conversation.label_reason,
+        }
+        if given
+        else {}
+    )
+    row = {
+        **_identity(conversation),
+        **label,
+        **{f"n_tokens_{segment}": int(count) for segment, count in zip(SEGMENTS, counts, strict=True)},
+        "answer": reading.answer,
+        "truncated": reading.signals.truncated,
+        "mean_logprob": float(np.mean(reading.signals.logprob, dtype=np.float64)),
+        "model": model,
+    }
+    return conform(pl.DataFrame([row]), TABLES["samples"])
+
+
+def _attention(reading: Reading) -> pl.DataFrame:
+    by_segment = {"lift": reading.signals.lift, "contribution": reading.signals.contribution}
+    more = {
+        f"{quantity}_{name}": values[:, :, segment].astype(np.float64).ravel()
+        for quantity, values in by_segment.items()
+        for segment, name in enumerate(SEGMENTS)
+    }
+    more["entropy"] = reading.signals.entropy.astype(np.float64).ravel()
+    return conform(_per_head(reading, reading.signals.mass, more), TABLES["attention"])
+
+
+def _checkpoint(reading: Reading, n_tokens: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
+    frame = _per_head(reading, mass, {}).with_columns(pl.lit(n_tokens).alias("n_tokens"))
+    return conform(frame, TABLES["checkpoints"])
+
+
+def _rows(reading: Reading, row_mass: Float[np.ndarray, "layer head generated segment"]) -> pl.DataFrame:
+    layer, head, position = np.indices(row_mass.shape[:3])
+    masses = {name: pl.Series(row_mass[..., segment].ravel(), dtype=pl.Float16) for segment, name in enumerate(MASSES)}
+    frame = pl.DataFrame(
+        {
+            "id": reading.conversation.id,
+            "layer": np.asarray(reading.signals.layers)[layer.ravel()],
+            "head": head.ravel(),
+            "position": position.ravel(),
+            **masses,
+        }
+    )
+    return conform(frame.with_columns(pl.col(*MASSES).fill_nan(None)), TABLES["rows"])
+
+
+def _per_head(
+    reading: Reading, masses: Float[np.ndarray, "layer head segment"], more: Mapping[str, np.ndarray]
+) -> pl.DataFrame:
+    """Return one row per layer and head with masses, shares and more columns."""
+    n_layers, n_heads, _ = masses.shape
+    mass = {name: masses[:, :, segment].astype(np.float64).ravel() for segment, name in enumerate(MASSES)}
+    with np.errstate(invalid="ignore"):
+        total = mass["PAM"] + mass["QAM"] + mass["SAM"]
+        shares = {share: mass[share.removesuffix("_norm")] / total for share in SHARES}
+    return pl.DataFrame(
+        {
+            "layer": np.repeat(reading.signals.layers, n_heads),
+            "head": np.tile(np.arange(n_heads), n_layers),
+            **mass,
+            **shares,
+            **more,
+        }
+    ).with_columns(
+        pl.lit(reading.conversation.id).alias("id"),
+        pl.lit(reading.conversation.dataset).alias("dataset"),
+        pl.selectors.float().fill_nan(None),
+    )
+
+
+def _tokens(reading: Reading) -> pl.DataFrame:
+    generated = reading.signals.segments == SEGMENTS.index("generated")
+    logprob, entropy = np.full((2, len(reading.signals.token_ids)), np.nan)
+    logprob[generated], entropy[generated] = reading.signals.logprob, reading.signals.token_entropy
+    frame = pl.DataFrame(
+        {
+            "id": reading.conversation.id,
+            "position": np.arange(len(reading.signals.token_ids)),
+            "token_id": reading.signals.token_ids,
+            "text": list(reading.token_texts),
+            "segment": [SEGMENTS[code] for code in reading.signals.segments],
+            "logprob": logprob,
+            "entropy": entropy,
+        }
+    ).with_columns(pl.col("logprob", "entropy").fill_nan(None))
+    return conform(frame, TABLES["tokens"])
+
+
+def _activity(reading: Reading, concepts: Sequence[str]) -> pl.DataFrame:
+    n_layers, n_tokens, n_directions = reading.signals.activity.shape
+    if not n_directions:
+        return empty(TABLES["activity"])
+    layer, position, direction = np.indices((n_layers, n_tokens, n_directions))
+    frame = pl.DataFrame(
+        {
+            "id": reading.conversation.id,
+            "layer": layer.ravel(),
+            "position": position.ravel(),
+            "concept": [concepts[index] for index in direction.ravel()],
+            "activity": reading.signals.activity.astype(np.float64).ravel(),
+        }
+    ).with_columns(pl.col("activity").fill_nan(None))
+    return conform(frame, TABLES["activity"])

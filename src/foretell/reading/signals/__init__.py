@@ -1,0 +1,1 @@
+"""What is computed from one observed call: masses, contributions, log-probabilities, activity."""

@@ -1,0 +1,1 @@
+"""Every table's columns: name, dtype, range, null rule and meaning."""

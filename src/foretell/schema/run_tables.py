@@ -1,0 +1,154 @@
+"""The tables of a run: samples, labels, attention, checkpoints, rows, tokens, activity."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from foretell.schema.columns import DATASET, HEAD, ID, LAYER, Column, Table, fraction, number
+
+__all__ = [
+    "ACTIVITY",
+    "ATTENTION",
+    "CHECKPOINTS",
+    "LABELS",
+    "MASSES",
+    "ROWS",
+    "SAMPLES",
+    "SEGMENTS",
+    "SHARES",
+    "TOKENS",
+]
+
+SEGMENTS = ("system", "prompt", "query", "template", "generated")
+"""The five segments that cover every token, in the order of every segment axis (codes 0 to 4)."""
+
+MASSES = ("SAM", "PAM", "QAM", "TAM", "GAM")
+"""Column of each segment's mass, in the order of `SEGMENTS`."""
+
+SHARES = ("PAM_norm", "QAM_norm", "SAM_norm")
+"""The three normalised shares: each mass over PAM + QAM + SAM."""
+
+
+LABELS = Table(
+    "labels",
+    ("id",),
+    (
+        ID,
+        Column("behavior_label", pl.Int8(), "1 the behaviour happened, 0 it did not", 0, 1, null="unknown"),
+        Column("label_source", pl.String(), "verifier, file or judge that said so", null="no label"),
+        Column("label_reason", pl.String(), "what the source saw, or why there is no label", null="not given"),
+    ),
+)
+
+SAMPLES = Table(
+    "samples",
+    ("id",),
+    (
+        ID,
+        DATASET,
+        Column("group", pl.String(), "samples of one group depend on each other and never straddle a split"),
+        Column("stratum", pl.String(), "kind of task, which may itself predict the label", null="not given"),
+        Column("messages", pl.String(), "the conversation before the answer, as JSON"),
+        Column("answer", pl.String(), "what the model wrote", null="no answer"),
+        *LABELS.columns[1:],
+        Column("verifier", pl.String(), "the check of the answer, as JSON", null="none"),
+        *(
+            Column(f"n_tokens_{segment}", pl.Int32(), f"tokens in the segment {segment}", 0, null="not read")
+            for segment in SEGMENTS
+        ),
+        Column("truncated", pl.Boolean(), "the answer ended at the token limit", null="answer was given"),
+        Column(
+            "mean_logprob",
+            pl.Float64(),
+            "mean log-probability (nats) of the answer's tokens",
+            None,
+            0,
+            null="no tokens",
+        ),
+        Column("model", pl.String(), "name of the model that was read"),
+        Column("reason", pl.String(), "why the sample has no attention rows", null="it was read"),
+    ),
+)
+
+ATTENTION = Table(
+    "attention",
+    ("id", "layer", "head"),
+    (
+        ID,
+        DATASET,
+        LAYER,
+        HEAD,
+        *(
+            fraction(mass, f"mass on the segment {segment}, mean over the generated rows")
+            for mass, segment in zip(MASSES, SEGMENTS, strict=True)
+        ),
+        *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
+        *(
+            number(f"lift_{segment}", "mass over the segment's share of visible tokens; 1 = uniform", 0)
+            for segment in SEGMENTS
+        ),
+        *(
+            fraction(f"contribution_{segment}", f"share of what the head writes that comes from {segment}")
+            for segment in SEGMENTS
+        ),
+        number("entropy", "entropy (nats) of the head's weights over the tokens, mean over the generated rows", 0),
+    ),
+)
+
+TOKENS = Table(
+    "tokens",
+    ("id", "position"),
+    (
+        ID,
+        Column("position", pl.Int32(), "token position in the conversation, from 0", 0),
+        Column("token_id", pl.Int32(), "id in the tokenizer's vocabulary", 0),
+        Column("text", pl.String(), "what the token adds to the text; a character of several tokens is the last one's"),
+        Column("segment", pl.String(), "one of the five segments"),
+        Column("logprob", pl.Float64(), "log-probability (nats) given all before", None, 0, null="not generated"),
+        Column("entropy", pl.Float64(), "entropy (nats) of the model's choice", 0, None, null="not generated"),
+    ),
+)
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    ("id", "layer", "head", "n_tokens"),
+    (
+        ID,
+        DATASET,
+        LAYER,
+        HEAD,
+        Column("n_tokens", pl.Int32(), "first generated tokens that count: 1, 2, 4, 8, 16, ...", 1),
+        *(
+            fraction(mass, f"mass on the segment {segment}, mean over the first n_tokens rows")
+            for mass, segment in zip(MASSES, SEGMENTS, strict=True)
+        ),
+        *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
+    ),
+)
+
+ROWS = Table(
+    "rows",
+    ("id", "layer", "head", "position"),
+    (
+        ID,
+        LAYER,
+        HEAD,
+        Column("position", pl.Int32(), "generated token, from 0", 0),
+        *(
+            Column(mass, pl.Float16(), f"mass of this row alone on the segment {segment}", 0, 1, null="undefined")
+            for mass, segment in zip(MASSES, SEGMENTS, strict=True)
+        ),
+    ),
+)
+
+ACTIVITY = Table(
+    "activity",
+    ("id", "layer", "position", "concept"),
+    (
+        ID,
+        LAYER,
+        Column("position", pl.Int32(), "generated token, from 0", 0),
+        Column("concept", pl.String(), "what the direction stands for"),
+        number("activity", "(hidden . direction - mean) / standard deviation"),
+    ),
+)

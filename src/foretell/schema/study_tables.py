@@ -1,0 +1,226 @@
+"""The tables of a study: what was tested, and what came out."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from foretell.schema.columns import DATASET, HEAD, LAYER, REASON, UNDEFINED, Column, Table, count, fraction, number
+
+__all__ = [
+    "ASSOCIATION",
+    "DETECTORS",
+    "DIRECTIONS",
+    "FOREST",
+    "FOREST_POINTS",
+    "IMPORTANCES",
+    "RELIABILITY",
+    "ROC",
+    "ROC_POINTS",
+    "THRESHOLDS",
+    "TRANSFER",
+    "VERDICTS",
+]
+
+_METRIC = Column("metric", pl.String(), "column of the attention table")
+_INTERVAL = "of the 95 % interval, dependent samples kept together"
+
+ASSOCIATION = Table(
+    "association",
+    ("dataset", "layer", "head", "metric"),
+    (
+        DATASET,
+        LAYER,
+        HEAD,
+        _METRIC,
+        count("n", "rows with a label"),
+        count("n_positive", "rows whose label is 1"),
+        number("pearson", "linear correlation of metric and label", -1, 1),
+        fraction("pearson_p", "two-sided p-value of pearson"),
+        number("spearman", "rank correlation of metric and label", -1, 1),
+        fraction("spearman_p", "two-sided p-value of spearman"),
+        fraction("auc", "chance that a positive scores above a negative, ties one half"),
+        fraction("auc_lower", f"lower end {_INTERVAL}"),
+        fraction("auc_upper", f"upper end {_INTERVAL}"),
+        fraction("auc_p", "two-sided Mann-Whitney p-value of auc"),
+        fraction("q_value", "Benjamini-Hochberg false discovery rate over the dataset's family"),
+        fraction(
+            "p_max",
+            "Westfall-Young max-statistic p-value over the dataset's family, permuted within strata",
+        ),
+        REASON,
+    ),
+)
+
+_AUCS = (
+    fraction("auc", "area under the ROC curve"),
+    fraction("auc_lower", f"lower end {_INTERVAL}"),
+    fraction("auc_upper", f"upper end {_INTERVAL}"),
+)
+
+_LEVEL = Column("level", pl.String(), "row: every (sample, layer, head); sample: mean over a sample's rows")
+
+ROC = Table(
+    "roc",
+    ("dataset", "metric", "level"),
+    (
+        DATASET,
+        _METRIC,
+        _LEVEL,
+        *_AUCS,
+        count("n", "rows"),
+        count("n_samples", "samples"),
+        count("n_positive", "samples whose label is 1"),
+        REASON,
+    ),
+)
+
+_RATES = (
+    Column("false_positive_rate", pl.Float64(), "share of negatives at or above the threshold", 0, 1),
+    Column("true_positive_rate", pl.Float64(), "share of positives at or above the threshold", 0, 1),
+)
+
+ROC_POINTS = Table("roc_points", ("dataset", "metric", "level"), (DATASET, _METRIC, _LEVEL, *_RATES))
+
+THRESHOLDS = Table(
+    "thresholds",
+    ("dataset", "metric", "objective"),
+    (
+        DATASET,
+        _METRIC,
+        Column("objective", pl.String(), "what the threshold maximises on training groups"),
+        number("threshold", "chosen value of the metric (median over folds)"),
+        Column("side", pl.String(), "above: predict 1 if metric > threshold; below: the reverse", null=UNDEFINED),
+        number("train_value", "objective on the groups it was chosen on", -1, 1),
+        number("heldout_value", "objective on groups it was not chosen on", -1, 1),
+        number("lower", f"lower end of heldout_value's interval, {_INTERVAL}", -1, 1),
+        number("upper", f"upper end of heldout_value's interval, {_INTERVAL}", -1, 1),
+        REASON,
+    ),
+)
+
+_PROTOCOL = Column(
+    "protocol",
+    pl.String(),
+    "rows: random split of rows, as in the source; grouped: split by sample; "
+    "placebo: split of rows with labels shuffled between samples",
+)
+
+FOREST = Table(
+    "forest",
+    ("dataset", "protocol"),
+    (
+        DATASET,
+        _PROTOCOL,
+        *_AUCS,
+        fraction("f1", "F1 of class 1 at probability one half"),
+        fraction("accuracy", "share of held-out rows predicted right"),
+        fraction("balanced_accuracy", "mean of the two classes' recalls"),
+        number("mcc", "Matthews correlation", -1, 1),
+        fraction("average_precision", "area under the precision-recall curve"),
+        fraction("majority_accuracy", "accuracy of always saying the larger class"),
+        count("n", "held-out rows"),
+        count("n_samples", "samples among them"),
+        REASON,
+    ),
+)
+
+FOREST_POINTS = Table("forest_points", ("dataset", "protocol"), (DATASET, _PROTOCOL, *_RATES))
+
+IMPORTANCES = Table(
+    "importances",
+    ("dataset", "protocol", "metric", "kind"),
+    (
+        DATASET,
+        _PROTOCOL,
+        _METRIC,
+        Column("kind", pl.String(), "impurity (on training rows) or permutation (drop of held-out AUC)"),
+        number("importance", "impurity: share, sums to 1; permutation: AUC lost when the column is shuffled"),
+        number("lower", "lower end of the 95 % interval"),
+        number("upper", "upper end of the 95 % interval"),
+        REASON,
+    ),
+)
+
+_DETECTOR = Column("detector", pl.String(), "name of the features that make one score per sample")
+
+DETECTORS = Table(
+    "detectors",
+    ("dataset", "detector"),
+    (
+        DATASET,
+        Column("detector", pl.String(), "name of the features that make one score per sample"),
+        Column("role", pl.String(), "detector, or baseline that needs no internals"),
+        *_AUCS,
+        fraction("auc_within_strata", "AUC over pairs of samples of the same stratum"),
+        fraction("auc_within_lower", f"lower end {_INTERVAL}"),
+        fraction("auc_within_upper", f"upper end {_INTERVAL}"),
+        Column("best_baseline", pl.String(), "baseline with the highest AUC", null="a baseline itself, or none exists"),
+        number("increment", "AUC above the best baseline", -1, 1),
+        number("increment_lower", "lower end of the 95 % interval", -1, 1),
+        number("increment_upper", "upper end of the 95 % interval", -1, 1),
+        number("increment_over_all", "AUC above all baselines together", -1, 1),
+        number("increment_over_all_lower", "lower end of the 95 % interval", -1, 1),
+        number("increment_over_all_upper", "upper end of the 95 % interval", -1, 1),
+        fraction("brier", "mean squared error of the predicted probability"),
+        fraction("calibration_error", "expected calibration error, ten equal-count bins"),
+        count("n", "samples"),
+        count("n_features", "columns the detector sees"),
+        REASON,
+    ),
+)
+
+RELIABILITY = Table(
+    "reliability",
+    ("dataset", "detector", "bin"),
+    (
+        DATASET,
+        _DETECTOR,
+        Column("bin", pl.Int32(), "bin of equal counts, from the lowest probability, from 0", 0),
+        count("n", "samples in the bin"),
+        fraction("mean_probability", "mean predicted probability of label 1"),
+        fraction("observed", "share of samples whose label is 1"),
+        fraction("lower", "lower end of observed's 95 % interval"),
+        fraction("upper", "upper end of observed's 95 % interval"),
+    ),
+)
+
+TRANSFER = Table(
+    "transfer",
+    ("train", "dataset", "detector"),
+    (
+        Column("train", pl.String(), "dataset learnt from; others: all but the judged one; itself: held-out groups"),
+        Column("dataset", pl.String(), "dataset that was judged"),
+        _DETECTOR,
+        *_AUCS,
+        count("n_train", "samples learnt from"),
+        count("n", "samples judged"),
+        REASON,
+    ),
+)
+
+DIRECTIONS = Table(
+    "directions",
+    ("concept", "measure", "layer"),
+    (
+        Column("concept", pl.String(), "what the direction stands for"),
+        Column("measure", pl.String(), "score: activity along the direction; else the name of a baseline"),
+        Column("layer", pl.Int32(), "decoder block, from 0", 0, null="a baseline has no layer"),
+        *_AUCS,
+        fraction("auc_within_topics", "AUC over pairs of statements of the same topic"),
+        fraction("pair_accuracy", "share of pairs whose positive statement scores higher, ties one half"),
+        count("n", "statements"),
+        count("n_pairs", "pairs of a positive and a negative statement"),
+        REASON,
+    ),
+)
+
+VERDICTS = Table(
+    "verdicts",
+    ("dataset", "signal"),
+    (
+        DATASET,
+        Column("signal", pl.String(), "a detector, the forest, or the best single head"),
+        Column("verdict", pl.String(), "signal, weak signal, no signal found, leak, or not enough data"),
+        Column("why", pl.String(), "the rule that fired, with its numbers"),
+    ),
+)

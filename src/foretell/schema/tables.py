@@ -1,0 +1,114 @@
+"""Every table's columns in one place: name, dtype, range, null rule and meaning.
+
+A table is a list of column specifications, so that writers, readers, documentation and tests
+share one source. Axis order everywhere is sample, layer, head, token, segment.
+
+    from foretell.schema.tables import ATTENTION, conform
+    frame = conform(frame, ATTENTION)
+"""
+
+from __future__ import annotations
+
+from foretell.schema.columns import Column, Table, conform, empty
+from foretell.schema.direction_tables import (
+    DIRECTION_AGREEMENT,
+    DIRECTION_CHOICE,
+    DIRECTION_NULL,
+    DIRECTION_TRANSFER,
+    STEERING,
+    SURFACE,
+)
+from foretell.schema.run_tables import (
+    ACTIVITY,
+    ATTENTION,
+    CHECKPOINTS,
+    LABELS,
+    MASSES,
+    ROWS,
+    SAMPLES,
+    SEGMENTS,
+    SHARES,
+    TOKENS,
+)
+from foretell.schema.study_tables import (
+    ASSOCIATION,
+    DETECTORS,
+    DIRECTIONS,
+    FOREST,
+    FOREST_POINTS,
+    IMPORTANCES,
+    RELIABILITY,
+    ROC,
+    ROC_POINTS,
+    THRESHOLDS,
+    TRANSFER,
+    VERDICTS,
+)
+
+__all__ = [
+    "ACTIVITY",
+    "ASSOCIATION",
+    "ATTENTION",
+    "CHECKPOINTS",
+    "DETECTORS",
+    "DIRECTIONS",
+    "DIRECTION_AGREEMENT",
+    "DIRECTION_CHOICE",
+    "DIRECTION_NULL",
+    "DIRECTION_TRANSFER",
+    "FOREST",
+    "FOREST_POINTS",
+    "IMPORTANCES",
+    "LABELS",
+    "MASSES",
+    "RELIABILITY",
+    "ROC",
+    "ROC_POINTS",
+    "ROWS",
+    "SAMPLES",
+    "SEGMENTS",
+    "SHARES",
+    "STEERING",
+    "SURFACE",
+    "TABLES",
+    "THRESHOLDS",
+    "TOKENS",
+    "TRANSFER",
+    "VERDICTS",
+    "Column",
+    "Table",
+    "conform",
+    "empty",
+]
+
+TABLES = {
+    table.name: table
+    for table in (
+        SAMPLES,
+        LABELS,
+        ATTENTION,
+        CHECKPOINTS,
+        ROWS,
+        TOKENS,
+        ACTIVITY,
+        ASSOCIATION,
+        ROC,
+        ROC_POINTS,
+        THRESHOLDS,
+        FOREST,
+        FOREST_POINTS,
+        IMPORTANCES,
+        DETECTORS,
+        RELIABILITY,
+        TRANSFER,
+        DIRECTIONS,
+        DIRECTION_NULL,
+        DIRECTION_CHOICE,
+        DIRECTION_AGREEMENT,
+        DIRECTION_TRANSFER,
+        STEERING,
+        SURFACE,
+        VERDICTS,
+    )
+}
+"""All tables by name."""

@@ -1,0 +1,74 @@
+"""Lines on paper: ROC curves, and numbers per layer with bands and baselines."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+
+from foretell.showing.draw_matplotlib.canvas import LINE_STYLES, MARKER_SHAPES, empty_panel, grid, legend, write
+from foretell.showing.figures.figure import Curve, CurveFigure
+from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
+
+__all__ = ["draw_curves"]
+
+
+def draw_curves(figure: CurveFigure) -> Canvas:
+    """Return the lines drawn, at most three panels side by side."""
+    single = len(figure.panels) == 1
+    n_lines = max((len(panel.curves) + len(panel.levels) for panel in figure.panels), default=0)
+    width, height = (6.4, 4.6) if single else (4.0, 3.6)
+    canvas, every = grid(
+        len(figure.panels), n_columns=3, width=width, height=height + 0.17 * n_lines, title=figure.words.title
+    )
+    for axes, panel in zip(every, figure.panels, strict=True):
+        write(axes, title=panel.title, width=int(9 * width))
+        if panel.note is not None:
+            empty_panel(axes, panel.note)
+            continue
+        if figure.roc:
+            axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1.0, zorder=1)
+            axes.set_aspect("equal")
+            axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        elif figure.y_range is not None:
+            axes.set_ylim(*figure.y_range)
+        axes.grid(visible=True)
+        for curve in panel.curves:
+            _line(axes, curve, thin=figure.roc)
+        for level in panel.levels:
+            axes.axhline(
+                level.value, color="#4b5563", linestyle=LINE_STYLES[dash(level.dash)], linewidth=1.2, label=level.label
+            )
+        if not figure.roc and all(bool((curve.x == np.round(curve.x)).all()) for curve in panel.curves):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        write(axes, x_label=figure.x_label, y_label=figure.y_label)
+        legend(axes)
+    return canvas
+
+
+def _line(axes: Axes, curve: Curve, *, thin: bool) -> None:
+    shape = None if curve.marker is None else MARKER_SHAPES[marker(curve.marker)]
+    axes.plot(
+        curve.x,
+        curve.y,
+        color=tone(curve.tone),
+        linestyle=LINE_STYLES[dash(curve.dash)],
+        linewidth=1.5,
+        marker=shape,
+        markersize=4.5,
+        markevery=_marker_places(curve, thin=thin),
+        label=curve.label,
+        zorder=3,
+    )
+    if curve.lower is not None and curve.upper is not None:
+        axes.fill_between(curve.x, curve.lower, curve.upper, color=tone(curve.tone), alpha=0.18, linewidth=0)
+
+
+def _marker_places(curve: Curve, *, thin: bool) -> list[int]:
+    """Return every point of a short line, and eight points at even steps along x of a long one."""
+    if curve.x.size <= (24 if thin else 64):
+        return list(range(curve.x.size))
+    start = 0.06 + 0.03 * curve.tone
+    wanted = np.arange(start, 0.97, 0.125)
+    return sorted({int(np.argmin(np.abs(curve.x - place))) for place in wanted}) if curve.x.size else []

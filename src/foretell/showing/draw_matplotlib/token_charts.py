@@ -1,0 +1,135 @@
+"""Answers on paper as coloured text: one block of lines per answer, tokens on the colour of their score."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Rectangle
+
+from foretell.showing.draw_matplotlib.canvas import CELL_FONT, colour_map, drawable
+from foretell.showing.figures.figure import TokenFigure, TokenPanel
+from foretell.showing.figures.palette import COLOUR_SCALES, UNDEFINED_COLOUR, ink_on, mixed
+from foretell.showing.untrusted import visible, wrapped
+
+__all__ = ["draw_tokens"]
+
+_WIDTH = 7.4
+_COLUMNS = 92
+"""Cells of one line."""
+_CELL = 0.07
+"""Inches; a whole number of dots at 100 and 200 per inch, so that letters do not creep out of their cells."""
+_LINE = 0.215
+_SIZE = _CELL * 72 / 0.602
+"""Points; a letter of the font is 0.602 times as wide as its size."""
+_MOST_LINES = 40
+_BRACKETS = str.maketrans("⟨⟩", "[]")  # the angled ones are no cell wide
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A token, or the part of it that one line has room for."""
+
+    text: str
+    line: int
+    column: int
+    width: int
+    token: int
+
+
+def draw_tokens(figure: TokenFigure) -> Canvas:
+    """Return all answers below each other with one colour bar at the foot."""
+    laid = [_laid(panel.tokens) for panel in figure.panels]
+    blocks = [0.34 + _LINE * (pieces[-1].line + 1 if pieces else 1) for pieces in laid]
+    height = 0.78 + sum(blocks) + 0.62
+    canvas = Canvas(figsize=(_WIDTH, height))
+    axes = canvas.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, _WIDTH), ylim=(0, height))
+    axes.axis("off")
+    _words(axes, figure.question, (0.3, height - 0.12), fontsize=13, fontweight="bold", columns=70)
+    _words(axes, figure.words.title, (0.3, height - 0.42), fontsize=9.5, color="#4b5563", columns=100)
+    top = height - 0.78
+    for panel, pieces, block in zip(figure.panels, laid, blocks, strict=True):
+        _words(axes, panel.title, (0.3, top), fontsize=9.5, fontweight="bold", columns=90)
+        for piece in pieces:
+            _piece(axes, figure, panel, piece, top=top - 0.22)
+        top -= block
+    limits = Normalize(-figure.z_limit, figure.z_limit)
+    colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale])
+    bar_axes = canvas.add_axes((0.3 / _WIDTH, 0.42 / height, 0.42, 0.13 / height))
+    bar = canvas.colorbar(
+        ScalarMappable(limits, colours), cax=bar_axes, orientation="horizontal", extend=figure.extend, extendfrac=0.03
+    )
+    bar.set_label(drawable(figure.z_label), parse_math=False, fontsize=8)
+    bar.set_ticks(np.linspace(-figure.z_limit, figure.z_limit, 5).tolist())
+    bar.ax.tick_params(labelsize=7.5)
+    return canvas
+
+
+def _words(axes: Axes, text: str, at: tuple[float, float], *, columns: int, **font: object) -> None:
+    lines = wrapped(drawable(text), width=columns, lines=1)
+    axes.text(*at, "".join(lines), va="top", parse_math=False, **font)  # type: ignore[arg-type]
+
+
+def _laid(tokens: tuple[str, ...]) -> list[_Piece]:
+    """Return the tokens in lines of cells; a token that is longer than a line is cut at its end."""
+    pieces: list[_Piece] = []
+    line = column = 0
+    for token, text in enumerate(tokens):
+        left = drawable(visible(text), in_cells=True).translate(_BRACKETS) or "∅"
+        while left:
+            room = _COLUMNS - column
+            if _cells(left) > room and column and _cells(left) <= _COLUMNS:
+                line, column, room = line + 1, 0, _COLUMNS
+            taken, width = _taken(left, room)
+            if not taken:
+                line, column = line + 1, 0
+                continue
+            if line == _MOST_LINES:
+                return [*pieces, _Piece("…", line - 1, _COLUMNS + 1, 1, token)]
+            pieces.append(_Piece(taken, line, column, width, token))
+            left, column = left[len(taken) :], column + width
+    return pieces
+
+
+def _taken(text: str, room: int) -> tuple[str, int]:
+    """Return as many characters as fit into `room` cells, and the cells they take."""
+    width = 0
+    for index, character in enumerate(text):
+        more = _cells(character)
+        if width + more > room:
+            return text[:index], width
+        width += more
+    return text, width
+
+
+def _cells(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _piece(axes: Axes, figure: TokenFigure, panel: TokenPanel, piece: _Piece, *, top: float) -> None:
+    value = float(panel.values[piece.token])
+    defined = np.isfinite(value)
+    place = 0.5 + value / (2 * figure.z_limit)
+    colour = mixed(COLOUR_SCALES[figure.scale], place) if defined else UNDEFINED_COLOUR
+    left, low = 0.3 + piece.column * _CELL, top - (piece.line + 1) * _LINE
+    width = piece.width * _CELL
+    axes.add_patch(Rectangle((left, low + 0.025), width, _LINE - 0.05, facecolor=colour, linewidth=0))
+    axes.text(
+        left,
+        low + _LINE / 2 - 0.005,
+        piece.text,
+        va="center_baseline",
+        family=[CELL_FONT, *rcParams["font.family"]],
+        fontsize=_SIZE,
+        color=ink_on(colour),
+        parse_math=False,
+    )
+    if panel.outside[piece.token]:
+        axes.plot([left + 0.01, left + width - 0.01], [low + 0.012] * 2, color="#111827", linewidth=1.1)

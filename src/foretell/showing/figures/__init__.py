@@ -1,0 +1,1 @@
+"""Every figure as plain data, before anything is drawn."""

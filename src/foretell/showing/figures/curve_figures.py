@@ -1,0 +1,229 @@
+"""Curves of a study: ROC of single metrics and of the forest, and numbers per layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from foretell.showing.figures.figure import (
+    Curve,
+    CurveFigure,
+    CurvePanel,
+    Level,
+    Words,
+)
+from foretell.showing.figures.table_cells import column, listed, matching, ordered, reasons
+from foretell.showing.report_data import ReportData
+from foretell.showing.rounding import estimate_text
+
+__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "reliability_figure", "roc_figure", "segment_figure"]
+
+PROTOCOLS = {"rows": "rows (source)", "grouped": "grouped by sample", "placebo": "placebo labels"}
+"""What each forest protocol is called in figures."""
+
+_LEVELS = ("sample", "row")
+
+
+def roc_figure(data: ReportData) -> CurveFigure | None:
+    """Return the ROC curves of each metric alone, one panel per dataset, by sample and by row."""
+    roc, points = data.table("roc"), data.table("roc_points")
+    if roc.is_empty():
+        return None
+    metrics = ordered(roc, "metric")
+    panels = []
+    for dataset in ordered(roc, "dataset"):
+        rows = matching(roc, dataset=dataset)
+        curves = []
+        for level_index, level in enumerate(_LEVELS):
+            for metric_index, metric in enumerate(metrics):
+                line = points.filter(
+                    (pl.col("dataset") == dataset) & (pl.col("metric") == metric) & (pl.col("level") == level)
+                )
+                found = [row for row in rows if row["metric"] == metric and row["level"] == level]
+                if line.is_empty() or not found:
+                    continue
+                text = estimate_text(found[0]["auc"], found[0]["auc_lower"], found[0]["auc_upper"])
+                curves.append(
+                    Curve(
+                        label=f"{metric}, {level}: {text}",
+                        x=column(line, "false_positive_rate"),
+                        y=column(line, "true_positive_rate"),
+                        tone=metric_index,
+                        dash=level_index,
+                    )
+                )
+        panels.append(CurvePanel(dataset, tuple(curves), note=None if curves else reasons(rows)))
+    words = Words(
+        name="roc-single-metrics",
+        title="One metric alone: ROC per dataset",
+        caption=(
+            "Each metric by itself as a score for the label. Solid: one value per sample (mean over its layers and "
+            "heads). Dotted: every row of the table. The legend gives the area under the curve with its 95 % interval; "
+            "rows of one sample are kept together for it. The grey diagonal is chance."
+        ),
+        alt="ROC curves of each metric, one panel per dataset. "
+        + listed(f"{row['dataset']} {row['metric']} {row['level']} {estimate_text(row['auc'], None, None)}"
+                  for row in roc.to_dicts()),
+    )  # fmt: skip
+    return CurveFigure(words, tuple(panels), "False positive rate", "True positive rate", roc=True)
+
+
+def forest_figure(data: ReportData) -> CurveFigure | None:
+    """Return the forest's ROC curves of all datasets and protocols in one panel."""
+    forest, points = data.table("forest"), data.table("forest_points")
+    if forest.is_empty():
+        return None
+    datasets = ordered(forest, "dataset")
+    curves = []
+    for row in forest.to_dicts():
+        line = points.filter((pl.col("dataset") == row["dataset"]) & (pl.col("protocol") == row["protocol"]))
+        if line.is_empty() or row["auc"] is None:
+            continue
+        protocol = list(PROTOCOLS).index(row["protocol"]) if row["protocol"] in PROTOCOLS else len(PROTOCOLS)
+        text = estimate_text(row["auc"], row["auc_lower"], row["auc_upper"])
+        index = datasets.index(row["dataset"])
+        curves.append(
+            Curve(
+                label=f"{row['dataset']}, {PROTOCOLS.get(row['protocol'], row['protocol'])}: {text}",
+                x=column(line, "false_positive_rate"),
+                y=column(line, "true_positive_rate"),
+                tone=index,
+                dash=(2, 0, 1, 3)[protocol],
+                marker=index,
+            )
+        )
+    words = Words(
+        name="roc-forest",
+        title="Random forest on the metrics: ROC of every dataset and protocol",
+        caption=(
+            "Dashed: rows split at random, as in the source, so that rows of one sample stand on both sides. Solid: "
+            "whole samples held out, the honest one. Dotted: the row split again, with labels shuffled between "
+            "samples; whatever it scores above 0.5 is leak. Colour and marker name the dataset."
+        ),
+        alt="ROC curves of the random forest. "
+        + listed(f"{row['dataset']} {row['protocol']} {estimate_text(row['auc'], None, None)}"
+                  for row in forest.to_dicts()),
+    )  # fmt: skip
+    panel = CurvePanel("", tuple(curves), note=None if curves else reasons(forest.to_dicts()))
+    return CurveFigure(words, (panel,), "False positive rate", "True positive rate", roc=True)
+
+
+def reliability_figure(data: ReportData) -> CurveFigure | None:
+    """Return predicted probability against observed frequency, one panel per dataset."""
+    reliability = data.table("reliability")
+    if reliability.is_empty():
+        return None
+    detectors = ordered(reliability, "detector")
+    panels = []
+    for part in reliability.partition_by("dataset", maintain_order=True):
+        curves = [
+            Curve(
+                label=line.item(0, "detector"),
+                x=column(line, "mean_probability"),
+                y=column(line, "observed"),
+                tone=detectors.index(line.item(0, "detector")),
+                marker=detectors.index(line.item(0, "detector")),
+            )
+            for line in part.partition_by("detector", maintain_order=True)
+        ]
+        panels.append(CurvePanel(str(part.item(0, "dataset")), tuple(curves)))
+    words = Words(
+        "reliability",
+        "Does a predicted probability mean what it says?",
+        "Mean predicted probability of held-out samples, in bins of equal counts, against the share of them whose "
+        "label is 1. On the diagonal a probability can be taken at its word.",
+        "Predicted probability against observed frequency per dataset and detector.",
+    )
+    return CurveFigure(words, tuple(panels), "Predicted probability", "Observed share", roc=True)
+
+
+def segment_figure(data: ReportData) -> CurveFigure | None:
+    """Return each segment's mass per layer, from the optional table `segment_mass` (dataset, layer, segment, mass)."""
+    masses = data.tables.get("segment_mass")
+    if masses is None or masses.is_empty():
+        return None
+    segments = ordered(masses, "segment")
+    panels = tuple(
+        CurvePanel(
+            dataset,
+            tuple(
+                _layer_curve(
+                    masses.filter((pl.col("dataset") == dataset) & (pl.col("segment") == segment)), segment, "mass", i
+                )
+                for i, segment in enumerate(segments)
+            ),
+        )
+        for dataset in ordered(masses, "dataset")
+    )
+    words = Words(
+        "segment-masses",
+        "Where attention lands, by layer",
+        "Share of attention that each segment receives from the generated tokens, mean over heads and samples. Shares "
+        "of prompt, query and system alone describe only the part that is not on template and generated tokens.",
+        "Lines of attention mass per segment over layers, one panel per dataset.",
+    )
+    return CurveFigure(words, panels, "Layer", "Attention mass", y_range=(0.0, 1.0))
+
+
+def _layer_curve(frame: pl.DataFrame, label: str, value: str, index: int) -> Curve:
+    by_layer = frame.sort("layer")
+    band = {
+        end: column(by_layer, f"{value}_{end}") for end in ("lower", "upper") if f"{value}_{end}" in by_layer.columns
+    }
+    x, y = column(by_layer, "layer"), column(by_layer, value)
+    return Curve(label, x, y, tone=index, dash=index, marker=index, **band)
+
+
+def direction_figure(data: ReportData) -> CurveFigure | None:
+    """Return the direction's held-out AUC per layer, one panel per concept, with baselines as level lines.
+
+    A baseline that is lower where the concept is present has an AUC below one half; it is drawn at one minus that, and
+    its label says so, because it separates just as well.
+    """
+    direction = data.direction
+    if direction is None or direction.is_empty():
+        return None
+    null = data.table("direction_null")
+    panels = tuple(_direction_panel(part, null) for part in direction.partition_by("concept", maintain_order=True))
+    values = [
+        *(y for panel in panels for curve in panel.curves for y in (curve.y, curve.lower) if y is not None),
+        *(np.array([level.value]) for panel in panels for level in panel.levels),
+    ]
+    lowest = min((float(np.nanmin(y)) for y in values if np.isfinite(y).any()), default=0.5)
+    words = Words(
+        "direction-by-layer",
+        "How well the direction separates held-out topics, by layer",
+        "AUC on topics the direction was not fitted on, with 95 % interval; dotted, over pairs of one topic only. "
+        + ("" if null.is_empty() else "Random directions: mean, with the 5th to 95th percentile of their AUC. ")
+        + "Horizontal lines are baselines that need no internals, such as the answer's log-probability: a direction "
+        "that stays below them has found nothing new.",
+        "Line of held-out AUC per layer with baselines as horizontal lines.",
+    )
+    return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))
+
+
+def _direction_panel(part: pl.DataFrame, null: pl.DataFrame) -> CurvePanel:
+    concept = str(part.item(0, "concept"))
+    scores = part.filter(pl.col("measure") == "score")
+    curves = [_layer_curve(scores, "direction, held-out topics", "auc", 0)]
+    if "auc_within_topics" in scores.columns and scores.get_column("auc_within_topics").drop_nulls().len():
+        curves.append(_layer_curve(scores, "direction, within one topic", "auc_within_topics", 1))
+    drawn = null.filter((pl.col("concept") == concept) & (pl.col("kind") == "random") & pl.col("layer").is_not_null())
+    if not drawn.is_empty():
+        by_layer = drawn.sort("layer")
+        ends = {end: column(by_layer, f"auc_{end}") for end in ("lower", "upper")}
+        label = f"{drawn.item(0, 'n_draws')} random directions"
+        x, y = column(by_layer, "layer"), column(by_layer, "auc_mean")
+        curves.append(Curve(label, x, y, tone=4, dash=2, lower=ends["lower"], upper=ends["upper"]))
+    levels = tuple(
+        Level(
+            f"{row['measure'].replace('_', ' ')}, {'higher' if row['auc'] >= 0.5 else 'lower'} is more “{concept}”",
+            max(row["auc"], 1 - row["auc"]),
+            dash=index + 2,
+        )
+        for index, row in enumerate(
+            part.filter((pl.col("measure") != "score") & pl.col("auc").is_not_null()).to_dicts()
+        )
+    )
+    note = None if scores.get_column("auc").drop_nulls().len() else reasons(part.to_dicts())
+    return CurvePanel(concept, tuple(curves), levels, note)

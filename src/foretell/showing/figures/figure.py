@@ -1,0 +1,287 @@
+"""Every figure as plain data, before anything is drawn.
+
+A figure is a frozen dataclass of panels; it holds the numbers that will be seen and the words around them, and nothing
+about matplotlib or plotly. Numbers come from tables as they are: nothing is estimated here.
+
+    figures = study_figures(data)           # in foretell.showing.figures.study_figures
+    draw_matplotlib.save(figures[0], folder)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from foretell.showing.figures.palette import ColourScale
+
+__all__ = [
+    "BarFigure",
+    "BarPanel",
+    "BarSeries",
+    "Curve",
+    "CurveFigure",
+    "CurvePanel",
+    "Dot",
+    "DotFigure",
+    "DotPanel",
+    "Figure",
+    "Level",
+    "MapFigure",
+    "MapPanel",
+    "SurfaceFigure",
+    "SurfacePanel",
+    "TokenFigure",
+    "TokenPanel",
+    "Words",
+]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a figure is called and what is said about it."""
+
+    name: str
+    """File name without extension."""
+    title: str
+    caption: str
+    alt: str
+    """What the picture shows, for who cannot see it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One line, with a band around it where `lower` and `upper` are given."""
+
+    label: str
+    x: Float[np.ndarray, " point"]
+    y: Float[np.ndarray, " point"]
+    tone: int
+    dash: int = 0
+    marker: int | None = None
+    """Marker shape, or None for a bare line."""
+    lower: Float[np.ndarray, " point"] | None = None
+    upper: Float[np.ndarray, " point"] | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal reference line, such as a baseline."""
+
+    label: str
+    value: float
+    dash: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class CurvePanel:
+    """Axes with lines; `note` says why there are none."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    levels: tuple[Level, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CurveFigure:
+    """Lines over a continuous axis: ROC curves, or a number per layer."""
+
+    words: Words
+    panels: tuple[CurvePanel, ...]
+    x_label: str
+    y_label: str
+    roc: bool = False
+    """True draws a unit square with the diagonal of chance."""
+    y_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One estimate with its interval."""
+
+    label: str
+    estimate: float
+    lower: float | None
+    upper: float | None
+    tone: int
+    second: float | None = None
+    """Another number of the same thing, drawn as an open diamond."""
+
+
+@dataclass(frozen=True)
+class DotPanel:
+    """Estimates one below the other; `undefined` names those without a number."""
+
+    title: str
+    dots: tuple[Dot, ...]
+    undefined: tuple[tuple[str, str], ...] = ()
+    """Label and reason."""
+
+
+@dataclass(frozen=True)
+class DotFigure:
+    """Estimates with intervals against a reference line."""
+
+    words: Words
+    panels: tuple[DotPanel, ...]
+    x_label: str
+    first_label: str
+    second_label: str | None = None
+    reference: float | None = None
+    reference_label: str = ""
+    tone_labels: tuple[str, ...] = ()
+    """What each tone stands for, if it stands for something."""
+
+    @property
+    def x_range(self) -> tuple[float, float] | None:
+        """Ends of an axis that holds every number of every panel, so that panels can be compared."""
+        dots = [dot for panel in self.panels for dot in panel.dots]
+        if not dots:
+            return None
+        every = [self.reference, *(n for dot in dots for n in (dot.estimate, dot.lower, dot.upper, dot.second))]
+        numbers = [number for number in every if number is not None]
+        margin = 0.04 * (max(numbers) - min(numbers)) or 0.05
+        return min(numbers) - margin, max(numbers) + margin
+
+
+@dataclass(frozen=True)
+class BarSeries:
+    """One bar per category, null where it is undefined."""
+
+    label: str
+    values: tuple[float | None, ...]
+    lower: tuple[float | None, ...]
+    upper: tuple[float | None, ...]
+    tone: int
+
+
+@dataclass(frozen=True)
+class BarPanel:
+    """Grouped bars with a reference line."""
+
+    title: str
+    categories: tuple[str, ...]
+    series: tuple[BarSeries, ...]
+    y_label: str
+    reference: float
+    reference_label: str
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class BarFigure:
+    """Bars in panels, `n_columns` side by side."""
+
+    words: Words
+    panels: tuple[BarPanel, ...]
+    n_columns: int
+
+
+@dataclass(frozen=True, eq=False)
+class MapPanel:
+    """A number per layer and head."""
+
+    title: str
+    values: Float[np.ndarray, "layer head"]
+    """nan where undefined or not in the table."""
+    marked: Bool[np.ndarray, "layer head"]
+    """Cells that pass the corrected test."""
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+    note: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MapFigure:
+    """Maps with one colour scale centred where there is no relation."""
+
+    words: Words
+    panels: tuple[MapPanel, ...]
+    n_columns: int
+    centre: float
+    limit: float
+    """The scale runs from centre - limit to centre + limit."""
+    value_label: str
+    mark_label: str
+
+
+@dataclass(frozen=True, eq=False)
+class SurfacePanel:
+    """Activity while one answer was written."""
+
+    title: str
+    answer: str
+    tokens: tuple[str, ...]
+    """Text of each token as it stands in the answer."""
+    values: Float[np.ndarray, "layer token"]
+    """Scores as they are, not clipped."""
+    n_below: int
+    n_above: int
+    lower: Float[np.ndarray, "layer token"] | None = None
+    """Lower end of an interval around the scores, drawn as a sheet."""
+    upper: Float[np.ndarray, "layer token"] | None = None
+    null_lower: Float[np.ndarray, "layer token"] | None = None
+    """Lower end of the band of random directions, drawn as a sheet of another colour."""
+    null_upper: Float[np.ndarray, "layer token"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceFigure:
+    """Answers side by side on one scale, as surfaces or as flat maps."""
+
+    words: Words
+    question: str
+    panels: tuple[SurfacePanel, ...]
+    layers: tuple[int, ...]
+    z_limit: float
+    z_label: str
+    shape: Literal["surface", "flat"]
+    camera: tuple[float, float] = (28.0, -55.0)
+    """Elevation and azimuth in degrees."""
+    scale: ColourScale = "green-red"
+    extend: Literal["neither", "min", "max", "both"] = field(default="neither")
+    """Which ends of the scale hold clipped values."""
+    band_label: str = ""
+    """What the sheets of random directions are called in the legend."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPanel:
+    """The tokens of one answer, each with one number."""
+
+    title: str
+    tokens: tuple[str, ...]
+    """Text of each token as it stands in the answer."""
+    values: Float[np.ndarray, " token"]
+    """Scores as they are, not clipped; nan where undefined."""
+    null_lower: Float[np.ndarray, " token"] | None = None
+    """Lower end of the band of random directions; tokens outside are underlined."""
+    null_upper: Float[np.ndarray, " token"] | None = None
+
+    @property
+    def outside(self) -> Bool[np.ndarray, " token"]:
+        """Tokens whose score lies outside the band of random directions."""
+        if self.null_lower is None or self.null_upper is None:
+            return np.zeros(len(self.tokens), dtype=bool)
+        return np.asarray((self.values < self.null_lower) | (self.values > self.null_upper))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenFigure:
+    """Answers as text, one below the other, every token coloured by its score on one scale."""
+
+    words: Words
+    question: str
+    panels: tuple[TokenPanel, ...]
+    z_limit: float
+    z_label: str
+    scale: ColourScale = "green-red"
+    extend: Literal["neither", "min", "max", "both"] = field(default="neither")
+    """Which ends of the scale hold clipped values."""
+
+
+Figure: TypeAlias = CurveFigure | DotFigure | BarFigure | MapFigure | SurfaceFigure | TokenFigure
+"""Any figure."""

@@ -1,0 +1,213 @@
+"""Estimates with intervals: importances, detectors against baselines, threshold rules."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from foretell.showing.figures.curve_figures import PROTOCOLS
+from foretell.showing.figures.figure import (
+    BarFigure,
+    BarPanel,
+    BarSeries,
+    Dot,
+    DotFigure,
+    DotPanel,
+    Words,
+)
+from foretell.showing.figures.table_cells import listed, matching, ordered, reasons
+from foretell.showing.report_data import ReportData
+from foretell.showing.rounding import estimate_text
+
+__all__ = ["detector_figures", "importance_figure", "threshold_figure", "transfer_figure"]
+
+
+def importance_figure(data: ReportData) -> BarFigure | None:
+    """Return the importances, impurity beside permutation, for each dataset."""
+    importances = data.table("importances")
+    if importances.is_empty():
+        return None
+    metrics = tuple(ordered(importances, "metric"))
+    panels = []
+    for dataset in ordered(importances, "dataset"):
+        for kind, y_label, reference, reference_label in (
+            ("impurity", "Share of impurity", 1 / len(metrics), f"1/{len(metrics)}"),
+            ("permutation", "AUC lost when shuffled", 0.0, "0"),
+        ):
+            rows = matching(importances, dataset=dataset, kind=kind)
+            series = []
+            for index, protocol in enumerate(PROTOCOLS):
+                by_metric = {row["metric"]: row for row in rows if row["protocol"] == protocol}
+                if not any(row["importance"] is not None for row in by_metric.values()):
+                    continue
+                picked = [by_metric.get(metric, {}) for metric in metrics]
+                series.append(
+                    BarSeries(
+                        label=PROTOCOLS[protocol],
+                        values=tuple(row.get("importance") for row in picked),
+                        lower=tuple(row.get("lower") for row in picked),
+                        upper=tuple(row.get("upper") for row in picked),
+                        tone=index,
+                    )
+                )
+            note = None if series else reasons(rows)
+            title = f"{dataset}: {kind}"
+            panels.append(BarPanel(title, metrics, tuple(series), y_label, reference, reference_label, note))
+    words = Words(
+        name="importances",
+        title="What the forest used: two kinds of importance",
+        caption=(
+            f"Left: impurity importance. {len(metrics)} exchangeable columns get 1/{len(metrics)} each (dashed line) "
+            "even on pure noise, so equal bars there are no finding. Right: how much held-out AUC is lost when a "
+            "column is shuffled; 0 (dashed line) means that the forest did not need it. Whiskers are 95 % intervals."
+        ),
+        alt="Bars of impurity and permutation importance per dataset and metric.",
+    )
+    return BarFigure(words, tuple(panels), n_columns=2)
+
+
+def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
+    """Return the detectors' AUC beside the baselines', and what each adds to the best baseline."""
+    detectors = data.table("detectors")
+    if detectors.is_empty():
+        return ()
+    tones = ("detector", "baseline")
+    areas = _detector_panels(detectors, "auc", second="auc_within_strata")
+    auc = DotFigure(
+        Words(
+            "detectors",
+            "Detectors against baselines",
+            "AUC on samples that were not used for fitting, with 95 % interval. A detector (blue) uses the model's "
+            "internals; a baseline (orange) uses only what anyone could see, such as lengths or log-probability. Open "
+            "diamonds: AUC within strata, where the kind of task can no longer be guessed. The dashed line is chance.",
+            "Held-out AUC of detectors and baselines per dataset. "
+            + listed(
+                f"{row['dataset']} {row['detector']} {estimate_text(row['auc'], row['auc_lower'], row['auc_upper'])}"
+                for row in detectors.to_dicts()
+            ),
+        ),
+        areas,
+        x_label="Held-out AUC",
+        first_label="AUC over all samples",
+        second_label="AUC within strata" if any(dot.second is not None for p in areas for dot in p.dots) else None,
+        reference=0.5,
+        reference_label="chance",
+        tone_labels=tones,
+    )
+    increments = _detector_panels(detectors.filter(pl.col("role") != "baseline"), "increment", second=None)
+    if not any(panel.dots for panel in increments):
+        return (auc,)
+    gain = DotFigure(
+        Words(
+            "increments",
+            "What a detector adds to the best baseline",
+            "Difference in held-out AUC to the best baseline, with 95 % interval. An interval that includes 0 (dashed "
+            "line) means that the internals added nothing that could be shown.",
+            "Increment in AUC over the best baseline, per dataset and detector.",
+        ),
+        increments,
+        x_label="AUC above the best baseline",
+        first_label="increment",
+        reference=0.0,
+        reference_label="no gain",
+    )
+    return auc, gain
+
+
+def _detector_panels(detectors: pl.DataFrame, value: str, *, second: str | None) -> tuple[DotPanel, ...]:
+    panels = []
+    for dataset in ordered(detectors, "dataset"):
+        dots, undefined = [], []
+        for row in matching(detectors, dataset=dataset):
+            if row[value] is None:
+                undefined.append((str(row["detector"]), reasons([row])))
+                continue
+            dots.append(
+                Dot(
+                    label=row["detector"],
+                    estimate=row[value],
+                    lower=row[f"{value}_lower"],
+                    upper=row[f"{value}_upper"],
+                    tone=1 if row["role"] == "baseline" else 0,
+                    second=row[second] if second else None,
+                )
+            )
+        panels.append(DotPanel(dataset, tuple(dots), tuple(undefined)))
+    return tuple(panels)
+
+
+def threshold_figure(data: ReportData) -> DotFigure | None:
+    """Return each threshold rule's value on held-out groups, beside its value where it was chosen."""
+    thresholds = data.table("thresholds")
+    if thresholds.is_empty():
+        return None
+    objectives = ordered(thresholds, "objective")
+    panels = []
+    for dataset in ordered(thresholds, "dataset"):
+        dots, undefined = [], []
+        for row in matching(thresholds, dataset=dataset):
+            label = f"{row['metric']}, {row['objective']}"
+            if row["heldout_value"] is None:
+                undefined.append((label, reasons([row])))
+                continue
+            sign = "<" if row["side"] == "below" else ">"
+            rule = "" if row["threshold"] is None else f" ({sign} {row['threshold']:.3g})"
+            dots.append(
+                Dot(
+                    label=f"{label}{rule}",
+                    estimate=row["heldout_value"],
+                    lower=row["lower"],
+                    upper=row["upper"],
+                    tone=objectives.index(row["objective"]),
+                    second=row["train_value"],
+                )
+            )
+        panels.append(DotPanel(dataset, tuple(dots), tuple(undefined)))
+    words = Words(
+        "thresholds",
+        "Threshold rules",
+        "The rule “predict 1 if the metric is above (or below) t”. Filled: the objective on groups the threshold was "
+        "not chosen on, with 95 % interval. Open: the same on the groups it was chosen on; the gap is optimism.",
+        "Held-out and training value of each threshold rule per dataset and metric.",
+    )
+    return DotFigure(
+        words,
+        tuple(panels),
+        x_label="Value of the objective",
+        first_label="held out",
+        second_label="where it was chosen",
+        tone_labels=tuple(objectives),
+    )
+
+
+def transfer_figure(data: ReportData) -> DotFigure | None:
+    """Return how a detector learnt from one dataset does on another, one panel per judged dataset."""
+    transfer = data.table("transfer")
+    if transfer.is_empty():
+        return None
+    detectors = ordered(transfer, "detector")
+    panels = []
+    for dataset in ordered(transfer, "dataset"):
+        dots, undefined = [], []
+        for row in matching(transfer, dataset=dataset):
+            label = f"{row['detector']}, learnt from {row['train']}"
+            if row["auc"] is None:
+                undefined.append((label, reasons([row])))
+                continue
+            tone = detectors.index(row["detector"])
+            dots.append(Dot(label, row["auc"], row["auc_lower"], row["auc_upper"], tone))
+        panels.append(DotPanel(f"judged on {dataset}", tuple(dots), tuple(undefined)))
+    words = Words(
+        "transfer",
+        "Does it hold on another dataset?",
+        "AUC with 95 % interval of a detector that learnt from other datasets, beside the held-out AUC of one that "
+        "learnt from the dataset itself. A signal that is the model's, and not the dataset's, survives the move.",
+        "AUC of detectors learnt from each dataset, one panel per judged dataset.",
+    )
+    return DotFigure(
+        words,
+        tuple(panels),
+        x_label="AUC",
+        first_label="AUC",
+        reference=0.5,
+        reference_label="chance",
+    )

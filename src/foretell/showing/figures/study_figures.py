@@ -1,0 +1,42 @@
+"""Every figure of a study, in the order a reader meets them."""
+
+from __future__ import annotations
+
+from foretell.showing.figures.curve_figures import (
+    direction_figure,
+    forest_figure,
+    reliability_figure,
+    roc_figure,
+    segment_figure,
+)
+from foretell.showing.figures.figure import Figure
+from foretell.showing.figures.interval_figures import (
+    detector_figures,
+    importance_figure,
+    threshold_figure,
+    transfer_figure,
+)
+from foretell.showing.figures.map_figures import map_figures
+from foretell.showing.report_data import ReportData
+
+__all__ = ["study_figures"]
+
+
+def study_figures(data: ReportData) -> tuple[Figure, ...]:
+    """Return every figure the study's tables allow, in the order a reader meets them.
+
+    A figure whose table is empty is left out; a dataset without a number stays as a panel that says why.
+    """
+    candidates: list[Figure | None] = [
+        roc_figure(data),
+        forest_figure(data),
+        importance_figure(data),
+        *map_figures(data),
+        *detector_figures(data),
+        transfer_figure(data),
+        reliability_figure(data),
+        threshold_figure(data),
+        segment_figure(data),
+        direction_figure(data),
+    ]
+    return tuple(figure for figure in candidates if figure is not None)

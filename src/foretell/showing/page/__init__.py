@@ -1,0 +1,1 @@
+"""The report page: sentences, tables and coloured text as HTML."""

@@ -1,0 +1,113 @@
+"""Result tables as a page shows them: few digits, short, with a reason wherever a number is undefined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from foretell.schema.tables import TABLES
+from foretell.showing.report_data import ReportData
+from foretell.showing.rounding import UNDEFINED, count_text, number_text, p_text
+from foretell.showing.untrusted import shortened, visible
+
+__all__ = ["Cell", "PageTable", "page_tables"]
+
+_TOP = 20
+_CAPTIONS = {
+    "verdicts": "Verdicts, with the rule that fired",
+    "roc": "One metric alone",
+    "forest": "Random forest, three protocols",
+    "importances": "Importances",
+    "detectors": "Detectors and baselines",
+    "transfer": "Learnt on one dataset, judged on another",
+    "thresholds": "Threshold rules",
+    "association": "Strongest layers and heads",
+}
+_P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value as text."""
+
+    text: str
+    number: bool = False
+    reason: int | None = None
+    """Number of the footnote that says why it is undefined."""
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table ready to be written as HTML."""
+
+    name: str
+    caption: str
+    header: tuple[tuple[str, str], ...]
+    """Column and its meaning."""
+    rows: tuple[tuple[Cell, ...], ...]
+    footnotes: tuple[str, ...]
+    note: str | None = None
+
+
+def page_tables(data: ReportData) -> tuple[PageTable, ...]:
+    """Return the result tables a page shows, in reading order; empty ones are left out.
+
+    The association table holds a row per layer, head and metric; its strongest 20 rows are shown, those of smallest
+    corrected p-value first.
+    """
+    made = []
+    for name, caption in _CAPTIONS.items():
+        frame = data.table(name)
+        if frame.is_empty():
+            continue
+        note = None
+        if name == "association" and frame.height > _TOP:
+            note = f"The strongest {_TOP} of {count_text(frame.height)} rows; all are in tables/association.parquet."
+            frame = (
+                frame.with_columns(_distance=(pl.col("auc") - 0.5).abs())
+                .sort(["p_max", "_distance"], descending=[False, True], nulls_last=True, maintain_order=True)
+                .drop("_distance")
+                .head(_TOP)
+            )
+        made.append(_page_table(name, caption, frame, note))
+    return tuple(made)
+
+
+def _page_table(name: str, caption: str, frame: pl.DataFrame, note: str | None) -> PageTable:
+    meanings = {column.name: column.meaning for column in TABLES[name].columns} if name in TABLES else {}
+    shown = [column for column in frame.columns if column != "reason"]
+    footnotes: dict[str, int] = {}
+    rows = []
+    for row in frame.to_dicts():
+        cells = []
+        for column in shown:
+            cell = _cell(row[column], column)
+            if cell.text == UNDEFINED:
+                reason = visible(str(row.get("reason") or _silent_reason(column)))
+                cell = Cell(UNDEFINED, number=True, reason=footnotes.setdefault(reason, len(footnotes) + 1))
+            cells.append(cell)
+        rows.append(tuple(cells))
+    header = tuple((visible(column), meanings.get(column, "")) for column in shown)
+    return PageTable(name, caption, header, tuple(rows), tuple(footnotes), note)
+
+
+def _silent_reason(column: str) -> str:
+    if column.startswith("increment"):
+        return "a baseline has no increment over itself"
+    return "not estimated for this row"
+
+
+def _cell(value: Any, column: str) -> Cell:
+    if value is None:
+        return Cell(UNDEFINED, number=True)
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no")
+    if isinstance(value, int):
+        return Cell(str(value) if column in {"layer", "head"} else count_text(value), number=True)
+    if isinstance(value, float):
+        write: Callable[[float | None], str] = p_text if column in _P_VALUES else number_text
+        return Cell(write(value), number=True)
+    return Cell(shortened(str(value), 300))

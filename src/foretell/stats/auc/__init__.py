@@ -1,0 +1,1 @@
+"""Areas under ROC curves with intervals that respect dependent samples."""

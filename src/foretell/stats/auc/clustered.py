@@ -1,0 +1,151 @@
+"""Variances of column statistics when samples depend on each other within groups.
+
+Answers to one prompt are not independent. Every number here sums a statistic's parts within each group first and
+takes the variance over groups, so that many answers to one prompt count for little more than one.
+
+    variance = clustered_auc_variance(values, label, codes)       # values: (column, sample)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from scipy import special
+
+from foretell.stats.auc.intervals import AucVariance, degrees_of_freedom, effective_groups
+from foretell.stats.auc.rank_sums import Engine, compiled_loops, in_blocks, midranks, sort_order
+
+__all__ = [
+    "clustered_auc_variance",
+    "clustered_pearson_pvalue",
+    "clustered_rank_pvalue",
+    "group_codes_of",
+]
+
+
+def group_codes_of(group: Shaped[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
+    """Return an integer from 0 for each group, in the order of their names."""
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)
+
+
+def clustered_auc_variance(
+    values: Float[np.ndarray, "column sample"],
+    label: Shaped[np.ndarray, " sample"],
+    codes: Int[np.ndarray, " sample"],
+    *,
+    engine: Engine = "auto",
+) -> AucVariance:
+    """Variance of each column's AUC, summed within groups, and its degrees of freedom.
+
+    Args:
+        values: One column per row; nan where missing.
+        label: 1 positive, 0 negative.
+        codes: Integer of each sample's group, from 0.
+        engine: Compiled loops or numpy.
+
+    Undefined:
+        nan where a class is found in fewer than two groups.
+
+    Source:
+        `intervals.auc_variance` is the same for one column.
+    """
+    positive = np.ascontiguousarray(label == 1, dtype=np.uint32)
+    parts = in_blocks(lambda block: _block_variance(block, positive, codes, engine), np.ascontiguousarray(values))
+    return AucVariance(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def clustered_pearson_pvalue(
+    values: Float[np.ndarray, "column sample"], label: Shaped[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, " column"]:
+    """Two-sided p-value of the correlation of each column with the label, robust to dependence within groups.
+
+    What each group adds to the covariance is squared and summed: the variance of the covariance if the label means
+    nothing. Variances around the slope that was found (sandwich estimators) are too small where groups are few, of very
+    different sizes, or rarely of one label, and then find something in noise twice as often as they should.
+
+    Undefined:
+        nan where a column is constant, has one class, or fewer than three groups.
+
+    Source:
+        Rotnitzky & Jewell (1990) and Boos (1992), the generalised score test, of the slope on the label.
+    """
+    there = ~np.isnan(values)
+    n = np.count_nonzero(there, axis=1).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = np.where(there, label - (np.where(there, label, 0).sum(axis=1) / n)[:, None], 0.0)
+        x = np.where(there, values - (np.where(there, values, 0.0).sum(axis=1, dtype=np.float64) / n)[:, None], 0.0)
+        x /= np.abs(x).max(axis=1, initial=0.0)[:, None]
+        scores = _group_sums(x * y, codes)
+        statistic = np.abs(scores.sum(axis=1)) / np.sqrt(np.einsum("cg,cg->c", scores, scores))
+        pvalue = 2 * special.ndtr(-statistic)
+    n_groups = np.count_nonzero(_group_sums(there, codes), axis=1)
+    defined = (n_groups >= 3) & np.any(y != 0, axis=1)
+    return np.where(defined, pvalue, np.nan)
+
+
+def clustered_rank_pvalue(
+    values: Float[np.ndarray, "column sample"],
+    label: Shaped[np.ndarray, " sample"],
+    codes: Int[np.ndarray, " sample"],
+    *,
+    engine: Engine = "auto",
+) -> Float[np.ndarray, " column"]:
+    """Two-sided p-value of Spearman's coefficient and of the AUC, robust to dependence within groups.
+
+    Both are sums of ranks, so it is one test: `clustered_pearson_pvalue` with ranks for values.
+    """
+    return clustered_pearson_pvalue(midranks(values, engine=engine), label, codes)
+
+
+def _group_sums(
+    values: Shaped[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "column group"]:
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
+    return np.add.reduceat(values[:, order].astype(np.float64), starts, axis=1)
+
+
+def _block_variance(
+    values: Float[np.ndarray, "column sample"],
+    positive: Shaped[np.ndarray, " sample"],
+    codes: Int[np.ndarray, " sample"],
+    engine: Engine,
+) -> tuple[Float[np.ndarray, " column"], ...]:
+    """Return variance, degrees of freedom and effective numbers of groups with positives and negatives."""
+    there = ~np.isnan(values)
+    high, low = there & (positive == 1), there & (positive == 0)
+    m, q = (np.count_nonzero(chosen, axis=1).astype(np.float64)[:, None] for chosen in (high, low))
+    counts = _opponents_beaten(values, there, positive, engine)
+    sizes = [_group_sums(chosen, codes) for chosen in (high, low, there)]
+    groups_high, groups_low, groups = (effective_groups(size) for size in sizes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        area = counts.sum(axis=1, where=high)[:, None] / (2 * m * q)
+        sum_high = _group_sums(np.where(high, counts / (2 * q) - area, 0.0), codes)
+        sum_low = _group_sums(np.where(low, counts / (2 * m) - area, 0.0), codes)
+        of_high = groups_high / (groups_high - 1) * np.einsum("cg,cg->c", sum_high, sum_high) / m[:, 0] ** 2
+        of_low = groups_low / (groups_low - 1) * np.einsum("cg,cg->c", sum_low, sum_low) / q[:, 0] ** 2
+        shared = np.einsum("cg,cg->c", sum_high, sum_low) / (m[:, 0] * q[:, 0])
+        variance = np.maximum(of_high + of_low + 2 * groups / (groups - 1) * shared, 0.0)
+        degrees = degrees_of_freedom(variance, of_high, of_low, groups_high, groups_low)
+    undefined = np.minimum(*(np.count_nonzero(size, axis=1) for size in sizes[:2])) < 2
+    return np.where(undefined, np.nan, variance), np.where(undefined, np.nan, degrees), groups_high, groups_low
+
+
+def _opponents_beaten(
+    values: Float[np.ndarray, "column sample"],
+    there: Shaped[np.ndarray, "column sample"],
+    positive: Shaped[np.ndarray, " sample"],
+    engine: Engine,
+) -> Float[np.ndarray, "column sample"]:
+    """Return twice the count of the other class below each positive or above each negative, ties one half."""
+    loops = compiled_loops(engine)
+    if loops is not None:
+        out = np.zeros(values.shape)
+        loops.group_placements(values, sort_order(values), np.count_nonzero(there, axis=1), positive, out)
+        return out
+    ranks = midranks(values, engine=engine)
+    among_high = midranks(np.where(positive == 1, values, np.nan), engine=engine)
+    among_low = midranks(np.where(positive == 0, values, np.nan), engine=engine)
+    m = np.count_nonzero(there & (positive == 1), axis=1)[:, None]
+    out = np.where(positive == 1, 2 * (ranks - among_high), 2 * (m - (ranks - among_low)))
+    return np.where(there, out, 0.0)

@@ -1,0 +1,260 @@
+"""ROC curves of single metrics, per dataset and over all, at row level and at sample level.
+
+At row level every (sample, layer, head) is a point, as in the source study; its interval still takes whole samples
+(groups) as what varies. At sample level a sample's rows are averaged first.
+
+    result = roc_curves(table)
+    result.curves        # one row per dataset, metric and level: AUC, interval, counts
+    result.points        # the curves, thinned for drawing
+
+Over all datasets a positive is compared with the negatives of its own dataset only: raw scores of different datasets
+differ for reasons that have nothing to do with the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Num, Shaped
+from tqdm import tqdm
+
+from foretell.schema.tables import ROC, ROC_POINTS, conform, empty
+from foretell.stats.auc.intervals import AucVariance, Estimate, Placements, auc_variance, interval_of_auc, placements
+from foretell.stats.table.joined import StudyTable
+
+__all__ = ["Curve", "Level", "RocCurves", "pooled_auc", "roc_curve", "roc_curves"]
+
+Level = Literal["row", "sample"]
+"""What one point of a curve is: every row, or the mean over a sample's rows."""
+
+_LEVELS: tuple[Level, ...] = ("row", "sample")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of a ROC curve from (0, 0) to (1, 1)."""
+
+    false_positive_rate: Float[np.ndarray, " point"]
+    true_positive_rate: Float[np.ndarray, " point"]
+
+    @property
+    def area(self) -> float:
+        """Area under the straight lines between the points."""
+        return float(np.trapezoid(self.true_positive_rate, self.false_positive_rate))
+
+
+@dataclass(frozen=True)
+class RocCurves:
+    """ROC of every dataset, metric and level."""
+
+    curves: pl.DataFrame
+    """Columns of `foretell.schema.tables.ROC`."""
+    points: pl.DataFrame
+    """Columns of `foretell.schema.tables.ROC_POINTS`; at most 400 points per curve."""
+
+
+def roc_curve(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], *, max_points: int | None = None) -> Curve:
+    """Trade-off between the share of positives and of negatives at or above a falling threshold.
+
+    Points in the middle of a straight line are left out, which changes nothing. With `max_points` the rest is
+    thinned evenly along the curve; the AUC must then be taken from the scores, not from the points.
+
+    Args:
+        score: Any monotone scale; nan means missing and is left out.
+        label: 1 positive, 0 negative; both must be there.
+        max_points: Largest number of points; None keeps all.
+
+    Source:
+        The points are among those of `sklearn.metrics.roc_curve`, and the area is the same without `max_points`.
+
+    Example:
+        >>> roc_curve(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])).true_positive_rate.tolist()
+        [0.0, 0.5, 0.5, 1.0, 1.0]
+    """
+    there = ~np.isnan(score)
+    order = np.argsort(-score[there], kind="stable")
+    ordered, positive = score[there][order], (label[there] == 1)[order]
+    last = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
+    hits = np.cumsum(positive)[last]
+    rate = np.r_[0, hits] / hits[-1]
+    alarm = np.r_[0, last + 1 - hits] / (last[-1] + 1 - hits[-1])
+    return _thinned(_without_midpoints(np.r_[0, last + 1 - hits], np.r_[0, hits], alarm, rate), max_points)
+
+
+def pooled_auc(
+    score: Num[np.ndarray, " n"],
+    label: Shaped[np.ndarray, " n"],
+    part: Shaped[np.ndarray, " n"],
+    *,
+    group: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
+) -> tuple[Estimate, Curve | None]:
+    """Chance that a random positive scores above a random negative of its own part (dataset, stratum).
+
+    Args:
+        score: Any monotone scale, which may differ between parts; nan means missing and is left out.
+        label: 1 positive, 0 negative.
+        part: Name of the part of each value; parts that lack a class are left out.
+        group: Names of groups of dependent values, each within one part; None means that each stands alone.
+        level: Intended coverage of the interval.
+
+    Returns:
+        The estimate, and the covariate-adjusted curve (None where undefined), whose area it is.
+
+    Undefined:
+        None when no part has both classes; no interval when a class of a part has fewer than two groups.
+
+    Source:
+        Janes & Pepe (2009), covariate-adjusted ROC curve.
+    """
+    there = ~np.isnan(score)
+    names = np.arange(score.size) if group is None else group
+    found: list[tuple[Placements, AucVariance]] = []
+    n, n_groups, sizes = 0, 0, np.zeros(2)
+    for code in np.unique(part[there]):
+        chosen = there & (part == code)
+        positive = label[chosen] == 1
+        if positive.all() or not positive.any():
+            continue
+        placed = placements(score[chosen], positive)
+        high, low = names[chosen][positive], names[chosen][~positive]
+        spread = auc_variance(placed, high, low)
+        found.append((placed, spread))
+        n, n_groups = n + positive.size, n_groups + np.unique(names[chosen]).size
+        sizes += (spread.n_positive, spread.n_negative)
+    independent = n_groups == n
+    method = "pairs of one part, " + ("DeLong" if independent else "clustered DeLong (Obuchowski)") + ", Newcombe score"
+    if not found:
+        return Estimate(None, None, None, level, 0, 0, method, reason="no part has both classes"), None
+    weights = np.array([placed.of_positive.size for placed, _ in found], dtype=np.float64)
+    weights /= weights.sum()
+    beaten = np.concatenate([placed.of_positive for placed, _ in found])
+    shares = weights**2 * np.array([spread.variance for _, spread in found])
+    area, variance = float(beaten.mean()), float(shares.sum())
+    alarm, count = np.unique(1 - beaten, return_counts=True)
+    rate = np.cumsum(count) / beaten.size
+    curve = Curve(np.r_[0, np.repeat(alarm, 2), 1], np.repeat(np.r_[0, rate], 2))
+    if np.isnan(variance):
+        reason = "a class of a part has fewer than two groups: no interval"
+        return Estimate(area, None, None, level, n, n_groups, method, reason=reason), curve
+    together = float(np.sum(shares**2 / np.array([spread.degrees for _, spread in found])))
+    degrees = variance**2 / together if together > 0 else float(sizes.min()) - 1
+    lower, upper = interval_of_auc(
+        area, variance, *map(float, sizes), degrees=degrees, independent=independent and len(found) == 1, level=level
+    )
+    return Estimate(area, float(lower), float(upper), level, n, n_groups, method), curve
+
+
+def roc_curves(
+    table: StudyTable, *, level: float = 0.95, max_points: int = 400, progress: bool | None = None
+) -> RocCurves:
+    """ROC of every metric, per dataset and over all datasets, at row level and at sample level.
+
+    Intervals take whole groups as what varies, at both levels. A dataset of one class has null and the reason.
+
+    Args:
+        table: From `read_table`.
+        level: Intended coverage of the intervals.
+        max_points: Largest number of points per curve; areas come from all of them.
+        progress: Show a progress bar; None means only on a terminal.
+    """
+    rows = _rows(table)
+    frames = {"row": rows, "sample": _averaged(rows, table.metrics)}
+    curves: list[dict[str, object]] = []
+    points: list[pl.DataFrame] = [empty(ROC_POINTS)]
+    hidden = None if progress is None else not progress
+    datasets = [*table.datasets, *(["all"] if len(table.datasets) > 1 and "all" not in table.datasets else [])]
+    for dataset in tqdm(datasets, desc="ROC", unit="dataset", disable=hidden):
+        for metric in table.metrics:
+            for kind in _LEVELS:
+                frame = frames[kind] if dataset == "all" else frames[kind].filter(pl.col("dataset") == dataset)
+                frame = frame.drop_nulls(metric)
+                key = {"dataset": dataset, "metric": metric, "level": kind}
+                estimate, curve = _judged(frame, metric, level, pooled=dataset == "all" and "all" not in table.datasets)
+                curves.append({**key, **_counts(frame), **_numbers(estimate)})
+                if curve is not None:
+                    points.append(_points(_thinned(curve, max_points), key))
+    return RocCurves(conform(pl.DataFrame(curves, infer_schema_length=None), ROC), pl.concat(points))
+
+
+def _rows(table: StudyTable) -> pl.DataFrame:
+    """Return dataset, sample code, group code, label and metrics of every row."""
+    samples = table.samples.select(
+        "dataset", "id", _sample=pl.int_range(pl.len()), _group=pl.struct("dataset", "group").rank("dense")
+    )
+    frame = table.frame.select("dataset", "id", "behavior_label", *table.metrics)
+    return frame.join(samples, on=["dataset", "id"], how="left").drop("id")
+
+
+def _averaged(rows: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
+    key = ["dataset", "_sample", "_group", "behavior_label"]
+    return rows.group_by(key).agg(pl.col(list(metrics)).mean()).sort(key)
+
+
+def _judged(frame: pl.DataFrame, metric: str, level: float, *, pooled: bool) -> tuple[Estimate, Curve | None]:
+    score = frame.get_column(metric).to_numpy()
+    label, group = frame.get_column("behavior_label").to_numpy(), frame.get_column("_group").to_numpy()
+    part = frame.get_column("dataset").rank("dense").to_numpy() if pooled else np.zeros(score.size)
+    estimate, curve = pooled_auc(score, label, part, group=group, level=level)
+    if pooled and estimate.estimate is not None and _n_judged(frame) < 2:
+        reason = "only one dataset has both classes, so there is nothing to pool"
+        return replace(estimate, estimate=None, lower=None, upper=None, reason=reason), None
+    if pooled or curve is None:
+        return estimate, curve
+    return estimate, roc_curve(score, label)
+
+
+def _n_judged(frame: pl.DataFrame) -> int:
+    """Return how many datasets of a frame have both classes."""
+    classes = frame.group_by("dataset").agg(pl.col("behavior_label").n_unique())
+    return classes.filter(pl.col("behavior_label") == 2).height
+
+
+def _counts(frame: pl.DataFrame) -> dict[str, int]:
+    positive = frame.filter(pl.col("behavior_label") == 1)
+    return {
+        "n": frame.height,
+        "n_samples": frame.get_column("_sample").n_unique(),
+        "n_positive": positive.get_column("_sample").n_unique(),
+    }
+
+
+def _numbers(estimate: Estimate) -> dict[str, object]:
+    reason = estimate.reason.replace("part", "dataset") if estimate.reason else None
+    return {
+        "auc": estimate.estimate,
+        "auc_lower": estimate.lower,
+        "auc_upper": estimate.upper,
+        "reason": "only one class is present" if reason == "no dataset has both classes" else reason,
+    }
+
+
+def _points(curve: Curve, key: dict[str, str]) -> pl.DataFrame:
+    rates = {"false_positive_rate": curve.false_positive_rate, "true_positive_rate": curve.true_positive_rate}
+    names = [pl.lit(value).alias(name) for name, value in key.items()]
+    return conform(pl.DataFrame(rates).with_columns(names), ROC_POINTS)
+
+
+def _without_midpoints(
+    alarms: Shaped[np.ndarray, " point"],
+    hits: Shaped[np.ndarray, " point"],
+    alarm: Float[np.ndarray, " point"],
+    rate: Float[np.ndarray, " point"],
+) -> Curve:
+    """Return the curve without points in the middle of a line that is level or upright."""
+    bends = (np.diff(alarms, 2) != 0) | (np.diff(hits, 2) != 0)
+    kept = np.r_[True, bends, True]
+    return Curve(alarm[kept], rate[kept])
+
+
+def _thinned(curve: Curve, max_points: int | None) -> Curve:
+    if max_points is None or curve.false_positive_rate.size <= max_points:
+        return curve
+    way = curve.false_positive_rate + curve.true_positive_rate
+    chosen = np.unique(np.searchsorted(way, np.linspace(0, 2, max_points)).clip(0, way.size - 1))
+    chosen[-1] = way.size - 1
+    return Curve(curve.false_positive_rate[chosen], curve.true_positive_rate[chosen])

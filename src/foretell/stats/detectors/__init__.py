@@ -1,0 +1,1 @@
+"""Detectors: one score per sample, judged on held-out groups beside baselines."""

@@ -1,0 +1,1 @@
+"""Whether a direction is real, which layer holds it, and whether it acts."""

@@ -1,0 +1,1 @@
+"""One statistic per layer and head, with corrections for testing many."""

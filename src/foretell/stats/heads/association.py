@@ -1,0 +1,310 @@
+"""How strongly each head's metric goes with the label: correlations and AUC, each with p-value and interval.
+
+The direction is fixed: above zero (AUC above one half) means "higher metric, behaviour more likely".
+
+    frame = association(table, seed=0)                  # columns of schema.ASSOCIATION
+    statistics = column_statistics(values, label)       # the same on plain arrays
+
+Thousands of columns are tested at once; what luck alone would give is the business of `multiplicity`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int, Num, Shaped
+from scipy import special
+from tqdm import tqdm
+
+from foretell.errors import InputError
+from foretell.schema.tables import ASSOCIATION, conform
+from foretell.stats.auc.clustered import (
+    clustered_auc_variance,
+    clustered_pearson_pvalue,
+    clustered_rank_pvalue,
+    group_codes_of,
+)
+from foretell.stats.auc.intervals import degrees_of_freedom, interval_of_auc
+from foretell.stats.auc.rank_sums import ColumnSums, Engine, column_sums
+from foretell.stats.folds import derived_seed
+from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, max_statistic, no_permutations
+from foretell.stats.table.dense import dense
+from foretell.stats.table.joined import StudyTable
+
+__all__ = ["ColumnStatistics", "association", "association_frame", "column_statistics", "statistics_of_sums"]
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """Association of every column with the label; nan where undefined, and `reason` says why."""
+
+    n: Int[np.ndarray, " column"]
+    n_positive: Int[np.ndarray, " column"]
+    pearson: Float[np.ndarray, " column"]
+    pearson_p: Float[np.ndarray, " column"]
+    spearman: Float[np.ndarray, " column"]
+    spearman_p: Float[np.ndarray, " column"]
+    auc: Float[np.ndarray, " column"]
+    auc_variance: Float[np.ndarray, " column"]
+    """DeLong's variance (Obuchowski's where groups hold several samples)."""
+    auc_lower: Float[np.ndarray, " column"]
+    auc_upper: Float[np.ndarray, " column"]
+    auc_p: Float[np.ndarray, " column"]
+    reason: tuple[str | None, ...]
+    level: float
+    method: str
+    """How p-values and intervals came about."""
+
+
+def column_statistics(
+    values: Num[np.ndarray, "sample column"],
+    label: Shaped[np.ndarray, " sample"],
+    *,
+    group: Shaped[np.ndarray, " sample"] | None = None,
+    level: float = 0.95,
+    engine: Engine = "auto",
+) -> ColumnStatistics:
+    """Correlations and AUC of every column with a binary label, with two-sided p-values and intervals.
+
+    Where every sample stands alone, Pearson's and Spearman's p-values are those of Student's t, and the AUC's is
+    that of the Mann-Whitney test (normal approximation, ties and continuity corrected). Where groups hold several
+    samples, all three are score tests whose variance is that of sums over groups (`foretell.stats.auc.clustered`);
+    Spearman's and the AUC's are then one test.
+
+    Args:
+        values: nan where missing; float32 stays exact.
+        label: 1 positive, 0 negative.
+        group: Names of groups of dependent samples; None means that each stands alone.
+        level: Intended coverage of the AUC's interval, in (0, 1).
+        engine: Compiled loops or numpy.
+
+    Undefined:
+        Everything where a column has fewer than two values or one class; correlations and interval where it is
+        constant (the AUC is then 0.5, its p-value 1); the interval where a class has fewer than two samples
+        (groups); Pearson's where a value is infinite; the p-value of Spearman where there are two values.
+
+    Source:
+        Must equal `scipy.stats.pearsonr`, `spearmanr`, `mannwhitneyu(method="asymptotic", use_continuity=True)`
+        and `sklearn.metrics.roc_auc_score`; variance by DeLong et al. (1988).
+
+    Example:
+        >>> statistics = column_statistics(np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([0, 0, 1, 1]))
+        >>> float(statistics.auc[0])
+        0.75
+    """
+    columns = values.T if values.dtype in (np.float32, np.float64) else values.T.astype(np.float64)
+    columns = np.ascontiguousarray(columns)
+    positive = np.asarray(label == 1)
+    sums = column_sums(columns, positive.astype(np.uint32), engine=engine)
+    codes = None if group is None else group_codes_of(group)
+    if codes is not None and np.unique(codes).size < codes.size:
+        return _clustered(columns, positive, codes, sums, level=level, engine=engine)
+    return statistics_of_sums(sums, level=level)
+
+
+def association_frame(
+    dataset: str, columns: pl.DataFrame, statistics: ColumnStatistics, largest: MaxStatistic
+) -> pl.DataFrame:
+    """Return the statistics of a dataset's columns in the columns of the association table.
+
+    False discovery rates are taken over all columns of the dataset.
+
+    Args:
+        dataset: Its name.
+        columns: Layer, head and metric of each column.
+        statistics: Of the same columns in the same order.
+        largest: Likewise.
+    """
+    frame = columns.with_columns(
+        pl.lit(dataset).alias("dataset"),
+        pl.Series("n", statistics.n),
+        pl.Series("n_positive", statistics.n_positive),
+        *(
+            pl.Series(name, getattr(statistics, name))
+            for name in ("pearson", "pearson_p", "spearman", "spearman_p", "auc", "auc_lower", "auc_upper", "auc_p")
+        ),
+        pl.Series("q_value", benjamini_hochberg(statistics.auc_p)),
+        pl.Series("p_max", largest.pvalue),
+        pl.Series("reason", statistics.reason, dtype=pl.String),
+    )
+    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+    silent = pl.lit(largest.reason or "the column is constant", dtype=pl.String)
+    unexplained = pl.col("reason").is_null() & pl.col("p_max").is_null()
+    return conform(
+        frame.with_columns(pl.when(unexplained).then(silent).otherwise("reason").alias("reason")), ASSOCIATION
+    )
+
+
+def association(
+    table: StudyTable,
+    *,
+    n_permutations: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    progress: bool | None = None,
+) -> pl.DataFrame:
+    """Association of every dataset, layer, head and metric with the label, in the columns of the association table.
+
+    Samples of one group are kept together in every interval, p-value and permutation. False discovery rates and
+    max-statistic p-values are over all heads and metrics of a dataset. Where the table has strata, the max-statistic
+    ranks and permutes within them, so that a head which only tells the kind of task has no small `p_max`; all other
+    columns compare samples whatever their stratum.
+
+    Args:
+        table: From `read_table`.
+        n_permutations: Permutations of the max-statistic; 0 leaves it out (p_max is null).
+        seed: Seed of the permutations.
+        level: Intended coverage of the AUC's interval.
+        progress: Show a progress bar; None means only on a terminal.
+
+    Raises:
+        InputError: The level is not between 0 and 1, or the number of permutations is negative.
+    """
+    if not 0 < level < 1 or n_permutations < 0:
+        raise InputError(f"level {level} must lie between 0 and 1, and {n_permutations} permutations be 0 or more")
+    frames = []
+    hidden = None if progress is None else not progress
+    for dataset in tqdm(table.datasets, desc="association", unit="dataset", disable=hidden):
+        array = dense(table, dataset)
+        values = array.by_column.T
+        statistics = column_statistics(values, array.label, group=array.group, level=level)
+        if n_permutations:
+            largest = max_statistic(
+                values,
+                array.label,
+                group=array.group,
+                stratum=array.stratum,
+                n_permutations=n_permutations,
+                seed=derived_seed(seed, "association", dataset),
+            )
+        else:
+            largest = no_permutations(values.shape[1], seed=seed)
+        rank = pl.col("metric").replace_strict(list(table.metrics), list(range(len(table.metrics))))
+        places = array.column_index().sort(rank, "layer", "head")
+        found = association_frame(dataset, places, statistics, largest)
+        frames.append(found.sort("layer", "head", rank))
+    return pl.concat(frames)
+
+
+def statistics_of_sums(sums: ColumnSums, *, level: float = 0.95) -> ColumnStatistics:
+    """Return the statistics of columns whose samples stand alone, from their sums (see `column_statistics`)."""
+    n, m, q, area, pearson, spearman = _estimates(sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = n / 2 - 1
+        pearson_p = 2 * special.betaincc(rest, rest, (np.abs(pearson) + 1) / 2)
+        pearson_p = np.where(n == 2, np.where(np.isnan(pearson), np.nan, 1.0), np.minimum(pearson_p, 1.0))
+        statistic = spearman * np.sqrt(np.maximum((n - 2) / ((spearman + 1) * (1 - spearman)), 0))
+        spearman_p = np.where(n == 2, np.nan, 2 * special.stdtr(n - 2, -np.abs(statistic)))
+        spread = np.sqrt(m * q / 12 * ((n + 1) - sums.ties / (n * (n - 1))))
+        distance = np.abs(sums.wins / 2 - m * q / 2) - 0.5
+        auc_p = np.where(spread > 0, np.minimum(2 * special.ndtr(-distance / spread), 1.0), 1.0)
+        high = (sums.squares_of_positive / (4 * q * q) - m * area**2) / (m - 1)
+        low = (sums.squares_of_negative / (4 * m * m) - q * area**2) / (q - 1)
+        high, low = np.maximum(high, 0) / m, np.maximum(low, 0) / q
+        variance = np.where((m < 2) | (q < 2), np.nan, high + low)
+        degrees = degrees_of_freedom(variance, high, low, m, q)
+    auc_p = np.where(np.isnan(area), np.nan, auc_p)
+    return _gathered(
+        sums,
+        (pearson, pearson_p, spearman, spearman_p, area, variance, auc_p),
+        sizes=(m, q, degrees),
+        level=level,
+        method="Student's t; Mann-Whitney; DeLong, Newcombe score",
+    )
+
+
+def _clustered(
+    columns: Float[np.ndarray, "column sample"],
+    positive: Shaped[np.ndarray, " sample"],
+    codes: Int[np.ndarray, " sample"],
+    sums: ColumnSums,
+    *,
+    level: float,
+    engine: Engine,
+) -> ColumnStatistics:
+    """Return the statistics of columns whose samples depend on each other within groups."""
+    label = positive.astype(np.float64)
+    _, _, _, area, pearson, spearman = _estimates(sums)
+    spread = clustered_auc_variance(columns, label, codes, engine=engine)
+    pearson_p = np.where(np.isnan(pearson), np.nan, clustered_pearson_pvalue(columns, label, codes))
+    rank_p = clustered_rank_pvalue(columns, label, codes, engine=engine)
+    constant = np.isnan(spearman) & ~np.isnan(area)
+    auc_p = np.where(np.isnan(area), np.nan, np.where(constant, 1.0, rank_p))
+    return _gathered(
+        sums,
+        (pearson, pearson_p, spearman, np.where(np.isnan(spearman), np.nan, rank_p), area, spread.variance, auc_p),
+        sizes=(spread.n_positive, spread.n_negative, spread.degrees),
+        level=level,
+        method="over groups: score tests; Obuchowski, Newcombe score",
+    )
+
+
+def _estimates(sums: ColumnSums) -> tuple[np.ndarray, ...]:
+    """Return n, positives, negatives, AUC, Pearson and Spearman of each column."""
+    n, m = sums.n.astype(np.float64), sums.n_positive.astype(np.float64)
+    q = n - m
+    with np.errstate(divide="ignore", invalid="ignore"):
+        area = np.where((m > 0) & (q > 0), sums.wins / (2 * m * q), np.nan)
+        pearson = np.clip(sums.contrast / np.sqrt(sums.spread * (m * q / n)), -1, 1)
+        rank_spread = np.where(sums.ties < n**3 - n, (n**3 - n - sums.ties) / 12, np.nan)
+        spearman = np.clip((sums.wins - m * q) / 2 / np.sqrt(rank_spread * (m * q / n)), -1, 1)
+    undefined = np.isnan(area)
+    return n, m, q, area, np.where(undefined, np.nan, pearson), np.where(undefined, np.nan, spearman)
+
+
+def _gathered(
+    sums: ColumnSums,
+    numbers: tuple[np.ndarray, ...],
+    *,
+    sizes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    level: float,
+    method: str,
+) -> ColumnStatistics:
+    """Return the statistics with the AUC's interval and the reason why a number is undefined."""
+    pearson, pearson_p, spearman, spearman_p, area, variance, auc_p = numbers
+    constant = sums.ties >= sums.n.astype(np.float64) ** 3 - sums.n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lower, upper = interval_of_auc(
+            area, variance, *sizes[:2], degrees=sizes[2], independent="groups" not in method, level=level
+        )
+    undefined = np.isnan(variance) | np.isnan(area) | constant
+    unit = "group" if "groups" in method else "sample"
+    reason = np.select(
+        [
+            sums.n == 0,
+            sums.n < 2,
+            np.isnan(area),
+            constant,
+            undefined,
+            sums.infinite,
+            np.isnan(pearson_p) | np.isnan(spearman_p) | np.isnan(auc_p),
+        ],
+        [
+            "no values",
+            "fewer than two values",
+            "only one class is present",
+            "the column is constant",
+            f"a class has fewer than two {unit}s: no interval",
+            "a value is infinite",
+            f"fewer than three {unit}s: not every p-value is defined",
+        ],
+        default="",
+    )
+    return ColumnStatistics(
+        n=sums.n,
+        n_positive=sums.n_positive,
+        pearson=pearson,
+        pearson_p=pearson_p,
+        spearman=spearman,
+        spearman_p=spearman_p,
+        auc=area,
+        auc_variance=np.where(undefined, np.nan, variance),
+        auc_lower=np.where(undefined, np.nan, lower),
+        auc_upper=np.where(undefined, np.nan, upper),
+        auc_p=auc_p,
+        reason=tuple(str(text) or None for text in reason),
+        level=level,
+        method=method,
+    )

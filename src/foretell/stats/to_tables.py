@@ -1,0 +1,227 @@
+"""Results as the tables of `foretell.schema.tables`: one row per key, null with a reason where undefined.
+
+frame = detector_frame({"alpaca": judge_detectors(features, label)})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from foretell.schema.tables import (
+    DETECTORS,
+    FOREST,
+    FOREST_POINTS,
+    IMPORTANCES,
+    RELIABILITY,
+    THRESHOLDS,
+    TRANSFER,
+    VERDICTS,
+    Table,
+    conform,
+    empty,
+)
+from foretell.stats.auc.intervals import Estimate
+from foretell.stats.detectors.detector import Detector
+from foretell.stats.detectors.transfer import Transfer
+from foretell.stats.forest.importances import Importance
+from foretell.stats.forest.random_forest import ForestResult, Protocol
+from foretell.stats.forest.thresholds import ThresholdRule
+from foretell.stats.verdicts import Verdict
+
+__all__ = [
+    "detector_frame",
+    "forest_frame",
+    "forest_points_frame",
+    "importance_frame",
+    "reliability_frame",
+    "threshold_frame",
+    "transfer_frame",
+    "verdict_frame",
+]
+
+Row = dict[str, Any]
+
+
+def _frame(rows: Sequence[Row], table: Table) -> pl.DataFrame:
+    if not rows:
+        return empty(table)
+    frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+    return conform(frame.with_columns(pl.col(pl.Float64).fill_nan(None)), table)
+
+
+def _numbers(one: Estimate, name: str, lower: str, upper: str) -> Row:
+    return {name: one.estimate, lower: one.lower, upper: one.upper}
+
+
+def threshold_frame(rules: Mapping[tuple[str, str], Sequence[ThresholdRule]]) -> pl.DataFrame:
+    """Return the table thresholds from rules by dataset and metric."""
+    return _frame(
+        [
+            {
+                "dataset": dataset,
+                "metric": metric,
+                "objective": rule.objective,
+                "threshold": rule.threshold,
+                "side": rule.side,
+                "train_value": rule.train_value,
+                **_numbers(rule.heldout, "heldout_value", "lower", "upper"),
+                "reason": rule.reason,
+            }
+            for (dataset, metric), of_metric in rules.items()
+            for rule in of_metric
+        ],
+        THRESHOLDS,
+    )
+
+
+def forest_frame(forests: Mapping[str, Mapping[Protocol, ForestResult]]) -> pl.DataFrame:
+    """Return the table forest from results by dataset and protocol."""
+    return _frame(
+        [
+            {
+                "dataset": dataset,
+                "protocol": protocol,
+                **_numbers(result.auc, "auc", "auc_lower", "auc_upper"),
+                **result.measures,
+                "n": result.n_rows,
+                "n_samples": result.n_samples,
+                "reason": result.reason or result.auc.reason or _undefined(result.measures),
+            }
+            for dataset, results in forests.items()
+            for protocol, result in results.items()
+        ],
+        FOREST,
+    )
+
+
+def _undefined(measures: Mapping[str, float | None]) -> str | None:
+    names = [name for name, value in measures.items() if value is None]
+    return f"{', '.join(names)}: the forest always says the same label" if names else None
+
+
+def forest_points_frame(forests: Mapping[str, Mapping[Protocol, ForestResult]], *, n_points: int = 400) -> pl.DataFrame:
+    """Return the table forest_points from results by dataset and protocol."""
+    frames = []
+    for dataset, results in forests.items():
+        for protocol, result in results.items():
+            points = result.points(n_points)
+            frames.append(
+                pl.DataFrame({"false_positive_rate": points[:, 0], "true_positive_rate": points[:, 1]}).with_columns(
+                    pl.lit(dataset).alias("dataset"), pl.lit(protocol, dtype=pl.String).alias("protocol")
+                )
+            )
+    return conform(pl.concat(frames), FOREST_POINTS) if frames else empty(FOREST_POINTS)
+
+
+def importance_frame(found: Mapping[str, Sequence[Importance]], metrics: Sequence[str]) -> pl.DataFrame:
+    """Return the table importances from importances by dataset; `metrics` names the columns."""
+    return _frame(
+        [
+            {
+                "dataset": dataset,
+                "protocol": one.protocol,
+                "metric": metrics[one.metric],
+                "kind": one.kind,
+                **_numbers(one.value, "importance", "lower", "upper"),
+                "reason": one.value.reason,
+            }
+            for dataset, importances in found.items()
+            for one in importances
+        ],
+        IMPORTANCES,
+    )
+
+
+def detector_frame(found: Mapping[str, Sequence[Detector]]) -> pl.DataFrame:
+    """Return the table detectors from detectors by dataset."""
+    return _frame([_detector(dataset, one) for dataset, detectors in found.items() for one in detectors], DETECTORS)
+
+
+def _detector(dataset: str, one: Detector) -> Row:
+    reasons = [one.reason or one.auc.reason]
+    if one.reason is None and one.role == "detector":
+        reasons += [f"increment: {one.increment.reason}" if one.increment.estimate is None else None]
+    if one.reason is None and one.within_strata.estimate is None:
+        reasons += [f"within strata: {one.within_strata.reason}"]
+    return {
+        "dataset": dataset,
+        "detector": one.name,
+        "role": one.role,
+        **_numbers(one.auc, "auc", "auc_lower", "auc_upper"),
+        **_numbers(one.within_strata, "auc_within_strata", "auc_within_lower", "auc_within_upper"),
+        "best_baseline": one.best_baseline,
+        **_numbers(one.increment, "increment", "increment_lower", "increment_upper"),
+        **_numbers(
+            one.increment_over_all, "increment_over_all", "increment_over_all_lower", "increment_over_all_upper"
+        ),
+        "brier": one.brier,
+        "calibration_error": one.calibration_error,
+        "n": one.n,
+        "n_features": one.n_features,
+        "reason": "; ".join(reason for reason in reasons if reason) or None,
+    }
+
+
+def reliability_frame(found: Mapping[str, Sequence[Detector]]) -> pl.DataFrame:
+    """Return the table reliability from detectors by dataset."""
+    return _frame(
+        [
+            {
+                "dataset": dataset,
+                "detector": one.name,
+                "bin": index,
+                "n": bin_.n,
+                "mean_probability": bin_.mean_probability,
+                "observed": bin_.observed,
+                "lower": bin_.lower,
+                "upper": bin_.upper,
+            }
+            for dataset, detectors in found.items()
+            for one in detectors
+            for index, bin_ in enumerate(one.reliability)
+        ],
+        RELIABILITY,
+    )
+
+
+def transfer_frame(cells: Sequence[Transfer], detector: str) -> pl.DataFrame:
+    """Return the table transfer from one detector's cells."""
+    return _frame(
+        [
+            {
+                "train": cell.train,
+                "dataset": cell.dataset,
+                "detector": detector,
+                **_numbers(cell.auc, "auc", "auc_lower", "auc_upper"),
+                "n_train": cell.n_train,
+                "n": cell.n,
+                "reason": cell.auc.reason,
+            }
+            for cell in cells
+        ],
+        TRANSFER,
+    )
+
+
+def verdict_frame(verdicts: Mapping[str, Sequence[Verdict]]) -> pl.DataFrame:
+    """Return the table verdicts from verdicts by dataset."""
+    return _frame(
+        [
+            {
+                "dataset": dataset,
+                "signal": one.signal,
+                "verdict": one.verdict,
+                "why": one.why,
+                "auc": None if one.auc is None else one.auc.estimate,
+                "auc_lower": None if one.auc is None else one.auc.lower,
+                "auc_upper": None if one.auc is None else one.auc.upper,
+                "minimal_auc": one.minimal_auc,
+            }
+            for dataset, of_dataset in verdicts.items()
+            for one in of_dataset
+        ],
+        VERDICTS,
+    )

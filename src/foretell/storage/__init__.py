@@ -1,0 +1,1 @@
+"""Runs and surfaces on disk, written whole or not at all."""

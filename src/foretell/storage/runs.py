@@ -1,0 +1,244 @@
+"""The run store: what one model did on one set of conversations, as a folder of Parquet parts and a manifest.
+
+A part is written whole under a temporary name, renamed, and only then entered in the manifest with its
+checksum. A part the manifest does not know was cut off while being written, and is written again when the run
+resumes. Columns are those of `foretell.schema.tables`.
+
+    run = foretell.open_run("run")
+    run.table().write_csv("table.csv")
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import file_digest
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from foretell.errors import InputError, RunError
+from foretell.schema import tables as schema
+from foretell.storage.atomic import written_whole
+
+__all__ = ["Run", "RunTable", "is_run", "open_run"]
+
+RunTable = Literal["samples", "attention", "checkpoints", "rows", "tokens", "activity"]
+RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "checkpoints", "rows", "tokens", "activity")
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+_LABELS = "labels.parquet"
+_SAMPLE_COLUMNS = (
+    "behavior_label",
+    "label_source",
+    "group",
+    "stratum",
+    *(f"n_tokens_{segment}" for segment in schema.SEGMENTS),
+    "mean_logprob",
+)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder of tables made by one model on one set of conversations."""
+
+    path: Path
+    _keep: object = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def create(cls, path: Path | str | None, job: Mapping[str, Any]) -> Run:
+        """Start a run, or go on with the one in the folder if it is the same job.
+
+        Args:
+            path: Folder of the run; None makes a temporary one that goes away with the returned object.
+            job: What fixes the numbers: model, conversations, settings, seed; must be plain JSON.
+
+        Raises:
+            RunError: The folder holds a run of another job, or something that is no run.
+        """
+        job = json.loads(json.dumps(job))
+        if path is None:
+            folder = tempfile.TemporaryDirectory(prefix="foretell-run-")
+            run = cls(Path(folder.name), folder)
+            weakref.finalize(run, folder.cleanup)
+        else:
+            run = cls(Path(path))
+        if is_run(run.path):
+            known = run.manifest["job"]
+            differing = sorted(key for key in {*known, *job} if known.get(key) != job.get(key))
+            if differing:
+                raise RunError(
+                    f"{run.path}: holds a run of another job (differs in {', '.join(differing)}); "
+                    "choose another folder, or delete this one"
+                )
+            return run
+        if run.path.exists() and any(run.path.iterdir()):
+            raise RunError(f"{run.path}: is not empty and holds no run; choose another folder")
+        run._write_manifest(
+            {"format": _FORMAT, "foretell": version("foretell"), "job": job, "parts": [], "finished": False}
+        )
+        return run
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the run is: format, foretell's version, the job, its parts and whether it is finished."""
+        path = self.path / _MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if manifest["format"] != _FORMAT:
+                raise RunError(f"{path}: format {manifest['format']} is not {_FORMAT}; use the foretell that wrote it")
+            _ = manifest["job"], manifest["parts"], manifest["finished"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path}: is damaged ({error}); delete the folder and read again") from error
+        return dict(manifest)
+
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        with written_whole(self.path / _MANIFEST) as draft:
+            draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sample of the job has been read."""
+        return bool(self.manifest["finished"])
+
+    @property
+    def part_names(self) -> frozenset[str]:
+        """Names of the parts that are wholly written."""
+        return frozenset(part["name"] for part in self.manifest["parts"])
+
+    def append(self, name: str, tables: Mapping[RunTable, pl.DataFrame]) -> None:
+        """Add one part: its rows in each table, checked against the schema, written whole.
+
+        Raises:
+            TableError: A frame lacks a column, or a value has another type.
+        """
+        files: dict[str, dict[str, Any]] = {}
+        for table, frame in tables.items():
+            conformed = schema.conform(frame, schema.TABLES[table])
+            target = self.path / table / f"{name}.parquet"
+            with written_whole(target) as draft:
+                conformed.write_parquet(draft)
+            files[table] = {"rows": conformed.height, "sha256": _checksum(target)}
+        manifest = self.manifest
+        manifest["parts"] = [*manifest["parts"], {"name": name, "files": files}]
+        self._write_manifest(manifest)
+
+    def finish(self) -> None:
+        """Mark the run as complete."""
+        self._write_manifest({**self.manifest, "finished": True})
+
+    def _files(self, table: RunTable) -> list[Path]:
+        return [
+            self.path / table / f"{part['name']}.parquet" for part in self.manifest["parts"] if table in part["files"]
+        ]
+
+    def _read(self, table: RunTable) -> pl.DataFrame:
+        files = self._files(table)
+        for file in files:
+            if not file.exists():
+                raise RunError(f"{file}: is missing though the manifest names it; read into a new folder")
+        return pl.read_parquet(files) if files else schema.empty(schema.TABLES[table])
+
+    @property
+    def samples(self) -> pl.DataFrame:
+        """One row per sample (`schema.SAMPLES`), with the labels written last."""
+        samples = self._read("samples")
+        labels = self.path / _LABELS
+        if labels.exists():
+            columns = [column for column in schema.LABELS.dtypes if column != "id"]
+            samples = samples.drop(columns).join(pl.read_parquet(labels), on="id", how="left")
+        return schema.conform(samples, schema.SAMPLES).sort("id")
+
+    @property
+    def attention(self) -> pl.DataFrame:
+        """One row per sample, layer and head (`schema.ATTENTION`)."""
+        return self._read("attention").sort("id", "layer", "head")
+
+    @property
+    def checkpoints(self) -> pl.DataFrame:
+        """One row per sample, layer, head and number of first generated tokens (`schema.CHECKPOINTS`)."""
+        return self._read("checkpoints").sort("id", "layer", "head", "n_tokens")
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """One row per sample, layer, head and generated token (`schema.ROWS`); empty unless it was asked for."""
+        return self._read("rows").sort("id", "layer", "head", "position")
+
+    @property
+    def tokens(self) -> pl.DataFrame:
+        """One row per sample and token (`schema.TOKENS`)."""
+        return self._read("tokens").sort("id", "position")
+
+    @property
+    def activity(self) -> pl.DataFrame:
+        """One row per sample, layer, generated token and concept (`schema.ACTIVITY`)."""
+        return self._read("activity").sort("id", "concept", "layer", "position")
+
+    def table(self) -> pl.DataFrame:
+        """Return what a study needs in one table: the attention rows with each sample's label and baselines.
+
+        Rows of samples without a label are kept, so that a study's ledger counts them.
+        """
+        samples = self.samples.select("id", *_SAMPLE_COLUMNS)
+        return self.attention.join(samples, on="id", how="left").sort("dataset", "id", "layer", "head")
+
+    def write_labels(self, labels: pl.DataFrame) -> None:
+        """Replace the run's labels (`schema.LABELS`) by these.
+
+        Raises:
+            TableError: The frame is not a label table, or names a sample twice.
+            InputError: It names a sample this run does not have.
+        """
+        conformed = schema.conform(labels, schema.LABELS)
+        repeated = conformed.filter(pl.col("id").is_duplicated())
+        if repeated.height:
+            raise InputError(
+                f"labels: id {repeated['id'][0]!r} stands in more than one row; give each sample one label"
+            )
+        unknown = sorted(set(conformed["id"]) - set(self._read("samples")["id"]))
+        if unknown:
+            raise InputError(f"labels: {len(unknown)} ids are not in the run {self.path}, such as {unknown[0]!r}")
+        with written_whole(self.path / _LABELS) as draft:
+            conformed.write_parquet(draft)
+
+    def verify(self) -> None:
+        """Check every part against the manifest.
+
+        Raises:
+            RunError: A part is missing or its bytes changed; the message names it.
+        """
+        for part in self.manifest["parts"]:
+            for table, entry in part["files"].items():
+                file = self.path / table / f"{part['name']}.parquet"
+                if not file.exists() or _checksum(file) != entry["sha256"]:
+                    raise RunError(f"{file}: is missing or was changed since it was written; read into a new folder")
+
+
+def is_run(path: Path | str) -> bool:
+    """Whether a folder holds a run."""
+    return (Path(path) / _MANIFEST).is_file()
+
+
+def open_run(path: Path | str) -> Run:
+    """Return the run in a folder.
+
+    Raises:
+        InputError: The folder does not exist or holds no run.
+        RunError: Its manifest is damaged.
+    """
+    run = Run(Path(path))
+    if not is_run(run.path):
+        raise InputError(f"{run.path}: is no run (no {_MANIFEST}); make one with `foretell read`")
+    _ = run.manifest
+    return run

@@ -1,0 +1,329 @@
+"""The activity surface as plain data: one question, any number of answers, one scale.
+
+It knows neither how activity was read nor how it will be drawn.
+
+    surface.write("surfaces")
+    surface = Surface.read("surfaces")
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from foretell.errors import InputError, located
+from foretell.schema.tables import SURFACE, conform
+from foretell.storage.atomic import written_whole
+
+__all__ = [
+    "AnswerActivity",
+    "Course",
+    "Placed",
+    "Standing",
+    "Surface",
+    "SurfaceQuestion",
+    "builtin_surface_question",
+    "difference",
+]
+
+_FORMAT = "foretell surface 1"
+_ENDS = ("lower", "upper", "null_lower", "null_upper")
+_TABLE = "surface.parquet"
+_DESCRIPTION = "surface.json"
+
+
+@dataclass(frozen=True)
+class AnswerActivity:
+    """How far the hidden states lean along a direction while one answer is written."""
+
+    title: str
+    """Short name, such as "false answer"."""
+    answer: str
+    tokens: tuple[str, ...]
+    """Text of each generated token."""
+    activity: Float[np.ndarray, "layer token"]
+    """Calibrated score; nan where a layer has none."""
+    mean_logprob: float | None
+    """Mean log-probability (nats) of the answer's tokens."""
+    lower: Float[np.ndarray, "layer token"] | None = None
+    """Lower end of the 95 % interval, where the activity is a mean over answers."""
+    upper: Float[np.ndarray, "layer token"] | None = None
+    """Upper end."""
+    null_lower: Float[np.ndarray, "layer token"] | None = None
+    """5th percentile of random directions on the same tokens, each with its own scale; None where none were drawn."""
+    null_upper: Float[np.ndarray, "layer token"] | None = None
+    """95th percentile."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Activity along each answer, mean over some layers, beside what random directions do on the same tokens."""
+
+    layers: tuple[int, ...]
+    mean: tuple[tuple[float, ...], ...]
+    """Per answer and token."""
+    null_lower: tuple[tuple[float, ...], ...]
+    """5th percentile of random directions, each one vector for all layers with a scale of its own."""
+    null_upper: tuple[tuple[float, ...], ...]
+    """95th percentile."""
+    n_random: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where one answer's mean activity lies among answers whose truth is known."""
+
+    title: str
+    value: float
+    """Mean activity over the layers and the answer's tokens."""
+    above_positive: float
+    """Share of held-out positive answers that lie below it, ties one half."""
+    above_negative: float
+    """Share of held-out negative answers that lie below it, ties one half."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What held-out answers look like on the same layers, so that one example is not taken for proof."""
+
+    layers: tuple[int, ...]
+    n_positive: int
+    n_negative: int
+    auc: float
+    """Chance that a held-out positive answer lies above a held-out negative one."""
+    baseline: str
+    """Baseline that separates the same answers best."""
+    baseline_auc: float
+    answers: tuple[Placed, ...]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Activity of several answers to one question along one direction."""
+
+    question: str
+    concept: str
+    scale: str
+    """"z" (standard deviations over calibration tokens), "raw" or "cosine"."""
+    model: str
+    layers: tuple[int, ...]
+    answers: tuple[AnswerActivity, ...]
+    course: Course | None = None
+    standing: Standing | None = None
+
+    def table(self) -> pl.DataFrame:
+        """Return the numbers behind the picture in the columns of the activity table."""
+        frames = [
+            pl.DataFrame(
+                {
+                    "id": f"answer-{index}",
+                    "layer": np.repeat(self.layers, len(answer.tokens)),
+                    "position": np.tile(np.arange(len(answer.tokens)), len(self.layers)),
+                    "concept": self.concept,
+                    "activity": answer.activity.ravel().astype(np.float64),
+                    **{
+                        end: np.full(answer.activity.size, np.nan)
+                        if values is None
+                        else values.ravel().astype(np.float64)
+                        for end, values in ((end, getattr(answer, end)) for end in _ENDS)
+                    },
+                }
+            )
+            for index, answer in enumerate(self.answers)
+        ]
+        joined = pl.concat(frames).with_columns(pl.col("activity", *_ENDS).fill_nan(None))
+        return conform(joined, SURFACE)
+
+    def write(self, folder: Path | str) -> None:
+        """Write `surface.parquet` (the table) and `surface.json` (question, answers, tokens) into a folder.
+
+        Each file appears whole or not at all, the description last; it knows the table's checksum, so a description
+        never goes with another surface's table.
+        """
+        folder = Path(folder)
+        buffer = BytesIO()
+        self.table().write_parquet(buffer)
+        described = {
+            "format": _FORMAT,
+            "question": self.question,
+            "concept": self.concept,
+            "scale": self.scale,
+            "model": self.model,
+            "layers": list(self.layers),
+            "answers": [
+                {
+                    "title": answer.title,
+                    "answer": answer.answer,
+                    "tokens": list(answer.tokens),
+                    "mean_logprob": answer.mean_logprob,
+                    "dtype": answer.activity.dtype.name,
+                }
+                for answer in self.answers
+            ],
+            "course": None if self.course is None else asdict(self.course),
+            "standing": None if self.standing is None else asdict(self.standing),
+            "table_sha256": sha256(buffer.getvalue()).hexdigest(),
+        }
+        with written_whole(folder / _TABLE) as draft:
+            draft.write_bytes(buffer.getvalue())
+        with written_whole(folder / _DESCRIPTION) as draft:
+            draft.write_text(json.dumps(described, ensure_ascii=False, indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Surface:
+        """Return the surface that `write` left in a folder, number for number.
+
+        Raises:
+            InputError: The folder holds no surface, or its two files do not belong together.
+        """
+        description, table = Path(folder) / _DESCRIPTION, Path(folder) / _TABLE
+        try:
+            described = json.loads(description.read_text(encoding="utf-8"))
+            content = table.read_bytes()
+        except OSError as error:
+            raise InputError(located(folder, f"holds no surface: {error.strerror or error}")) from error
+        except ValueError as error:
+            raise InputError(located(description, f"is not JSON: {error}")) from error
+        try:
+            if described["format"] != _FORMAT:
+                raise InputError(located(description, f'is of the form {described["format"]!r}, not "{_FORMAT}"'))
+            if sha256(content).hexdigest() != described["table_sha256"]:
+                raise InputError(located(table, "is not the table its surface.json was written with"))
+            return _surface(described, pl.read_parquet(BytesIO(content)))
+        except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            raise InputError(located(description, f"describes no surface: {error!r}")) from error
+
+
+@dataclass(frozen=True)
+class SurfaceQuestion:
+    """A question with answers to lay side by side, each with its title."""
+
+    question: str
+    answers: tuple[str, ...]
+    titles: tuple[str, ...]
+
+
+def builtin_surface_question() -> SurfaceQuestion:
+    """Return the question whose false and true answer the first surfaces were drawn for.
+
+    Example:
+        >>> builtin_surface_question().titles
+        ('false answer', 'true answer')
+    """
+    loaded = json.loads((files("foretell") / "data" / "surface.json").read_text(encoding="utf-8"))
+    return SurfaceQuestion(
+        loaded["question"],
+        tuple(answer["text"] for answer in loaded["answers"]),
+        tuple(answer["title"] for answer in loaded["answers"]),
+    )
+
+
+def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
+    layers = tuple(int(layer) for layer in described["layers"])
+    answers = []
+    for index, answer in enumerate(described["answers"]):
+        tokens = tuple(str(token) for token in answer["tokens"])
+        rows = table.filter(pl.col("id") == f"answer-{index}").sort("layer", "position")
+        # Rows come sorted by layer; the surface may list its layers in another order.
+        place = np.argsort(np.argsort(layers))
+        activity = rows["activity"].to_numpy().reshape(len(layers), len(tokens))[place].astype(answer["dtype"])
+        logprob = answer["mean_logprob"]
+        answers.append(
+            AnswerActivity(
+                title=str(answer["title"]),
+                answer=str(answer["answer"]),
+                tokens=tokens,
+                activity=activity,
+                mean_logprob=None if logprob is None else float(logprob),
+                **_ends(rows, place, len(tokens)),
+            )
+        )
+    text = {name: str(described[name]) for name in ("question", "concept", "scale", "model")}
+    course, standing = described.get("course"), described.get("standing")
+    return Surface(
+        layers=layers,
+        answers=tuple(answers),
+        course=None if course is None else _course(course),
+        standing=None if standing is None else _standing(standing),
+        **text,
+    )
+
+
+def _ends(rows: pl.DataFrame, place: np.ndarray, n_tokens: int) -> dict[str, np.ndarray | None]:
+    """Return the interval of a mean surface and the band of random directions, where the table has them."""
+    found: dict[str, np.ndarray | None] = {}
+    for end in _ENDS:
+        values = rows[end].cast(pl.Float64).fill_null(np.nan).to_numpy() if end in rows.columns else np.array([np.nan])
+        found[end] = values.reshape(len(place), n_tokens)[place] if np.isfinite(values).any() else None
+    return found
+
+
+def _course(described: dict[str, Any]) -> Course:
+    lines = {
+        name: tuple(tuple(float(value) for value in line) for line in described[name])
+        for name in ("mean", "null_lower", "null_upper")
+    }
+    return Course(layers=tuple(int(n) for n in described["layers"]), n_random=int(described["n_random"]), **lines)
+
+
+def _standing(described: dict[str, Any]) -> Standing:
+    answers = tuple(
+        Placed(
+            str(answer["title"]),
+            float(answer["value"]),
+            float(answer["above_positive"]),
+            float(answer["above_negative"]),
+        )
+        for answer in described["answers"]
+    )
+    return Standing(
+        tuple(int(layer) for layer in described["layers"]),
+        int(described["n_positive"]),
+        int(described["n_negative"]),
+        float(described["auc"]),
+        str(described["baseline"]),
+        float(described["baseline_auc"]),
+        answers,
+    )
+
+
+def difference(surface: Surface, first: int = 0, second: int = 1) -> Surface:
+    """Return the activity of one answer less that of another, token by token from where both begin.
+
+    Over the words that both answers begin with the difference is zero, because nothing after a token can touch it;
+    from there on the tokens at the same distance from the beginning face each other, as far as the shorter answer goes.
+
+    Args:
+        surface: A surface of two answers or more.
+        first: Index of the answer that is taken away from.
+        second: Index of the answer that is taken away.
+
+    Raises:
+        InputError: There is no answer of that index.
+
+    Undefined:
+        nan where one of both is.
+    """
+    if not (0 <= first < len(surface.answers) and 0 <= second < len(surface.answers)):
+        raise InputError(f"the surface has {len(surface.answers)} answers; {first} and {second} were asked for")
+    one, other = surface.answers[first], surface.answers[second]
+    n_tokens = min(len(one.tokens), len(other.tokens))
+    pairs = zip(one.tokens[:n_tokens], other.tokens[:n_tokens], strict=True)
+    tokens = tuple(a if a == b else f"{a} | {b}" for a, b in pairs)
+    made = AnswerActivity(
+        title=f"{one.title} − {other.title}",
+        answer=f"{one.answer}\n− {other.answer}",
+        tokens=tokens,
+        activity=one.activity[:, :n_tokens] - other.activity[:, :n_tokens],
+        mean_logprob=None,
+    )
+    return Surface(surface.question, surface.concept, surface.scale, surface.model, surface.layers, (made,))

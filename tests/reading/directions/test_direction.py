@@ -1,0 +1,167 @@
+"""Keeping directions: bit for bit, whole or not at all, and never on another model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from foretell.errors import InputError
+from foretell.reading.directions.direction import Direction, DirectionSource
+from foretell.reading.models.fingerprints import weights_fingerprint
+from foretell.reading.models.load import Model
+from tests.reading.tiny import tiny_model
+
+
+def direction_for(model: Model, generator: np.random.Generator, *, undefined: int | None = 1) -> Direction:
+    vectors = generator.normal(size=(model.n_layers, model.width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    mean, deviation = generator.normal(size=model.n_layers), generator.uniform(0.5, 2, size=model.n_layers)
+    reasons: list[str | None] = [None] * model.n_layers
+    if undefined is not None:
+        vectors[undefined], mean[undefined], deviation[undefined] = np.nan, np.nan, np.nan
+        reasons[undefined] = "constant here"
+    source = DirectionSource(
+        method="mean-difference",
+        tokens="mean",
+        model=model.name,
+        fingerprint=weights_fingerprint(model.model),
+        n_pairs=7,
+        topics=("a", "b\n<script>"),
+        n_calibration_pairs=6,
+        n_calibration_tokens=50,
+        seed=3,
+        version="0.1.0",
+    )
+    return Direction("lying", vectors, mean, deviation, tuple(reasons), source)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return tiny_model("llama")
+
+
+def test_what_is_loaded_is_what_was_saved_bit_for_bit(
+    model: Model, generator: np.random.Generator, tmp_path: Path
+) -> None:
+    direction = direction_for(model, generator)
+    direction.save(tmp_path / "new" / "lying.safetensors")
+    loaded = Direction.load(tmp_path / "new" / "lying.safetensors")
+    for name in ("vectors", "mean", "standard_deviation"):
+        saved, read = getattr(direction, name), getattr(loaded, name)
+        assert saved.dtype == read.dtype
+        assert saved.tobytes() == read.tobytes()
+    assert (loaded.concept, loaded.reasons, loaded.source) == (direction.concept, direction.reasons, direction.source)
+    loaded.check_fits(model)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["lying.safetensors"]
+
+
+def test_activity_is_the_calibrated_projection(model: Model, generator: np.random.Generator) -> None:
+    direction = direction_for(model, generator)
+    hidden = generator.normal(size=(4, model.n_layers, model.width)).astype(np.float32)
+    activity = direction.activity(hidden)
+    for row in range(4):
+        for layer in (0, 2):
+            projection = float(hidden[row, layer].astype(np.float64) @ direction.vectors[layer].astype(np.float64))
+            expected = (projection - direction.mean[layer]) / direction.standard_deviation[layer]
+            assert activity[row, layer] == pytest.approx(expected, abs=1e-10)
+    assert np.isnan(activity[:, 1]).all()
+
+
+def test_another_model_is_refused_by_name(model: Model, generator: np.random.Generator) -> None:
+    direction = direction_for(model, generator)
+    with pytest.raises(InputError, match=r"fitted on tiny-llama with 3 layers of width 32; tiny-llama has 2 layers"):
+        direction.check_fits(tiny_model("llama", num_hidden_layers=2))
+    with pytest.raises(InputError, match=r"tiny-llama has 3 layers of width 48"):
+        direction.check_fits(tiny_model("llama", hidden_size=48))
+    with pytest.raises(InputError, match=r"the weights of tiny-qwen2 are others"):
+        direction.check_fits(tiny_model("qwen2"))
+
+
+def test_a_small_change_of_one_weight_is_another_model(model: Model, generator: np.random.Generator) -> None:
+    direction = direction_for(model, generator)
+    changed = tiny_model("llama")
+    direction.check_fits(changed)
+    with torch.no_grad():
+        next(changed.model.parameters())[17, 5] *= 1.02
+    with pytest.raises(InputError, match="weights"):
+        direction.check_fits(changed)
+
+
+def test_swapped_rows_are_another_model() -> None:
+    first, second = torch.nn.Linear(400, 10, bias=False), torch.nn.Linear(400, 10, bias=False)
+    second.weight.data = first.weight.data[[1, 0, *range(2, 10)]].clone()
+    assert weights_fingerprint(first) != weights_fingerprint(second)
+
+
+def test_the_precision_weights_are_loaded_in_does_not_make_another_model() -> None:
+    stored = tiny_model("llama", dtype=torch.bfloat16)
+    wide: torch.nn.Module = tiny_model("llama", dtype=torch.bfloat16).model
+    wide.to(torch.float32)
+    assert weights_fingerprint(wide) == weights_fingerprint(stored.model)
+
+
+def test_a_failing_save_leaves_the_old_file(
+    model: Model, generator: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lying.safetensors"
+    direction = direction_for(model, generator)
+    direction.save(path)
+    before = path.read_bytes()
+
+    def broken(_arrays: object, draft: Path, **_options: object) -> None:
+        draft.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("foretell.reading.directions.direction.save_file", broken)
+    with pytest.raises(OSError, match="disk full"):
+        direction.save(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lying.safetensors"]
+
+
+def test_files_that_hold_no_direction_are_one_line(
+    model: Model, generator: np.random.Generator, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(InputError, match="no such direction file"):
+        Direction.load(path)
+    path.write_bytes(b"\x80\x04not safetensors at all")
+    with pytest.raises(InputError, match=r"x\.safetensors: holds no direction"):
+        Direction.load(path)
+    save_file({"vectors": np.zeros((2, 2), np.float32)}, path)
+    with pytest.raises(InputError, match="is safetensors, but no"):
+        Direction.load(path)
+
+
+@pytest.mark.parametrize("damage", ["shape", "norm", "spread", "type", "missing", "dtype"])
+def test_a_direction_whose_parts_do_not_fit_is_refused(
+    model: Model, generator: np.random.Generator, tmp_path: Path, damage: str
+) -> None:
+    from safetensors import safe_open
+
+    path = tmp_path / "x.safetensors"
+    direction_for(model, generator).save(path)
+    with safe_open(path, framework="numpy") as file:
+        metadata = dict(file.metadata())
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    described = json.loads(metadata["foretell"])
+    if damage == "shape":
+        arrays["mean"] = arrays["mean"][:-1]
+    elif damage == "norm":
+        arrays["vectors"] = arrays["vectors"] * np.float32(2)
+    elif damage == "spread":
+        arrays["standard_deviation"] = arrays["standard_deviation"] * 0
+    elif damage == "type":
+        described["source"]["n_pairs"] = "seven"
+    elif damage == "missing":
+        del described["source"]["topics"]
+    else:
+        arrays["mean"] = arrays["mean"].astype(np.float32)
+    save_file(arrays, path, metadata={**metadata, "foretell": json.dumps(described)})
+    with pytest.raises(InputError, match="holds no direction"):
+        Direction.load(path)

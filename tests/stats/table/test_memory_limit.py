@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foretell.errors import TableError
+from foretell.stats.heads.out_of_core import stream_association
+from foretell.stats.table import memory_limit as room
+from foretell.stats.table.joined import read_table
+from foretell.stats.table.memory_limit import BYTES_OF_ROW, memory_of_machine, refuse_what_does_not_fit
+from tests.stats.tables import head_table
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_table_too_large_for_the_machine_is_refused_before_it_is_read(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, frame = tmp_path / f"table.{ending}", head_table()
+    frame.write_parquet(path) if ending == "parquet" else frame.write_csv(path)
+    monkeypatch.setattr(room, "memory_of_machine", lambda: frame.height * BYTES_OF_ROW // 2)
+    with pytest.raises(TableError, match=rf"table\.{ending}: would take about .*foretell\.stream_association"):
+        read_table(path)
+    streamed = stream_association(path, n_permutations=0, n_rows=1, progress=False)
+    assert streamed.ledger.n_kept == frame.height
+    monkeypatch.setattr(room, "memory_of_machine", lambda: None)
+    assert read_table(path).frame.height == frame.height
+
+
+def test_parts_count_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = head_table()
+    for index, part in enumerate(frame.iter_slices(40)):
+        part.write_parquet(tmp_path / f"part-{index}.parquet")
+    monkeypatch.setattr(room, "memory_of_machine", lambda: frame.height * BYTES_OF_ROW)
+    with pytest.raises(TableError, match="would take about"):
+        refuse_what_does_not_fit(tmp_path)
+    monkeypatch.setattr(room, "memory_of_machine", lambda: 2 * frame.height * BYTES_OF_ROW)
+    refuse_what_does_not_fit(tmp_path)
+
+
+def test_what_is_no_table_is_left_to_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "memory_of_machine", lambda: 1)
+    refuse_what_does_not_fit(tmp_path)
+    refuse_what_does_not_fit(tmp_path / "nothing.csv")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1")
+    refuse_what_does_not_fit(broken)
+
+
+def test_a_machine_has_memory() -> None:
+    found = memory_of_machine()
+    assert found is None or found > 2**28
