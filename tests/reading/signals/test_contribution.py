@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from foretell.errors import InputError
-from foretell.reading.capture.listen import Heard, listen
+from foretell.reading.capture.listen import Capture, listen
 from foretell.reading.hooks.residual_stream import decoder_blocks
 from foretell.reading.models.load import Model
-from foretell.reading.signals import parts
 from tests.reading import by_hand
 from tests.reading.tiny import tiny_model
 
@@ -74,25 +73,21 @@ def slow_contribution(weights: np.ndarray, values: np.ndarray, projections: np.n
     return found
 
 
-@pytest.mark.parametrize("worth_leaving", [1, 256])
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "gemma2", "qwen3"])
-def test_contribution_equals_its_slow_definition(
-    kind: str, side: str, worth_leaving: int, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parts, "_WORTH_LEAVING", worth_leaving)
+def test_contribution_equals_its_slow_definition(kind: str, side: str, generator: np.random.Generator) -> None:
     given = by_hand.text(generator, LENGTHS, side=side)
     model, eager = tiny_model(kind), tiny_model(kind, attention="eager").model
-    with torch.no_grad(), listen(model, given.segments, **WANTED) as heard:
+    with torch.no_grad(), listen(model, given.segments, **WANTED) as capture:
         model.model(**given.inputs)
     weights = eager_attention(eager, given)
     values, projections = values_and_projections(eager, given)
-    assert list(heard.projected) == list(heard.layers)
+    assert list(capture.projected) == list(capture.layers)
     for sample, codes in enumerate(given.segments):
         expected = slow_contribution(weights[sample], values[:, sample], projections, codes)
-        assert np.abs(heard.contribution[sample] - expected).max() < 1e-5
-    assert np.abs(heard.contribution.sum(-1) - 1).max() < 1e-5
-    assert np.abs(heard.contribution - heard.mass).max() > 0.05
+        assert np.abs(capture.contribution[sample] - expected).max() < 1e-5
+    assert np.abs(capture.contribution.sum(-1) - 1).max() < 1e-5
+    assert np.abs(capture.contribution - capture.mass).max() > 0.05
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt_oss", "bloom", "gpt_neox"])
@@ -100,7 +95,7 @@ def test_entropies_equal_their_slow_definitions(kind: str, generator: np.random.
     given = by_hand.text(generator, LENGTHS)
     model, eager = tiny_model(kind), tiny_model(kind, attention="eager").model
     inputs = given.prompts if kind == "bloom" else given.inputs
-    with torch.no_grad(), listen(model, given.segments, entropy=True) as heard:
+    with torch.no_grad(), listen(model, given.segments, entropy=True) as capture:
         model.model(**inputs)
     with torch.no_grad():
         output = eager(**inputs, output_attentions=True, use_cache=False)
@@ -109,15 +104,15 @@ def test_entropies_equal_their_slow_definitions(kind: str, generator: np.random.
         rows = torch.stack([one[sample].double() for one in output.attentions])[:, :, torch.from_numpy(codes == 4)]
         shares = rows / rows.sum(-1, keepdim=True)
         expected = torch.special.entr(shares).sum(-1).mean(-1).numpy()
-        assert np.abs(heard.attention_entropy[sample] - expected).max() < 1e-5
+        assert np.abs(capture.attention_entropy[sample] - expected).max() < 1e-5
         for column in np.flatnonzero(codes == 4):
             spread = torch.special.entr(chances[sample, column - 1]).sum().item()
-            assert abs(heard.token_entropy[sample, column] - spread) < 1e-4
-    assert np.isnan(heard.token_entropy[given.segments != 4]).all()
-    assert (heard.attention_entropy > 0).all()
+            assert abs(capture.token_entropy[sample, column] - spread) < 1e-4
+    assert np.isnan(capture.token_entropy[given.segments != 4]).all()
+    assert (capture.attention_entropy > 0).all()
 
 
-def same(first: Heard, second: Heard, sample: int | slice = slice(None)) -> None:
+def same(first: Capture, second: Capture, sample: int | slice = slice(None)) -> None:
     for name in ("mass", "contribution", "attention_entropy"):
         assert np.abs(getattr(first, name)[sample] - getattr(second, name)).max() < 1e-5, name
 
@@ -127,16 +122,16 @@ def test_batch_padding_and_chunks_change_nothing(kind: str, generator: np.random
     given = by_hand.text(generator, ((300, 40), (220, 60)))
     model = tiny_model(kind)
     with torch.no_grad():
-        with listen(model, given.segments, **WANTED) as heard:
+        with listen(model, given.segments, **WANTED) as capture:
             model.model(**given.inputs)
         with listen(model, given.segments, **WANTED, chunk_mib=1) as chunked:
             model.model(**given.inputs)
-        same(heard, chunked)
+        same(capture, chunked)
         for sample in range(2):
             alone = given.alone(sample)
             with listen(model, alone.segments, **WANTED) as single:
                 model.model(**alone.inputs)
-            same(heard, single, slice(sample, sample + 1))
+            same(capture, single, slice(sample, sample + 1))
 
 
 def test_masses_with_and_without_the_rest_are_the_same(generator: np.random.Generator) -> None:
@@ -147,11 +142,11 @@ def test_masses_with_and_without_the_rest_are_the_same(generator: np.random.Gene
             before = model.model(**given.inputs).logits
             with listen(model, given.segments) as plain:
                 model.model(**given.inputs)
-            with listen(model, given.segments, **WANTED) as heard:
+            with listen(model, given.segments, **WANTED) as capture:
                 during = model.model(**given.inputs).logits
         assert torch.equal(before, during)
-        assert np.abs(plain.mass - heard.mass).max() < 1e-5
-        np.testing.assert_allclose(plain.lift, heard.lift, atol=1e-4)
+        assert np.abs(plain.mass - capture.mass).max() < 1e-5
+        np.testing.assert_allclose(plain.lift, capture.lift, atol=1e-4)
         assert np.isnan(plain.contribution).all()
         assert np.isnan(plain.attention_entropy).all()
 
@@ -159,13 +154,13 @@ def test_masses_with_and_without_the_rest_are_the_same(generator: np.random.Gene
 def test_generated_equals_teacher_forced(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((11, 0), (6, 0)))
     model = tiny_model()
-    with listen(model, given.segments, **WANTED) as heard:
+    with listen(model, given.segments, **WANTED) as capture:
         sequences = model.model.generate(**given.prompts, max_new_tokens=7, do_sample=False, eos_token_id=None)  # type: ignore[operator]
     whole = by_hand.Text(sequences, np.pad(given.segments, ((0, 0), (0, 7)), constant_values=4))
     with torch.no_grad(), listen(model, whole.segments, **WANTED) as forced:
         model.model(**whole.inputs)
-    same(heard, forced)
-    np.testing.assert_allclose(heard.token_entropy, forced.token_entropy, atol=1e-4)
+    same(capture, forced)
+    np.testing.assert_allclose(capture.token_entropy, forced.token_entropy, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_oss", "bloom"])
@@ -217,7 +212,7 @@ def test_half_precision_is_close(dtype: torch.dtype, generator: np.random.Genera
 @pytest.mark.model
 def test_smollm2_contribution_equals_its_slow_definition(smollm2: Model, generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((30, 6),), n_tokens=40000)
-    with torch.no_grad(), listen(smollm2, given.segments, **WANTED) as heard:
+    with torch.no_grad(), listen(smollm2, given.segments, **WANTED) as capture:
         smollm2.model(**given.inputs)
     smollm2.model.set_attn_implementation("eager")
     try:
@@ -226,4 +221,4 @@ def test_smollm2_contribution_equals_its_slow_definition(smollm2: Model, generat
     finally:
         smollm2.model.set_attn_implementation("sdpa")
     expected = slow_contribution(weights[0], values[:, 0], projections, given.segments[0])
-    assert np.abs(heard.contribution[0] - expected).max() < 1e-5
+    assert np.abs(capture.contribution[0] - expected).max() < 1e-5

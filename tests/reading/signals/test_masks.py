@@ -7,20 +7,22 @@ import pytest
 import torch
 
 from foretell.errors import NotReadableError
-from foretell.reading.capture.recording import Shelf
-from foretell.reading.signals.masks import Chosen, Masks, span_of
+from foretell.reading.signals.masks import Mask, QueryRows
 
 N_TOKENS, FIRST_ROW = 11, 7
 CODES = torch.tensor([[3, 0, 0, 1, 2, 2, 3, 4, 4, 4, 4], [-1, -1, 3, 0, 1, 2, 3, 4, 4, 4, 4]])
 INSIDE = (CODES[:, None] == torch.arange(5)[:, None]).float()
-
-
-def chosen_rows(rows: torch.Tensor) -> Chosen:
-    return Chosen(rows, span_of(rows), keep=True)
+INDICATORS = torch.cat([INSIDE, (CODES < 0).float()[:, None]], dim=1)
 
 
 ROWS = torch.arange(FIRST_ROW, N_TOKENS).repeat(2, 1)
 SCATTERED = torch.tensor([[7, 8, 10], [7, 9, 10]])
+
+
+def visible_to(
+    rows: torch.Tensor, mask: torch.Tensor | None, *, causal: bool = True, most_bytes: int = 1 << 20
+) -> Mask:
+    return QueryRows(rows, most_bytes=most_bytes).visible(mask, INDICATORS, causal=causal)
 
 
 def seen_by(rows: torch.Tensor, *, padding: bool) -> torch.Tensor:
@@ -47,7 +49,7 @@ def test_what_rows_see(kind: str, rows: torch.Tensor) -> None:
         visible = whole_mask(padding=True)
         least = -torch.inf if kind == "minus infinity" else torch.finfo(torch.float32).min
         mask = visible if kind == "bool" else torch.zeros(visible.shape).masked_fill(~visible, least)
-    found = Masks(rows.shape[1], Shelf()).of(mask, chosen_rows(rows), INSIDE, causal=True)
+    found = visible_to(rows, mask, causal=True)
     expected = seen_by(rows, padding=padding)
     whole = found.whole
     assert whole is not None
@@ -57,9 +59,8 @@ def test_what_rows_see(kind: str, rows: torch.Tensor) -> None:
 
 
 def test_only_the_last_keys_are_touched_where_no_padding_is() -> None:
-    masks = Masks(ROWS.shape[1], Shelf())
-    unsaid = masks.of(None, chosen_rows(ROWS), INSIDE, causal=True)
-    said = masks.of(whole_mask(padding=False), chosen_rows(ROWS), INSIDE, causal=True)
+    unsaid = visible_to(ROWS, None)
+    said = visible_to(ROWS, whole_mask(padding=False))
     for mask in (unsaid, said):
         assert mask.added is not None
         assert mask.first == FIRST_ROW + 1
@@ -67,7 +68,7 @@ def test_only_the_last_keys_are_touched_where_no_padding_is() -> None:
 
 
 def test_every_key_is_seen_where_nothing_is_hidden() -> None:
-    found = Masks(ROWS.shape[1], Shelf()).of(None, chosen_rows(ROWS), INSIDE, causal=False)
+    found = visible_to(ROWS, None, causal=False)
     assert found.added is None
     assert found.whole is None
     everything = torch.ones(2, 1, ROWS.shape[1], N_TOKENS, dtype=torch.bool)
@@ -78,38 +79,42 @@ def test_what_is_added_beside_hiding_is_kept() -> None:
     slope = -torch.arange(N_TOKENS, dtype=torch.float32).flip(0)
     visible = whole_mask(padding=False)
     mask = torch.where(visible, slope, torch.finfo(torch.float32).min).expand(-1, 3, -1, -1)
-    found = Masks(ROWS.shape[1], Shelf()).of(mask, chosen_rows(ROWS), INSIDE, causal=True)
+    found = visible_to(ROWS, mask, causal=True)
     assert found.first == 0
     assert found.added is not None
     assert torch.equal(found.added, mask[:, :, FIRST_ROW:])
 
 
-@pytest.mark.parametrize("stated", ["nothing", "booleans", "numbers"])
-def test_a_mask_that_only_hides_says_what_is_seen(stated: str) -> None:
-    visible = whole_mask(padding=True)
-    numbers = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
-    mask = {"nothing": None, "booleans": visible, "numbers": numbers}[stated]
-    found = Masks(ROWS.shape[1], Shelf()).of(mask, chosen_rows(ROWS), INSIDE, causal=True)
-    assert found.added is not None
-    assert found.seen is not None
-    assert torch.equal(found.seen, (found.added == 0).float())
-
-
-def test_a_mask_that_adds_more_does_not() -> None:
-    visible = whole_mask(padding=False)
-    mask = torch.where(visible, -0.5, torch.finfo(torch.float32).min)
-    assert Masks(ROWS.shape[1], Shelf()).of(mask, chosen_rows(ROWS), INSIDE, causal=True).seen is None
-
-
 def test_layers_with_the_same_mask_share_it() -> None:
-    masks, mask = Masks(ROWS.shape[1], Shelf()), whole_mask(padding=True)
-    first = masks.of(mask, chosen_rows(ROWS), INSIDE, causal=True)
-    assert masks.of(mask, chosen_rows(ROWS), INSIDE, causal=True) is first
-    assert masks.of(mask.clone(), chosen_rows(ROWS), INSIDE, causal=True) is not first
+    rows, mask = QueryRows(ROWS, most_bytes=1 << 20), whole_mask(padding=True)
+    first = rows.visible(mask, INDICATORS, causal=True)
+    assert rows.visible(mask, INDICATORS, causal=True) is first
+    assert rows.visible(mask.clone(), INDICATORS, causal=True) is not first
+
+
+def test_masks_that_are_too_large_are_not_kept() -> None:
+    rows, mask = QueryRows(ROWS, most_bytes=16), whole_mask(padding=True)
+    first = rows.visible(mask, INDICATORS, causal=True)
+    again = rows.visible(mask, INDICATORS, causal=True)
+    assert again is not first
+    assert first.added is not None
+    assert again.added is not None
+    assert torch.equal(first.added, again.added)
+
+
+def test_parts_of_rows_see_what_the_rows_see() -> None:
+    whole = QueryRows(SCATTERED, most_bytes=1 << 20)
+    mask = whole_mask(padding=True)
+    expected = whole.visible(mask, INDICATORS, causal=True).whole
+    parts = [whole.part(first, first + 2).visible(mask, INDICATORS, causal=True).whole for first in (0, 2)]
+    assert expected is not None
+    assert torch.equal(torch.cat([part for part in parts if part is not None], dim=2), expected)
+    assert whole.part(0, 2) is whole.part(0, 2)
+    assert whole.part(0, 3) is whole
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:
     with pytest.raises(NotReadableError, match=r"a mask of shape \(2, 11, 11\) for 11 keys is not understood"):
-        Masks(4, Shelf()).of(whole_mask(padding=True)[:, 0], chosen_rows(ROWS), INSIDE, causal=True)
+        visible_to(ROWS, whole_mask(padding=True)[:, 0])
     with pytest.raises(NotReadableError, match="for 11 keys"):
-        Masks(4, Shelf()).of(whole_mask(padding=True)[..., :9], chosen_rows(ROWS), INSIDE, causal=True)
+        visible_to(ROWS, whole_mask(padding=True)[..., :9])

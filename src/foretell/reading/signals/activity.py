@@ -1,10 +1,7 @@
-"""Hidden states of rows, projected on directions and calibrated.
+"""Activity: hidden states projected on directions, in standard deviations above the calibration mean.
 
-What one layer's few rows cost is calls more than sums; so layers wait for each other.
-
-    projecting = Projecting(directions, n_layers=30, width=576, shelf=shelf)
-    projecting.add(current, layer, hidden)
-    projecting.settle()
+projection = Projection(directions, n_layers=30, width=576)
+projection.activity(layer, hidden)      # (sample, row, direction)
 """
 
 from __future__ import annotations
@@ -18,18 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.errors import InputError
-from foretell.reading.capture.recording import Pass, Shelf
-from foretell.reading.capture.stacks import Stacks
 
-__all__ = ["Projecting", "ReadableDirection"]
-
-_WAITING_BYTES = 2 << 20
-"""Hidden states that wait; a layer with more than half of that does not."""
+__all__ = ["Projection", "ReadableDirection"]
 
 
 @runtime_checkable
 class ReadableDirection(Protocol):
-    """What is needed of a direction to listen along it."""
+    """What is needed of a direction to read activity along it."""
 
     @property
     def concept(self) -> str:
@@ -48,27 +40,19 @@ class ReadableDirection(Protocol):
         """Standard deviation of the projection on the calibration set."""
 
 
-class Projecting:
-    """Rows that wait to be projected.
+class Projection:
+    """Directions as matrices, ready to be applied layer by layer.
 
     Args:
         directions: at least one.
         n_layers: blocks of the model.
         width: of its hidden states.
-        shelf: where activities are kept.
 
     Raises:
         InputError: A direction does not fit the model.
     """
 
-    def __init__(
-        self,
-        directions: Sequence[ReadableDirection],
-        *,
-        n_layers: int,
-        width: int,
-        shelf: Shelf,
-    ) -> None:
+    def __init__(self, directions: Sequence[ReadableDirection], *, n_layers: int, width: int) -> None:
         for direction in directions:
             shapes = (np.shape(direction.vectors), np.shape(direction.mean), np.shape(direction.standard_deviation))
             if shapes != ((n_layers, width), (n_layers,), (n_layers,)):
@@ -78,36 +62,18 @@ class Projecting:
         vectors = np.stack([np.asarray(one.vectors, dtype=np.float32) for one in directions], axis=2)
         mean = np.stack([np.asarray(one.mean, dtype=np.float32) for one in directions], axis=1)
         scale = np.stack([np.asarray(one.standard_deviation, dtype=np.float32) for one in directions], axis=1)
-        calibration = (vectors, mean[:, None, None], np.where(scale > 0, scale, np.nan)[:, None, None])
+        calibration = (vectors, mean, np.where(scale > 0, scale, np.nan))
         self._calibration = {torch.device("cpu"): tuple(torch.from_numpy(part) for part in calibration)}
-        self._shelf = shelf
-        self._stacks: Stacks[tuple[Pass, int]] = Stacks(most_bytes=_WAITING_BYTES)
 
-    def add(self, current: Pass, layer: int, hidden: Float[Tensor, "sample row width"]) -> None:
-        """Let the rows of one layer wait for those of others; they must ask for no gradient."""
-        if 2 * 4 * hidden.numel() > _WAITING_BYTES:
-            self._project(current, [layer], hidden.float()[None])
-            return
-        if not self._stacks.push(id(current), (current, layer), (hidden,)):
-            self.settle()
-            self._stacks.push(id(current), (current, layer), (hidden,))
+    def activity(self, layer: int, hidden: Float[Tensor, "sample row width"]) -> Float[Tensor, "sample row direction"]:
+        """(hidden . direction - mean) / standard deviation, in float32.
 
-    def clear(self) -> None:
-        """Forget what waits."""
-        self._stacks.clear()
-
-    def settle(self) -> None:
-        """Project what waits."""
-        for waiting, (hidden,) in self._stacks.pop():
-            self._project(waiting[0][0], [layer for _, layer in waiting], hidden)
-
-    def _project(self, current: Pass, layers: Sequence[int], hidden: Float[Tensor, "layer sample row width"]) -> None:
-        vectors, mean, scale = (part[layers] for part in self._calibration_on(hidden.device))
-        projected = torch.bmm(hidden.flatten(1, 2), vectors).view(*hidden.shape[:3], -1)
-        scores = (projected - mean) / scale
-        current.activities.update(zip(layers, self._shelf.keep(scores), strict=True))
-
-    def _calibration_on(self, device: torch.device) -> tuple[Tensor, ...]:
-        if device not in self._calibration:
-            self._calibration[device] = tuple(part.to(device) for part in self._calibration[torch.device("cpu")])
-        return self._calibration[device]
+        Undefined:
+            nan in layers where a direction has no standard deviation.
+        """
+        if hidden.device not in self._calibration:
+            cpu = self._calibration[torch.device("cpu")]
+            self._calibration[hidden.device] = tuple(part.to(hidden.device) for part in cpu)
+        vectors, mean, scale = (part[layer] for part in self._calibration[hidden.device])
+        with torch.no_grad():
+            return (hidden.detach().float() @ vectors - mean) / scale

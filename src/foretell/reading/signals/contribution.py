@@ -1,97 +1,60 @@
-"""What attention weights of a few rows say: their entropy, and how much each segment writes through a head.
+"""How much each segment writes through an attention head: norms of its part of the head's output.
 
-It is given weights, or parts of heads' outputs, and knows nothing of how a model computes them.
+The output of a head is a sum over keys, so the part of a segment is the sum over its keys only. Its norm is taken
+after the output projection. Kobayashi et al. (2020), arXiv 2004.10102, measure single tokens this way (their
+equation 5, without the bias); here it is whole segments, as shares of the sum of the segments' norms.
 
-    contribution = shares_of(written_norms(parts.flatten(2, 3), factor_of(projection, n_heads)[None]))
+    parts = segment_outputs(weights, values, segments.runs(n_keys))
+    contribution = shares_of(written_norms(parts, head_factors))
 """
 
 from __future__ import annotations
 
-import contextlib
-import weakref
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
-__all__ = ["factor_of", "row_entropy", "shares_of", "written_norms"]
+from foretell.reading.signals.key_segments import N_SEGMENTS, SegmentRun
 
-_OFFLOADED = torch.device("meta")
-_FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, int, int, Tensor]] = weakref.WeakKeyDictionary()
+__all__ = ["segment_outputs", "shares_of", "written_norms"]
 
 
-def row_entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, "sample head row"]:
-    """Entropy (nats) of each row's weights over the keys, as shares of their sum: 0 is one key, log n is all of n.
+def segment_outputs(
+    weights: Float[Tensor, "sample group row key"],
+    values: Float[Tensor, "sample group key width"],
+    runs: Sequence[SegmentRun],
+) -> Float[Tensor, "segment sample group row width"]:
+    """Return what the keys of each segment add to the outputs of the heads.
 
-    Undefined:
-        nan where a row has no weight.
+    Args:
+        weights: attention weights; the heads of a group share values, and their rows follow each other.
+        values: as the model attends to them.
+        runs: where the segments are. One product per run costs what a single product with all values costs.
     """
-    total = weights.sum(-1)
-    # A weight of 0 adds nothing, so any finite logarithm does for it.
-    logs = weights.clamp_min(torch.finfo(torch.float32).tiny).log_()
-    return torch.as_tensor(total.log() - logs.mul_(weights).sum(-1) / total)
+    values = values.float()
+    parts = weights.new_zeros((N_SEGMENTS, *weights.shape[:3], values.shape[3]))
+    for run in runs:
+        added = weights[run.samples, :, :, run.keys] @ values[run.samples, :, run.keys]
+        parts[run.segment, run.samples] += added
+    return parts
 
 
 def written_norms(
-    parts: Float[Tensor, "segment sample head row width"], factor: Float[Tensor, "_ head width width"] | None
+    parts: Float[Tensor, "segment sample head row width"], factors: Float[Tensor, "head width width"] | None
 ) -> Float[Tensor, "segment sample head row"]:
-    """Norm of what each part becomes in the residual stream, or of the part itself where nothing is known of that.
-
-    The norm of `W x` is that of `R x` with `W = Q R`, and R is as small as a head is wide.
+    """Norm of what each part becomes in the residual stream, or of the part itself where no projection is known.
 
     Args:
         parts: each segment's share of each head's output.
-        factor: the triangular factor of each head's slice of the projection, for as many neighbouring samples each as
-            there are of them.
+        factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection.
     """
-    if factor is None:
-        return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
-    n_factors, n_heads, width, _ = factor.shape
-    n_segments, n_samples, _, n_rows, _ = parts.shape
-    # All rows that a head writes through the same factor are one product.
-    split = parts.view(n_segments, n_factors, -1, n_heads, n_rows, width).permute(1, 3, 0, 2, 4, 5)
-    folded = split.reshape(n_factors * n_heads, -1, width)
-    norms = torch.linalg.vector_norm(torch.bmm(folded, factor.transpose(2, 3).flatten(0, 1)), dim=-1)
-    by_head = norms.view(n_factors, n_heads, n_segments, -1, n_rows).permute(2, 0, 3, 1, 4)
-    return torch.reshape(by_head, (n_segments, n_samples, n_heads, n_rows))
+    if factors is not None:
+        parts = parts @ factors.to(parts.device).transpose(1, 2)
+    return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
 
 
 def shares_of(norms: Float[Tensor, "segment ..."]) -> Float[Tensor, "segment ..."]:
     """Return each norm over the sum of the segments' norms; nan where all are 0."""
     return norms / norms.sum(0)
-
-
-def projects(module: nn.Module, n_inputs: int) -> bool:
-    """Tell whether `module` is a plain linear map of `n_inputs` inputs."""
-    weight = getattr(module, "weight", None)
-    if not isinstance(module, (nn.Linear, Conv1D)) or not isinstance(weight, Tensor):
-        return False
-    inputs = weight.shape[0] if isinstance(module, Conv1D) else weight.shape[1]
-    return weight.ndim == 2 and weight.is_floating_point() and int(inputs) == n_inputs
-
-
-def _loaded(projection: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Hold a weight here that waits on disk or in main memory, as large models' do while they do not run."""
-    if torch.as_tensor(projection.weight).device != _OFFLOADED:
-        return contextlib.nullcontext()
-    from accelerate.utils import align_module_device  # type: ignore[import-untyped]
-
-    held: contextlib.AbstractContextManager[None] = align_module_device(projection)
-    return held
-
-
-def factor_of(projection: nn.Module, n_heads: int) -> Float[Tensor, "head width width"]:
-    """Return the triangular factor of each head's slice of the projection, remembered while its weight is the same."""
-    weight = torch.as_tensor(projection.weight)
-    identity = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, n_heads)
-    known = _FACTORS.get(projection)
-    if known is not None and known[:3] == identity and weight.device in {known[3].device, _OFFLOADED}:
-        return known[3]
-    with torch.no_grad(), _loaded(projection):
-        matrix = torch.as_tensor(projection.weight).detach().float()
-        matrix = matrix.T if isinstance(projection, Conv1D) else matrix
-        per_head = matrix.reshape(matrix.shape[0], n_heads, -1).transpose(0, 1)
-        factor: Tensor = torch.linalg.qr(per_head, mode="r").R
-    _FACTORS[projection] = (*identity, factor)
-    return factor

@@ -1,9 +1,7 @@
-"""Which rows of a pass are read at a time, and what they see.
+"""Which keys the chosen rows of an attention call see.
 
-It knows masks and positions, and nothing of queries, keys or values.
-
-    chosen = Chosen(rows, span=None, keep=True)
-    Masks(n_rows=48, shelf=shelf).of(mask, chosen, inside, causal=True)
+rows = QueryRows(torch.arange(40, 48)[None])
+rows.visible(mask, indicators, causal=True).added
 """
 
 from __future__ import annotations
@@ -17,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.errors import NotReadableError
-from foretell.reading.capture.recording import Shelf
 
-__all__ = ["Chosen", "Mask", "Masks", "span_of"]
+__all__ = ["Mask", "QueryRows"]
 
-_CACHED_MASKS = 4
+_REMEMBERED = 4
+"""Masks of a pass: models that mix kinds of attention (full, sliding, chunked) have two or three."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,13 @@ class Mask:
     """What chosen rows see."""
 
     source: Tensor | None
-    added: Tensor | None
-    """`(sample or 1, head or 1, row, key)` to be added to the scores of the last keys; None means every key is seen."""
+    """The model's own mask; kept, so that no other tensor gets its identity."""
+    added: Float[Tensor, "_ head row key"] | None
+    """`(sample or 1, head or 1, row, key)` to be added to the scores of the last keys; None: every key is seen."""
     first: int
     """Key that `added` begins with; every row sees all keys before it."""
     share: Float[Tensor, "sample row segment"]
     """Each segment's share of the tokens that a row sees."""
-    seen: Tensor | None = None
-    """Where all that is added hides keys, 1 for each that is seen and 0 for each that is not, as `added` is."""
 
     @property
     def whole(self) -> Tensor | None:
@@ -44,116 +41,114 @@ class Mask:
         return None if self.added is None else torch.nn.functional.pad(self.added, (self.first, 0))
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Some of a pass's rows."""
+class QueryRows:
+    """Query positions within a pass: what they see, and how to take them out of a tensor.
 
-    rows: Int[Tensor, "sample row"]
-    """Query positions."""
-    span: slice | None
-    """The same as a slice, where all samples have neighbouring rows at the same place."""
-    keep: bool
-    """Whether their masks are kept for other layers."""
+    Args:
+        rows: `(sample, row)` on the CPU.
+        most_bytes: bound for masks that are kept for the layers to come; above it each layer makes its own.
+    """
+
+    def __init__(self, rows: Int[Tensor, "sample row"], *, most_bytes: int) -> None:
+        self.rows = rows
+        self._most_bytes = most_bytes
+        self._span = _span_of(rows)
+        self._on_device = {rows.device: rows}
+        self._parts: dict[tuple[int, int], QueryRows] = {}
+        self._known: OrderedDict[tuple[Any, ...], Mask] = OrderedDict()
+
+    def on(self, device: torch.device) -> Int[Tensor, "sample row"]:
+        """Return the rows on a device."""
+        if device not in self._on_device:
+            self._on_device[device] = self.rows.to(device)
+        return self._on_device[device]
+
+    def part(self, first: int, last: int) -> QueryRows:
+        """Return the rows from `first` up to `last`."""
+        n_rows = self.rows.shape[1]
+        if first == 0 and last >= n_rows:
+            return self
+        if (first, last) not in self._parts:
+            share = self._most_bytes * (min(last, n_rows) - first) // n_rows
+            self._parts[first, last] = QueryRows(self.rows[:, first:last], most_bytes=share)
+        return self._parts[first, last]
 
     def of(self, tensor: Tensor) -> Tensor:
         """Return `tensor[sample, :, rows[sample]]` as `(sample, head, row, ...)`; an axis of size 1 stands for all."""
+        n_samples, n_rows = self.rows.shape
         if tensor.shape[2] == 1:
-            return tensor.expand(self.rows.shape[0], -1, self.rows.shape[1], -1)
-        if self.span is not None:
-            return tensor[:, :, self.span]
-        samples = torch.arange(self.rows.shape[0], device=self.rows.device)[:, None]
-        return tensor.expand(self.rows.shape[0], -1, -1, -1)[samples, :, self.rows].transpose(1, 2)
+            return tensor.expand(n_samples, -1, n_rows, -1)
+        if self._span is not None:
+            return tensor[:, :, self._span]
+        rows = self.on(tensor.device)
+        samples = torch.arange(n_samples, device=tensor.device)[:, None]
+        return tensor.expand(n_samples, -1, -1, -1)[samples, :, rows].transpose(1, 2)
 
-
-class Masks:
-    """What rows see, made once for all layers that have the same mask.
-
-    Args:
-        n_rows: rows of the pass.
-        shelf: where what is made for all layers is kept.
-    """
-
-    def __init__(self, n_rows: int, shelf: Shelf) -> None:
-        self._n_rows = n_rows
-        self._shelf = shelf
-        self._known: OrderedDict[tuple[Any, ...], Mask] = OrderedDict()
-
-    def of(
-        self, mask: Tensor | None, chosen: Chosen, inside: Float[Tensor, "sample segment key"], *, causal: bool
-    ) -> Mask:
-        """Return what some rows see in one attention call.
+    def visible(self, mask: Tensor | None, indicators: Float[Tensor, "sample code key"], *, causal: bool) -> Mask:
+        """Return what the rows see in one attention call, the same object for layers that have the same mask.
 
         Args:
-            mask: the call's mask, `(sample or 1, head or 1, query, key)`, of True for seen or of what is added.
-            chosen: the rows.
-            inside: 1 where a key belongs to a segment.
+            mask: the call's mask, `(sample or 1, head or 1, query, key)`, True where seen, or what is added to scores.
+            indicators: 1 where a key belongs to a segment; the last code is that of padding.
             causal: without a mask, whether rows see no later key.
 
         Raises:
             NotReadableError: The call's mask has another shape than attention takes.
         """
-        n_keys = inside.shape[2]
-        place = (chosen.rows.storage_offset(), chosen.rows.shape[1])
-        identity = (id(mask), n_keys, causal, place, inside.device)
-        known = self._known.get(identity)
-        if known is not None:
-            return known
+        identity = (id(mask), indicators.shape[2], indicators.device, causal)
+        if identity in self._known:
+            return self._known[identity]
         if mask is None:
-            made = _causal(chosen, inside) if causal else _open(chosen, inside)
+            made = _causal(self, indicators) if causal else _open(self, indicators)
         else:
-            made = _stated(mask, chosen, inside)
-        if chosen.keep:
-            added, seen = (None if one is None else self._shelf.keep(one) for one in (made.added, made.seen))
-            made = Mask(made.source, added, made.first, self._shelf.keep(made.share), seen)
+            made = _stated(mask, self, indicators)
+        if made.added is None or made.added.nbytes <= self._most_bytes // _REMEMBERED:
             self._known[identity] = made
-            n_chunks = -(-self._n_rows // chosen.rows.shape[1])
-            if len(self._known) > _CACHED_MASKS * n_chunks:
+            if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return made
 
 
-def span_of(rows: Tensor) -> slice | None:
+def _span_of(rows: Tensor) -> slice | None:
     """Return rows `(sample, row)` as one slice, if they are neighbours at the same place in every sample."""
-    if not rows.numel() or rows.device.type != "cpu":
+    if not rows.numel():
         return None
     first = int(rows[0, 0])
     same = bool((rows == torch.arange(first, first + rows.shape[1])).all())
     return slice(first, first + rows.shape[1]) if same else None
 
 
-def _open(chosen: Chosen, inside: Tensor) -> Mask:
+def _open(rows: QueryRows, indicators: Tensor) -> Mask:
     """Every row sees every key."""
-    return Mask(None, None, 0, _shares(inside.sum(2)[:, None].expand(-1, chosen.rows.shape[1], -1)))
+    return Mask(None, None, 0, _shares(indicators.sum(2)[:, None].expand(-1, rows.rows.shape[1], -1)))
 
 
-def _causal(chosen: Chosen, inside: Tensor) -> Mask:
+def _causal(rows: QueryRows, indicators: Tensor) -> Mask:
     """No row sees a later key than itself."""
-    seen = inside.cumsum(2).transpose(1, 2)
-    counts = seen.gather(1, chosen.rows[..., None].expand(-1, -1, inside.shape[1]))
-    n_keys = inside.shape[2]
-    # Without knowing where the rows stand, which an accelerator would have to be waited for, no key is left out.
-    first = min(int(chosen.rows.min()) + 1, n_keys - 1) if chosen.rows.device.type == "cpu" else 0
-    hidden = torch.arange(first, n_keys, device=chosen.rows.device) > chosen.rows[:, None, :, None]
-    return Mask(None, _hiding(hidden), first, _shares(counts), (~hidden).float())
+    device, n_keys = indicators.device, indicators.shape[2]
+    own = rows.on(device)
+    counts = indicators.cumsum(2).transpose(1, 2).gather(1, own[..., None].expand(-1, -1, indicators.shape[1]))
+    first = min(int(rows.rows.min()) + 1, n_keys - 1)
+    hidden = torch.arange(first, n_keys, device=device) > own[:, None, :, None]
+    return Mask(None, _hiding(hidden), first, _shares(counts))
 
 
-def _stated(mask: Tensor, chosen: Chosen, inside: Tensor) -> Mask:
+def _stated(mask: Tensor, rows: QueryRows, indicators: Tensor) -> Mask:
     """Rows see what the model's own mask says."""
-    n_keys = inside.shape[2]
+    n_keys = indicators.shape[2]
     if mask.ndim != 4 or mask.shape[3] < n_keys:
         raise NotReadableError(f"a mask of shape {tuple(mask.shape)} for {n_keys} keys is not understood")
-    own = chosen.of(mask[..., :n_keys])
+    own = rows.of(mask[..., :n_keys])
     if own.dtype == torch.bool:
-        visible, added, hides = own, _hiding(~own), True
+        visible, added = own, _hiding(~own)
     else:
         least = torch.finfo(own.dtype).min
-        # A key of weight 0 is to add 0 to every sum, which minus infinity would not.
+        # Minus infinity in a whole row would make its softmax undefined.
         visible, added = own > least / 2, own.float().clamp_min(least)
-        # An accelerator would have to be waited for.
-        hides = added.device.type == "cpu" and not bool((visible & (added != 0)).any())
+    # An accelerator would have to be waited for to find out that the first keys are seen by all.
     first = _first_touched(added) if added.device.type == "cpu" else 0
-    share = _shares((visible.float() @ inside.transpose(1, 2)[:, None]).mean(1))
-    return Mask(mask, added[..., first:], first, share, visible[..., first:].float() if hides else None)
+    counts = (visible.float() @ indicators.transpose(1, 2)[:, None]).mean(1)
+    return Mask(mask, added[..., first:], first, _shares(counts))
 
 
 def _hiding(hidden: Tensor) -> Tensor:
@@ -169,4 +164,6 @@ def _first_touched(added: Tensor) -> int:
 
 
 def _shares(counts: Tensor) -> Tensor:
-    return counts / counts.sum(-1, keepdim=True)
+    """Return shares of the visible tokens; padding is no token."""
+    tokens = counts[..., :-1]
+    return tokens / tokens.sum(-1, keepdim=True)

@@ -1,0 +1,82 @@
+"""Which segment each key of an attention call belongs to, in the forms that products with attention weights need.
+
+segments = KeySegments(codes)
+segments.indicators(n_keys, device)      # (sample, segment + 1, key)
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from foretell.schema.tables import SEGMENTS
+
+__all__ = ["N_SEGMENTS", "KeySegments", "SegmentRun"]
+
+N_SEGMENTS = len(SEGMENTS)
+
+
+@dataclass(frozen=True)
+class SegmentRun:
+    """Neighbouring keys of one segment, the same in neighbouring samples."""
+
+    samples: slice
+    segment: int
+    keys: slice
+
+
+class KeySegments:
+    """Segments of a pass's keys, made once for all its layers.
+
+    Args:
+        codes: segment code of every token up to the end of the pass, -1 where padding.
+    """
+
+    def __init__(self, codes: Int[Tensor, "sample token"]) -> None:
+        self._codes = codes
+        self._indicators: dict[tuple[int, torch.device], Tensor] = {}
+        self._runs: dict[int, list[SegmentRun]] = {}
+
+    def indicators(self, n_keys: int, device: torch.device) -> Float[Tensor, "sample code key"]:
+        """1 where a key belongs to a segment; the last of the six rows is 1 where it belongs to none (padding)."""
+        if (n_keys, device) not in self._indicators:
+            codes = self._key_codes(n_keys)
+            known = torch.where(codes < 0, N_SEGMENTS, codes)
+            rows = torch.arange(N_SEGMENTS + 1)
+            self._indicators[n_keys, device] = (known[:, None] == rows[:, None]).float().to(device)
+        return self._indicators[n_keys, device]
+
+    def runs(self, n_keys: int) -> Sequence[SegmentRun]:
+        """Return neighbouring keys of one segment; padding is in none."""
+        if n_keys not in self._runs:
+            self._runs[n_keys] = _runs(self._key_codes(n_keys).numpy())
+        return self._runs[n_keys]
+
+    def _key_codes(self, n_keys: int) -> Tensor:
+        """Return the segment code of every key: a windowed cache holds the last tokens only, a fixed one is longer."""
+        n_tokens = self._codes.shape[1]
+        first = max(n_tokens - n_keys, 0)
+        codes = self._codes[:, first : first + n_keys]
+        return torch.nn.functional.pad(codes, (0, n_keys - codes.shape[1]), value=-1)
+
+
+def _runs(codes: Int[np.ndarray, "sample key"]) -> list[SegmentRun]:
+    runs: list[SegmentRun] = []
+    first = 0
+    for _, same in itertools.groupby(codes, key=lambda row: row.tobytes()):
+        rows = list(same)
+        samples = slice(first, first + len(rows))
+        first = samples.stop
+        edges = [0, *(np.flatnonzero(np.diff(rows[0])) + 1).tolist(), len(rows[0])]
+        runs += [
+            SegmentRun(samples, int(rows[0][start]), slice(start, stop))
+            for start, stop in itertools.pairwise(edges)
+            if stop > start and rows[0][start] >= 0
+        ]
+    return runs

@@ -1,0 +1,43 @@
+"""Segments of keys as indicators and as runs, also of windowed and of longer caches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from foretell.reading.signals.contribution import segment_outputs
+from foretell.reading.signals.key_segments import KeySegments
+
+CODES = torch.tensor([[3, 0, 0, 1, 1, 0, 2, 4], [3, 0, 0, 1, 1, 0, 2, 4], [-1, -1, 3, 1, 1, 2, 2, 4]])
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("n_keys", "expected"), [(8, CODES), (5, CODES[:, 3:]), (10, None)])
+def test_every_key_has_one_code(n_keys: int, expected: torch.Tensor | None) -> None:
+    found = KeySegments(CODES).indicators(n_keys, CPU)
+    assert found.shape == (3, 6, n_keys)
+    assert torch.equal(found.sum(1), torch.ones(3, n_keys))
+    if expected is None:
+        expected = torch.nn.functional.pad(CODES, (0, 2), value=-1)
+    assert torch.equal(found.argmax(1), torch.where(expected < 0, 5, expected))
+
+
+def test_runs_cover_every_key_that_has_a_segment_once() -> None:
+    covered = torch.full_like(CODES, -1)
+    runs = KeySegments(CODES).runs(8)
+    for run in runs:
+        assert (covered[run.samples, run.keys] == -1).all()
+        covered[run.samples, run.keys] = run.segment
+    assert torch.equal(covered, CODES)
+    # Samples with the same segments share their runs.
+    assert {(run.samples.start, run.samples.stop) for run in runs} == {(0, 2), (2, 3)}
+
+
+def test_segment_outputs_add_up_values_of_their_own_keys(generator: np.random.Generator) -> None:
+    weights = torch.from_numpy(generator.random(size=(3, 2, 4, 8)).astype(np.float32))
+    values = torch.from_numpy(generator.normal(size=(3, 2, 8, 5)).astype(np.float32))
+    found = segment_outputs(weights, values, KeySegments(CODES).runs(8))
+    for code in range(5):
+        own = weights.double() * (code == CODES)[:, None, None]
+        np.testing.assert_allclose(found[code].numpy(), (own @ values.double()).numpy(), atol=1e-5)
