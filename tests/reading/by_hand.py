@@ -99,7 +99,7 @@ def assert_read_exactly(model: Model, given: Text) -> None:
     """Fail unless listening to a real model changes no logit and hears what eager attention says."""
     with torch.no_grad():
         before = model.model(**given.inputs).logits
-        with listen(model, given.segments) as heard:
+        with listen(model, given.segments) as capture:
             during = model.model(**given.inputs).logits
     assert torch.equal(before, during)
     model.model.set_attn_implementation("eager")
@@ -107,5 +107,5 @@ def assert_read_exactly(model: Model, given: Text) -> None:
         expected = eager_masses(model.model, given)
     finally:
         model.model.set_attn_implementation("sdpa")
-    assert np.abs(heard.mass - expected).max() < 1e-5
-    assert np.abs(heard.mass.sum(-1) - 1).max() < 1e-5
+    assert np.abs(capture.mass - expected).max() < 1e-5
+    assert np.abs(capture.mass.sum(-1) - 1).max() < 1e-5

@@ -11,11 +11,10 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from foretell.errors import InputError
 from foretell.reading.capture.listen import listen
-from foretell.reading.capture.results import Heard
+from foretell.reading.capture.results import Capture
 from foretell.reading.hooks.attention_interface import AttentionCall
 from foretell.reading.models.load import Model
-from foretell.reading.signals.attention_mass import Rows
-from foretell.reading.signals.questions import Question
+from foretell.reading.signals.attention_mass import RowReader, SegmentMass
 from tests.reading import by_hand
 from tests.reading.capture.test_listen import made_up_direction
 from tests.reading.tiny import tiny_model
@@ -36,7 +35,7 @@ def generate(model: Model, **options: Any) -> Any:
     return network.generate(**options)
 
 
-def assert_same(first: Heard, second: Heard, tolerance: float = 1e-5) -> None:
+def assert_same(first: Capture, second: Capture, tolerance: float = 1e-5) -> None:
     assert np.abs(first.mass - second.mass).max() < tolerance
     np.testing.assert_allclose(first.lift, second.lift, atol=20 * tolerance)
     np.testing.assert_allclose(first.logprob, second.logprob, atol=5 * tolerance)
@@ -57,14 +56,14 @@ def test_generated_equals_teacher_forced(kind: str, options: dict[str, Any], gen
     direction = made_up_direction(generator, model.n_layers, model.width)
     settings = {"max_new_tokens": N_NEW, "do_sample": False, "disable_compile": True, **options}
     plain = generate(model, **given.prompts, **settings)
-    with listen(model, given.segments, directions=[direction]) as heard:
+    with listen(model, given.segments, directions=[direction]) as capture:
         sequences = generate(model, **given.prompts, **settings)
     assert torch.equal(plain, sequences)
-    whole = finished(given, sequences, heard.n_generated)
-    assert heard.mass.shape[:2] == (3, model.n_layers)
+    whole = finished(given, sequences, capture.n_generated)
+    assert capture.mass.shape[:2] == (3, model.n_layers)
     with torch.no_grad(), listen(model, whole.segments, directions=[direction]) as forced:
         model.model(**whole.inputs)
-    assert_same(heard, forced)
+    assert_same(capture, forced)
 
 
 def test_rows_after_the_end_of_a_sequence_do_not_count(generator: np.random.Generator) -> None:
@@ -72,24 +71,24 @@ def test_rows_after_the_end_of_a_sequence_do_not_count(generator: np.random.Gene
     model = tiny_model()
     free = generate(model, **given.prompts, max_new_tokens=N_NEW, do_sample=False)
     end = int(free[0, given.segments.shape[1] + 4])
-    with listen(model, given.segments) as heard:
+    with listen(model, given.segments) as capture:
         sequences = generate(model, **given.prompts, max_new_tokens=N_NEW, do_sample=False, eos_token_id=end)
     expected = []
     for row in sequences[:, given.segments.shape[1] :].tolist():
         expected.append(row.index(end) + 1 if end in row else len(row))
-    assert list(heard.n_generated) == expected
+    assert list(capture.n_generated) == expected
     assert min(expected) < max(expected)
-    whole = finished(given, sequences, heard.n_generated)
+    whole = finished(given, sequences, capture.n_generated)
     with torch.no_grad(), listen(model, whole.segments) as forced:
         model.model(**whole.inputs)
-    assert_same(heard, forced)
+    assert_same(capture, forced)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_loop_of_ones_own_calls_finish(mode: Any, generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((11, 0), (6, 0)))
     model = tiny_model()
-    with mode(), listen(model, given.segments) as heard:
+    with mode(), listen(model, given.segments) as capture:
         token_ids, mask, cache, step = given.token_ids, given.attention_mask, None, given.token_ids
         for _ in range(5):
             positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -step.shape[1] :]
@@ -99,45 +98,45 @@ def test_a_loop_of_ones_own_calls_finish(mode: Any, generator: np.random.Generat
             cache, step = output.past_key_values, output.logits[:, -1:].argmax(-1)
             token_ids = torch.cat([token_ids, step], dim=1)
             mask = torch.cat([mask, torch.ones_like(step)], dim=1)
-        heard.finish(token_ids)
-        heard.finish(token_ids)
-    whole = finished(given, token_ids, heard.n_generated)
+        capture.finish(token_ids)
+        capture.finish(token_ids)
+    whole = finished(given, token_ids, capture.n_generated)
     with torch.no_grad(), listen(model, whole.segments) as forced:
         model.model(**whole.inputs)
-    assert_same(heard, forced)
+    assert_same(capture, forced)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text", "gpt_oss"])
-def test_steps_wait_and_are_read_together(
+def test_decode_steps_are_deferred_and_read_together(
     kind: str, monkeypatch: pytest.MonkeyPatch, generator: np.random.Generator
 ) -> None:
     given = by_hand.text(generator, ((13, 0), (7, 0)))
     model = tiny_model(kind)
     direction = made_up_direction(generator, model.n_layers, model.width)
     calls: list[int] = []
-    question = Rows.question
+    of_call = RowReader.of_call
 
-    def counted(rows: Rows, call: AttentionCall) -> Question | None:
+    def counted(reader: RowReader, call: AttentionCall, factors: torch.Tensor | None) -> SegmentMass:
         calls.append(call.query.shape[2])
-        return question(rows, call)
+        return of_call(reader, call, factors)
 
     wanted: dict[str, Any] = {"directions": [direction], "contribution": True, "entropy": True}
     settings: dict[str, Any] = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": None}
-    with listen(model, given.segments, **wanted) as heard:
-        monkeypatch.setattr(Rows, "question", counted)
+    with listen(model, given.segments, **wanted) as capture:
+        monkeypatch.setattr(RowReader, "of_call", counted)
         sequences = generate(model, **given.prompts, **settings)
-        _ = heard.mass
+        _ = capture.mass
         monkeypatch.undo()
     full_layers = model.n_layers if kind == "llama" else 1
     assert calls.count(32) == full_layers
     assert calls.count(8) == full_layers
-    whole = finished(given, sequences, heard.n_generated)
+    whole = finished(given, sequences, capture.n_generated)
     with torch.no_grad(), listen(model, whole.segments, **wanted) as forced:
         model.model(**whole.inputs)
-    assert_same(heard, forced)
-    assert np.abs(heard.contribution - forced.contribution).max() < 1e-5
-    assert list(heard.projected) == list(forced.projected)
-    np.testing.assert_allclose(heard.token_entropy, forced.token_entropy, atol=1e-4)
+    assert_same(capture, forced)
+    assert np.abs(capture.contribution - forced.contribution).max() < 1e-5
+    assert list(capture.projected) == list(forced.projected)
+    np.testing.assert_allclose(capture.token_entropy, forced.token_entropy, atol=1e-4)
 
 
 def test_what_was_heard_can_be_asked_for_between_steps(generator: np.random.Generator) -> None:
@@ -148,22 +147,22 @@ def test_what_was_heard_can_be_asked_for_between_steps(generator: np.random.Gene
     class Asking(LogitsProcessor):
         def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
             if input_ids.shape[1] > given.segments.shape[1]:
-                seen.append(heard.mass)
+                seen.append(capture.mass)
             return scores
 
     settings: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
-    with listen(model, given.segments) as heard:
+    with listen(model, given.segments) as capture:
         generate(model, **given.prompts, **settings, logits_processor=LogitsProcessorList([Asking()]))
     assert len(seen) == 5
     for n_tokens, mass in enumerate(seen, start=1):
-        assert np.abs(mass - heard.mass_after(n_tokens)).max() < 1e-6
+        assert np.abs(mass - capture.mass_after(n_tokens)).max() < 1e-6
 
 
 def test_sampling_and_dictionary_output_are_read_too(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((11, 0), (6, 0)))
     model = tiny_model()
     torch.manual_seed(3)
-    with listen(model, given.segments) as heard:
+    with listen(model, given.segments) as capture:
         output = generate(
             model,
             **given.prompts,
@@ -173,10 +172,10 @@ def test_sampling_and_dictionary_output_are_read_too(generator: np.random.Genera
             top_k=0,
             return_dict_in_generate=True,
         )
-    whole = finished(given, output.sequences, heard.n_generated)
+    whole = finished(given, output.sequences, capture.n_generated)
     with torch.no_grad(), listen(model, whole.segments) as forced:
         model.model(**whole.inputs)
-    assert_same(heard, forced)
+    assert_same(capture, forced)
 
 
 def test_a_second_generation_starts_afresh(generator: np.random.Generator) -> None:
@@ -184,10 +183,10 @@ def test_a_second_generation_starts_afresh(generator: np.random.Generator) -> No
     model = tiny_model()
     with listen(model, second.segments) as alone:
         generate(model, **second.prompts, max_new_tokens=4, do_sample=False)
-    with listen(model, second.segments) as heard:
+    with listen(model, second.segments) as capture:
         generate(model, **first.prompts, max_new_tokens=7, do_sample=False)
         generate(model, **second.prompts, max_new_tokens=4, do_sample=False)
-    np.testing.assert_array_equal(alone.mass, heard.mass)
+    np.testing.assert_array_equal(alone.mass, capture.mass)
 
 
 def test_beams_and_late_finishing_are_refused(generator: np.random.Generator) -> None:
@@ -195,10 +194,10 @@ def test_beams_and_late_finishing_are_refused(generator: np.random.Generator) ->
     model = tiny_model()
     with pytest.raises(InputError, match="for 2 samples, and the model got 4"), listen(model, given.segments):
         generate(model, **given.prompts, max_new_tokens=4, num_beams=2, do_sample=False)
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
     with pytest.raises(InputError, match="the block of listen has been left"):
-        heard.finish(torch.cat([given.token_ids, given.token_ids[:, :1]], dim=1))
+        capture.finish(torch.cat([given.token_ids, given.token_ids[:, :1]], dim=1))
 
 
 @pytest.mark.parametrize("places", [[1, 0], [0, 0], None])
@@ -223,10 +222,10 @@ def test_a_loop_that_moves_samples_in_the_cache_is_refused(
                 cache.reorder_cache(torch.tensor(places))
             model.model(input_ids=torch.full((2, 1), 7), past_key_values=cache, use_cache=True)
 
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         if places is None:
             write(5)
-            assert heard.n_generated.tolist() == [5, 5]
+            assert capture.n_generated.tolist() == [5, 5]
         else:
             with pytest.raises(InputError, match="samples changed places between two steps"):
                 write(5)
@@ -236,12 +235,12 @@ def test_a_loop_that_moves_samples_in_the_cache_is_refused(
 def test_smollm2_generated_equals_teacher_forced(smollm2: Model, generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((30, 0), (18, 0)), n_tokens=40000)
     direction = made_up_direction(generator, smollm2.n_layers, smollm2.width)
-    with listen(smollm2, given.segments, directions=[direction]) as heard:
+    with listen(smollm2, given.segments, directions=[direction]) as capture:
         sequences = generate(smollm2, **given.prompts, max_new_tokens=10, do_sample=False, pad_token_id=2)
-    whole = finished(given, sequences, heard.n_generated)
+    whole = finished(given, sequences, capture.n_generated)
     with torch.no_grad(), listen(smollm2, whole.segments, directions=[direction]) as forced:
         smollm2.model(**whole.inputs)
-    assert np.abs(heard.mass - forced.mass).max() < 1e-5
-    np.testing.assert_allclose(heard.logprob, forced.logprob, atol=2e-4)
+    assert np.abs(capture.mass - forced.mass).max() < 1e-5
+    np.testing.assert_allclose(capture.logprob, forced.logprob, atol=2e-4)
     # Hidden states of this model reach thousands, so agreement is relative.
-    np.testing.assert_allclose(heard.activity, forced.activity, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(capture.activity, forced.activity, rtol=2e-3, atol=2e-3)

@@ -43,12 +43,12 @@ def made_up_direction(generator: np.random.Generator, n_layers: int, width: int)
 def test_masses_equal_sums_of_eager_attention(kind: str, side: str, generator: np.random.Generator) -> None:
     given = by_hand.text(generator, LENGTHS, side=side)
     model = tiny_model(kind)
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
     expected = by_hand.eager_masses(tiny_model(kind, attention="eager").model, given)
-    assert np.abs(heard.mass - expected).max() < 1e-5
-    assert list(heard.layers) == list(range(model.n_layers))
-    total = heard.mass.sum(-1)
+    assert np.abs(capture.mass - expected).max() < 1e-5
+    assert list(capture.layers) == list(range(model.n_layers))
+    total = capture.mass.sum(-1)
     if kind == "gpt_oss":
         # A learned sink takes its share of every row.
         assert (total < 0.999).any()
@@ -86,17 +86,17 @@ def test_batch_and_padding_change_nothing(kind: str, generator: np.random.Genera
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model(kind)
     direction = made_up_direction(generator, model.n_layers, model.width)
-    with torch.no_grad(), listen(model, given.segments, directions=[direction]) as heard:
+    with torch.no_grad(), listen(model, given.segments, directions=[direction]) as capture:
         model.model(**given.inputs)
     for sample in range(len(LENGTHS)):
         alone = given.alone(sample)
         with torch.no_grad(), listen(model, alone.segments, directions=[direction]) as single:
             model.model(**alone.inputs)
         real = given.segments[sample] >= 0
-        assert np.abs(heard.mass[sample] - single.mass[0]).max() < 1e-5
-        np.testing.assert_allclose(heard.lift[sample], single.lift[0], atol=1e-4)
-        np.testing.assert_allclose(heard.activity[sample][:, real], single.activity[0], rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(heard.logprob[sample][real], single.logprob[0], atol=2e-5)
+        assert np.abs(capture.mass[sample] - single.mass[0]).max() < 1e-5
+        np.testing.assert_allclose(capture.lift[sample], single.lift[0], atol=1e-4)
+        np.testing.assert_allclose(capture.activity[sample][:, real], single.activity[0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(capture.logprob[sample][real], single.logprob[0], atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
@@ -117,15 +117,15 @@ def test_activity_and_logprob_equal_those_by_hand(generator: np.random.Generator
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model("qwen2")
     directions = [made_up_direction(generator, model.n_layers, model.width) for _ in range(2)]
-    with torch.no_grad(), listen(model, torch.from_numpy(given.segments), directions=directions) as heard:
+    with torch.no_grad(), listen(model, torch.from_numpy(given.segments), directions=directions) as capture:
         model.model(**given.inputs)
-    assert heard.activity.shape == (3, model.n_layers, given.segments.shape[1], 2)
+    assert capture.activity.shape == (3, model.n_layers, given.segments.shape[1], 2)
     for place, direction in enumerate(directions):
         np.testing.assert_allclose(
-            heard.activity[..., place], by_hand.activity(model.model, given, direction), atol=1e-4
+            capture.activity[..., place], by_hand.activity(model.model, given, direction), atol=1e-4
         )
-    np.testing.assert_allclose(heard.logprob, by_hand.logprobs(model.model, given), atol=1e-5)
-    assert np.isnan(heard.logprob[given.segments != 4]).all()
+    np.testing.assert_allclose(capture.logprob, by_hand.logprobs(model.model, given), atol=1e-5)
+    assert np.isnan(capture.logprob[given.segments != 4]).all()
 
 
 def test_activity_without_deviation_is_undefined(generator: np.random.Generator) -> None:
@@ -133,16 +133,16 @@ def test_activity_without_deviation_is_undefined(generator: np.random.Generator)
     model = tiny_model()
     direction = made_up_direction(generator, model.n_layers, model.width)
     direction.standard_deviation[:2] = 0, np.nan
-    with torch.no_grad(), listen(model, given.segments, directions=[direction]) as heard:
+    with torch.no_grad(), listen(model, given.segments, directions=[direction]) as capture:
         model.model(**given.inputs)
-    assert np.isnan(heard.activity[:, :2]).all()
-    assert np.isfinite(heard.activity[:, 2][given.segments == 4]).all()
+    assert np.isnan(capture.activity[:, :2]).all()
+    assert np.isfinite(capture.activity[:, 2][given.segments == 4]).all()
 
 
 def test_lift_is_mass_over_share_of_visible_tokens(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((9, 5),))
     model = tiny_model()
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
     codes = given.segments[0]
     rows = np.flatnonzero(codes == 4)
@@ -150,40 +150,40 @@ def test_lift_is_mass_over_share_of_visible_tokens(generator: np.random.Generato
     for place, column in enumerate(rows):
         share = np.array([(codes[: column + 1] == code).mean() for code in range(5)])
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio.append(heard.row_mass[0, :, :, place] / share)
-    np.testing.assert_allclose(heard.lift[0], np.mean(ratio, axis=0), rtol=1e-5)
+            ratio.append(capture.row_mass[0, :, :, place] / share)
+    np.testing.assert_allclose(capture.lift[0], np.mean(ratio, axis=0), rtol=1e-5)
     absent = [code for code in range(5) if code not in codes]
-    assert np.isnan(heard.lift[..., absent]).all()
+    assert np.isnan(capture.lift[..., absent]).all()
 
 
 def test_row_masses_average_to_the_mass_and_to_its_beginnings(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model()
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
-    assert heard.row_mass.shape == (3, 3, 4, 9, 5)
-    assert list(heard.n_generated) == [7, 4, 9]
-    np.testing.assert_allclose(heard.row_mass[1, :, :, :4].mean(2), heard.mass[1], atol=1e-6)
-    assert np.isnan(heard.row_mass[1, :, :, 4:]).all()
-    np.testing.assert_allclose(heard.mass_after(2)[0], heard.row_mass[0, :, :, :2].mean(2), atol=1e-6)
-    assert np.isnan(heard.mass_after(8)[:2]).all()
-    whole = heard.mass.copy()
-    heard.keep([2, 4, 0])
-    np.testing.assert_allclose(heard.mass[0], heard.row_mass[0, :, :, :2].mean(2), atol=1e-6)
-    assert np.isnan(heard.mass[2]).all()
-    heard.keep(None)
-    np.testing.assert_array_equal(heard.mass, whole)
+    assert capture.row_mass.shape == (3, 3, 4, 9, 5)
+    assert list(capture.n_generated) == [7, 4, 9]
+    np.testing.assert_allclose(capture.row_mass[1, :, :, :4].mean(2), capture.mass[1], atol=1e-6)
+    assert np.isnan(capture.row_mass[1, :, :, 4:]).all()
+    np.testing.assert_allclose(capture.mass_after(2)[0], capture.row_mass[0, :, :, :2].mean(2), atol=1e-6)
+    assert np.isnan(capture.mass_after(8)[:2]).all()
+    whole = capture.mass.copy()
+    capture.keep([2, 4, 0])
+    np.testing.assert_allclose(capture.mass[0], capture.row_mass[0, :, :, :2].mean(2), atol=1e-6)
+    assert np.isnan(capture.mass[2]).all()
+    capture.keep(None)
+    np.testing.assert_array_equal(capture.mass, whole)
     with pytest.raises(InputError, match="each of 3 samples"):
-        heard.keep([1, 2])
+        capture.keep([1, 2])
 
 
 def test_a_text_without_answer_has_no_masses(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((9, 0), (8, 3)))
     model = tiny_model()
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
-    assert np.isnan(heard.mass[0]).all()
-    assert np.abs(heard.mass[1].sum(-1) - 1).max() < 1e-6
+    assert np.isnan(capture.mass[0]).all()
+    assert np.abs(capture.mass[1].sum(-1) - 1).max() < 1e-6
 
 
 @pytest.mark.parametrize("place", ["lm_head", "model.layers.1.self_attn.o_proj"])
@@ -212,20 +212,20 @@ def test_the_model_is_as_before_after_an_exception(place: str, generator: np.ran
     for module in model.model.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
-    assert np.isfinite(heard.mass).all()
+    assert np.isfinite(capture.mass).all()
 
 
 def test_listening_twice_at_once_is_refused(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model()
-    with listen(model, given.segments) as heard:
+    with listen(model, given.segments) as capture:
         with pytest.raises(InputError, match="already being listened to"), listen(model.model, given.segments):
             pass
         with torch.no_grad():
             model.model(**given.inputs)
-    assert np.isfinite(heard.mass).all()
+    assert np.isfinite(capture.mass).all()
 
 
 def test_wrong_calls_say_what_is_wrong(generator: np.random.Generator) -> None:
@@ -242,10 +242,10 @@ def test_wrong_calls_say_what_is_wrong(generator: np.random.Generator) -> None:
     other = made_up_direction(generator, 2, 8)
     with pytest.raises(InputError, match="do not fit a model"), listen(model, given.segments, directions=[other]):
         pass
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(input_ids=given.token_ids[:, :5], attention_mask=given.attention_mask[:, :5])
     with pytest.raises(InputError, match="the model was given 5"):
-        _ = heard.mass
+        _ = capture.mass
 
 
 def test_the_decoder_alone_is_read_without_logits(generator: np.random.Generator) -> None:
@@ -264,11 +264,11 @@ def test_gradients_flow_as_without_listening(generator: np.random.Generator) -> 
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model()
     embeddings = model.model.get_input_embeddings()(given.token_ids).detach().requires_grad_()
-    with listen(model, given.segments) as heard:
+    with listen(model, given.segments) as capture:
         inputs = {"attention_mask": given.attention_mask, "position_ids": given.inputs["position_ids"]}
         model.model(inputs_embeds=embeddings, **inputs).logits.sum().backward()
     assert embeddings.grad is not None
-    assert np.isfinite(heard.mass).all()
+    assert np.isfinite(capture.mass).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -276,10 +276,10 @@ def test_half_precision_is_close_to_its_own_eager_attention(dtype: torch.dtype, 
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model("llama", dtype=dtype, initializer_range=0.1)
     eager = tiny_model("llama", dtype=dtype, attention="eager", initializer_range=0.1)
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
-    assert np.abs(heard.mass - by_hand.eager_masses(eager.model, given)).max() < 2e-2
-    assert np.abs(heard.mass.sum(-1) - 1).max() < 1e-5
+    assert np.abs(capture.mass - by_hand.eager_masses(eager.model, given)).max() < 2e-2
+    assert np.abs(capture.mass.sum(-1) - 1).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["bloom", "gpt_neo", "diffllama"])
@@ -296,15 +296,15 @@ def test_models_that_compute_attention_their_own_way_are_read_too(
     inputs = given.prompts if kind == "bloom" else given.inputs
     with torch.no_grad():
         before = model.model(**inputs).logits
-        with listen(model, given.segments, entropy=True) as heard:
+        with listen(model, given.segments, entropy=True) as capture:
             during = model.model(**inputs).logits
         attentions = eager.model(**inputs, output_attentions=True, use_cache=False).attentions
     assert torch.equal(before, during)
     for sample, codes in enumerate(given.segments):
         rows = np.stack([one[sample].numpy() for one in attentions])[:, :, codes == 4]
         expected = np.stack([rows[..., codes == code].sum(-1).mean(-1) for code in range(5)], axis=-1)
-        assert np.abs(heard.mass[sample] - expected).max() < 1e-5
-    assert np.abs(heard.mass.sum(-1) - 1).max() < 1e-5
+        assert np.abs(capture.mass[sample] - expected).max() < 1e-5
+    assert np.abs(capture.mass.sum(-1) - 1).max() < 1e-5
 
 
 @pytest.mark.model

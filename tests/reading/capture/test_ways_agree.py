@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from foretell.reading.capture import attention as attending
+from foretell.reading.capture import attention_reader
 from foretell.reading.capture.listen import listen
-from foretell.reading.capture.results import Heard
+from foretell.reading.capture.results import Capture
 from foretell.reading.models.load import Model
-from foretell.reading.signals.attention_mass import Rows
+from foretell.reading.signals.attention_mass import RowReader
 from tests.reading import by_hand
 from tests.reading.capture.test_listen import made_up_direction
 from tests.reading.tiny import tiny_model
@@ -25,29 +25,29 @@ KINDS = ("llama", "gemma2", "gpt_oss")
 Numbers = dict[str, np.ndarray]
 
 
-def numbers(heard: Heard, sample: int) -> Numbers:
-    """What was heard of one sample's generated tokens."""
-    rows = heard.generated[sample]
+def numbers(capture: Capture, sample: int) -> Numbers:
+    """What was captured of one sample's generated tokens."""
+    rows = capture.generated[sample]
     return {
-        "mass": heard.mass[sample],
-        "contribution": heard.contribution[sample],
-        "entropy": heard.attention_entropy[sample],
-        "activity": heard.activity[sample][:, rows],
-        "logprob": heard.logprob[sample, rows],
+        "mass": capture.mass[sample],
+        "contribution": capture.contribution[sample],
+        "entropy": capture.attention_entropy[sample],
+        "activity": capture.activity[sample][:, rows],
+        "logprob": capture.logprob[sample, rows],
     }
 
 
-def hear(model: Model, given: by_hand.Text, **options: Any) -> list[Numbers]:
+def read(model: Model, given: by_hand.Text, **options: Any) -> list[Numbers]:
     """Read whole texts in one pass."""
     direction = made_up_direction(np.random.default_rng(5), model.n_layers, model.width)
     wanted: dict[str, Any] = {"directions": [direction], "contribution": True, "entropy": True, **options}
-    with torch.no_grad(), listen(model, given.segments, **wanted) as heard:
+    with torch.no_grad(), listen(model, given.segments, **wanted) as capture:
         model.model(**given.inputs)
-    return [numbers(heard, sample) for sample in range(len(given.segments))]
+    return [numbers(capture, sample) for sample in range(len(given.segments))]
 
 
 def alone(model: Model, given: by_hand.Text, _: pytest.MonkeyPatch) -> list[Numbers]:
-    return [hear(model, given.alone(sample))[0] for sample in range(len(given.segments))]
+    return [read(model, given.alone(sample))[0] for sample in range(len(given.segments))]
 
 
 def padded_on_the_right(model: Model, given: by_hand.Text, _: pytest.MonkeyPatch) -> list[Numbers]:
@@ -56,25 +56,25 @@ def padded_on_the_right(model: Model, given: by_hand.Text, _: pytest.MonkeyPatch
         n_tokens = int((codes >= 0).sum())
         token_ids[sample, :n_tokens] = given.token_ids[sample, -n_tokens:]
         segments[sample, :n_tokens] = codes[-n_tokens:]
-    return hear(model, by_hand.Text(token_ids, segments))
+    return read(model, by_hand.Text(token_ids, segments))
 
 
 def row_by_row(model: Model, given: by_hand.Text, monkeypatch: pytest.MonkeyPatch) -> list[Numbers]:
     chunks: list[int] = []
 
-    class OneByOne(Rows):
-        def __init__(self, codes: torch.Tensor, rows: torch.Tensor, *, wanted: Any, **settings: Any) -> None:
-            chunks.append(settings["chunk_bytes"])
-            super().__init__(codes, rows, chunk_bytes=1, wanted=wanted)
+    class OneByOne(RowReader):
+        def __init__(self, codes: torch.Tensor, rows: torch.Tensor, *, quantities: Any, chunk_bytes: int) -> None:
+            chunks.append(chunk_bytes)
+            super().__init__(codes, rows, chunk_bytes=1, quantities=quantities)
 
-    monkeypatch.setattr(attending, "Rows", OneByOne)
-    found = hear(model, given)
+    monkeypatch.setattr(attention_reader, "RowReader", OneByOne)
+    found = read(model, given)
     assert chunks
     return found
 
 
 def added_up(model: Model, given: by_hand.Text, _: pytest.MonkeyPatch) -> list[Numbers]:
-    return hear(model, given, rows=False)
+    return read(model, given, rows=False)
 
 
 def token_by_token(model: Model, given: by_hand.Text, _: pytest.MonkeyPatch) -> list[Numbers]:
@@ -85,11 +85,11 @@ def token_by_token(model: Model, given: by_hand.Text, _: pytest.MonkeyPatch) -> 
     for sample in range(len(given.segments)):
         one = given.alone(sample)
         n_prompt = int((one.segments[0] != 4).sum())
-        with torch.no_grad(), listen(model, one.segments, **wanted) as heard:
+        with torch.no_grad(), listen(model, one.segments, **wanted) as capture:
             cache = model.model(one.token_ids[:, :n_prompt], use_cache=True).past_key_values
             for place in range(n_prompt, one.token_ids.shape[1]):
                 model.model(one.token_ids[:, place : place + 1], past_key_values=cache, use_cache=True)
-        found.append(numbers(heard, 0))
+        found.append(numbers(capture, 0))
     return found
 
 
@@ -107,7 +107,7 @@ def test_every_way_of_feeding_gives_the_same_numbers(
     settings: dict[str, Any] = {} if dtype == torch.float32 else {"initializer_range": 0.1}
     model = tiny_model(kind, dtype=dtype, **settings)
     tolerance = TOLERANCES[dtype]
-    for expected, found in zip(hear(model, given), way(model, given, monkeypatch), strict=True):
+    for expected, found in zip(read(model, given), way(model, given, monkeypatch), strict=True):
         for name, values in expected.items():
             # Scores of directions and log-probabilities are not bounded by 1: their size counts.
             size = max(1.0, float(np.abs(values).max()))

@@ -12,10 +12,10 @@ from accelerate import dispatch_model  # type: ignore[import-untyped]
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, T5Config
 
 from foretell.errors import NotReadableError
+from foretell.reading.capture import self_check
 from foretell.reading.capture.listen import listen
-from foretell.reading.capture.results import Heard
+from foretell.reading.capture.results import Capture
 from foretell.reading.hooks import residual_stream as residual
-from foretell.reading.models import self_check as readable
 from foretell.reading.models.load import Model
 from tests.reading import by_hand
 from tests.reading.capture.test_listen import made_up_direction
@@ -36,12 +36,12 @@ PLACES: dict[str, dict[str, str]] = {
 }
 
 
-def heard_of(model: Model, given: by_hand.Text, generator: np.random.Generator) -> Heard:
+def captured(model: Model, given: by_hand.Text, generator: np.random.Generator) -> Capture:
     direction = made_up_direction(generator, model.n_layers, model.width)
     options: dict[str, Any] = {"contribution": True, "entropy": True, "directions": [direction]}
-    with torch.no_grad(), listen(model, given.segments, **options) as heard:
+    with torch.no_grad(), listen(model, given.segments, **options) as capture:
         model.model(**{name: value.to(model.device) for name, value in given.inputs.items()})
-    return heard
+    return capture
 
 
 @pytest.mark.parametrize("places", list(PLACES))
@@ -50,15 +50,15 @@ def test_where_weights_wait_changes_nothing(
 ) -> None:
     given = by_hand.text(generator, LENGTHS)
     whole, spread = tiny_model(), tiny_model()
-    expected = heard_of(whole, given, np.random.default_rng(1))
+    expected = captured(whole, given, np.random.default_rng(1))
     # The check at load has to work on a spread model too.
-    monkeypatch.setattr(readable, "_READABLE", {})
+    monkeypatch.setattr(self_check, "_CHECKED", {})
     monkeypatch.setattr(residual, "_PLACES", {})
     dispatch_model(
         spread.model, device_map=PLACES[places], main_device="cpu", offload_dir=str(tmp_path), force_hooks=True
     )
     assert spread.device.type == "cpu"
-    found = heard_of(spread, given, np.random.default_rng(1))
+    found = captured(spread, given, np.random.default_rng(1))
     assert list(found.projected) == [0, 1, 2]
     for name in READ:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
@@ -79,9 +79,9 @@ def test_a_decoder_is_read_until_it_is_given_an_encoders_states(generator: np.ra
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model("gpt2", add_cross_attention=True)
     eager = tiny_model("gpt2", add_cross_attention=True, attention="eager")
-    with torch.no_grad(), listen(model, given.segments) as heard:
+    with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
-    assert np.abs(heard.mass - by_hand.eager_masses(eager.model, given)).max() < 1e-5
+    assert np.abs(capture.mass - by_hand.eager_masses(eager.model, given)).max() < 1e-5
     states = torch.zeros(2, 5, model.width)
     refused = pytest.raises(NotReadableError, match=r"GPT2Model: it attends to an encoder's states")
     with refused, torch.no_grad(), listen(model, given.segments):

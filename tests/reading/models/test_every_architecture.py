@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from foretell.errors import NotReadableError
 from foretell.reading.capture.listen import listen
-from foretell.reading.hooks.attention_interface import attention_named
+from foretell.reading.hooks.attention_interface import eager_attention
 from foretell.reading.hooks.residual_stream import capture_residual, decoder_of
 from tests.reading import by_hand
 from tests.reading.every_architecture import build
@@ -50,7 +50,7 @@ def text() -> tuple[np.ndarray, dict[str, Any]]:
 def attention_of(model: PreTrainedModel) -> list[torch.Tensor]:
     """The model's own attention weights per layer that has weights over the tokens."""
     segments, inputs = text()
-    with torch.no_grad(), attention_named(model, lambda _: "eager"):
+    with torch.no_grad(), eager_attention(model):
         attentions = getattr(model(**inputs, output_attentions=True), "attentions", None)
     n_tokens = segments.shape[1]
     found = [one for one in attentions or () if isinstance(one, torch.Tensor)]
@@ -74,7 +74,7 @@ def test_masses_are_exact_or_refused(kind: str) -> None:
     try:
         with torch.no_grad():
             before = model(**inputs).logits
-            with listen(model, segments, logprob=False) as heard:
+            with listen(model, segments, logprob=False) as capture:
                 during = model(**inputs).logits
     except NotReadableError as error:
         outcomes[kind] = f"refused: {error}"
@@ -83,11 +83,13 @@ def test_masses_are_exact_or_refused(kind: str) -> None:
             raise
         return
     assert torch.equal(before, during), "logits changed"
-    assert len(heard.layers) == len(attentions)
+    assert len(capture.layers) == len(attentions)
     for place, weights in enumerate(attentions):
         expected = masses(weights.float().numpy(), segments)
-        assert np.abs(heard.mass[:, place, : expected.shape[1]] - expected).max() < 1e-5
-    assert set(heard.layers) | set(heard.unheard) == set(range(len(heard.layers) + len(heard.unheard)))
+        assert np.abs(capture.mass[:, place, : expected.shape[1]] - expected).max() < 1e-5
+    assert set(capture.layers) | set(capture.without_attention) == set(
+        range(len(capture.layers) + len(capture.without_attention))
+    )
     outcomes[kind] = "read"
 
 

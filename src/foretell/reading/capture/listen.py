@@ -1,34 +1,37 @@
-"""Listen to any loaded decoder: whatever runs inside `listen` is read, and the model's own numbers stay as they are.
+"""Capture what any loaded decoder computes: whatever runs inside `listen` is read, and its numbers stay as they are.
 
 It reads; it does not render text, store tables or know statistics.
 
-    with listen(model, segments) as heard:
+    with listen(model, segments) as capture:
         model.model(input_ids=input_ids, attention_mask=attention_mask)
-    heard.mass      # (sample, layer, head, segment)
+    capture.mass      # (sample, layer, head, segment)
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from foretell.errors import InputError
-from foretell.reading.capture.attention import Attending
+from foretell.reading.capture.attention_reader import AttentionReader
+from foretell.reading.capture.generation import followed_generation
 from foretell.reading.capture.recording import Recording
-from foretell.reading.capture.results import Heard
-from foretell.reading.capture.session import Listener
+from foretell.reading.capture.results import Capture
+from foretell.reading.capture.self_check import AttentionPath, checked_path, known_path
+from foretell.reading.capture.session import Session
+from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.attention_interface import observed_attention
 from foretell.reading.hooks.function_mode import observed_primitives
+from foretell.reading.hooks.output_projection import head_factors, output_projections
 from foretell.reading.hooks.residual_stream import (
     decoder_blocks,
     decoder_of,
@@ -37,20 +40,30 @@ from foretell.reading.hooks.residual_stream import (
     residual_hooks,
 )
 from foretell.reading.models.load import Model
-from foretell.reading.models.self_check import Path, check_readable, known_path
-from foretell.reading.signals.activity import Projecting, ReadableDirection
-from foretell.reading.signals.attention_mass import Wanted
+from foretell.reading.signals.activity import Projection, ReadableDirection
+from foretell.reading.signals.attention_mass import Quantities
 from foretell.schema.tables import SEGMENTS
 
-__all__ = ["Heard", "ReadableDirection", "listen"]
+__all__ = ["Capture", "ReadableDirection", "listen"]
 
 _LISTENED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 _LOCK = threading.Lock()
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What is read, and how."""
+
+    directions: Sequence[ReadableDirection] = ()
+    logprob: bool = False
+    quantities: Quantities = field(default_factory=Quantities)
+    rows: bool = True
+    chunk_bytes: int = 1 << 20
+
+
 @contextlib.contextmanager
 def listen(
-    model: Model | PreTrainedModel,
+    model: Model | nn.Module,
     segments: np.ndarray | Tensor | Sequence[Sequence[int]],
     *,
     directions: Sequence[ReadableDirection] = (),
@@ -60,59 +73,69 @@ def listen(
     rows: bool = True,
     chunk_mib: int = 64,
     check: bool = True,
-) -> Iterator[Heard]:
+) -> Iterator[Capture]:
     """Read attention masses, activity and log-probabilities of whatever `model` runs inside the block.
 
     One forward pass over prompt and answer reads the rows of the tokens whose code is 4 (generated). Around
     `model.generate`, give the segments of the left-padded prompts: every token beyond them is generated, and when
-    `generate` returns, its last token is fed once more, so that both ways give the same numbers. Rows after a
-    sample's first end-of-sequence token do not count (`Heard.keep` decides otherwise). In a loop of one's own,
-    call `heard.finish(token_ids)` for that.
+    `generate` returns, its last token is fed once more, so that both ways give the same numbers. Tokens after the end
+    of a sample's answer do not count (`Capture.keep` decides otherwise). In a loop of one's own, call
+    `capture.finish(token_ids)` for that.
 
-    Attention is heard where the model looks it up in the library's interface; a model that does not is heard at the
-    softmax or the fused kernel inside its blocks. Which of the two is exact, the check finds out.
-
-    A pass with an empty cache starts the reading afresh. Logits inside the block are bit-identical to those
-    outside. On leaving, also by an exception, the model is as it was before.
+    What is read belongs to a column of the padded sequences. A later pass over the same column replaces it (a cache
+    that was cut back, drafts that were rejected). Only passes of the caller's own thread or coroutine are read; other
+    threads may use the model meanwhile. Logits inside the block are bit-identical to those outside. On leaving, also by
+    an exception, the model is as it was before, and the capture holds arrays only.
 
     Args:
         model: a loaded decoder, evaluated by its `sdpa` or `eager` attention.
         segments: `(sample, token)` codes: 0 system, 1 prompt, 2 query, 3 template, 4 generated, -1 padding.
         directions: concepts whose activity is read.
         logprob: also read log-probabilities (needs a model with a language-model head).
-        contribution: also read what each segment writes through each head (`heard.contribution`).
+        contribution: also read what each segment writes through each head (`capture.contribution`).
         entropy: also read the entropy of each head's weights and of each generated token's distribution.
-        rows: keep every row (`heard.row_mass`, `heard.keep`), which generating needs; False only adds them up, with
+        rows: keep every row (`capture.row_mass`, `capture.keep`), which generating needs; False only adds them up, with
             means after 1, 2, 4, 8, ... tokens, so that what is kept does not grow with the answers.
         chunk_mib: bound in MiB for scores and masks held at a time.
         check: compare with eager attention on a short random text first, once per configuration.
 
     Yields:
-        `Heard`, whose arrays speak of what ran so far.
+        `Capture`, whose arrays speak of what ran so far.
 
     Raises:
         InputError: Segments are no matrix of codes -1 to 4, a direction does not fit the model, the model is
-            already being listened to, or it was given another number of samples.
+            already being listened to, or it was given something that the segments do not speak of.
         NotReadableError: The model cannot be read exactly; the message says why.
     """
-    network = model.model if isinstance(model, Model) else model
+    network = _network(model)
     codes = _checked(segments)
     if chunk_mib < 1:
         raise InputError(f"chunk_mib: at least 1 MiB is needed, not {chunk_mib}")
-    wanted = Wanted(contribution=contribution, entropy=entropy)
+    quantities = Quantities(contribution=contribution, entropy=entropy)
+    settings = _Settings(tuple(directions), logprob, quantities, rows, chunk_mib << 20)
     with _exclusively(network):
-        path = check_readable(network, wanted, listen=_listen_unchecked) if check else known_path(network, wanted)
-        with _listen_unchecked(
-            network,
-            codes,
-            directions,
-            logprob=logprob,
-            chunk_bytes=chunk_mib << 20,
-            wanted=wanted,
-            tallied=not rows,
-            path=path,
-        ) as heard:
-            yield heard
+        if check:
+            path = checked_path(network, quantities, read=_reader_of(network, quantities))
+        else:
+            path = known_path(network, quantities)
+        with _captured(network, codes, settings, path) as capture:
+            yield capture
+
+
+def _network(model: Model | nn.Module) -> PreTrainedModel:
+    """Return the transformers model, refusing what only looks like one."""
+    network = model.model if isinstance(model, Model) else model
+    if not isinstance(network, PreTrainedModel):
+        inner = next((name for name in ("module", "_orig_mod", "base_model") if hasattr(network, name)), None)
+        hint = f"; give its .{inner}" if inner else ""
+        raise InputError(f"listen: a model of the transformers library is needed, not {type(network).__name__}{hint}")
+    embedding = network.get_input_embeddings()
+    # Offloaded weights are on the meta device too, but their module has a hook that brings them in.
+    if not hasattr(embedding, "_hf_hook") and any(one.is_meta for one in embedding.parameters(recurse=False)):
+        raise InputError(
+            f"{type(network).__name__}: its weights are on the meta device, so it computes nothing; load them first"
+        )
+    return network
 
 
 @contextlib.contextmanager
@@ -128,87 +151,82 @@ def _exclusively(model: PreTrainedModel) -> Iterator[None]:
             _LISTENED.discard(model)
 
 
+def _reader_of(
+    model: PreTrainedModel, quantities: Quantities
+) -> Callable[[AttentionPath, Int[np.ndarray, "sample token"], Callable[[], object]], Capture]:
+    """Return what runs the text of the self-check under a capture."""
+
+    def read(path: AttentionPath, codes: Int[np.ndarray, "sample token"], run: Callable[[], object]) -> Capture:
+        with _captured(model, codes, _Settings(quantities=quantities), path) as capture:
+            run()
+        return capture
+
+    return read
+
+
 @contextlib.contextmanager
-def _listen_unchecked(
-    model: PreTrainedModel,
-    codes: Int[np.ndarray, "sample token"],
-    directions: Sequence[ReadableDirection] = (),
-    *,
-    logprob: bool,
-    chunk_bytes: int,
-    wanted: Wanted,
-    tallied: bool,
-    path: Path,
-) -> Iterator[Heard]:
-    # Its trial is over before anything is heard.
-    writers = residual_blocks(model) if directions else ()
+def _captured(
+    model: PreTrainedModel, codes: Int[np.ndarray, "sample token"], settings: _Settings, path: AttentionPath
+) -> Iterator[Capture]:
+    # Trials are over before anything is read.
+    writers = residual_blocks(model) if settings.directions else ()
     blocks = decoder_blocks(model)
-    recording = Recording(codes, len(blocks), len(directions), type(model).__name__, tallied)
-    width = int(model.config.get_text_config(decoder=True).hidden_size)
-    projecting = (
-        Projecting(directions, n_layers=len(blocks), width=width, shelf=recording.shelf) if directions else None
-    )
-    listener = Listener(
-        model, recording, blocks, projecting=projecting, logprob=logprob, chunk_bytes=chunk_bytes, wanted=wanted
+    recording = Recording(codes, len(blocks), len(settings.directions), type(model).__name__, settings.rows)
+    session = _session(model, recording, settings, blocks)
+    hooks = (
+        model.register_forward_pre_hook(session.before_model, with_kwargs=True),
+        decoder_of(model).register_forward_pre_hook(session.before_decoder, with_kwargs=True),
+        decoder_of(model).register_forward_hook(session.after_decoder),
+        model.register_forward_hook(session.after_model, always_call=True),
     )
     with contextlib.ExitStack() as stack:
-        stack.callback(listener.close)
-        for handle in (
-            model.register_forward_pre_hook(listener.before_model, with_kwargs=True),
-            decoder_of(model).register_forward_pre_hook(listener.before_decoder, with_kwargs=True),
-            model.register_forward_hook(listener.after_model),
-        ):
+        stack.callback(session.capture.close)
+        for handle in hooks:
             stack.callback(handle.remove)
-        stack.enter_context(_observed(model, listener.attending, path))
-        if directions:
-            stack.enter_context(residual_hooks(model, listener.on_residual, blocks=writers))
-        stack.enter_context(_finishing_generate(model, listener))
-        yield listener.heard
-        listener.settle()
+        stack.enter_context(session.scope.entered())
+        stack.enter_context(_observed(model, session, path))
+        if settings.directions:
+            stack.enter_context(residual_hooks(model, session.on_residual, blocks=writers))
+        stack.enter_context(followed_generation(session, recording))
+        try:
+            yield session.capture
+        except BaseException:
+            session.drop_held()
+            raise
+        session.finish_block()
 
 
-def _observed(model: PreTrainedModel, attending: Attending, path: Path) -> contextlib.AbstractContextManager[None]:
-    """Let `attending` hear every attention call of the decoder."""
+def _session(model: PreTrainedModel, recording: Recording, settings: _Settings, blocks: Sequence[nn.Module]) -> Session:
+    text_settings = model.config.get_text_config(decoder=True)
+    n_heads = getattr(text_settings, "num_attention_heads", None)
+    projections = output_projections(model) if settings.quantities.contribution else {}
+
+    def factors_of(layer: int, n_heads: int) -> Tensor | None:
+        return head_factors(projections[layer], n_heads) if layer in projections else None
+
+    reader = AttentionReader(
+        recording,
+        blocks,
+        n_heads=n_heads if isinstance(n_heads, int) else 0,
+        chunk_bytes=settings.chunk_bytes,
+        quantities=settings.quantities,
+        head_factors=factors_of if projections else None,
+    )
+    projection, scores = None, None
+    if settings.directions:
+        projection = Projection(settings.directions, n_layers=len(blocks), width=int(text_settings.hidden_size))
+    if settings.logprob:
+        scores = TokenScores(recording, entropy=settings.quantities.entropy, chunk_bytes=settings.chunk_bytes)
+    return Session(model, recording, reader, projection=projection, scores=scores, chunk_bytes=settings.chunk_bytes)
+
+
+def _observed(model: PreTrainedModel, session: Session, path: AttentionPath) -> contextlib.AbstractContextManager[None]:
+    """Show the reader every attention call of the decoder."""
+    reader, scope = session.reader, session.scope
     if path == "interface":
-        return observed_attention(model, attending.on_attention)
+        return observed_attention(model, reader.on_interface, scope=scope)
     layers = [list(one) for one in layer_lists(model)]
-    return observed_primitives(layers, on_weights=attending.on_weights, on_kernel=attending.on_kernel)
-
-
-@contextlib.contextmanager
-def _finishing_generate(model: PreTrainedModel, listener: Listener) -> Iterator[None]:
-    """Let `model.generate` feed its last token once more before it returns."""
-    if not hasattr(model, "generate"):
-        yield
-        return
-    own = vars(model).get("generate")
-    generate: Callable[..., Any] = model.generate  # type: ignore[assignment]
-
-    @functools.wraps(generate)
-    def finishing(*arguments: Any, **options: Any) -> Any:
-        listener.refuse_tallying()
-        output = generate(*arguments, **options)
-        sequences = output if isinstance(output, Tensor) else output.sequences
-        listener.heard.finish(sequences, end_ids=_end_ids(model, options))
-        return output
-
-    vars(model)["generate"] = finishing
-    try:
-        yield
-    finally:
-        if own is None:
-            vars(model).pop("generate", None)
-        else:
-            vars(model)["generate"] = own
-
-
-def _end_ids(model: PreTrainedModel, options: dict[str, Any]) -> tuple[int, ...]:
-    """Return the token ids that end a sequence in this call of `generate`."""
-    settings = options.get("generation_config") or model.generation_config
-    ids = options.get("eos_token_id", getattr(settings, "eos_token_id", None))
-    if ids is None:
-        return ()
-    return tuple(int(token_id) for token_id in torch.as_tensor(ids).reshape(-1))
+    return observed_primitives(layers, on_weights=reader.on_weights, on_kernel=reader.on_kernel, scope=scope)
 
 
 def _checked(segments: Any) -> Int[np.ndarray, "sample token"]:

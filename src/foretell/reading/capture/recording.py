@@ -1,143 +1,224 @@
-"""What forward passes left behind: rows or sums of them, and where each stands in its sequence.
+"""What forward passes left behind, by the column of the sequence that it belongs to.
 
-It is plain storage, and knows nothing of hooks or of what users ask for.
+A column is a place in the padded sequence. A pass covers the columns that it feeds: what stood there is replaced, and
+what stood behind them is dropped, because the model's cache no longer holds it. It knows nothing of hooks.
+
+    current = recording.begin(start, width, token_ids)
+    recording.write(current, layer, {"mass": mass})
+    recording.commit(current)
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
+from foretell.errors import InputError, NotReadableError
+from foretell.reading.capture.row_store import Place, RowStore
+from foretell.reading.capture.running_sums import RunningSums
 from foretell.schema.tables import SEGMENTS
 
-__all__ = ["GENERATED", "N_SEGMENTS", "Pass", "Recording", "Shelf", "Tally"]
-
-N_SEGMENTS = len(SEGMENTS)
-_BOARD = 1 << 20
-"""Numbers on one board of a shelf, 4 MiB."""
+__all__ = ["GENERATED", "Pass", "Recording"]
 
 GENERATED = SEGMENTS.index("generated")
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Sums of one quantity's rows in some layers, instead of the rows."""
-
-    layers: tuple[int, ...]
-    total: Tensor
-    """`(layer, sample, head, bin, value)` sum over what is not nan."""
-    number: Tensor
-    """`(layer, sample, head, bin, value)` how many that are."""
-
-
-class Shelf:
-    """Keeps many small tensors side by side in a few large ones.
-
-    A small tensor that outlives a pass, put down between large ones that come and go (the keys and values of a
-    growing cache), keeps the allocator from joining what they leave behind; thousands of them cost gigabytes.
-    """
-
-    def __init__(self) -> None:
-        # The first board is put up before any pass, so that it is not in the way of one.
-        self._board = _board()
-        self._used = 0
-
-    def keep(self, values: Tensor) -> Tensor:
-        """Return a copy that stands on the shelf; tensors of other devices and types are returned as they are."""
-        size = values.numel()
-        if values.device.type != "cpu" or values.dtype != torch.float32 or size > _BOARD:
-            return values
-        return self.place(values.shape).copy_(values)
-
-    def place(self, shape: Sequence[int]) -> Tensor:
-        """Return room on the shelf for numbers of 32 bits, to be written to; for very many it is room of its own."""
-        size = math.prod(shape)
-        if size > _BOARD:
-            return torch.empty(tuple(shape))
-        if self._used + size > _BOARD:
-            self._board, self._used = _board(), 0
-        first, self._used = self._used, self._used + size
-        return self._board[first : self._used].view(shape)
-
-    def clear(self) -> None:
-        """Use the room again; nobody looks at what stood there any more."""
-        self._used = 0
-
-
-def _board() -> Tensor:
-    # A board outlives the inference mode that it may be made in.
-    with torch.inference_mode(mode=False):
-        return torch.empty(_BOARD)
+_ALWAYS_KEPT = frozenset({"activity", "logprob", "token_entropy"})
+"""Quantities of single tokens, which running sums are no use for."""
 
 
 @dataclass
 class Pass:
-    """What one forward pass left behind; every tensor's row axis is that of `columns`."""
+    """One forward pass: the columns that it feeds, and the rows among them."""
 
     start: int
-    """Tokens that were in the cache before the pass."""
+    """Columns before it, which the model has in its cache."""
     width: int
-    """Tokens that the pass itself was given."""
-    columns: Tensor
-    """`(sample, row)` place of each row in its sequence, on the CPU; -1 where a sample has fewer rows."""
-    bins: Tensor | None = None
-    """`(sample, bin, row)` 1 where a row belongs to a bin; None where every row is kept."""
+    query_rows: Int[Tensor, "sample row"]
+    """Positions of the generated tokens within the pass, on the CPU; missing ones repeat the sample's first row."""
+    place: Place
     layers: set[int] = field(default_factory=set)
-    """Layers whose attention is read."""
-    readings: dict[str, dict[int, Tensor]] = field(default_factory=dict)
-    """Quantity (mass, share, entropy, contribution) to layer to `(sample, head, row, value)`, where rows are kept."""
-    tallies: dict[str, list[Tally]] = field(default_factory=dict)
-    """Quantity (mass, lift, entropy, contribution) to sums of rows, where they are added up."""
-    activities: dict[int, Tensor] = field(default_factory=dict)
-    """Layer to `(sample, row, direction)`."""
-    logprobs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Pairs of columns and log-probabilities, both `(sample, some)`."""
-    token_entropies: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Pairs of columns and entropies, both `(sample, some)`."""
+    """Layers whose attention was read."""
+
+    @property
+    def end(self) -> int:
+        """One past the last column."""
+        return self.start + self.width
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it feeds any generated token."""
+        return self.query_rows.shape[1] > 0
 
 
 @dataclass
 class Recording:
-    """Everything that was read since the last fresh pass."""
+    """Everything that was read of one text per sample."""
 
     segments: Int[np.ndarray, "sample token"]
     n_layers: int
     n_directions: int
     model_name: str
-    tallied: bool = False
-    """Whether rows are added up instead of kept."""
-    passes: list[Pass] = field(default_factory=list)
+    keeps_rows: bool = True
+    """Whether rows are kept; otherwise they are added up."""
+    rows: RowStore = field(default_factory=RowStore)
+    sums: RunningSums = field(default_factory=RunningSums)
     kept: Int[np.ndarray, " sample"] | None = None
-    """How many generated tokens of each sample count; None means all that were fed."""
-    shelf: Shelf = field(default_factory=Shelf)
-    """Where small tensors are kept."""
+    """How many generated tokens of each sample count; None: all that were fed."""
     projected: set[int] = field(default_factory=set)
     """Layers whose contributions were measured after the output projection."""
+    seen: Bool[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """Columns that a pass inside the block fed, up to the last one."""
+    layers: set[int] | None = None
+    """Layers whose attention every pass was read in; None before the first pass with rows."""
+    has_unmasked_padding: bool = False
+    """Whether a pass was given no mask although padding stands before its tokens."""
+    padding: dict[torch.device, Tensor] = field(default_factory=dict)
+    """The largest mass that a row has on padding, by device."""
+    _ids: Tensor | None = None
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of every pass."""
+        return len(self.segments)
 
     @property
     def n_columns(self) -> int:
-        """Tokens fed so far, prompt included."""
-        return max((one.start + one.width for one in self.passes), default=0)
+        """Columns fed so far, prompt included."""
+        return len(self.seen)
+
+    @property
+    def quantities(self) -> RowStore | RunningSums:
+        """Where rows of attention are."""
+        return self.rows if self.keeps_rows else self.sums
 
     def codes(self, n_columns: int) -> Int[np.ndarray, "sample column"]:
-        """Return the segment code of the first `n_columns` tokens; those beyond the given segments are generated."""
+        """Return the segment code of the first `n_columns` columns; those beyond the given segments are generated."""
         missing = max(n_columns - self.segments.shape[1], 0)
         return np.pad(self.segments, ((0, 0), (0, missing)), constant_values=GENERATED)[:, :n_columns]
 
-    def bins(self, columns: Tensor) -> Tensor:
-        """Return `(sample, bin, row)`: 1 where a row, given by its column, belongs to a bin.
+    def token_ids(self, n_columns: int) -> Int[Tensor, "sample column"] | None:
+        """Return the token ids that were fed, -1 where embeddings were; None before the first pass."""
+        return None if self._ids is None else self._ids[:, :n_columns]
 
-        Bins hold generated tokens 1, 2, 3 to 4, 5 to 8, and so on, so that the first 2 ** k bins' rows are whole bins.
+    def begin(
+        self, start: int, width: int, token_ids: Int[Tensor, "sample token"] | None, *, n_same: int = 0
+    ) -> tuple[Pass, int]:
+        """Start a pass over `width` columns after `start`, and drop what it replaces.
+
+        Args:
+            start: columns before it.
+            width: columns that it feeds.
+            token_ids: what they are fed; None where that is embeddings.
+            n_same: columns that are known to be fed again as they were.
+
+        Returns:
+            The pass, and how many of the columns so far it leaves as they are.
+
+        Raises:
+            InputError: Rows are added up, and some of those were of columns that the pass feeds again.
         """
-        n_columns = max(int(columns.max()) + 1 if columns.numel() else 0, self.segments.shape[1])
-        ordinal = np.pad((self.codes(n_columns) == GENERATED).cumsum(1), ((0, 0), (0, 1)))
-        places = np.take_along_axis(ordinal, columns.numpy(), axis=1)
-        number = np.where(columns.numpy() >= 0, np.ceil(np.log2(np.maximum(places, 1))), -1).astype(np.int64)
-        n_bins = int(number.max(initial=0)) + 1
-        return torch.from_numpy((number[:, None, :] == np.arange(n_bins)[:, None]).astype(np.float32))
+        same = max(self._unchanged(start, width, token_ids), n_same)
+        if same < self.n_columns:
+            self._drop(same, start)
+        self.seen = np.pad(self.seen, (0, max(start - self.n_columns, 0)))[:start]
+        if start == 0:
+            # Without a cache the whole text is fed, and everything but the log-probabilities of known tokens is new.
+            self.sums.clear()
+            self.layers, self.padding, self.has_unmasked_padding = None, {}, False
+        self._remember(start, width, token_ids)
+        codes = self.codes(start + width)
+        n_before = (codes[:, :start] == GENERATED).sum(1)
+        query_rows, n_rows = _query_rows(codes[:, start:] == GENERATED)
+        return Pass(start, width, torch.from_numpy(query_rows), Place(n_before, n_rows)), same
+
+    def write(self, current: Pass, layer: int, values: Mapping[str, Tensor]) -> None:
+        """Keep rows of one layer, `(sample, head, row, value)` by quantity, or add them up."""
+        for quantity, rows in values.items():
+            if self.keeps_rows or quantity in _ALWAYS_KEPT:
+                self.rows.write(quantity, layer, rows, current.place)
+            else:
+                self.sums.add(quantity, layer, rows, current.place)
+
+    def note_padding(self, current: Pass, padding: Tensor) -> None:
+        """Remember the largest mass on padding, `(sample, head, row)`; missing rows repeat others."""
+        valid = torch.from_numpy(np.arange(padding.shape[2]) < current.place.n_rows[:, None])[:, None]
+        largest = padding.masked_fill(~valid.to(padding.device), 0.0).amax()
+        before = self.padding.get(padding.device)
+        self.padding[padding.device] = largest if before is None else torch.maximum(before, largest)
+
+    def note_missing_mask(self, end: int) -> None:
+        """Remember that a pass up to column `end` was given no mask; padding behind a text needs none."""
+        is_token = self.codes(end) >= 0
+        self.has_unmasked_padding |= bool((~is_token & (is_token[:, ::-1].cumsum(1)[:, ::-1] > 0)).any())
+
+    def commit(self, current: Pass) -> None:
+        """Let a finished pass count.
+
+        Raises:
+            NotReadableError: Attention was read in other layers than before.
+        """
+        if current.has_rows and current.layers:
+            if self.layers is not None and self.layers != current.layers:
+                different = min(self.layers ^ current.layers)
+                raise NotReadableError(
+                    f"{self.model_name}: block {different} was not run in every pass (an early exit does that), so "
+                    "the layers speak of different tokens"
+                )
+            self.layers = set(current.layers)
+        self.seen = np.pad(self.seen[: current.start], (0, current.width), constant_values=True)
+
+    def truncate(self, n_columns: int) -> None:
+        """Forget columns from `n_columns` on."""
+        if n_columns < self.n_columns:
+            self._drop(n_columns, n_columns)
+            self.seen = self.seen[:n_columns]
+
+    def _unchanged(self, start: int, width: int, token_ids: Tensor | None) -> int:
+        """Return how many of the columns so far the pass leaves as they are."""
+        known = self._ids
+        if start or known is None or token_ids is None:
+            return min(start, self.n_columns)
+        n_columns = min(self.n_columns, width)
+        same = (known[:, :n_columns] == token_ids[:, :n_columns].to(known.device)).all(0)
+        return int(same.long().cumprod(0).sum())
+
+    def _drop(self, same: int, start: int) -> None:
+        """Forget what belongs to columns from `same` on."""
+        if not self.keeps_rows and start > 0 and bool((self.codes(self.n_columns)[:, same:] == GENERATED).any()):
+            raise InputError(
+                "rows were added up, and the cache was cut back to feed other tokens; listen with rows=True"
+            )
+        first = (self.codes(same) == GENERATED).sum(1)
+        for quantity in ("logprob", "token_entropy"):
+            self.rows.forget(quantity, first)
+        self.kept = None
+
+    def _remember(self, start: int, width: int, token_ids: Tensor | None) -> None:
+        ids = self._ids
+        if ids is None or ids.shape[1] < start + width:
+            device = torch.device("cpu") if token_ids is None else token_ids.device
+            capacity = max(start + width + 64, 0 if ids is None else 2 * ids.shape[1])
+            with torch.inference_mode(mode=False):
+                self._ids = torch.full((self.n_samples, capacity), -1, dtype=torch.long, device=device)
+                if ids is not None:
+                    self._ids[:, : ids.shape[1]] = ids
+        if self._ids is not None:
+            self._ids[:, start : start + width] = -1 if token_ids is None else token_ids
+
+
+def _query_rows(
+    generated: Bool[np.ndarray, "sample token"],
+) -> tuple[Int[np.ndarray, "sample row"], Int[np.ndarray, " sample"]]:
+    """Return the positions of generated tokens, and how many each sample has.
+
+    A sample's missing rows repeat its first one, so that every row can be computed; they are never used.
+    """
+    n_rows = generated.sum(1)
+    # Generated tokens first, in their order.
+    order = np.argsort(~generated, axis=1, kind="stable")[:, : int(n_rows.max(initial=0))]
+    missing = np.arange(order.shape[1]) >= np.maximum(n_rows, 1)[:, None]
+    return np.where(missing, order[:, :1], order), n_rows

@@ -1,12 +1,13 @@
 """Refuse a model that cannot be read exactly, before it is read wrongly.
 
-from foretell.reading.models.self_check import check_readable
+Masses of a short random text are compared with those of the model's own eager attention, once per configuration.
+
+    path = checked_path(model, quantities, read=read)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,43 +16,43 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from foretell.errors import NotReadableError
-from foretell.reading.capture.results import Heard
-from foretell.reading.hooks.attention_interface import attention_named
+from foretell.reading.capture.results import Capture
+from foretell.reading.hooks.attention_interface import eager_attention
 from foretell.reading.models.trial import FAILURES, WIDTH, evaluating, first_line, identity_of, trial_text
-from foretell.reading.signals.attention_mass import Wanted
+from foretell.reading.signals.attention_mass import Quantities
 from foretell.schema.tables import SEGMENTS
 
-__all__ = ["check_readable"]
+__all__ = ["AttentionPath", "checked_path", "known_path"]
 
-Path: TypeAlias = Literal["interface", "primitives"]
-"""Where attention is heard: at the library's interface, or at the softmax or kernel inside a block."""
+AttentionPath: TypeAlias = Literal["interface", "primitives"]
+"""Where attention is observed: at the library's interface, or at the softmax or kernel inside a block."""
 
-_PATHS: tuple[Path, ...] = ("interface", "primitives")
-_READABLE: dict[tuple[object, ...], Path] = {}
+ReadText: TypeAlias = Callable[[AttentionPath, Int[np.ndarray, "sample token"], Callable[[], object]], Capture]
+"""Runs something under a capture without a check: gets the path, segment codes and what to run."""
+
+_PATHS: tuple[AttentionPath, ...] = ("interface", "primitives")
+_CHECKED: dict[tuple[object, ...], AttentionPath] = {}
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest difference of a mass. Exact readings of float32 models differ by some 1e-6; in half precision the model's own
+two attention functions differ by as much as is allowed here, and readings of something else by a tenth and more."""
 
-Listen: TypeAlias = Callable[..., AbstractContextManager[Heard]]
 
+def checked_path(model: PreTrainedModel, quantities: Quantities, *, read: ReadText) -> AttentionPath:
+    """Return where a model's attention is to be observed, after a comparison with its own eager attention.
 
-def check_readable(model: PreTrainedModel, wanted: Wanted, *, listen: Listen) -> Path:
-    """Compare the masses read from a short random text with those of the model's own eager attention.
-
-    The result is remembered per model class, configuration, type of the weights and what is wanted.
+    The result is remembered per model class, configuration, type of the weights and what is read.
 
     Args:
         model: a loaded decoder.
-        wanted: what will be read beside masses.
-        listen: how it will be read.
-
-    Returns:
-        Where its attention is to be heard.
+        quantities: what will be read beside masses.
+        read: runs a text under a capture.
 
     Raises:
         NotReadableError: They differ, or one of the two cannot be had; the message says which.
     """
-    identity = (*identity_of(model), wanted)
-    if identity in _READABLE:
-        return _READABLE[identity]
+    identity = (*identity_of(model), quantities)
+    if identity in _CHECKED:
+        return _CHECKED[identity]
     if getattr(model.config, "is_encoder_decoder", False):
         raise NotReadableError(
             f"{type(model).__name__}: it attends to an encoder's states, and that is not read; load its decoder alone"
@@ -61,18 +62,18 @@ def check_readable(model: PreTrainedModel, wanted: Wanted, *, listen: Listen) ->
         expected = _eager(model)
         for path in _PATHS:
             try:
-                _compare_path(model, wanted, path, expected, listen)
+                _compare_path(model, path, expected, read)
             except NotReadableError as error:
                 errors.append(error)
                 continue
-            _READABLE[identity] = path
+            _CHECKED[identity] = path
             return path
     raise NotReadableError("; ".join(dict.fromkeys(str(error) for error in errors)))
 
 
-def known_path(model: PreTrainedModel, wanted: Wanted) -> Path:
+def known_path(model: PreTrainedModel, quantities: Quantities) -> AttentionPath:
     """Return the path that a check of this model found, or the interface if there was none."""
-    return _READABLE.get((*identity_of(model), wanted), "interface")
+    return _CHECKED.get((*identity_of(model), quantities), "interface")
 
 
 def _eager(model: PreTrainedModel) -> list[torch.Tensor]:
@@ -80,7 +81,7 @@ def _eager(model: PreTrainedModel) -> list[torch.Tensor]:
     name = type(model).__name__
     inputs, _ = trial_text(model)
     try:
-        with attention_named(model, lambda _: "eager"):
+        with eager_attention(model):
             attentions = model(**inputs, output_attentions=True).attentions
     except FAILURES as error:
         raise NotReadableError(
@@ -94,30 +95,26 @@ def _eager(model: PreTrainedModel) -> list[torch.Tensor]:
     return found
 
 
-def _compare_path(
-    model: PreTrainedModel, wanted: Wanted, path: Path, expected: list[torch.Tensor], listen: Listen
-) -> None:
+def _compare_path(model: PreTrainedModel, path: AttentionPath, expected: list[torch.Tensor], read: ReadText) -> None:
     name = type(model).__name__
     inputs, codes = trial_text(model)
-    settings = {"logprob": False, "chunk_bytes": 1 << 20, "wanted": wanted, "tallied": False, "path": path}
     try:
-        with listen(model, codes, **settings) as heard:
-            model(**inputs)
-        _compare(name, heard, expected, codes, _TOLERANCE.get(model.dtype, 5e-2))
+        capture = read(path, codes, lambda: model(**inputs))
+        _compare(name, capture, expected, codes, _TOLERANCE.get(model.dtype, 5e-2))
     except FAILURES as error:
         raise NotReadableError(f"{name}: reading a short text failed: {first_line(error)}") from error
 
 
 def _compare(
     name: str,
-    heard: Heard,
+    capture: Capture,
     attentions: list[torch.Tensor],
     codes: Int[np.ndarray, "sample token"],
     tolerance: float,
 ) -> None:
-    mass: Float[np.ndarray, "sample layer head segment"] = heard.mass
+    mass: Float[np.ndarray, "sample layer head segment"] = capture.mass
     if len(attentions) != mass.shape[1]:
-        raise NotReadableError(f"{name}: {len(attentions)} layers have attention, and {mass.shape[1]} were heard")
+        raise NotReadableError(f"{name}: {len(attentions)} layers have attention, and {mass.shape[1]} were observed")
     for place, attention in enumerate(attentions):
         weights = attention.float().cpu().numpy()
         rows = weights[:, :, codes[0] == SEGMENTS.index("generated"), : codes.shape[1]]
@@ -125,9 +122,9 @@ def _compare(
             [(rows * (codes == code)[:, None, None, :]).sum(-1).mean(-1) for code in range(len(SEGMENTS))], axis=-1
         )
         if expected.shape != mass[:, place, : expected.shape[1]].shape:
-            raise NotReadableError(f"{name}: attention of block {heard.layers[place]} has an unexpected shape")
+            raise NotReadableError(f"{name}: attention of block {capture.layers[place]} has an unexpected shape")
         deviation = float(np.abs(expected - mass[:, place, : expected.shape[1]]).max())
         if not deviation <= tolerance:
             raise NotReadableError(
-                f"{name}: masses of block {heard.layers[place]} are off by {deviation:.2g} from its eager attention"
+                f"{name}: masses of block {capture.layers[place]} are off by {deviation:.2g} from its eager attention"
             )

@@ -1,20 +1,20 @@
-"""Stand beside a model's attention: it computes what it always does, and an observer sees its arguments.
+"""Observe a model's attention where it looks it up in the library's attention interface.
 
-The model library looks attention up by a name in its configuration, and the mask by the same name. Inside
-`observed_attention` that name is one of ours, registered with both interfaces; what the model gets back is the
-untouched output of the function that it would have called anyway.
+A module looks its attention function up by a name in its configuration. Inside `observed_attention` the modules of one
+decoder have copies of their configurations in which that name is one of ours. Behind it stands the function that the
+model would have called anyway; an observer sees its arguments and its untouched output.
 
-    from foretell.reading.hooks.attention_interface import observed_attention
-    with observed_attention(model, observer):
+    with observed_attention(model, observer, scope=scope):
         model(**inputs)
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 
 from foretell.errors import NotReadableError
 from foretell.reading.hooks.residual_stream import decoder_of, modules_in
+from foretell.reading.hooks.scope import Scope
 
-__all__ = ["AttentionCall", "Observer", "attention_named", "observed_attention"]
+__all__ = ["AttentionCall", "Observer", "eager_attention", "observed_attention"]
 
 READABLE = ("sdpa", "eager")
 """Implementations whose masks are understood."""
@@ -49,98 +50,150 @@ class AttentionCall:
 
 
 Observer = Callable[[AttentionCall], None]
-"""Whoever wants to see attention calls, after the model's own output was computed."""
+"""Gets attention calls after the model's own output was computed."""
 
 
 class _Name(str):
-    """The model's own implementation name that leads the interfaces to another function.
+    """An implementation name that leads the interfaces to a function of ours.
 
-    It reads and compares like the original, because models choose code paths by `== "eager"` or `in ("eager",
-    "sdpa")` and must choose the same ones while they are observed. Only its hash differs, so that a look-up in
-    the registry finds what was registered under this very object.
+    It reads and compares like the original (or, in the block that asked for it, like another implementation), because
+    models choose code paths by `== "eager"`. While it is registered only its hash differs, so that a look-up finds what
+    stands under this very object; afterwards it leads to the original again, also for a pass of another thread that
+    still has it in hand.
     """
 
-    _number: int
     _numbers = itertools.count(1)
 
-    def __new__(cls, original: str) -> _Name:
-        name = super().__new__(cls, original)
-        name._number = next(cls._numbers)
-        return name
+    def __new__(cls, original: str, _scope: Scope, _inside: str) -> _Name:
+        return super().__new__(cls, original)
+
+    def __init__(self, original: str, scope: Scope, inside: str) -> None:
+        self._original, self._inside, self._scope = original, inside, scope
+        self._number = next(_Name._numbers)
+        self._is_registered = True
+
+    @property
+    def effective(self) -> str:
+        """The implementation that the caller's thread is to use."""
+        return self._inside if self._scope.is_active else self._original
 
     def __eq__(self, other: object) -> bool:
-        return str.__eq__(self, other)
+        if isinstance(other, _Name):
+            return self is other
+        return isinstance(other, str) and str.__eq__(self.effective, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
-        return hash(("foretell", self._number))
+        return hash(("foretell", self._number)) if self._is_registered else hash(self._original)
 
-
-def _configurations(model: PreTrainedModel) -> list[PreTrainedConfig]:
-    """Return every configuration that a module of the decoder looks its attention up in."""
-    found: dict[int, PreTrainedConfig] = {}
-    for module in modules_in(decoder_of(model)):
-        configuration = vars(module).get("config")
-        if isinstance(configuration, PreTrainedConfig):
-            found.setdefault(id(configuration), configuration)
-    return list(found.values())
-
-
-@contextlib.contextmanager
-def attention_named(model: PreTrainedModel, rename: Callable[[str], str]) -> Iterator[None]:
-    """Let the decoder look its attention up under `rename(its own name)` inside the block."""
-    before = [(configuration, configuration._attn_implementation) for configuration in _configurations(model)]
-    try:
-        for configuration, name in before:
-            if name is not None:
-                configuration._attn_implementation_internal = rename(name)
-        yield
-    finally:
-        for configuration, name in before:
-            configuration._attn_implementation_internal = name
+    @contextlib.contextmanager
+    def registered(self, observer: Observer | None) -> Iterator[None]:
+        """Lead both interfaces to our functions inside the block."""
+        AttentionInterface.register(self, _attention(self, observer))
+        AttentionMaskInterface.register(self, _mask(self))
+        try:
+            yield
+        finally:
+            for mapping in (AttentionInterface._global_mapping, AttentionMaskInterface._global_mapping):
+                mapping.pop(self, None)
+            self._is_registered = False
 
 
 @contextlib.contextmanager
-def observed_attention(model: PreTrainedModel, observer: Observer) -> Iterator[None]:
+def observed_attention(model: PreTrainedModel, observer: Observer, *, scope: Scope | None = None) -> Iterator[None]:
     """Show `observer` every attention call of the decoder inside the block; the model's numbers stay as they are.
+
+    Args:
+        model: a loaded decoder.
+        observer: called after each call.
+        scope: whose calls are shown; None shows those of the caller's thread or coroutine.
 
     Raises:
         NotReadableError: The model's attention implementation is neither `sdpa` nor `eager`.
     """
+    shown = Scope() if scope is None else scope
+    with contextlib.ExitStack() as stack:
+        if scope is None:
+            stack.enter_context(shown.entered())
+        modules = modules_in(decoder_of(model))
+        stack.enter_context(_renamed(model, modules, shown, inside=None, observer=observer))
+        yield
+
+
+@contextlib.contextmanager
+def eager_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Let the decoder compute its attention eagerly inside the block, in the caller's thread or coroutine only."""
+    scope = Scope()
+    with scope.entered(), _renamed(model, modules_in(model), scope, inside="eager", observer=None):
+        yield
+
+
+@contextlib.contextmanager
+def _renamed(
+    model: PreTrainedModel,
+    modules: Sequence[nn.Module],
+    scope: Scope,
+    *,
+    inside: str | None,
+    observer: Observer | None,
+) -> Iterator[None]:
+    """Give modules copies of their configurations under a name of ours; the originals may be those of other models."""
+    configured = [
+        (module, configuration)
+        for module in modules
+        if isinstance(configuration := vars(module).get("config"), PreTrainedConfig)
+    ]
+    copies: dict[int, PreTrainedConfig] = {}
     names: dict[str, _Name] = {}
     with contextlib.ExitStack() as stack:
-
-        def rename(original: str) -> str:
-            if original not in READABLE:
+        for _, configuration in configured:
+            original = configuration._attn_implementation
+            if id(configuration) in copies or original is None:
+                continue
+            original = str(original)
+            if observer is not None and original not in READABLE:
                 raise NotReadableError(
                     f'{type(model).__name__}: attention "{original}" cannot be observed; '
                     'load the model with attn_implementation="sdpa" or "eager"'
                 )
             if original not in names:
-                names[original] = name = _Name(original)
-                AttentionInterface.register(name, _forward(original, observer))
-                stack.callback(AttentionInterface._global_mapping.pop, name, None)
-                AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[original])
-                stack.callback(AttentionMaskInterface._global_mapping.pop, name, None)
-            return names[original]
-
-        stack.enter_context(attention_named(model, rename))
+                names[original] = _Name(original, scope, inside or original)
+                stack.enter_context(names[original].registered(observer))
+            copies[id(configuration)] = copied = copy.copy(configuration)
+            copied._attn_implementation_internal = names[original]
+        for module, configuration in configured:
+            if id(configuration) in copies:
+                stack.callback(vars(module).__setitem__, "config", configuration)
+                vars(module)["config"] = copies[id(configuration)]
         yield
 
 
-def _forward(implementation: str, observer: Observer) -> Callable[..., Any]:
-    own_functions: dict[type[nn.Module], Callable[..., Any]] = {}
+def _attention(name: _Name, observer: Observer | None) -> Callable[..., Any]:
+    own_functions: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {}
 
     def forward(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
     ) -> Any:
-        own = own_functions.get(type(module))
-        if own is None:
-            own = own_functions[type(module)] = _own_function(module, implementation)
+        implementation = name.effective
+        kind = (type(module), implementation)
+        if kind not in own_functions:
+            own_functions[kind] = _own_function(module, implementation)
+        own = own_functions[kind]
         output = own(module, query, key, value, attention_mask, **options)
-        observer(AttentionCall(module, own, implementation, query, key, value, attention_mask, options, output[0]))
+        if observer is not None and name._scope.is_active:
+            observer(AttentionCall(module, own, implementation, query, key, value, attention_mask, options, output[0]))
         return output
 
     return forward
+
+
+def _mask(name: _Name) -> Callable[..., Any]:
+    def mask(*arguments: Any, **options: Any) -> Any:
+        return ALL_MASK_ATTENTION_FUNCTIONS[name.effective](*arguments, **options)
+
+    return mask
 
 
 def _own_function(module: nn.Module, implementation: str) -> Callable[..., Any]:

@@ -1,9 +1,9 @@
-"""Hear attention where it is computed: in the softmax or the fused kernel that a decoder block calls itself.
+"""Observe attention where it is computed: in the softmax or the fused kernel that a decoder block calls itself.
 
 Models that do not look their attention up in the library's interface, or that do more than one function can repeat
 for a few rows, still end in one of two calls of torch: a softmax over the keys, whose result *is* the attention
-weights, or the fused kernel, whose arguments say all. Both are heard inside each decoder block while it runs; the
-model computes what it always does, on its own path, and its weights are reduced at once and never collected.
+weights, or the fused kernel, whose arguments say all. Both are observed in each decoder block while it runs. The model
+computes what it always does, on its own path, and its weights are reduced at once and never collected.
 
     from foretell.reading.hooks.function_mode import observed_primitives
     with observed_primitives([blocks], on_weights=on_weights, on_kernel=on_kernel):
@@ -13,6 +13,7 @@ model computes what it always does, on its own path, and its weights are reduced
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from foretell.reading.hooks.attention_interface import AttentionCall
+from foretell.reading.hooks.scope import Scope
 
 __all__ = ["observed_primitives"]
 
@@ -51,13 +53,14 @@ class _Watch(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
         if func in _SOFTMAX:
             self._on_weights(self._layer, output)
         elif func is _KERNEL:
-            self._on_kernel(self._layer, _kernel_call(self._block, *args, **(kwargs or {})))
+            call = _kernel_call(self._block, *args, **(kwargs or {}))
+            self._on_kernel(self._layer, dataclasses.replace(call, output=output.transpose(-3, -2)))
         return output
 
 
 @contextlib.contextmanager
 def observed_primitives(
-    layers: Sequence[Sequence[nn.Module]], *, on_weights: OnWeights, on_kernel: OnKernel
+    layers: Sequence[Sequence[nn.Module]], *, on_weights: OnWeights, on_kernel: OnKernel, scope: Scope | None = None
 ) -> Iterator[None]:
     """Show every softmax and every fused attention call inside the decoder's layers, each with the layer's index.
 
@@ -67,25 +70,35 @@ def observed_primitives(
         layers: lists of modules with one entry per layer; a model may keep attention in a list of its own.
         on_weights: called after each softmax.
         on_kernel: called after each call of the fused kernel.
+        scope: whose calls are shown; None shows those of the caller's thread or coroutine.
     """
+    seen_by = Scope() if scope is None else scope
     running: list[_Watch] = []
 
     def start(layer: int) -> Callable[..., None]:
         def enter(block: nn.Module, *_: Any) -> None:
-            running.append(_Watch(layer, block, on_weights, on_kernel))
-            running[-1].__enter__()  # type: ignore[no-untyped-call]
+            if seen_by.is_active:
+                running.append(_Watch(layer, block, on_weights, on_kernel))
+                running[-1].__enter__()  # type: ignore[no-untyped-call]
 
         return enter
 
     def stop(*_: Any) -> None:
-        if running:
+        if running and seen_by.is_active:
             running.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     with contextlib.ExitStack() as stack:
+        if scope is None:
+            stack.enter_context(seen_by.entered())
         for layer, block in (pair for modules in layers for pair in enumerate(modules)):
             stack.callback(block.register_forward_pre_hook(start(layer)).remove)
             stack.callback(block.register_forward_hook(stop, always_call=True).remove)
-        yield
+        try:
+            yield
+        finally:
+            # An interrupt leaves a block without its hook.
+            while running:
+                running.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 def _kernel_call(

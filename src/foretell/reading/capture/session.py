@@ -1,0 +1,331 @@
+"""Receives the hook calls of forward passes and records what each of them computed.
+
+It follows where each pass stands in its sequences (prompt, decode step, whole text) from the model's own arguments,
+and knows nothing of how hooks are attached.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from foretell.errors import InputError, NotReadableError
+from foretell.reading.capture.attention_reader import AttentionReader
+from foretell.reading.capture.cache_order import MOVED
+from foretell.reading.capture.decode_steps import DecodeSteps
+from foretell.reading.capture.feeding import Call, next_call
+from foretell.reading.capture.recording import Pass, Recording
+from foretell.reading.capture.results import Capture
+from foretell.reading.capture.token_scores import TokenScores
+from foretell.reading.hooks.scope import Scope
+from foretell.reading.models.load import device_of
+from foretell.reading.signals.activity import Projection
+from foretell.reading.signals.masks import QueryRows
+
+__all__ = ["Generation", "Session"]
+
+_SHARE_OF_HELD_STEPS = 4
+"""What is held of decode steps may take one part in so many of a chunk."""
+
+
+@dataclass
+class Generation:
+    """One call of `generate`."""
+
+    n_prompt: int | None
+    """Columns of its prompts; None: those of the segments."""
+    n_beams: int
+    attention_mask: Tensor | None = None
+    """`(sample, token)` that goes with the tokens so far."""
+    knows_mask: bool = False
+    is_started: bool = False
+
+
+class Session:
+    """Follows the passes of one model; see `listen.listen`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        recording: Recording,
+        reader: AttentionReader,
+        *,
+        projection: Projection | None,
+        scores: TokenScores | None,
+        chunk_bytes: int,
+    ) -> None:
+        self.capture = Capture(recording, self)
+        self.scope = Scope()
+        self.reader = reader
+        self.model = model
+        self.generation: Generation | None = None
+        self._recording = recording
+        self._projection = projection
+        self._scores = scores
+        self._steps = DecodeSteps(most_bytes=chunk_bytes // _SHARE_OF_HELD_STEPS)
+        self._pass: Pass | None = None
+        self._finished: Pass | None = None
+        self._is_step = False
+        self._asked: dict[str, Any] | None = None
+        self._call: dict[str, Any] = {}
+        self._token_ids: Tensor | None = None
+        self._embeddings: Tensor | None = None
+        self._is_inference = False
+        self._rows: QueryRows | None = None
+        self._fed_again: tuple[Tensor, int] | None = None
+
+    def finish_block(self) -> None:
+        """Read what is deferred; afterwards the capture needs the model no longer."""
+        self._abandon()
+        self.flush()
+
+    def drop_held(self) -> None:
+        """Forget what is deferred, because the block ends with an exception."""
+        self._abandon()
+        if len(self._steps):
+            self._recording.truncate(self._steps.start)
+            self._steps.clear()
+        self.capture.forget()
+
+    def flush(self) -> None:
+        """Read the decode steps that are held."""
+        held = self._steps.take_finished(has_present=self._is_step and self._pass is not None)
+        if len(held):
+            self.reader.read_steps(held, self._read_hidden)
+        self.reader.order.raise_moves()
+
+    def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Remember what the whole model is asked."""
+        if self.scope.is_active:
+            self._asked = _bound(self.model, arguments, options)
+            _refuse_transforms(self._asked)
+
+    def before_decoder(self, module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Start a pass: find out which tokens it is given, and which of them are rows."""
+        if not self.scope.is_active:
+            return
+        self._abandon()
+        self._refuse_recomputing()
+        bound = _bound(module, arguments, options)
+        given = next((bound[name] for name in ("input_ids", "inputs_embeds") if bound.get(name) is not None), None)
+        if given is None:
+            raise NotReadableError(f"{type(module).__name__}: it is given neither token ids nor embeddings")
+        if bound.get("encoder_hidden_states") is not None:
+            raise NotReadableError(
+                f"{type(module).__name__}: it attends to an encoder's states, and that is not read; "
+                "only a decoder's attention to its own tokens is"
+            )
+        _refuse_transforms(bound)
+        n_samples, width = given.shape[:2]
+        self._refuse_other_samples(n_samples)
+        asked = bound if self._asked is None else self._asked
+        token_ids = next((one["input_ids"] for one in (asked, bound) if one.get("input_ids") is not None), None)
+        if token_ids is None and self._fed_again is not None:
+            token_ids = self._fed_again[0]
+        if token_ids is not None and token_ids.shape != (n_samples, width):
+            token_ids = None
+        cache = _cache(bound)
+        start = 0 if cache is None else int(cache.get_seq_length())
+        self._refuse_second_text(start, width, token_ids)
+        if start == 0:
+            self._embeddings = bound.get("inputs_embeds") if asked.get("input_ids") is None else None
+        self._call, self._token_ids = asked, token_ids
+        self._is_inference = torch.is_inference_mode_enabled()
+        self._begin(start, width, grows=_grows(cache))
+
+    def _begin(self, start: int, width: int, *, grows: bool) -> None:
+        is_step = width == 1 and start > 0 and grows and self._recording.keeps_rows
+        if not (is_step and self._steps.follows(start)):
+            self.flush()
+        if start == 0:
+            self.reader.order.clear()
+        current, same = self._recording.begin(
+            start, width, self._token_ids, n_same=0 if self._fed_again is None else self._fed_again[1]
+        )
+        n_given = self._recording.segments.shape[1]
+        if self.generation is None and start == 0 and same < n_given < width:
+            raise InputError(
+                f"segments tell of {n_given} tokens, and the first pass was given {width}: give a code for each token"
+            )
+        self.capture.forget()
+        if self._call.get("attention_mask") is None:
+            self._recording.note_missing_mask(current.end)
+        if self._scores is not None and self._token_ids is not None:
+            self._scores.begin(current, self._token_ids, same)
+        # Steps that only some samples take are rare, and are read like any other pass.
+        self._is_step = is_step and bool((current.place.n_rows == 1).all())
+        if is_step and not self._is_step:
+            self.flush()
+        if self._is_step:
+            self._steps.begin(current)
+        self._pass = current
+        self._rows = None
+        self.reader.begin(current, self._steps if self._is_step else None)
+
+    def _abandon(self) -> None:
+        """Forget a pass that was not finished, because of an exception inside the model."""
+        if self._pass is not None and self._is_step:
+            self._steps.discard()
+        self._pass, self._is_step = None, False
+        self.reader.begin(None)
+
+    def on_residual(self, layer: int, hidden: Tensor) -> None:
+        """Read the pass's rows of the residual stream after one block, or hold them with later steps."""
+        current = self._pass
+        if not self.scope.is_active or current is None or not current.has_rows:
+            return
+        if self._is_step and hidden.shape[1] == 1:
+            self._steps.hold_hidden(layer, hidden)
+            return
+        if self._rows is None:
+            self._rows = QueryRows(current.query_rows, most_bytes=0)
+        self._read_hidden(current, layer, self._rows.of(hidden.detach()[:, None])[:, 0])
+
+    def _read_hidden(self, current: Pass, layer: int, hidden: Tensor) -> None:
+        if self._projection is not None:
+            activity = self._projection.activity(layer, hidden)
+            self._recording.write(current, layer, {"activity": activity[:, None]})
+
+    def after_decoder(self, _module: nn.Module, _arguments: tuple[Any, ...], _output: Any) -> None:
+        """Let the pass count: the decoder came to its end."""
+        current = self._pass
+        if not self.scope.is_active or current is None:
+            return
+        self.reader.order.check(current)
+        self._recording.commit(current)
+        self._pass = None
+        self.reader.begin(None)
+        self._finished = current
+
+    def after_model(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> None:
+        """Read the log-probabilities of this pass's tokens, and hold the logits of the next one."""
+        if not self.scope.is_active:
+            return
+        asked, self._asked = self._asked, None
+        current, self._finished = self._finished, None
+        if asked is None or current is None or self._scores is None:
+            return
+        logits = _logits(output, self.model)
+        if logits is not None:
+            self._scores.end(current, self._token_ids, logits, _positions(asked, logits.shape[1], current.width))
+
+    def finish(self, token_ids: Tensor) -> None:
+        """Feed the last tokens of `token_ids` that no pass has seen.
+
+        Raises:
+            InputError: The model was given other tokens than these.
+        """
+        recording = self._recording
+        cache = _cache(self._call)
+        if cache is not None and cache.get_seq_length() < recording.n_columns:
+            # Columns that were cut off the cache since (rejected drafts) are fed again.
+            self.flush()
+            recording.truncate(int(cache.get_seq_length()))
+        fed = recording.token_ids(min(recording.n_columns, token_ids.shape[1]))
+        if fed is not None:
+            given = token_ids[:, : fed.shape[1]].to(fed.device)
+            if bool(((fed != given) & (fed >= 0)).any()):
+                raise InputError(f"finish: these are not the tokens that the model was given: {MOVED}")
+        self._feed(token_ids)
+
+    def _feed(self, token_ids: Tensor) -> None:
+        first = self._recording.n_columns
+        if token_ids.shape[1] <= first:
+            return
+        call = dict(self._call)
+        if self.generation is not None and self.generation.knows_mask:
+            call["attention_mask"] = self.generation.attention_mask
+        embed = self.model.get_input_embeddings()
+        arguments = next_call(Call(call, self._embeddings, embed), token_ids, first)
+        device = device_of(self.model)
+        moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in arguments.items()}
+        self._fed_again = (token_ids, first)
+        try:
+            with torch.inference_mode() if self._is_inference else torch.no_grad():
+                self.model(**moved)
+        finally:
+            self._fed_again = None
+
+    def _refuse_recomputing(self) -> None:
+        if self.model.training and any(getattr(one, "gradient_checkpointing", False) for one in self.model.modules()):
+            raise NotReadableError(
+                f"{type(self.model).__name__}: gradient checkpointing runs blocks again in the backward pass; "
+                "switch it off, or call model.eval() first"
+            )
+
+    def _refuse_other_samples(self, n_samples: int) -> None:
+        n_expected = self._recording.n_samples
+        if n_samples != n_expected:
+            raise InputError(f"segments are for {n_expected} samples, and the model got {n_samples}")
+        if self.generation is not None and self.generation.n_beams > 1:
+            raise InputError(
+                f"generate: with num_beams={self.generation.n_beams} samples change places, and rows of one sample "
+                "would be of several texts; generate first, and read the finished texts"
+            )
+
+    def _refuse_second_text(self, start: int, width: int, token_ids: Tensor | None) -> None:
+        """Refuse a pass of `generate` over another text than that of its prompts."""
+        generation, recording = self.generation, self._recording
+        if generation is None or self._fed_again is not None:
+            return
+        n_known = recording.n_columns
+        n_prompt = recording.segments.shape[1] if generation.n_prompt is None else generation.n_prompt
+        if generation.is_started and n_known >= n_prompt > start:
+            known = recording.token_ids(n_known) if start == 0 and width >= n_known else None
+            if known is None or token_ids is None or not torch.equal(known, token_ids[:, :n_known].to(known.device)):
+                raise InputError(
+                    "generate: a second text is fed to the model in the same call (guidance does that), so rows would "
+                    "be of another text; generate first, and read the finished texts"
+                )
+        generation.is_started = True
+
+
+def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `module` is called with, by name."""
+    if not arguments:
+        return dict(options)
+    bound = dict(inspect.signature(module.forward).bind_partial(*arguments, **options).arguments)
+    named = bound.pop("kwargs", {})
+    return {**bound, **named}
+
+
+def _cache(bound: Mapping[str, Any]) -> Any:
+    """Return the cache that a call was given; libraries differ in its name."""
+    return next((bound[name] for name in ("past_key_values", "cache") if bound.get(name) is not None), None)
+
+
+def _refuse_transforms(arguments: Mapping[str, Any]) -> None:
+    """Refuse tensors inside a function transform, whose numbers cannot be taken out."""
+    tensors = [value for value in arguments.values() if isinstance(value, Tensor)]
+    if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors):
+        raise NotReadableError("a pass inside torch.func (vmap, grad, ...) cannot be read; call the model outside")
+
+
+def _grows(cache: Any) -> bool:
+    """Whether a cache leaves the keys of earlier steps as they are; others write over them, or round them later."""
+    return type(cache) is DynamicCache
+
+
+def _logits(output: Any, model: PreTrainedModel) -> Tensor | None:
+    """Return the logits of a model's output, which may be a tuple."""
+    if isinstance(output, (tuple, list)):
+        n_vocabulary = model.config.get_text_config(decoder=True).vocab_size
+        found = (one for one in output if isinstance(one, Tensor) and one.ndim == 3 and one.shape[2] >= n_vocabulary)
+        return next(found, None)
+    logits = getattr(output, "logits", None)
+    return logits if isinstance(logits, Tensor) and logits.ndim == 3 else None
+
+
+def _positions(asked: Mapping[str, Any], n_logits: int, width: int) -> np.ndarray:
+    """Return the positions within the pass that logits were made for."""
+    kept = asked.get("logits_to_keep")
+    if isinstance(kept, Tensor) and kept.numel() == n_logits:
+        return np.asarray(np.arange(width)[kept.detach().cpu().numpy()])
+    return np.arange(width - n_logits, width)
