@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from foretell.reading.hooks.attention_interface import attention_named
+from foretell.reading.hooks.attention_interface import eager_attention
 from foretell.reading.models.embedded import smollm2_folder
 from foretell.reading.models.load import Model, load_model
 from foretell.reading.models.quiet import quiet
@@ -35,7 +35,7 @@ def eager(model: Model, token_ids: torch.Tensor, rows: torch.Tensor, inside: tor
     """The model library itself: every layer's weights, collected until the pass is over."""
 
     def run() -> list[torch.Tensor]:
-        with torch.inference_mode(), attention_named(model.model, lambda _: "eager"):
+        with torch.inference_mode(), eager_attention(model.model):
             attentions = model.model(token_ids, output_attentions=True, use_cache=False, logits_to_keep=1).attentions
         return [(one[0, :, rows] @ inside).mean(1) for one in attentions]
 

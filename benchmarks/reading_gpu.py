@@ -85,16 +85,16 @@ def text(n_tokens: int, n_rows: int, device: str) -> tuple[torch.Tensor, np.ndar
 
 
 def once(model: PreTrainedModel, direction: MadeUp, way: str, token_ids: torch.Tensor, codes: np.ndarray) -> None:
-    """Run one text in one way, and bring what was heard to the host."""
+    """Run one text in one way, and bring what was capture to the host."""
     decoder = decoder_of(model)
     with torch.inference_mode():
         if way == "bare":
             decoder(input_ids=token_ids, use_cache=False)
             return
         detail = way == "everything"
-        with listen(model, codes, directions=[direction], contribution=detail, entropy=detail, rows=False) as heard:
+        with listen(model, codes, directions=[direction], contribution=detail, entropy=detail, rows=False) as capture:
             decoder(input_ids=token_ids, use_cache=False)
-        _ = heard.mass, heard.lift, heard.activity, heard.contribution
+        _ = capture.mass, capture.lift, capture.activity, capture.contribution
 
 
 def measured(run: Callable[[], None]) -> tuple[float, float]:

@@ -196,7 +196,7 @@ def _read(
 
     with (
         torch.inference_mode(),
-        listen(model, batch.segments, directions=[direction]) as heard,
+        listen(model, batch.segments, directions=[direction]) as capture,
         residual_hooks(model.model, keep),
     ):
         model.model(input_ids=batch.token_ids, attention_mask=batch.attention_mask, use_cache=False)
@@ -208,8 +208,8 @@ def _read(
                 title=title,
                 answer=answer,
                 tokens=tuple(texts[token] for token in place),
-                activity=heard.activity[sample][:, place, 0],
-                mean_logprob=float(heard.logprob[sample, place].mean(dtype=np.float64)),
+                activity=capture.activity[sample][:, place, 0],
+                mean_logprob=float(capture.logprob[sample, place].mean(dtype=np.float64)),
             )
         )
     return tuple(activities), states

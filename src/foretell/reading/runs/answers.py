@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import Cache, GenerationConfig
 
 from foretell.errors import InputError
-from foretell.reading.capture.listen import Heard, listen
+from foretell.reading.capture.listen import Capture, listen
 from foretell.reading.chat.spans import Rendered, pad_batch
 from foretell.reading.directions.direction import Direction
 from foretell.reading.models.load import Model
@@ -134,7 +134,7 @@ def _forced(
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
     listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=rows)
-    with torch.inference_mode(), listening as heard:
+    with torch.inference_mode(), listening as capture:
         output = model.model(
             input_ids=batch.token_ids[:, n_known:].to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
@@ -142,7 +142,7 @@ def _forced(
         )
         memory = getattr(output, "past_key_values", None)
     answered = [
-        _answered(heard, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
+        _answered(capture, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
         for sample, item in enumerate(rendered)
     ]
     return answered, memory
@@ -179,7 +179,7 @@ def generate(
     with (
         torch.inference_mode(),
         torch.random.fork_rng(devices=devices),
-        listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail) as heard,
+        listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail) as capture,
     ):
         torch.manual_seed(sampling.seed)
         answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
@@ -192,10 +192,10 @@ def generate(
         fresh = output[:, width:].cpu().numpy()
         ended = np.isin(fresh, np.atleast_1d(settings.eos_token_id)) if settings.eos_token_id is not None else None
         counts = _counts(fresh, ended)
-        heard.keep(counts)
+        capture.keep(counts)
     return [
         _answered(
-            heard,
+            capture,
             sample,
             np.concatenate([item.token_ids, fresh[sample, : counts[sample]]]),
             np.concatenate([item.segments, np.full(counts[sample], _GENERATED, dtype=item.segments.dtype)]),
@@ -230,7 +230,7 @@ def _counts(fresh: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
 
 
 def _answered(
-    heard: Heard,
+    capture: Capture,
     sample: int,
     token_ids: np.ndarray,
     segments: np.ndarray,
@@ -243,15 +243,17 @@ def _answered(
     return Answered(
         token_ids=np.asarray(token_ids),
         segments=np.asarray(segments),
-        layers=tuple(int(layer) for layer in heard.layers),
-        mass=heard.mass[sample],
-        lift=heard.lift[sample],
-        contribution=heard.contribution[sample],
-        entropy=heard.attention_entropy[sample],
-        checkpoints={n_tokens: mass[sample] for n_tokens, mass in heard.checkpoints.items() if n_tokens <= len(places)},
-        activity=heard.activity[sample][:, places],
-        logprob=heard.logprob[sample, places],
-        token_entropy=heard.token_entropy[sample, places],
+        layers=tuple(int(layer) for layer in capture.layers),
+        mass=capture.mass[sample],
+        lift=capture.lift[sample],
+        contribution=capture.contribution[sample],
+        entropy=capture.attention_entropy[sample],
+        checkpoints={
+            n_tokens: mass[sample] for n_tokens, mass in capture.checkpoints.items() if n_tokens <= len(places)
+        },
+        activity=capture.activity[sample][:, places],
+        logprob=capture.logprob[sample, places],
+        token_entropy=capture.token_entropy[sample, places],
         truncated=truncated,
-        row_mass=heard.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
+        row_mass=capture.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
     )
