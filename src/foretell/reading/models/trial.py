@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from transformers import PreTrainedModel
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from foretell.reading.models.load import device_of
 
-__all__ = ["FAILURES", "WIDTH", "evaluating", "first_line", "identity_of", "trial_text"]
+__all__ = ["FAILURES", "WIDTH", "evaluating", "first_line", "identity_of", "in_this_thread", "trial_text"]
 
 WIDTH = 12
 """Tokens of the trial text."""
@@ -33,29 +36,74 @@ FAILURES = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, Index
 
 _SPELLED: weakref.WeakKeyDictionary[PreTrainedModel, tuple[dict[str, Any], str]] = weakref.WeakKeyDictionary()
 
+_PLAIN_TOKENS = range(10, 1000)
+"""Ids that are ordinary tokens in most vocabularies; the first ones often stand for padding and the like."""
+_NAMED = ("_token_id", "_token_index", "_token_ids")
+"""How a configuration's names of single tokens end."""
+
 
 def identity_of(model: PreTrainedModel) -> tuple[object, ...]:
-    """Return what a trial's outcome depends on: class, configuration, type of the weights and attention."""
+    """Return what a trial's outcome depends on: class, configuration, type of the weights, attention, and modules.
+
+    A model is another one after some of its modules were wrapped, replaced or removed, or given another `forward`.
+    """
     implementation = str(model.config.get_text_config(decoder=True)._attn_implementation)
-    return (type(model).__qualname__, _spelled(model), model.dtype, implementation)
+    return (type(model), _spelled(model), model.dtype, implementation, _structure(model))
 
 
 def _spelled(model: PreTrainedModel) -> str:
     """Return a model's configuration as text, remembered while it stays the same: spelling it takes long."""
     known = _SPELLED.get(model)
-    settings = vars(model.config)
+    settings = _settings_of(model.config)
     if known is None or known[0] != settings:
         known = _SPELLED[model] = (copy.deepcopy(settings), repr(model.config.to_dict()))
     return known[1]
 
 
+def _settings_of(configuration: PreTrainedConfig) -> dict[str, Any]:
+    """Return all settings, those of configurations inside it too: some refuse to be compared themselves."""
+    return {
+        name: _settings_of(value) if isinstance(value, PreTrainedConfig) else value
+        for name, value in vars(configuration).items()
+    }
+
+
+def _structure(model: PreTrainedModel) -> tuple[object, ...]:
+    """Return names and classes of all modules, in order, and whose `forward` those have that were given another."""
+    structure: list[object] = []
+    seen = {id(model)}
+    waiting: list[nn.Module] = [model]
+    while waiting:
+        children = vars(waiting.pop())["_modules"]
+        structure.append(tuple(children))
+        for child in children.values():
+            structure.append(type(child))
+            if child is None or id(child) in seen:
+                continue
+            seen.add(id(child))
+            waiting.append(child)
+            forward = vars(child).get("forward")
+            if forward is not None:
+                structure.append(_code_of(forward))
+    return tuple(structure)
+
+
+def _code_of(function: Any) -> object:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__code__", type(function))
+
+
 def trial_text(model: PreTrainedModel) -> tuple[dict[str, Any], Int[np.ndarray, "sample token"]]:
-    """Return two random texts, the second one padded on the left, and segment codes for them."""
-    generator = np.random.default_rng(0)
-    n_tokens = int(model.config.get_text_config(decoder=True).vocab_size)
-    token_ids = generator.integers(min(10, n_tokens - 1), min(n_tokens, 1000), size=(2, WIDTH))
+    """Return two random texts of ordinary tokens, the second one padded on the left, and segment codes for them."""
+    settings = model.config.get_text_config(decoder=True)
+    ids = _ordinary_tokens(model)
+    token_ids = np.random.default_rng(0).choice(ids, size=(2, WIDTH), replace=len(ids) < 2 * WIDTH)
     codes = np.tile(np.array([3, 0, 0, 1, 1, 1, 2, 2, 3, 4, 4, 4]), (2, 1))
     codes[1, :3] = -1
+    padding = getattr(settings, "pad_token_id", None)
+    if isinstance(padding, int) and 0 <= padding < _n_tokens(model):
+        token_ids[codes < 0] = padding
     device = device_of(model)
     inputs = {
         "input_ids": torch.from_numpy(token_ids).to(device),
@@ -63,6 +111,30 @@ def trial_text(model: PreTrainedModel) -> tuple[dict[str, Any], Int[np.ndarray, 
         "use_cache": False,
     }
     return inputs, codes
+
+
+def _n_tokens(model: PreTrainedModel) -> int:
+    """Return the size of the vocabulary, or how many tokens the model can embed where these are fewer."""
+    n_tokens = int(model.config.get_text_config(decoder=True).vocab_size)
+    try:
+        return min(n_tokens, int(model.get_input_embeddings().num_embeddings))  # type: ignore[arg-type]
+    except FAILURES:
+        return n_tokens
+
+
+def _ordinary_tokens(model: PreTrainedModel) -> Int[np.ndarray, " token"]:
+    """Return token ids without those that a configuration names (padding, ends, images), where others are left."""
+    named: list[int] = []
+    for settings in (model.config, model.config.get_text_config(decoder=True)):
+        for name, value in settings.to_dict().items():
+            if name.endswith(_NAMED):
+                named += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, int)]
+    every = np.arange(min(_n_tokens(model), _PLAIN_TOKENS.stop))
+    ordinary = every[~np.isin(every, named)]
+    plain = ordinary[ordinary >= _PLAIN_TOKENS.start]
+    if len(plain) >= WIDTH:
+        return plain
+    return ordinary if len(ordinary) else every
 
 
 @contextlib.contextmanager
@@ -76,6 +148,12 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def in_this_thread() -> Callable[[], bool]:
+    """Return a question whether it is asked in the same thread: passes of others are none of a trial's business."""
+    own = threading.get_ident()
+    return lambda: threading.get_ident() == own
 
 
 def first_line(error: Exception) -> str:
