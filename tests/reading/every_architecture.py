@@ -119,17 +119,18 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 """Changes tried one after the other until a model can be built; None leaves the configuration's own value."""
 
 
-def build(kind: str, runs: Callable[[PreTrainedModel], None]) -> tuple[PreTrainedModel | None, str]:
+def build(kind: str, runs: Callable[[PreTrainedModel], object], **settings: Any) -> tuple[PreTrainedModel | None, str]:
     """Return a tiny model of the model type `kind`, or None and why there is none.
 
     Args:
         kind: a model type of the library.
         runs: feeds the model; what it raises makes the next variant be tried.
+        settings: sizes that differ from the generic ones.
     """
     reasons = []
     for variant in VARIANTS:
         try:
-            model = _built(kind, {**SMALL, **variant})
+            model = _built(kind, {**SMALL, **variant, **settings})
             runs(model)
         except Exception as error:  # noqa: BLE001  (an unknown architecture may fail in any way)
             reasons.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}")

@@ -15,7 +15,7 @@ from foretell.errors import NotReadableError
 from foretell.reading.capture import self_check
 from foretell.reading.capture.listen import listen
 from foretell.reading.capture.results import Capture
-from foretell.reading.hooks import residual_stream as residual
+from foretell.reading.hooks import residual_place
 from foretell.reading.models.load import Model
 from tests.reading import by_hand
 from tests.reading.capture.test_listen import made_up_direction
@@ -53,7 +53,7 @@ def test_where_weights_wait_changes_nothing(
     expected = captured(whole, given, np.random.default_rng(1))
     # The check at load has to work on a spread model too.
     monkeypatch.setattr(self_check, "_CHECKED", {})
-    monkeypatch.setattr(residual, "_PLACES", {})
+    monkeypatch.setattr(residual_place, "_PLACES", {})
     dispatch_model(
         spread.model, device_map=PLACES[places], main_device="cpu", offload_dir=str(tmp_path), force_hooks=True
     )

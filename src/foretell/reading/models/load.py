@@ -43,12 +43,16 @@ class Model:
     @property
     def n_layers(self) -> int:
         """Number of decoder blocks."""
-        return int(self.model.config.get_text_config(decoder=True).num_hidden_layers)
+        from foretell.reading.models.blocks import decoder_blocks
+
+        return len(decoder_blocks(self.model))
 
     @property
     def n_heads(self) -> int:
-        """Number of query heads per block."""
-        return int(self.model.config.get_text_config(decoder=True).num_attention_heads)
+        """Number of query heads per block; 0 if the configuration names none."""
+        from foretell.reading.models.blocks import n_heads_of
+
+        return n_heads_of(self.model) or 0
 
     @property
     def width(self) -> int:
