@@ -31,7 +31,17 @@ __all__ = ["FAILURES", "WIDTH", "evaluating", "first_line", "identity_of", "in_t
 WIDTH = 12
 """Tokens of the trial text."""
 
-FAILURES = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError, NotImplementedError)
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What an unknown architecture may raise when it is asked for something it does not give."""
 
 _SPELLED: weakref.WeakKeyDictionary[PreTrainedModel, tuple[dict[str, Any], str]] = weakref.WeakKeyDictionary()
