@@ -15,6 +15,7 @@ from transformers import DynamicCache, StaticCache
 from foretell.conversations.conversation import Conversation, Message
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.models.load import Model
+from foretell.reading.models.signatures import cache_argument
 from foretell.reading.runs import answers as answering
 from foretell.reading.runs.answers import Answered, Sampling, force, generate
 from foretell.reading.runs.prefix_cache import common_beginning, first_tokens, prompts_once, shareable_tokens
@@ -92,12 +93,34 @@ def test_a_model_that_returns_no_memory_reads_the_others_whole(monkeypatch: pyte
 
     def forgetful(**options: object) -> object:
         output = own(**options)
-        output.past_key_values = None
+        setattr(output, cache_argument(model.model), None)
         return output
 
     monkeypatch.setattr(model.model, "forward", forgetful)
     for one, other in zip(force(model, together, detail=True), alone, strict=True):
         same(one, other)
+
+
+def test_a_model_that_calls_its_memory_by_the_name_of_another_version_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that comes with weights keeps an old name, or has a new one before the library does."""
+    model = tiny_model()
+    together = texts(model)
+    expected = force(model, together, detail=True)
+    own, name = model.model.forward, cache_argument(model.model)
+
+    def older(input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, use_cache: Any = None) -> Any:
+        return own(input_ids, attention_mask=attention_mask, use_cache=use_cache, **{name: past_key_values})
+
+    def newer(input_ids: Any, attention_mask: Any = None, cache: Any = None, use_cache: Any = None) -> Any:
+        return own(input_ids, attention_mask=attention_mask, use_cache=use_cache, **{name: cache})
+
+    monkeypatch.setattr(model.model, "forward", older if name == "cache" else newer)
+    assert cache_argument(model.model) != name
+    shapes, handle = shapes_fed(model)
+    for one, other in zip(force(model, together, detail=True), expected, strict=True):
+        same(one, other)
+    handle.remove()
+    assert shapes[-1][1] < len(together[-1].token_ids)
 
 
 @pytest.mark.parametrize("cache", [None, (torch.zeros(1),), StaticCache, DynamicCache])

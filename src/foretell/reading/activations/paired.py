@@ -35,6 +35,7 @@ from foretell.reading.activations.stored import Stored, state_bytes
 from foretell.reading.directions.pairs import SIDES, ContrastPair
 from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.load import Model
+from foretell.reading.models.signatures import cache_argument
 
 __all__ = [
     "CALIBRATION_BYTES",
@@ -309,12 +310,14 @@ def answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
         return (inputs[0][batch.sample, before][None], *inputs[1:]) if inputs else None
 
     head: nn.Module | None = model.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    cache = prefix.repeated(len(batch.lengths))
+    memory = {} if cache is None else {cache_argument(model.model): cache}
     with _entering(head, gather):
         logits = model.model(
             input_ids=batch.token_ids,
             attention_mask=batch.attention_mask,
-            past_key_values=prefix.repeated(len(batch.lengths)),
-            use_cache=prefix.cache is not None,
+            use_cache=cache is not None,
+            **memory,
         ).logits
     # A head that was called with keywords, or that is no module, has answered for every position.
     logits = logits[0] if logits.shape[0] == 1 else logits[batch.sample, before]

@@ -9,7 +9,6 @@ It knows neither tables nor runs.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from foretell.reading.capture.listen import Capture, listen
 from foretell.reading.chat.spans import Rendered, pad_batch
 from foretell.reading.directions.direction import Direction
 from foretell.reading.models.load import Model
+from foretell.reading.models.signatures import accepts, cache_argument, cache_from
 from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
 from foretell.schema.tables import SEGMENTS
 
@@ -128,8 +128,8 @@ def _forced(
     n_known = 0 if cache is None else cache.get_seq_length()
     options: dict[str, object] = {"use_cache": use_cache or cache is not None}
     if cache is not None:
-        options["past_key_values"] = cache
-    if "logits_to_keep" in inspect.signature(model.model.forward).parameters:
+        options[cache_argument(model.model)] = cache
+    if accepts(model.model, "logits_to_keep"):
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
@@ -140,7 +140,7 @@ def _forced(
             attention_mask=batch.attention_mask.to(model.device),
             **options,
         )
-        memory = getattr(output, "past_key_values", None)
+        memory = cache_from(output)
     answered = [
         _answered(capture, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
         for sample, item in enumerate(rendered)
@@ -187,7 +187,7 @@ def generate(
             input_ids=batch.token_ids.to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
             generation_config=settings,
-            **({} if cache is None else {"past_key_values": cache}),
+            **({} if cache is None else {cache_argument(model.model): cache}),
         )
         fresh = output[:, width:].cpu().numpy()
         ended = np.isin(fresh, np.atleast_1d(settings.eos_token_id)) if settings.eos_token_id is not None else None

@@ -10,7 +10,6 @@ common beginning are computed once; every row attends to them as if each text ha
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import TypeGuard
 
@@ -24,6 +23,7 @@ from transformers.cache_utils import DynamicLayer
 from foretell.reading.chat.rendered import Rendered
 from foretell.reading.hooks.residual_stream import decoder_of
 from foretell.reading.models.load import Model
+from foretell.reading.models.signatures import accepts, cache_from
 from foretell.reading.models.trial import FAILURES
 
 __all__ = ["common_beginning", "first_tokens", "plain_memory", "prompts_once", "shareable_tokens"]
@@ -104,7 +104,7 @@ def prompts_once(
         return None
     mask = attention_mask[first]
     options = {"attention_mask": mask[:, :-1].to(model.device)}
-    if "position_ids" in inspect.signature(decoder_of(model.model).forward).parameters:
+    if accepts(decoder_of(model.model), "position_ids"):
         # As the library's own generation counts them.
         options["position_ids"] = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)[:, :-1].to(model.device)
     cache = plain_memory(model, token_ids[first, :-1].to(model.device), **options)
@@ -118,7 +118,7 @@ def plain_memory(model: Model, token_ids: Int[Tensor, "sample token"], **options
     if not _may_be_plain(model):
         return None
     output = decoder_of(model.model)(input_ids=token_ids, use_cache=True, **options)
-    cache = getattr(output, "past_key_values", None)
+    cache = cache_from(output)
     return cache if _is_plain(cache) and cache.get_seq_length() == token_ids.shape[1] else None
 
 
