@@ -14,6 +14,7 @@ from foretell.reading.capture.listen import listen
 from foretell.reading.capture.results import Capture
 from foretell.reading.hooks.attention_interface import AttentionCall
 from foretell.reading.models.load import Model
+from foretell.reading.models.signatures import cache_argument, cache_from
 from foretell.reading.signals.attention_mass import RowReader, SegmentMass
 from tests.reading import by_hand
 from tests.reading.capture.test_listen import made_up_direction
@@ -92,10 +93,9 @@ def test_a_loop_of_ones_own_calls_finish(mode: Any, generator: np.random.Generat
         token_ids, mask, cache, step = given.token_ids, given.attention_mask, None, given.token_ids
         for _ in range(5):
             positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -step.shape[1] :]
-            output = model.model(
-                input_ids=step, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-            cache, step = output.past_key_values, output.logits[:, -1:].argmax(-1)
+            memory = {cache_argument(model.model): cache}
+            output = model.model(input_ids=step, attention_mask=mask, position_ids=positions, use_cache=True, **memory)
+            cache, step = cache_from(output), output.logits[:, -1:].argmax(-1)
             token_ids = torch.cat([token_ids, step], dim=1)
             mask = torch.cat([mask, torch.ones_like(step)], dim=1)
         capture.finish(token_ids)
@@ -216,11 +216,11 @@ def test_a_loop_that_moves_samples_in_the_cache_is_refused(
     monkeypatch.setattr("foretell.reading.capture.decode_steps._MOST_STEPS", most_steps)
 
     def write(n_steps: int) -> None:
-        cache = model.model(**given.prompts, use_cache=True).past_key_values
+        cache = cache_from(model.model(**given.prompts, use_cache=True))
         for step in range(n_steps):
             if step == moved_after and places is not None:
                 cache.reorder_cache(torch.tensor(places))
-            model.model(input_ids=torch.full((2, 1), 7), past_key_values=cache, use_cache=True)
+            model.model(input_ids=torch.full((2, 1), 7), use_cache=True, **{cache_argument(model.model): cache})
 
     with torch.no_grad(), listen(model, given.segments) as capture:
         if places is None:
