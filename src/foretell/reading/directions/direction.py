@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from foretell.errors import InputError, located
 from foretell.reading.directions.random_directions import RandomScale
-from foretell.reading.models.fingerprints import weights_fingerprint
+from foretell.reading.models.fingerprints import weights_differ
 from foretell.reading.models.load import Model
 from foretell.storage.atomic import written_whole
 
@@ -115,12 +115,11 @@ class Direction:
                 f"width {self.width}; {model.name} has {model.n_layers} layers of width {model.width}: "
                 "fit a direction on this model"
             )
-        found = weights_fingerprint(model.model)
-        if found != self.source.fingerprint:
+        reason = weights_differ(model.model, self.source.fingerprint)
+        if reason is not None:
             raise InputError(
-                f'the direction "{self.concept}" was fitted on {self.source.model} (weights '
-                f"{self.source.fingerprint}); the weights of {model.name} are others ({found}): "
-                "fit a direction on this model"
+                f'the direction "{self.concept}" was fitted on {self.source.model}; the weights of {model.name} '
+                f"{reason}: fit a direction on this model"
             )
 
     def save(self, path: Path | str) -> None:
