@@ -14,6 +14,8 @@ __all__ = ["written_whole"]
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends, and vanishes if it fails.
 
+    The file can be read by whom the umask allows it, also where a library writes its files for this user alone.
+
     Example:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "note.txt"
@@ -25,7 +27,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        draft.touch()
+        mode = draft.stat().st_mode
         yield draft
+        draft.chmod(mode)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -165,6 +167,63 @@ def test_a_conversion_finished_by_another_process_is_taken(pretend: Path, monkey
     folder = embedded.smollm2_folder()
     assert (folder / "model.safetensors").read_bytes() == b"weights"
     assert [path.name for path in folder.parent.iterdir()] == ["smollm2"]
+
+
+@pytest.mark.parametrize(("umask", "folder_mode", "file_mode"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600)])
+def test_a_conversion_is_for_whom_the_umask_allows(
+    pretend: Path, monkeypatch: pytest.MonkeyPatch, umask: int, folder_mode: int, file_mode: int
+) -> None:
+    def private(source: Path, folder: Path) -> None:
+        pretended(source, folder)
+        (folder / "model.safetensors").chmod(0o600)  # as the library of the weights leaves it
+
+    monkeypatch.setattr(embedded, "convert_gguf", private)
+    before = os.umask(umask)
+    try:
+        folder = embedded.smollm2_folder()
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == folder_mode
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
+        ("config.json", "foretell.json", "model.safetensors"), file_mode
+    )
+
+
+@pytest.mark.usefixtures("pretend")
+def test_a_conversion_that_this_user_may_not_read_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = embedded.smollm2_folder()
+    made: list[Path] = []
+
+    def convert(source: Path, folder: Path) -> None:
+        made.append(folder)
+        pretended(source, folder)
+
+    monkeypatch.setattr(embedded, "convert_gguf", convert)
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path).name != "model.safetensors")
+    embedded.smollm2_folder()
+    assert [path.parent for path in made] == [folder.parent]
+
+
+@pytest.mark.parametrize("place", ["HOME", "FORETELL_CACHE", "disk"])
+def test_where_nothing_can_be_kept_one_line_names_the_setting(
+    pretend: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if place == "HOME":
+        monkeypatch.delenv("FORETELL_CACHE")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv("HOME", "/dev/null/nobody")
+    elif place == "FORETELL_CACHE":
+        monkeypatch.setenv("FORETELL_CACHE", "/dev/null/cache")
+    else:
+        monkeypatch.setattr(embedded, "convert_gguf", full)
+    with pytest.raises(ModelError, match=r"cannot be kept there \(.*\); set FORETELL_CACHE") as raised:
+        load_model("smollm2")
+    assert "\n" not in str(raised.value)
+    if place == "disk":
+        assert list((pretend.parent / "cache").iterdir()) == []
 
 
 @pytest.mark.model

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foretell.errors import ModelError
-from foretell.reading.models.cache_folder import cache_folder
 from foretell.reading.models.quiet import quiet
+from foretell.storage.cache_folder import cache_folder
 
 __all__ = ["convert_gguf", "packaged_gguf", "smollm2_folder"]
 
@@ -62,22 +63,40 @@ def smollm2_folder() -> Path:
     behind that is ever loaded, and two processes may convert at once. A marker with the size of every file
     and of the source says whether what is there is complete.
 
+    Whoever may read files of this user by the umask may read it too, so that users of one machine can share it.
+
     Raises:
-        ModelError: The package with the weights is not installed.
+        ModelError: The package with the weights is not installed, or its conversion cannot be kept.
     """
     source = packaged_gguf()
     target = cache_folder() / "smollm2"
     if _complete(target, source):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".smollm2-", dir=target.parent))
+    scratch = _new_folder(target.parent, ".smollm2-")
     try:
         convert_gguf(source, scratch)
         _write_marker(scratch, source)
         _move_into_place(scratch, target, source)
+    except OSError as error:
+        raise ModelError(_cannot_be_kept(target.parent, error)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _new_folder(parent: Path, prefix: str) -> Path:
+    """Make a folder that no other process has; unlike a temporary one of the library, it is not for this user alone."""
+    folder = parent / f"{prefix}{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ModelError(_cannot_be_kept(parent, error)) from error
+    return folder
+
+
+def _cannot_be_kept(folder: Path, error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
+    return f"{folder}: the converted model cannot be kept there ({reason}); set FORETELL_CACHE to a folder of yours"
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -86,16 +105,20 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def _write_marker(folder: Path, source: Path) -> None:
     marker = {"format": _FORMAT, "source_bytes": source.stat().st_size, "files": _sizes(folder)}
-    (folder / _MARKER).write_text(json.dumps(marker), encoding="utf-8")
+    written = folder / _MARKER
+    written.write_text(json.dumps(marker), encoding="utf-8")
+    for path in folder.iterdir():  # the library lets only this user read its files of weights
+        path.chmod(written.stat().st_mode)
 
 
 def _complete(folder: Path, source: Path) -> bool:
+    """Tell whether a whole conversion of the source is there, all of it readable for this user."""
     try:
         marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
-        expected = {"format": _FORMAT, "source_bytes": source.stat().st_size, "files": _sizes(folder)}
+        expected: dict[str, Any] = {"format": _FORMAT, "source_bytes": source.stat().st_size, "files": _sizes(folder)}
     except (OSError, ValueError):
         return False
-    return bool(marker == expected)
+    return bool(marker == expected) and all(os.access(folder / name, os.R_OK) for name in expected["files"])
 
 
 def _move_into_place(scratch: Path, target: Path, source: Path) -> None:
@@ -106,7 +129,7 @@ def _move_into_place(scratch: Path, target: Path, source: Path) -> None:
             if _complete(target, source):
                 return
             # A damaged folder stands there: move it away whole, so that no reader sees it half deleted.
-            doomed = Path(tempfile.mkdtemp(prefix=".smollm2-old-", dir=target.parent))
+            doomed = _new_folder(target.parent, ".smollm2-old-")
             try:
                 target.rename(doomed / "old")
             except FileNotFoundError:
@@ -115,7 +138,7 @@ def _move_into_place(scratch: Path, target: Path, source: Path) -> None:
                 shutil.rmtree(doomed, ignore_errors=True)
         else:
             return
-    raise ModelError(f"{target}: cannot be replaced; delete it, or point FORETELL_CACHE to another folder")
+    raise ModelError(f"{target}: cannot be replaced; delete it, or set FORETELL_CACHE to another folder")
 
 
 def convert_gguf(source: Path, folder: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, no_type_check
 import numba
 import numpy as np
 
+from foretell.storage.cache_folder import chosen_cache_folder
+
 __all__ = [
     "column_moments",
     "group_placements",
@@ -212,7 +214,24 @@ def _worst_shares(parts, out):
 
 
 def _compiled(function: Any, **options: Any) -> Any:
-    return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    """Compile `function` when it is first called, once for all processes where there is a folder to keep it in.
+
+    That is the folder which numba was given, the one which foretell was given, the package's own, or the user's, the
+    first that can be written; in a container with none of them, each process compiles for itself.
+    """
+    settings = {"nogil": True, "error_model": "numpy", **options}
+    numba_settings: Any = numba.config
+    given = numba_settings.CACHE_DIR
+    chosen = chosen_cache_folder()
+    try:
+        numba_settings.CACHE_DIR = given or ("" if chosen is None else str(chosen / "compiled"))
+        return numba.njit(cache=True, **settings)(function)
+    except RuntimeError as error:
+        if "cannot cache function" not in str(error):
+            raise
+        return numba.njit(**settings)(function)
+    finally:
+        numba_settings.CACHE_DIR = given
 
 
 pack_float32: Any = _compiled(_pack_float32)
