@@ -86,20 +86,12 @@ def token_by_token(model: Model, given: by_hand.Text, _: pytest.MonkeyPatch) -> 
     for sample in range(len(given.segments)):
         one = given.alone(sample)
         n_prompt = int((one.segments[0] != 4).sum())
-<<<<<<< HEAD
-        with torch.no_grad(), listen(model, one.segments, **wanted) as capture:
-            cache = model.model(one.token_ids[:, :n_prompt], use_cache=True).past_key_values
-            for place in range(n_prompt, one.token_ids.shape[1]):
-                model.model(one.token_ids[:, place : place + 1], past_key_values=cache, use_cache=True)
-        found.append(numbers(capture, 0))
-=======
         with torch.no_grad(), listen(model, one.segments, **wanted) as capture:
             cache = cache_from(model.model(one.token_ids[:, :n_prompt], use_cache=True))
             memory = {cache_argument(model.model): cache}
             for place in range(n_prompt, one.token_ids.shape[1]):
                 model.model(one.token_ids[:, place : place + 1], use_cache=True, **memory)
         found.append(numbers(capture, 0))
->>>>>>> 95d5cae (Let the tests of capture name a model's memory as its version does)
     return found
 
 

@@ -26,6 +26,7 @@ from foretell.reading.capture.results import Capture
 from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.scope import Scope
 from foretell.reading.models.load import device_of
+from foretell.reading.models.signatures import cache_argument, cache_of
 from foretell.reading.signals.activity import Projection
 from foretell.reading.signals.masks import QueryRows
 
@@ -131,7 +132,7 @@ class Session:
             token_ids = self._fed_again[0]
         if token_ids is not None and token_ids.shape != (n_samples, width):
             token_ids = None
-        cache = _cache(bound)
+        cache = cache_of(bound, module)
         start = 0 if cache is None else int(cache.get_seq_length())
         self._refuse_second_text(start, width, token_ids)
         if start == 0:
@@ -223,7 +224,7 @@ class Session:
             InputError: The model was given other tokens than these.
         """
         recording = self._recording
-        cache = _cache(self._call)
+        cache = cache_of(self._call)
         if cache is not None and cache.get_seq_length() < recording.n_columns:
             # Columns that were cut off the cache since (rejected drafts) are fed again.
             self.flush()
@@ -243,7 +244,8 @@ class Session:
         if self.generation is not None and self.generation.knows_mask:
             call["attention_mask"] = self.generation.attention_mask
         embed = self.model.get_input_embeddings()
-        arguments = next_call(Call(call, self._embeddings, embed), token_ids, first)
+        cache_name = cache_argument(self.model)
+        arguments = next_call(Call(call, cache_name, self._embeddings, embed), token_ids, first)
         device = device_of(self.model)
         moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in arguments.items()}
         self._fed_again = (token_ids, first)
@@ -294,11 +296,6 @@ def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, 
     bound = dict(inspect.signature(module.forward).bind_partial(*arguments, **options).arguments)
     named = bound.pop("kwargs", {})
     return {**bound, **named}
-
-
-def _cache(bound: Mapping[str, Any]) -> Any:
-    """Return the cache that a call was given; libraries differ in its name."""
-    return next((bound[name] for name in ("past_key_values", "cache") if bound.get(name) is not None), None)
 
 
 def _refuse_transforms(arguments: Mapping[str, Any]) -> None:
