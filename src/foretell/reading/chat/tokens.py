@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foretell.errors import SpanError
 
-__all__ = ["Encoded", "encode", "token_texts"]
+__all__ = ["Encoded", "encode", "spelled", "token_texts"]
 
 _UNFINISHED = "\ufffd"
 _WINDOW = 12
@@ -76,20 +76,62 @@ def _decoded_offsets(
         if int(token_ids[index]) in added and not text.startswith(piece, position):
             offsets[index] = position
             continue
-        if not text.startswith(piece, position):
-            # SentencePiece puts a blank before the first word that the text does not have.
-            piece = piece.removeprefix(" ") if position == 0 else piece
-        if not text.startswith(piece, position):
+        start, piece = _next_piece(text, piece, position)
+        if not text.startswith(piece, start):
             raise SpanError(
                 f"{type(tokenizer).__name__} gives no offsets, and its tokens do not spell the text "
                 f"(from character {position}): use the fast version of this tokenizer"
             )
-        offsets[index] = position, position + len(piece)
-        position += len(piece)
-    for index in range(len(token_ids) - 2, -1, -1):
-        if offsets[index, 0] == offsets[index, 1] and int(token_ids[index]) not in added:
-            offsets[index] = offsets[index, 0], min(offsets[index, 0] + 1, len(text))
+        offsets[index] = start, start + len(piece)
+        position = start + len(piece)
+    return _sharing(offsets, len(text), shared=~np.isin(token_ids, list(added)))
+
+
+def _next_piece(text: str, piece: str, position: int) -> tuple[int, str]:
+    """Return where a decoded token begins in the text, and the characters it stands for.
+
+    Tokenizers drop blanks, make one of several, or put one before a word that has none: only what can be seen must
+    agree.
+    """
+    if text.startswith(piece, position):
+        return position, piece
+    seen = piece.strip()
+    if not seen:
+        return position, ""
+    start = position
+    while start < len(text) and text[start].isspace():
+        start += 1
+    return start, seen
+
+
+def _sharing(
+    offsets: Int[np.ndarray, "token 2"], n_characters: int, *, shared: np.ndarray
+) -> Int[np.ndarray, "token 2"]:
+    """Return the offsets with the character that follows for tokens that have none of their own."""
+    for index in np.flatnonzero((offsets[:, 0] == offsets[:, 1]) & shared):
+        offsets[index, 1] = min(offsets[index, 0] + 1, n_characters)
     return offsets
+
+
+def spelled(
+    tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], *, before: Sequence[int]
+) -> tuple[str, Encoded]:
+    """Return the text that tokens stand for, special tokens written out, and the characters of each one.
+
+    Args:
+        tokenizer: any tokenizer of the model library.
+        token_ids: tokens, which are taken as they are.
+        before: tokens that they follow, because some tokenizers write a first word otherwise than a later one.
+    """
+    context = list(before)[-1:]
+    pieces = token_texts(tokenizer, [*context, *token_ids])[len(context) :]
+    lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    ends = np.cumsum(lengths)
+    offsets = np.stack([ends - lengths, ends], axis=1)
+    text = "".join(pieces)
+    return text, Encoded(
+        np.array(token_ids, dtype=np.int64), _sharing(offsets, len(text), shared=np.ones(len(ends), bool))
+    )
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int] | Int[np.ndarray, " token"]) -> list[str]:

@@ -1,0 +1,48 @@
+"""A tokenizer's chat template: messages in, text out, or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from foretell.conversations.conversation import Message
+from foretell.errors import SpanError
+
+__all__ = ["ChatTemplate", "marker_stem"]
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """How a tokenizer writes messages."""
+
+    tokenizer: PreTrainedTokenizerBase
+    parts: bool = False
+    """Whether contents are handed over as lists of parts, as templates of models that also take pictures want them."""
+
+    def text(self, messages: Sequence[Message]) -> str:
+        """Return the text that messages become, up to where the answer begins.
+
+        Raises:
+            SpanError: The template refuses them.
+        """
+        turns: list[dict[str, Any]] = [
+            {"role": message.role, "content": self._content(message)} for message in messages
+        ]
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # a template is a program and may raise anything
+            raise SpanError(f"the chat template refuses these messages: {error}") from error
+
+    def _content(self, message: Message) -> str | list[dict[str, str]]:
+        return [{"type": "text", "text": message.content}] if self.parts else message.content
+
+
+def marker_stem(text: str) -> str:
+    """Return the beginning of words that a text does not hold, in upper or lower case."""
+    stem = "Qz"
+    while stem.casefold() in text.casefold():
+        stem += "xk"
+    return stem
