@@ -1,13 +1,14 @@
 """Messages survive their table cell, and damaged cells are refused with a reason."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foretell.conversations.conversation import Conversation, Message, Span, messages_from_entries
-from foretell.errors import ConversationError
+from foretell.conversations.conversation import Conversation, Message, Span, messages_from_entries, require_answers
+from foretell.errors import ConversationError, InputError
 
 
 @given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text()), min_size=1, max_size=4))
@@ -55,3 +56,12 @@ def test_damaged_messages_say_which_and_why(entries: object, message: str) -> No
 def test_a_cell_that_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ConversationError, match="not a JSON list"):
         Conversation.messages_from_json(text)
+
+
+def test_answers_are_required_of_one_at_least() -> None:
+    bare = Conversation("a", "b", (Message("user", "Hi"),))
+    for one in (bare, replace(bare, answer=""), replace(bare, answer="", answer_token_ids=())):
+        with pytest.raises(InputError, match=r"none of the 2 conversations has an answer .*--answers generate"):
+            require_answers([bare, one])
+    for one in (replace(bare, answer="Hello"), replace(bare, answer_token_ids=(4,))):
+        require_answers([bare, one])

@@ -125,3 +125,22 @@ def test_open_run_says_what_is_wrong(tmp_path: Path) -> None:
     (run.path / "manifest.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(RunError, match="format 99"):
         open_run(run.path)
+
+
+def test_a_run_of_an_older_version_is_told_by_name_and_never_mixed(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", JOB)
+    run.append("a", {"samples": samples("a")})
+    path = run.path / "manifest.json"
+    path.write_text(json.dumps({**run.manifest, "format": 1, "foretell": "0.1.0"}))
+    older = (
+        r"was written by an older version of foretell \(0\.1\.0, run format 1.*read the conversations again into a new"
+    )
+    with pytest.raises(RunError, match=older):
+        open_run(run.path)
+    with pytest.raises(RunError, match=older):
+        Run.create(run.path, JOB)
+    with pytest.raises(RunError, match=older):
+        _ = run.samples
+    path.write_text(json.dumps({"format": 99, "foretell": "9.0"}))
+    with pytest.raises(RunError, match=r"was written by a newer version of foretell \(9\.0, .*install that version"):
+        open_run(run.path)

@@ -52,7 +52,7 @@ def test_the_table_says_null_where_there_is_no_number(generator: np.random.Gener
     table = made(generator).table()
     assert table.filter(pl.col("layer") == 1)["activity"].null_count() == 5
     assert table["activity"].null_count() == 5
-    assert table.select("id", "layer", "position").is_unique().all()
+    assert table.select("id", "layer", "answer_position").is_unique().all()
 
 
 def test_a_folder_without_a_surface_is_one_line(tmp_path: Path) -> None:
@@ -144,3 +144,16 @@ def test_a_table_without_the_band_s_columns_is_read_too(generator: np.random.Gen
     read = Surface.read(tmp_path)
     assert all(answer.null_lower is None for answer in read.answers)
     np.testing.assert_array_equal(read.answers[0].activity, surface.answers[0].activity)
+
+
+def test_a_surface_of_an_older_version_is_read_right(generator: np.random.Generator, tmp_path: Path) -> None:
+    surface = made(generator)
+    surface.write(tmp_path)
+    older = pl.read_parquet(tmp_path / "surface.parquet").rename({"answer_position": "position"})
+    older.write_parquet(tmp_path / "surface.parquet")
+    described = json.loads((tmp_path / "surface.json").read_text(encoding="utf-8"))
+    checksum = sha256((tmp_path / "surface.parquet").read_bytes()).hexdigest()
+    described |= {"format": "foretell surface 1", "table_sha256": checksum}
+    (tmp_path / "surface.json").write_text(json.dumps(described), encoding="utf-8")
+    for before, after in zip(surface.answers, Surface.read(tmp_path).answers, strict=True):
+        np.testing.assert_array_equal(before.activity, after.activity)

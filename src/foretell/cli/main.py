@@ -95,7 +95,7 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
       foretell spans smollm2 builtin
       foretell spans ./my-model prompts.jsonl --limit 0
     """
-    from foretell.errors import SpanError
+    from foretell.errors import InputError
     from foretell.reading.chat.spans import render
     from foretell.reading.models.load import load_tokenizer
     from foretell.showing.terminal import say, show_spans
@@ -104,8 +104,8 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
     tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
     for sample in samples[:limit] if limit > 0 else samples:
         try:
-            rendered = render(tokenizer, sample, answer=sample.answer)
-        except SpanError as error:
+            rendered = render(tokenizer, sample, answer=sample.answer, answer_token_ids=sample.answer_token_ids)
+        except InputError as error:
             say(f"{sample.id}: not read: {error}", style="yellow")
             continue
         counts = ", ".join(f"{name} {count}" for name, count in rendered.counts.items() if count)
@@ -140,9 +140,12 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors
     """
     import foretell
+    from foretell.conversations.conversation import require_answers
     from foretell.showing.terminal import say
 
     samples = _conversations(conversations, options.pop("format_"))
+    if options["answers"] == "given":
+        require_answers(samples)
     loaded = opened_model(model, options)
     fitted = [foretell.Direction.load(path) for path in directions]
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)

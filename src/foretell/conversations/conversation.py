@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from foretell.errors import ConversationError
+from foretell.errors import ConversationError, InputError
 
-__all__ = ["Conversation", "Message", "Role", "Span", "messages_from_entries"]
+__all__ = ["Conversation", "Message", "Role", "Span", "messages_from_entries", "require_answers"]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -55,6 +55,13 @@ class Conversation:
     behavior_label: int | None = None
     label_source: str | None = None
     label_reason: str | None = None
+    answer_token_ids: tuple[int, ...] | None = None
+    """The answer's tokens. Where they are given, exactly these are read; a text alone may be cut into others."""
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is anything to read: a text or tokens."""
+        return bool(self.answer or self.answer_token_ids)
 
     def messages_json(self) -> str:
         """Return the messages as JSON, spans included, for a table cell."""
@@ -82,6 +89,22 @@ class Conversation:
         except (ValueError, TypeError, RecursionError) as error:
             raise ConversationError(f"messages are not a JSON list of role and content: {error}") from error
         return messages_from_entries(entries)
+
+
+def require_answers(conversations: Sequence[Conversation]) -> None:
+    """Refuse conversations of which none has an answer.
+
+    Raises:
+        InputError: Every answer is absent or empty.
+
+    Example:
+        >>> require_answers([Conversation("a", "own", (Message("user", "Hi"),), answer="Hello")])
+    """
+    if not any(conversation.has_answer for conversation in conversations):
+        raise InputError(
+            f"none of the {len(conversations)} conversations has an answer to read: give answers, or let the model "
+            "write them (answers='generate', on the command line --answers generate)"
+        )
 
 
 def messages_from_entries(entries: Any) -> tuple[Message, ...]:

@@ -40,7 +40,8 @@ def read_conversations(
 
     Returns:
         One conversation per record. In every shape the fields id, dataset, group, stratum, verifier, behavior_label,
-        label_source and label_reason carry through. A record without an id gets its set's name and its record number.
+        label_source, label_reason and answer_token_ids carry through. A record without an id gets its set's name and
+        its record number.
 
     Raises:
         ConversationError: The file is missing, empty, not UTF-8 or of no known shape; a record does not fit; or two

@@ -193,6 +193,7 @@ def conversation(record: Record, shape: Shape, *, dataset: str, row: int) -> Con
         behavior_label=label,
         label_source=None if label is None else source,
         label_reason=_text(record, "label_reason") or None,
+        answer_token_ids=_token_ids(record),
     )
 
 
@@ -271,6 +272,18 @@ def _name(record: Record, column: str) -> str | None:
         return str(value)
     text = _text(record, column)
     return text.strip() or None if text is not None else None
+
+
+def _token_ids(record: Record) -> tuple[int, ...] | None:
+    value = record.get("answer_token_ids")
+    if value is None or value == "":
+        return None
+    ids = _decoded(value, "answer_token_ids")
+    if not isinstance(ids, Sequence) or isinstance(ids, str):
+        raise FieldError("answer_token_ids", "is no list of token ids such as [12, 7]")
+    if not all(isinstance(token_id, int) and not isinstance(token_id, bool) and token_id >= 0 for token_id in ids):
+        raise FieldError("answer_token_ids", "holds something else than whole numbers from 0")
+    return tuple(ids)
 
 
 def _verifier(record: Record) -> Mapping[str, Any] | None:

@@ -142,11 +142,11 @@ STEERING = Table(
 
 SURFACE = Table(
     "surface",
-    ("id", "layer", "position", "concept"),
+    ("id", "layer", "answer_position", "concept"),
     (
         ID,
         LAYER,
-        Column("position", pl.Int32(), "token of the answer, from 0", 0),
+        Column("answer_position", pl.Int32(), "the token's place in the answer, from 0", 0),
         _CONCEPT,
         number("activity", "calibrated score, in the unit that the surface's description names"),
         Column("lower", pl.Float64(), "lower end of the 95 % interval of a mean over answers", null="no mean"),

@@ -28,6 +28,8 @@ MASSES = ("SAM", "PAM", "QAM", "TAM", "GAM")
 SHARES = ("PAM_norm", "QAM_norm", "SAM_norm")
 """The three normalised shares: each mass over PAM + QAM + SAM."""
 
+_POSITION = Column("position", pl.Int32(), "the token's place in the conversation, from 0", 0)
+_ANSWER_POSITION = Column("answer_position", pl.Int32(), "the token's place in the answer, from 0", 0)
 
 LABELS = Table(
     "labels",
@@ -50,6 +52,12 @@ SAMPLES = Table(
         Column("stratum", pl.String(), "kind of task, which may itself predict the label", null="not given"),
         Column("messages", pl.String(), "the conversation before the answer, as JSON"),
         Column("answer", pl.String(), "what the model wrote", null="no answer"),
+        Column(
+            "answer_token_ids",
+            pl.List(pl.Int32()),
+            "its tokens, as they were generated or fed",
+            null="no answer, or one that was not turned into tokens",
+        ),
         *LABELS.columns[1:],
         Column("verifier", pl.String(), "the check of the answer, as JSON", null="none"),
         *(
@@ -63,7 +71,7 @@ SAMPLES = Table(
             "mean log-probability (nats) of the answer's tokens",
             None,
             0,
-            null="no tokens",
+            null="no tokens, or not finite (the reason says so)",
         ),
         Column("model", pl.String(), "name of the model that was read"),
         Column("reason", pl.String(), "why the sample has no attention rows", null="it was read"),
@@ -100,26 +108,41 @@ TOKENS = Table(
     ("id", "position"),
     (
         ID,
-        Column("position", pl.Int32(), "token position in the conversation, from 0", 0),
+        _POSITION,
+        Column("answer_position", pl.Int32(), _ANSWER_POSITION.meaning, 0, null="not a token of the answer"),
         Column("token_id", pl.Int32(), "id in the tokenizer's vocabulary", 0),
         Column("text", pl.String(), "what the token adds to the text; a character of several tokens is the last one's"),
         Column("segment", pl.String(), "one of the five segments"),
-        Column("logprob", pl.Float64(), "log-probability (nats) given all before", None, 0, null="not generated"),
-        Column("entropy", pl.Float64(), "entropy (nats) of the model's choice", 0, None, null="not generated"),
+        Column(
+            "logprob",
+            pl.Float64(),
+            "log-probability (nats) given all before",
+            None,
+            0,
+            null="not generated, or not finite",
+        ),
+        Column(
+            "entropy",
+            pl.Float64(),
+            "entropy (nats) of the model's choice",
+            0,
+            None,
+            null="not generated, or not finite",
+        ),
     ),
 )
 
 CHECKPOINTS = Table(
     "checkpoints",
-    ("id", "layer", "head", "n_tokens"),
+    ("id", "layer", "head", "n_generated"),
     (
         ID,
         DATASET,
         LAYER,
         HEAD,
-        Column("n_tokens", pl.Int32(), "first generated tokens that count: 1, 2, 4, 8, 16, ...", 1),
+        Column("n_generated", pl.Int32(), "first generated tokens that count: 1, 2, 4, 8, 16, ...", 1),
         *(
-            fraction(mass, f"mass on the segment {segment}, mean over the first n_tokens rows")
+            fraction(mass, f"mass on the segment {segment}, mean over the first n_generated rows")
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
         ),
         *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
@@ -133,7 +156,8 @@ ROWS = Table(
         ID,
         LAYER,
         HEAD,
-        Column("position", pl.Int32(), "generated token, from 0", 0),
+        _POSITION,
+        _ANSWER_POSITION,
         *(
             Column(mass, pl.Float16(), f"mass of this row alone on the segment {segment}", 0, 1, null="undefined")
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
@@ -147,7 +171,8 @@ ACTIVITY = Table(
     (
         ID,
         LAYER,
-        Column("position", pl.Int32(), "generated token, from 0", 0),
+        _POSITION,
+        _ANSWER_POSITION,
         Column("concept", pl.String(), "what the direction stands for"),
         number("activity", "(hidden . direction - mean) / standard deviation"),
     ),

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from foretell.conversations.conversation import Conversation
 from foretell.errors import InputError, RunError
 from foretell.schema import tables as schema
 from foretell.storage.atomic import written_whole
@@ -31,7 +32,8 @@ __all__ = ["Run", "RunTable", "is_run", "open_run"]
 RunTable = Literal["samples", "attention", "checkpoints", "rows", "tokens", "activity"]
 RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "checkpoints", "rows", "tokens", "activity")
 
-_FORMAT = 1
+_FORMAT = 2
+"""1: `activity` and `rows` counted `position` from the start of the answer, and answers had no token ids."""
 _MANIFEST = "manifest.json"
 _LABELS = "labels.parquet"
 _SAMPLE_COLUMNS = (
@@ -97,7 +99,7 @@ class Run:
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             if manifest["format"] != _FORMAT:
-                raise RunError(f"{path}: format {manifest['format']} is not {_FORMAT}; use the foretell that wrote it")
+                raise RunError(_of_another_version(path, manifest))
             _ = manifest["job"], manifest["parts"], manifest["finished"]
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{path}: is damaged ({error}); delete the folder and read again") from error
@@ -168,7 +170,7 @@ class Run:
     @property
     def checkpoints(self) -> pl.DataFrame:
         """One row per sample, layer, head and number of first generated tokens (`schema.CHECKPOINTS`)."""
-        return self._read("checkpoints").sort("id", "layer", "head", "n_tokens")
+        return self._read("checkpoints").sort("id", "layer", "head", "n_generated")
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -184,6 +186,17 @@ class Run:
     def activity(self) -> pl.DataFrame:
         """One row per sample, layer, generated token and concept (`schema.ACTIVITY`)."""
         return self._read("activity").sort("id", "concept", "layer", "position")
+
+    def conversations(self) -> list[Conversation]:
+        """Return the samples as conversations that have this run's answers, tokens and labels.
+
+        `foretell.read(model, run.conversations())` feeds exactly the tokens of this run, whatever the answers' texts
+        would be turned into, and so gives its numbers again.
+
+        Returns:
+            One conversation per sample, by id. Samples without an answer are among them.
+        """
+        return [_conversation(row) for row in self.samples.iter_rows(named=True)]
 
     def table(self) -> pl.DataFrame:
         """Return what a study needs in one table: the attention rows with each sample's label and baselines.
@@ -225,6 +238,36 @@ class Run:
                     raise RunError(f"{file}: is missing or was changed since it was written; read into a new folder")
 
 
+def _conversation(row: Mapping[str, Any]) -> Conversation:
+    return Conversation(
+        id=row["id"],
+        dataset=row["dataset"],
+        messages=Conversation.messages_from_json(row["messages"]),
+        answer=row["answer"],
+        group=None if row["group"] == row["id"] else row["group"],
+        stratum=row["stratum"],
+        verifier=None if row["verifier"] is None else json.loads(row["verifier"]),
+        behavior_label=row["behavior_label"],
+        label_source=row["label_source"],
+        label_reason=row["label_reason"],
+        answer_token_ids=None if row["answer_token_ids"] is None else tuple(row["answer_token_ids"]),
+    )
+
+
+def _of_another_version(path: Path, manifest: Mapping[str, Any]) -> str:
+    older = isinstance(manifest["format"], int) and manifest["format"] < _FORMAT
+    what, by = ("an older", "a newer")[not older], manifest.get("foretell", "of unknown version")
+    todo = (
+        "read the conversations again into a new folder, or open it with that version"
+        if older
+        else "install that version to open it"
+    )
+    return (
+        f"{path}: was written by {what} version of foretell ({by}, run format {manifest['format']}; this one writes "
+        f"{_FORMAT}), whose tables have other columns: {todo}"
+    )
+
+
 def is_run(path: Path | str) -> bool:
     """Whether a folder holds a run."""
     return (Path(path) / _MANIFEST).is_file()
@@ -235,7 +278,7 @@ def open_run(path: Path | str) -> Run:
 
     Raises:
         InputError: The folder does not exist or holds no run.
-        RunError: Its manifest is damaged.
+        RunError: Its manifest is damaged, or another version of foretell wrote it with other columns.
     """
     run = Run(Path(path))
     if not is_run(run.path):

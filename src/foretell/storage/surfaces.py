@@ -35,7 +35,9 @@ __all__ = [
     "difference",
 ]
 
-_FORMAT = "foretell surface 1"
+_FORMAT = "foretell surface 2"
+_BEFORE = "foretell surface 1"
+"""The same, but its table called the place in the answer `position`."""
 _ENDS = ("lower", "upper", "null_lower", "null_upper")
 _TABLE = "surface.parquet"
 _DESCRIPTION = "surface.json"
@@ -127,7 +129,7 @@ class Surface:
                 {
                     "id": f"answer-{index}",
                     "layer": np.repeat(self.layers, len(answer.tokens)),
-                    "position": np.tile(np.arange(len(answer.tokens)), len(self.layers)),
+                    "answer_position": np.tile(np.arange(len(answer.tokens)), len(self.layers)),
                     "concept": self.concept,
                     "activity": answer.activity.ravel().astype(np.float64),
                     **{
@@ -194,11 +196,14 @@ class Surface:
         except ValueError as error:
             raise InputError(located(description, f"is not JSON: {error}")) from error
         try:
-            if described["format"] != _FORMAT:
+            if described["format"] not in {_FORMAT, _BEFORE}:
                 raise InputError(located(description, f'is of the form {described["format"]!r}, not "{_FORMAT}"'))
             if sha256(content).hexdigest() != described["table_sha256"]:
                 raise InputError(located(table, "is not the table its surface.json was written with"))
-            return _surface(described, pl.read_parquet(BytesIO(content)))
+            rows = pl.read_parquet(BytesIO(content))
+            return _surface(
+                described, rows.rename({"position": "answer_position"}) if described["format"] == _BEFORE else rows
+            )
         except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
             raise InputError(located(description, f"describes no surface: {error!r}")) from error
 
@@ -232,7 +237,7 @@ def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
     answers = []
     for index, answer in enumerate(described["answers"]):
         tokens = tuple(str(token) for token in answer["tokens"])
-        rows = table.filter(pl.col("id") == f"answer-{index}").sort("layer", "position")
+        rows = table.filter(pl.col("id") == f"answer-{index}").sort("layer", "answer_position")
         # Rows come sorted by layer; the surface may list its layers in another order.
         place = np.argsort(np.argsort(layers))
         activity = rows["activity"].to_numpy().reshape(len(layers), len(tokens))[place].astype(answer["dtype"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from foretell.conversations.conversation import Conversation
+from foretell.conversations.conversation import Conversation, require_answers
 from foretell.errors import InputError, SpanError
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.chat.tokens import token_texts
@@ -57,10 +58,7 @@ class _Task:
     def job(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         """Return what fixes the numbers of a run, as plain JSON."""
         text = json.dumps(
-            [
-                [c.id, c.dataset, c.group, c.stratum, c.messages_json(), c.answer if self.given else None]
-                for c in conversations
-            ]
+            [[c.id, c.dataset, c.group, c.stratum, c.messages_json(), *self._answer(c)] for c in conversations]
         )
         return {
             "model": self.model.name,
@@ -79,6 +77,9 @@ class _Task:
                 for d in self.directions
             ],
         }
+
+    def _answer(self, conversation: Conversation) -> tuple[object, ...]:
+        return (conversation.answer, conversation.answer_token_ids) if self.given else ()
 
 
 def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
@@ -104,7 +105,9 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     Args:
         model: A loaded model.
         conversations: Samples with unique ids.
-        answers: `given` reads each conversation's own answer, `generate` lets the model write one.
+        answers: `given` reads each conversation's own answer, `generate` lets the model write one. A given answer is
+            read by its `answer_token_ids` where it has them, so `read(model, run.conversations())` gives the numbers of
+            the run again; without them its text is turned into tokens, which need not be those that were generated.
         directions: Concepts whose activity is read at every layer and generated token.
         to: Folder of the run; None keeps it in a temporary folder that lives as long as the returned object.
         max_new_tokens: Longest generated answer.
@@ -120,10 +123,12 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
 
     Returns:
         The finished run. Samples that could not be read (no answer, no tokens, a template that cannot be split into
-        segments) are in `run.samples` with a reason and have no attention rows.
+        segments, numbers that are not finite in the model's precision) are in `run.samples` with a reason and have no
+        attention rows.
 
     Raises:
-        InputError: No conversations, an id twice, a setting out of range, or a direction of another model.
+        InputError: No conversations, none that can be read, an id twice, `answer_token_ids` that are not those of the
+            answer with this model, a setting out of range, or a direction of another model.
         RunError: The folder holds another job.
         NotReadableError: The model's attention cannot be read exactly.
 
@@ -137,10 +142,12 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     for direction in directions:
         direction.check_fits(model)
     task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail, rows)
+    rendered, unread = _rendered(model, conversations, answers)
+    if not rendered:
+        raise InputError(f"none of the {len(unread)} conversations can be read: {_commonest(unread)}")
     run = Run.create(to, task.job(conversations))
     if run.finished:
         return run
-    rendered, unread = _rendered(model, conversations, answers)
     extra = max_new_tokens if answers == "generate" else 0
     plan = _plan([item for _, item in rendered], extra, batch_tokens, shared=task.given)
     done = run.part_names
@@ -163,6 +170,8 @@ def _check(conversations: Sequence[Conversation], answers: str, batch_tokens: in
         raise InputError("there are no conversations to read")
     if answers not in {"given", "generate"}:
         raise InputError(f'answers must be "given" or "generate", not {answers!r}')
+    if answers == "given":
+        require_answers(conversations)
     if batch_tokens < 1:
         raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
     seen: set[str] = set()
@@ -178,21 +187,28 @@ def _rendered(
     """Return what can be read, longest first, and what cannot, each with its reason."""
     readable, unread = [], []
     for conversation in conversations:
-        answer = conversation.answer if answers == "given" else None
-        if answers == "given" and answer is None:
+        given = answers == "given"
+        answer, token_ids = (conversation.answer, conversation.answer_token_ids) if given else (None, None)
+        if given and answer is None and token_ids is None:
             unread.append(Unread(conversation, None, _NO_ANSWER))
             continue
         try:
-            item = render(model, conversation, answer=answer)
+            item = render(model, conversation, answer=answer, answer_token_ids=token_ids)
         except SpanError as error:
             unread.append(Unread(conversation, answer, str(error)))
             continue
-        if answers == "given" and not (item.segments == _GENERATED).any():
+        if given and not (item.segments == _GENERATED).any():
             unread.append(Unread(conversation, answer, _NO_TOKENS))
             continue
         readable.append((conversation, item))
     readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
     return readable, unread
+
+
+def _commonest(unread: Sequence[Unread]) -> str:
+    reason, count = Counter(item.reason for item in unread).most_common(1)[0]
+    first = next(item.conversation.id for item in unread if item.reason == reason)
+    return f"{reason} ({count} of them, such as {first!r})"
 
 
 def _plan(rendered: Sequence[Rendered], extra: int, batch_tokens: int, *, shared: bool) -> list[list[int]]:
@@ -246,7 +262,7 @@ def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversa
         if len(one.answer_ids):
             readings.append(_reading(task, conversation, one))
         else:
-            empty.append(Unread(conversation, "", _NO_TOKENS))
+            empty.append(Unread(replace(conversation, answer_token_ids=()), "", _NO_TOKENS))
     concepts = [direction.concept for direction in task.directions]
     run.append(name, tables(readings, empty, model=task.model.name, concepts=concepts, given=task.given))
 

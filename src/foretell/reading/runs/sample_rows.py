@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from foretell.conversations.conversation import Conversation
 from foretell.reading.runs.answers import Answered
@@ -29,6 +29,8 @@ class Reading:
     answer: str
     token_texts: tuple[str, ...]
     signals: Answered
+    reason: str | None = None
+    """Why its numbers are undefined, see `foretell.reading.runs.finite`; then it has tokens and no more."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def tables(
 ) -> dict[RunTable, pl.DataFrame]:
     """Return the rows of these samples in each table of a run; unread ones have a sample row with their reason.
 
+    A sample whose numbers are undefined has its tokens too.
+
     Args:
         readings: The samples of one part that were read.
         unread: Those that were not.
@@ -52,25 +56,36 @@ def tables(
         concepts: Name of each direction, in the order of the activity's last axis.
         given: Whether answers were given, so that a conversation's own label speaks of this answer.
     """
+    sound = [reading for reading in readings if reading.reason is None]
     rows: dict[RunTable, list[pl.DataFrame]] = {
         "samples": [
             *(_sample(reading, model=model, given=given) for reading in readings),
             *(_unread(item, model=model) for item in unread),
         ],
-        "attention": [_attention(reading) for reading in readings],
-        "checkpoints": [
-            _checkpoint(reading, *one) for reading in readings for one in reading.signals.checkpoints.items()
-        ],
-        "rows": [_rows(reading, mass) for reading in readings if (mass := reading.signals.row_mass) is not None],
+        "attention": [_attention(reading) for reading in sound],
+        "checkpoints": [_checkpoint(reading, *one) for reading in sound for one in reading.signals.checkpoints.items()],
+        "rows": [_rows(reading, mass) for reading in sound if (mass := reading.signals.row_mass) is not None],
         "tokens": [_tokens(reading) for reading in readings],
-        "activity": [_activity(reading, concepts) for reading in readings],
+        "activity": [_activity(reading, concepts) for reading in sound],
     }
     return {table: pl.concat(frames) for table, frames in rows.items() if frames}
 
 
 def _unread(item: Unread, *, model: str) -> pl.DataFrame:
-    row = {**_identity(item.conversation), "answer": item.answer, "model": model, "reason": item.reason}
-    return conform(pl.DataFrame([row]), TABLES["samples"])
+    ids = item.conversation.answer_token_ids
+    row = {
+        **_identity(item.conversation),
+        "answer": item.answer,
+        "answer_token_ids": None if item.answer is None or ids is None else list(ids),
+        "model": model,
+        "reason": item.reason,
+    }
+    return _one_sample(row)
+
+
+def _one_sample(row: Mapping[str, object]) -> pl.DataFrame:
+    ids = {"answer_token_ids": TABLES["samples"].dtypes["answer_token_ids"]}
+    return conform(pl.DataFrame([row], schema_overrides=ids), TABLES["samples"])
 
 
 def _identity(conversation: Conversation) -> dict[str, object]:
@@ -102,11 +117,18 @@ def _sample(reading: Reading, *, model: str, given: bool) -> pl.DataFrame:
         **label,
         **{f"n_tokens_{segment}": int(count) for segment, count in zip(SEGMENTS, counts, strict=True)},
         "answer": reading.answer,
+        "answer_token_ids": reading.signals.answer_ids.tolist(),
         "truncated": reading.signals.truncated,
-        "mean_logprob": float(np.mean(reading.signals.logprob, dtype=np.float64)),
+        "mean_logprob": None if reading.reason else float(np.mean(reading.signals.logprob, dtype=np.float64)),
         "model": model,
+        "reason": reading.reason,
     }
-    return conform(pl.DataFrame([row]), TABLES["samples"])
+    return _one_sample(row)
+
+
+def _positions(reading: Reading) -> Int[np.ndarray, " generated"]:
+    """Return the place in the conversation of each token of the answer."""
+    return np.flatnonzero(reading.signals.segments == SEGMENTS.index("generated"))
 
 
 def _attention(reading: Reading) -> pl.DataFrame:
@@ -120,20 +142,21 @@ def _attention(reading: Reading) -> pl.DataFrame:
     return conform(_per_head(reading, reading.signals.mass, more), TABLES["attention"])
 
 
-def _checkpoint(reading: Reading, n_tokens: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
-    frame = _per_head(reading, mass, {}).with_columns(pl.lit(n_tokens).alias("n_tokens"))
+def _checkpoint(reading: Reading, n_generated: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
+    frame = _per_head(reading, mass, {}).with_columns(pl.lit(n_generated).alias("n_generated"))
     return conform(frame, TABLES["checkpoints"])
 
 
 def _rows(reading: Reading, row_mass: Float[np.ndarray, "layer head generated segment"]) -> pl.DataFrame:
-    layer, head, position = np.indices(row_mass.shape[:3])
+    layer, head, row = np.indices(row_mass.shape[:3])
     masses = {name: pl.Series(row_mass[..., segment].ravel(), dtype=pl.Float16) for segment, name in enumerate(MASSES)}
     frame = pl.DataFrame(
         {
             "id": reading.conversation.id,
             "layer": np.asarray(reading.signals.layers)[layer.ravel()],
             "head": head.ravel(),
-            "position": position.ravel(),
+            "position": _positions(reading)[row.ravel()],
+            "answer_position": row.ravel(),
             **masses,
         }
     )
@@ -165,13 +188,18 @@ def _per_head(
 
 
 def _tokens(reading: Reading) -> pl.DataFrame:
-    generated = reading.signals.segments == SEGMENTS.index("generated")
-    logprob, entropy = np.full((2, len(reading.signals.token_ids)), np.nan)
-    logprob[generated], entropy[generated] = reading.signals.logprob, reading.signals.token_entropy
+    n_tokens, generated = len(reading.signals.token_ids), _positions(reading)
+    answer_position: list[int | None] = [None] * n_tokens
+    for place, position in enumerate(generated.tolist()):
+        answer_position[position] = place
+    logprob, entropy = np.full((2, n_tokens), np.nan)
+    if reading.reason is None:
+        logprob[generated], entropy[generated] = reading.signals.logprob, reading.signals.token_entropy
     frame = pl.DataFrame(
         {
             "id": reading.conversation.id,
-            "position": np.arange(len(reading.signals.token_ids)),
+            "position": np.arange(n_tokens),
+            "answer_position": pl.Series(answer_position, dtype=pl.Int32),
             "token_id": reading.signals.token_ids,
             "text": list(reading.token_texts),
             "segment": [SEGMENTS[code] for code in reading.signals.segments],
@@ -183,15 +211,16 @@ def _tokens(reading: Reading) -> pl.DataFrame:
 
 
 def _activity(reading: Reading, concepts: Sequence[str]) -> pl.DataFrame:
-    n_layers, n_tokens, n_directions = reading.signals.activity.shape
+    n_layers, n_generated, n_directions = reading.signals.activity.shape
     if not n_directions:
         return empty(TABLES["activity"])
-    layer, position, direction = np.indices((n_layers, n_tokens, n_directions))
+    layer, row, direction = np.indices((n_layers, n_generated, n_directions))
     frame = pl.DataFrame(
         {
             "id": reading.conversation.id,
             "layer": layer.ravel(),
-            "position": position.ravel(),
+            "position": _positions(reading)[row.ravel()],
+            "answer_position": row.ravel(),
             "concept": [concepts[index] for index in direction.ravel()],
             "activity": reading.signals.activity.astype(np.float64).ravel(),
         }
