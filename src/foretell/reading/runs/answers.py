@@ -218,7 +218,12 @@ def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
         else {"do_sample": False}
     )
     return GenerationConfig(  # type: ignore[no-untyped-call]
-        max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=model.pad_id, **sampled
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=model.pad_id,
+        # One sample whose scores are not finite would end the whole batch; it is told apart when it is read.
+        remove_invalid_values=True,
+        **sampled,
     )
 
 

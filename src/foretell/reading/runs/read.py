@@ -24,6 +24,7 @@ from foretell.reading.directions.direction import Direction
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import Answered, Sampling, force, generate
+from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.sample_rows import Reading, Unread, tables
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.runs import Run
@@ -273,4 +274,5 @@ def _reading(task: _Task, conversation: Conversation, one: Answered) -> Reading:
     if answer is None:
         answer = str(tokenizer.decode(one.answer_ids.tolist(), skip_special_tokens=True))
     texts = tuple(token_texts(tokenizer, one.token_ids))
-    return Reading(conversation=conversation, answer=answer, token_texts=texts, signals=one)
+    reason = not_finite(one, task.directions, task.model.dtype)
+    return Reading(conversation=conversation, answer=answer, token_texts=texts, signals=one, reason=reason)
