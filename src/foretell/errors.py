@@ -10,6 +10,7 @@ ForetellError
 │   └── MissingExtraError an optional part of foretell is not installed
 ├── NotReadableError      this model cannot be read exactly                (exit code 1)
 └── RunError              a run folder is damaged or belongs to another job (exit code 1)
+TemplateWarning           a direction is used with another chat template than it was fitted with (a warning)
 ```
 """
 
@@ -27,6 +28,7 @@ __all__ = [
     "RunError",
     "SpanError",
     "TableError",
+    "TemplateWarning",
     "located",
 ]
 
@@ -73,6 +75,10 @@ class NotReadableError(ForetellError):
 
 class RunError(ForetellError):
     """A run folder is damaged, incomplete, or was made by another job."""
+
+
+class TemplateWarning(UserWarning):
+    """A direction is used with another chat template than the one it was fitted with."""
 
 
 def located(path: Path | str, message: str, *, row: int | None = None, column: str | None = None) -> str:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from foretell.errors import InputError
+from foretell.conversations.builtin import builtin_facts
+from foretell.conversations.conversation import Conversation, Message
+from foretell.errors import InputError, TemplateWarning
+from foretell.reading.chat.fingerprint import template_fingerprint
 from foretell.reading.directions.direction import Direction, DirectionSource
+from foretell.reading.directions.fit import fit_direction
+from foretell.reading.directions.pairs import pairs_from_facts
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
-from tests.reading.tiny import tiny_model
+from foretell.reading.runs.read import read
+from tests.reading.tiny import CHATML, GEMMA, tiny_model, tiny_tokenizer
 
 
 def direction_for(model: Model, generator: np.random.Generator, *, undefined: int | None = 1) -> Direction:
@@ -142,8 +150,6 @@ def test_files_that_hold_no_direction_are_one_line(
 def test_a_direction_whose_parts_do_not_fit_is_refused(
     model: Model, generator: np.random.Generator, tmp_path: Path, damage: str
 ) -> None:
-    from safetensors import safe_open
-
     path = tmp_path / "x.safetensors"
     direction_for(model, generator).save(path)
     with safe_open(path, framework="numpy") as file:
@@ -165,3 +171,50 @@ def test_a_direction_whose_parts_do_not_fit_is_refused(
     save_file(arrays, path, metadata={**metadata, "foretell": json.dumps(described)})
     with pytest.raises(InputError, match="holds no direction"):
         Direction.load(path)
+
+
+def templated(model: Model, template: str | None, **tokens: str) -> Model:
+    """The same model with another chat template or other special tokens."""
+    tokenizer = tiny_tokenizer(template)
+    for name, token in tokens.items():
+        setattr(tokenizer, f"{name}_token", token)
+    return dataclasses.replace(model, tokenizer=tokenizer)
+
+
+def test_a_direction_knows_the_chat_template_it_was_fitted_with(model: Model, tmp_path: Path) -> None:
+    pairs = pairs_from_facts(builtin_facts("capitals"))[:3]
+    direction = fit_direction(model, pairs, progress=False)
+    assert direction.source.template == template_fingerprint(model.tokenizer)
+    direction.save(tmp_path / "x.safetensors")
+    loaded = Direction.load(tmp_path / "x.safetensors")
+    assert loaded.source == direction.source
+    loaded.check_fits(model)
+    for other in (templated(model, GEMMA), templated(model, None), templated(model, CHATML, eos="<bos>")):
+        with pytest.warns(TemplateWarning, match=r'"lying" was fitted with another chat template'):
+            loaded.check_fits(other)
+        with pytest.warns(TemplateWarning):
+            read(other, [Conversation("a", "b", (Message("user", "Hi"),), "Yes.")], directions=[loaded], progress=False)
+    loaded.check_fits(templated(model, CHATML, pad="<bos>"))
+
+
+def test_nothing_is_said_of_a_direction_without_a_template(
+    model: Model, generator: np.random.Generator, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.safetensors"
+    direction_for(model, generator).save(path)
+    with safe_open(path, framework="numpy") as file:
+        metadata = dict(file.metadata())
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    described = json.loads(metadata["foretell"])
+    del described["source"]["template"]
+    save_file(arrays, path, metadata={**metadata, "foretell": json.dumps(described)})
+    loaded = Direction.load(path)
+    assert loaded.source.template is None
+    loaded.check_fits(templated(model, GEMMA))
+
+
+def test_a_fingerprint_is_of_the_template_and_the_tokens_around_a_text() -> None:
+    plain, begun = tiny_tokenizer(CHATML), tiny_tokenizer(CHATML, bos=True)
+    names = {template_fingerprint(one) for one in (plain, begun, tiny_tokenizer(GEMMA), tiny_tokenizer(None))}
+    assert len(names) == 4
+    assert template_fingerprint(tiny_tokenizer(CHATML)) in names

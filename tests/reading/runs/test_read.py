@@ -17,7 +17,7 @@ from foretell.reading.models.load import Model
 from foretell.reading.runs.read import read
 from foretell.schema.tables import MASSES, SHARES
 from foretell.storage.runs import Run
-from tests.reading.tiny import tiny_model
+from tests.reading.tiny import GEMMA, tiny_model
 
 NOUNS = ("river", "cat", "old wooden house", "train")
 
@@ -166,14 +166,14 @@ def test_contribution_entropy_and_checkpoints_are_written(model: Model) -> None:
     assert np.abs(contribution.sum(1) - 1).max() < 1e-5
     assert (attention["entropy"] > 0).all()
     checkpoints = run.checkpoints
-    assert set(checkpoints["n_tokens"]) <= {1, 2, 4, 8}
+    assert set(checkpoints["n_generated"]) <= {1, 2, 4, 8}
     lengths = {row["id"]: row["n_tokens_generated"] for row in run.samples.iter_rows(named=True)}
     for (identity,), own in checkpoints.group_by("id"):
-        assert own["n_tokens"].to_numpy().max() == 1 << (lengths[identity].bit_length() - 1)
+        assert own["n_generated"].to_numpy().max() == 1 << (lengths[identity].bit_length() - 1)
     rows = run.attention.filter(id=PROMPTS[0].id)
-    first = checkpoints.filter(id=PROMPTS[0].id, n_tokens=lengths[PROMPTS[0].id])
+    first = checkpoints.filter(id=PROMPTS[0].id, n_generated=lengths[PROMPTS[0].id])
     longer = read(model, PROMPTS[:1], answers="generate", max_new_tokens=8, progress=False)
-    eight = longer.checkpoints.filter(n_tokens=8)
+    eight = longer.checkpoints.filter(n_generated=8)
     for mass in MASSES:
         assert np.abs(eight[mass].to_numpy() - longer.attention[mass].to_numpy()).max() < 1e-6
         assert first.height == 0 or np.abs(first[mass].to_numpy() - rows[mass].to_numpy()).max() < 1e-6
@@ -196,10 +196,10 @@ def test_rows_are_kept_in_half_precision_when_asked_for(model: Model, answers: L
     means = (
         rows.with_columns(pl.col(*MASSES).cast(pl.Float64))
         .group_by("id", "layer", "head")
-        .agg(pl.col(*MASSES).mean(), pl.len(), pl.col("position").max())
+        .agg(pl.col(*MASSES).mean(), pl.len(), pl.col("answer_position").max())
         .sort("id", "layer", "head")
     )
-    assert [lengths[one] for one in means["id"]] == means["len"].to_list() == (means["position"] + 1).to_list()
+    assert [lengths[one] for one in means["id"]] == means["len"].to_list() == (means["answer_position"] + 1).to_list()
     for table in (whole, bare):
         assert means.select("id", "layer", "head").equals(table.attention.select("id", "layer", "head"))
         for mass in MASSES:
@@ -227,3 +227,35 @@ def test_detail_is_read_when_asked_for(model: Model) -> None:
     assert bare.attention["contribution_query"].null_count() == bare.attention.height
     for mass in MASSES:
         assert np.abs(whole.attention[mass].to_numpy() - bare.attention[mass].to_numpy()).max() < 1e-5
+
+
+NOTHING_GIVEN = "none of the 4 conversations has an answer to read: give answers, or let the model write them"
+
+
+@pytest.mark.parametrize("answer", [None, ""])
+def test_nothing_to_read_is_said_before_anything_is_written(model: Model, tmp_path: Path, answer: str | None) -> None:
+    asked = [dataclasses.replace(one, answer=answer) for one in PROMPTS]
+    with pytest.raises(InputError, match=NOTHING_GIVEN):
+        read(model, asked, to=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("answers", ["given", "generate"])
+def test_conversations_that_cannot_be_rendered_are_refused_together(
+    tmp_path: Path, answers: Literal["given", "generate"]
+) -> None:
+    model = tiny_model("llama")
+    model.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(
+        InputError, match=r"none of the 4 .* refuses .*roles must alternate \(4 of them, such as 'river'\)"
+    ):
+        read(model, GIVEN, answers=answers, to=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_chat_template_is_another_job(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    read(model, GIVEN, to=tmp_path / "run", progress=False)
+    model.tokenizer.chat_template = GEMMA
+    with pytest.raises(RunError, match="differs in template"):
+        read(model, GIVEN, to=tmp_path / "run", progress=False)

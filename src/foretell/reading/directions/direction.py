@@ -10,6 +10,7 @@ It knows how directions are kept and used, not how they are found.
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from foretell.errors import InputError, located
+from foretell.errors import InputError, TemplateWarning, located
+from foretell.reading.chat.fingerprint import template_fingerprint
 from foretell.reading.directions.random_directions import RandomScale
 from foretell.reading.models.fingerprints import weights_differ
 from foretell.reading.models.load import Model
@@ -55,6 +57,8 @@ class DirectionSource:
     seed: int
     version: str
     """Version of foretell."""
+    template: str | None = None
+    """Its chat template and special tokens, see `foretell.reading.chat.fingerprint`; None: it was not recorded."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,18 @@ class Direction:
         return np.asarray((projection - self.mean) / self.standard_deviation)
 
     def check_fits(self, model: Model) -> None:
-        """Refuse a model whose weights are not the ones this direction was fitted on.
+        """Refuse a model whose weights are not the ones this direction was fitted on; warn of another chat template.
+
+        With other weights a direction means nothing. With another chat template it lies in the same space, and how it
+        carries over is a question that may be asked; but the mean and standard deviation of its calibration are those
+        of the template it was fitted with, so zero and unit of the activity may be others. Hence a warning, and no
+        error. Nothing is said of a direction that was saved before templates were recorded.
 
         Raises:
             InputError: Another number of layers, another width, or other weights.
+
+        Warns:
+            TemplateWarning: Another chat template, or other special tokens.
         """
         if (model.n_layers, model.width) != (self.n_layers, self.width):
             raise InputError(
@@ -121,6 +133,13 @@ class Direction:
                 f'the direction "{self.concept}" was fitted on {self.source.model}; the weights of {model.name} '
                 f"{reason}: fit a direction on this model"
             )
+        template = template_fingerprint(model.tokenizer)
+        if self.source.template not in {None, template}:
+            message = (
+                f'the direction "{self.concept}" was fitted with another chat template ({self.source.template}; this '
+                f"one is {template}): zero and unit of its activity may be others; fit it with this template to be sure"
+            )
+            warnings.warn(message, TemplateWarning, stacklevel=3)
 
     def save(self, path: Path | str) -> None:
         """Write the direction as safetensors with JSON metadata, whole or not at all."""
@@ -163,9 +182,11 @@ class Direction:
 
 
 def _source(described: dict[str, Any]) -> DirectionSource:
-    kinds = {"int": int, "str": str, "tuple[str, ...]": list}
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "str | None": (str, type(None))}
+    kinds["tuple[str, ...]"] = (list,)
+    described = {"template": None} | described
     for item in fields(DirectionSource):
-        if type(described[item.name]) is not kinds[str(item.type)]:
+        if type(described[item.name]) not in kinds[str(item.type)]:
             raise TypeError(f'"{item.name}" is not of type {item.type}')
     values = {item.name: described[item.name] for item in fields(DirectionSource)}
     return DirectionSource(**(values | {"topics": tuple(str(topic) for topic in values["topics"])}))

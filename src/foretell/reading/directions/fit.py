@@ -29,6 +29,7 @@ from foretell.reading.activations.paired import (
     stream_activations,
 )
 from foretell.reading.activations.stored import MEMORY_BYTES, room_for
+from foretell.reading.chat.fingerprint import template_fingerprint
 from foretell.reading.directions.components import RunningComponent
 from foretell.reading.directions.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
 from foretell.reading.directions.cross_validation import leave_topic_out, require_topics
@@ -208,6 +209,7 @@ def _direction(
         tokens=tokens,
         model=model.name,
         fingerprint=weights_fingerprint(model.model),
+        template=template_fingerprint(model.tokenizer),
         n_pairs=len(pairs),
         topics=tuple(sorted({pair.topic for pair in pairs})),
         n_calibration_pairs=len(np.unique(facts.calibration_pair)),

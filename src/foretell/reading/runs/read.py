@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from foretell.conversations.conversation import Conversation, require_answers
 from foretell.errors import InputError, SpanError
+from foretell.reading.chat.fingerprint import template_fingerprint
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.chat.tokens import token_texts
 from foretell.reading.directions.direction import Direction
@@ -64,6 +65,7 @@ class _Task:
         return {
             "model": self.model.name,
             "weights": weights_fingerprint(self.model.model),
+            "template": template_fingerprint(self.model.tokenizer),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "n_conversations": len(conversations),
             "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
