@@ -59,6 +59,14 @@ INSTEAD = {
         + "{{ m['content'] + ' [/INST]' }}{% else %}{{ ' ' + m['content'] + ' <|im_end|>' }}{% endif %}{% endfor %}",
         "You are kind.",
     ),
+    "a persona within the first numbered turn": (
+        GIVEN
+        + "{{ '<bos>' }}{% for m in messages if m['role'] != 'system' %}{% if m['role'] == 'user' %}"
+        + "{{ '[Round ' ~ loop.index ~ ']\n\n问：' }}{% if loop.first %}"
+        + "{{ (given or 'You are kind.') + '\n\n' }}{% endif %}{{ m['content'] }}"
+        + "{% else %}{{ '\n\n答：' + m['content'] + '\n\n' }}{% endif %}{% endfor %}{{ '\n\n答：' }}",
+        "You are kind.",
+    ),
     "headings and no special tokens": (
         "{{ '<bos>' }}{% if messages[0]['role'] != 'system' %}{{ '### System:\nYou are kind.\n\n' }}{% endif %}"
         "{% for m in messages %}{{ '### ' + m['role'] | capitalize + ':\n' + m['content'] + '\n\n' }}{% endfor %}"
@@ -92,6 +100,10 @@ NOTHING = {
     "words in front of every question": "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
     "{% if m['role'] == 'user' %}{{ 'Please answer this: ' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}"
     "{% endfor %}",
+    "numbered turns": "{{ '<bos>' }}{% for m in messages if m['role'] != 'system' %}{% if m['role'] == 'user' %}"
+    "{{ '[Round ' ~ loop.index ~ ']\n\n问：' }}{% if loop.first and messages[0]['role'] == 'system' %}"
+    "{{ messages[0]['content'] + '\n\n' }}{% endif %}{{ m['content'] }}"
+    "{% else %}{{ '\n\n答：' + m['content'] + '\n\n' }}{% endif %}{% endfor %}{{ '\n\n答：' }}",
     "words after the turns": "{% for m in messages %}"
     + TURN
     + "{% endfor %}{{ '<|im_start|>system\nStay kind.<|im_end|>\n<|im_start|>assistant\n' }}",

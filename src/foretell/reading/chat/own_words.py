@@ -48,35 +48,37 @@ def own_words(
     """
     turns = [place.start for place in places if place.message is not None and messages[place.message].role != "system"]
     end = min(turns, default=len(text))
-    before_message = {place.start for place in places if place.message is not None}
-    end -= _header_length(template, messages, text[:end])
     given = sorted((place.start, place.stop) for place in places if place.start < end)
+    before_message = {place.start for place in places if place.message is not None}
+    header = _header(template, messages, text[:end])
     return tuple(
         Place(None, start, stop, None)
         for piece in _between(text, [*given, (end, end)])
         for start, stop in _pieces(template, text, piece)
-        for start, stop in _trimmed(text, start, stop, header=stop in before_message)
+        for start, stop in _trimmed(text, start, stop, header if stop in before_message else None, header)
     )
 
 
-def _header_length(template: ChatTemplate, messages: Sequence[Message], opening: str) -> int:
-    """Return how many of the last characters before the first turn stand before a later turn of its role too."""
+def _header(template: ChatTemplate, messages: Sequence[Message], opening: str) -> str:
+    """Return what the template writes between an answer and a later turn of the first turn's role; "" if unknown."""
     first = next((index for index, message in enumerate(messages) if message.role != "system"), None)
     if first is None:
-        return 0
+        return ""
     role, stem = messages[first].role, marker_stem(opening)
     begin, middle, last = (f"{stem}{name}End" for name in ("First", "Middle", "Last"))
     answer = Message("assistant" if role != "assistant" else "user", middle)
     try:
         written = template.text([*messages[:first], Message(role, begin), answer, Message(role, last)])
     except SpanError:
-        return 0
+        return ""
     _, found, rest = written.rpartition(middle)
     header, found_again, _ = rest.partition(last)
-    if not found or not found_again:
-        return 0
-    ends = zip(reversed(opening), reversed(header), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    return _unnumbered(header) if found and found_again else ""
+
+
+def _unnumbered(text: str) -> str:
+    """Return a text with every digit alike, because some templates number the turns."""
+    return re.sub(r"\d", "0", text)
 
 
 def _between(text: str, given: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -105,18 +107,55 @@ def _markup(names: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join([*map(re.escape, names), _SPECIAL_LIKE]))
 
 
-def _trimmed(text: str, start: int, stop: int, *, header: bool) -> Iterator[tuple[int, int]]:
-    """Yield a stretch without tags, role names and blanks at its ends, where words are left."""
+def _trimmed(text: str, start: int, stop: int, before: str | None, header: str) -> Iterator[tuple[int, int]]:
+    """Yield a stretch without tags, role names, headers and blanks at its ends, where words are left.
+
+    Args:
+        text: What the template wrote.
+        start: Where the stretch begins.
+        stop: Where it ends.
+        before: What stands in front of a later turn, if the stretch ends where a message begins; else None.
+        header: The same, wherever it ends.
+    """
     words = text[start:stop]
-    front = _end(_TAGS_BEFORE, words, 0)
+    if before is not None:
+        ended = _common_end(words, before)
+        words = words[: len(words) - ended] if re.search(r"\w", words[len(words) - ended :]) else _unheaded(words)
+    front = _end(_TAGS_BEFORE, words, _common_start(words, header))
     front = _end(_TAGS_BEFORE, words, _end(_ROLE_BEFORE, words, front))
     words = words[front:]
-    if header and (match := _HEADER_AFTER.search(words)):
-        words = words[: match.start()]
     if match := _TAGS_AFTER.search(words):
         words = words[: match.start()]
     if re.search(r"\w", words):
         yield start + front, start + front + len(words)
+
+
+def _unheaded(words: str) -> str:
+    match = _HEADER_AFTER.search(words)
+    return words[: match.start()] if match else words
+
+
+def _common_end(words: str, header: str) -> int:
+    """Return how many of the last characters are those of the header, cutting no word in two."""
+    pairs = zip(reversed(_unnumbered(words)), reversed(header), strict=False)
+    n_common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    while n_common and _within_word(words, len(words) - n_common):
+        n_common -= 1
+    return n_common
+
+
+def _common_start(words: str, header: str) -> int:
+    """Return how many of the first characters are the last ones of the header, cutting no word in two."""
+    begun = _unnumbered(words)
+    for length in range(min(len(words), len(header)), 0, -1):
+        whole = not _within_word(words, length) and not _within_word(header, len(header) - length)
+        if whole and begun.startswith(header[-length:]):
+            return length
+    return 0
+
+
+def _within_word(text: str, position: int) -> bool:
+    return 0 < position < len(text) and bool(re.match(r"\w\w", text[position - 1 : position + 1]))
 
 
 def _end(pattern: re.Pattern[str], words: str, position: int) -> int:
