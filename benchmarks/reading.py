@@ -51,7 +51,7 @@ from scipy.stats import quantile_test
 
 from foretell.reading.capture.listen import listen
 from foretell.reading.chat.rendered import Rendered
-from foretell.reading.hooks.residual_stream import decoder_blocks, decoder_of
+from foretell.reading.models.blocks import decoder_blocks, decoder_of
 from foretell.reading.models.load import Model, load_model
 from foretell.reading.runs.answers import force
 from layer_by_layer import in_turn, twin

@@ -24,7 +24,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from foretell.reading.capture.listen import listen
-from foretell.reading.hooks.residual_stream import decoder_of
+from foretell.reading.models.blocks import decoder_of
 
 SHAPES: dict[str, dict[str, int]] = {
     "1b": {

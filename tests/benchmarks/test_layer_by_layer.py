@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from foretell.reading.capture.listen import listen
-from foretell.reading.hooks.residual_stream import decoder_blocks
+from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.load import Model
 from tests.reading.tiny import tiny_model
 

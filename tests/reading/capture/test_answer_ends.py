@@ -78,7 +78,7 @@ class Dictated(LogitsProcessor):
     """Lets the samples write given texts, one character per token."""
 
     def __init__(self, model: Model, texts: list[str], n_prompt: int) -> None:
-        self.token_ids = [model.tokenizer.convert_tokens_to_ids(list(text)) for text in texts]
+        self.token_ids: Any = [model.tokenizer.convert_tokens_to_ids(list(text)) for text in texts]
         self.n_prompt = n_prompt
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:

@@ -182,7 +182,7 @@ def test_a_streamer_in_a_thread_ends_and_says_that_nothing_was_read(generator: n
     given, model = by_hand.text(generator, ((11, 0),)), tiny_model()
     network: Any = model.model
     with listen(model, given.segments) as capture:
-        streamer = TextIteratorStreamer(model.tokenizer, timeout=20)  # type: ignore[no-untyped-call]
+        streamer = TextIteratorStreamer(model.tokenizer, timeout=20)
         options = {**given.prompts, "max_new_tokens": 4, "do_sample": False, "streamer": streamer}
         thread = threading.Thread(target=network.generate, kwargs=options)
         thread.start()
@@ -200,7 +200,7 @@ def test_a_streamer_in_a_thread_with_the_context_is_read(generator: np.random.Ge
     with listen(model, given.segments) as alone:
         network.generate(**options)
     with listen(model, given.segments) as capture:
-        streamer = TextIteratorStreamer(model.tokenizer, timeout=20)  # type: ignore[no-untyped-call]
+        streamer = TextIteratorStreamer(model.tokenizer, timeout=20)
         context = contextvars.copy_context()
         run = lambda: context.run(network.generate, **options, streamer=streamer)  # noqa: E731
         thread = threading.Thread(target=run)
@@ -312,7 +312,7 @@ def test_gradient_checkpointing_is_refused_while_training(generator: np.random.G
     model.model.train()
     with listen(model, given.segments), pytest.raises(NotReadableError, match="gradient checkpointing"):
         model.model(**given.inputs)
-    model.model.eval()
+    model.model.train(False)
     with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(**given.inputs)
     assert np.isfinite(capture.mass).all()

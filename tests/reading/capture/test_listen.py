@@ -13,7 +13,7 @@ from transformers.modeling_utils import AttentionInterface
 
 from foretell.errors import InputError
 from foretell.reading.capture.listen import listen
-from foretell.reading.hooks.residual_stream import decoder_of
+from foretell.reading.models.blocks import decoder_of
 from foretell.reading.models.load import Model
 from tests.reading import by_hand
 from tests.reading.tiny import CONFIGURATIONS, tiny_model

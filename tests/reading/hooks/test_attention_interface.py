@@ -43,7 +43,7 @@ def test_the_name_compares_like_the_models_own_and_leads_elsewhere(generator: np
     with observed_attention(model.model, lambda _: None):
         name = attention.config._attn_implementation
         assert name == "sdpa"
-        assert not name != "sdpa"
+        assert (name != "sdpa") is False
         assert name in ("eager", "sdpa")
         assert name != "eager"
         assert ALL_ATTENTION_FUNCTIONS[name] is not ALL_ATTENTION_FUNCTIONS["sdpa"]
@@ -75,8 +75,8 @@ def test_an_implementation_that_cannot_be_followed_is_refused() -> None:
 
 
 def test_a_scope_is_that_of_one_thread() -> None:
-    scope, seen = Scope(), []
-    assert not scope.is_active
+    scope = Scope()
+    seen: list[bool] = []
     with scope.entered():
         assert scope.is_active
         thread = threading.Thread(target=lambda: seen.append(scope.is_active))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.utils import logging
 
-from foretell.reading.hooks.residual_stream import decoder_of
+from foretell.reading.models.blocks import decoder_of
 from foretell.reading.models.signatures import accepts, cache_argument, cache_from, cache_of
 from tests.reading.tiny import tiny_model
 

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from foretell.conversations.conversation import Conversation, Message
 from foretell.reading.chat.spans import render
-from foretell.reading.hooks.residual_stream import decoder_blocks
+from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import force
 from foretell.reading.runs.finite import not_finite

@@ -48,7 +48,7 @@ def weights_of(call: AttentionCall, bias: Tensor | None = None) -> np.ndarray:
         scores = scores + bias.double()
     assert call.mask is not None
     weights = scores.masked_fill(~call.mask, -torch.inf).softmax(-1)
-    return weights[:, :, -N_ROWS:].numpy()
+    return np.asarray(weights[:, :, -N_ROWS:].numpy())
 
 
 def masses_of(weights: np.ndarray) -> np.ndarray:

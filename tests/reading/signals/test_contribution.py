@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from foretell.errors import InputError
 from foretell.reading.capture.listen import Capture, listen
-from foretell.reading.hooks.residual_stream import decoder_blocks
+from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.load import Model
 from tests.reading import by_hand
 from tests.reading.tiny import tiny_model

@@ -16,7 +16,7 @@ from foretell.reading.capture.cache_order import CacheOrder
 from foretell.reading.capture.decode_steps import DecodeSteps
 from foretell.reading.capture.recording import Pass, Recording
 from foretell.reading.hooks.attention_interface import AttentionCall
-from foretell.reading.hooks.residual_stream import modules_in
+from foretell.reading.models.blocks import modules_in
 from foretell.reading.signals.attention_mass import Quantities, RowReader, SegmentMass
 
 __all__ = ["AttentionReader"]

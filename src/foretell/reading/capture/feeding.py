@@ -15,13 +15,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from foretell.errors import InputError
+from foretell.reading.models.signatures import cache_of
 
 __all__ = ["Call", "next_call"]
 
 _PER_TOKEN = ("inputs_embeds", "labels", "cache_position", "token_type_ids")
 """Arguments of a call that speak of its own tokens only."""
-_CACHES = ("past_key_values", "cache")
-"""What models call their cache."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Call:
 
     arguments: Mapping[str, Any]
     """By name."""
+    cache_name: str
+    """What the model calls its cache."""
     embeddings: Tensor | None
     """What the first tokens of the text were fed as instead of token ids."""
     embed: Callable[[Tensor], Tensor]
@@ -47,14 +48,17 @@ def next_call(call: Call, token_ids: Int[Tensor, "sample token"], first: int) ->
     Raises:
         InputError: The call had a mask of its own for each query, which cannot be continued.
     """
-    name = next((name for name in _CACHES if call.arguments.get(name) is not None), None)
-    cache = None if name is None else call.arguments[name]
+    cache = cache_of(call.arguments)
     # A cache of fixed size has no room for a token more: the whole text is fed instead.
     start = first if cache is not None and not getattr(cache, "is_compileable", False) else 0
-    arguments = {key: value for key, value in call.arguments.items() if key not in {*_PER_TOKEN, *_CACHES, "input_ids"}}
+    arguments = {
+        key: value
+        for key, value in call.arguments.items()
+        if key not in {*_PER_TOKEN, "input_ids"} and (cache is None or value is not cache)
+    }
     arguments["attention_mask"] = mask = _mask(call, first, token_ids.shape[1])
-    if start and name is not None:
-        arguments[name] = cache
+    if start:
+        arguments[call.cache_name] = cache
     arguments["use_cache"] = bool(start)
     if start == 0 and call.embeddings is not None:
         later = call.embed(token_ids[:, call.embeddings.shape[1] :])

@@ -32,13 +32,8 @@ from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.attention_interface import observed_attention
 from foretell.reading.hooks.function_mode import observed_primitives
 from foretell.reading.hooks.output_projection import head_factors, output_projections
-from foretell.reading.hooks.residual_stream import (
-    decoder_blocks,
-    decoder_of,
-    layer_lists,
-    residual_blocks,
-    residual_hooks,
-)
+from foretell.reading.hooks.residual_stream import residual_blocks, residual_hooks
+from foretell.reading.models.blocks import decoder_blocks, decoder_of, layer_lists
 from foretell.reading.models.load import Model
 from foretell.reading.signals.activity import Projection, ReadableDirection
 from foretell.reading.signals.attention_mass import Quantities
@@ -186,7 +181,9 @@ def _captured(
         stack.enter_context(session.scope.entered())
         stack.enter_context(_observed(model, session, path))
         if settings.directions:
-            stack.enter_context(residual_hooks(model, session.on_residual, blocks=writers))
+            stack.enter_context(
+                residual_hooks(model, session.on_residual, blocks=writers, active=lambda: session.scope.is_active)
+            )
         stack.enter_context(followed_generation(session, recording))
         try:
             yield session.capture

@@ -24,8 +24,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 from foretell.errors import NotReadableError
-from foretell.reading.hooks.residual_stream import decoder_of, modules_in
 from foretell.reading.hooks.scope import Scope
+from foretell.reading.models.blocks import decoder_of, modules_in
 
 __all__ = ["AttentionCall", "Observer", "eager_attention", "observed_attention"]
 

@@ -21,17 +21,9 @@ from transformers import PreTrainedModel
 from foretell.errors import NotReadableError
 from foretell.reading.hooks.last_in_line import given_hidden, last_in_line, returned_hidden
 from foretell.reading.hooks.residual_place import residual_place
-from foretell.reading.models.blocks import Blocks, decoder_blocks, decoder_of, layer_lists, modules_in
+from foretell.reading.models.blocks import Blocks, layer_lists
 
-__all__ = [
-    "capture_residual",
-    "decoder_blocks",
-    "decoder_of",
-    "layer_lists",
-    "modules_in",
-    "residual_blocks",
-    "residual_hooks",
-]
+__all__ = ["capture_residual", "residual_blocks", "residual_hooks"]
 
 
 def residual_blocks(model: PreTrainedModel) -> Blocks:

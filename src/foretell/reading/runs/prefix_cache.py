@@ -21,7 +21,7 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from foretell.reading.chat.rendered import Rendered
-from foretell.reading.hooks.residual_stream import decoder_of
+from foretell.reading.models.blocks import decoder_of
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts, cache_from
 from foretell.reading.models.trial import FAILURES
