@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from foretell.showing import draw_matplotlib
+from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.figures.surface_figures import surface_figures
 from foretell.storage.atomic import written_whole
 from foretell.storage.surfaces import Surface
@@ -21,7 +21,7 @@ DOTS_PER_INCH = 75
 def main(demo: Path) -> None:
     """Draw the 3-D surfaces in `demo` at a size that suits a page."""
     figure = surface_figures(Surface.read(demo / "surface"))[0]
-    picture = draw_matplotlib.rendered(draw_matplotlib.draw(figure), "png", dots_per_inch=DOTS_PER_INCH)
+    picture = to_matplotlib.render(to_matplotlib.draw(figure), "png", dots_per_inch=DOTS_PER_INCH)
     with written_whole(TARGET) as draft:
         draft.write_bytes(picture)
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from foretell.showing import draw_matplotlib, draw_plotly
+from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_matplotlib.canvas import drawable, thinned
+from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.study_figures import study_figures
 from foretell.showing.figures.surface_figures import surface_figures
@@ -49,7 +50,7 @@ def test_every_figure_is_made(data: ReportData) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_svg_is_well_formed_and_keeps_no_date(data: ReportData, name: str) -> None:
-    svg = draw_matplotlib.rendered(draw_matplotlib.draw(_figures(data)[name]), "svg")
+    svg = to_matplotlib.render(to_matplotlib.draw(_figures(data)[name]), "svg")
     root = ET.fromstring(svg)  # noqa: S314 - made by this test
     assert root.tag.endswith("svg")
     assert b"<dc:date>" not in svg
@@ -59,8 +60,8 @@ def test_svg_is_well_formed_and_keeps_no_date(data: ReportData, name: str) -> No
 @pytest.mark.parametrize("name", ["activity", "roc-forest"])
 def test_the_same_numbers_give_the_same_bytes(data: ReportData, name: str, tmp_path: Path) -> None:
     figure = _figures(data)[name]
-    first = draw_matplotlib.save(figure, tmp_path / "a")
-    second = draw_matplotlib.save(figure, tmp_path / "b")
+    first = to_matplotlib.save(figure, tmp_path / "a")
+    second = to_matplotlib.save(figure, tmp_path / "b")
     assert [path.suffix for path in first] == [".png", ".svg"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -69,17 +70,17 @@ def test_the_same_numbers_give_the_same_bytes(data: ReportData, name: str, tmp_p
 @pytest.mark.parametrize("name", NAMES)
 def test_plotly_draws_a_picture_per_panel_from_plain_json(data: ReportData, name: str) -> None:
     figure = _figures(data)[name]
-    pictures = draw_plotly.draw(figure)
+    pictures = to_plotly.draw(figure)
     assert len(pictures) == len(figure.panels)
     for picture in pictures:
-        plain = draw_plotly.payload(picture)
+        plain = to_plotly.payload(picture)
         assert plain["data"]
         assert "NaN" not in json.dumps(plain, allow_nan=False)
 
 
 def test_plotly_maps_hold_the_tables_numbers(data: ReportData) -> None:
     figure = _figures(data)["map-auc"]
-    picture = draw_plotly.draw(figure)[0]
+    picture = to_plotly.draw(figure)[0]
     expected = data.table("association")[0, "auc"]
     assert picture.data[0].z[0][0] == pytest.approx(expected, abs=1e-5)
     assert picture.data[0].zmin + picture.data[0].zmax == pytest.approx(1.0)
@@ -87,7 +88,7 @@ def test_plotly_maps_hold_the_tables_numbers(data: ReportData) -> None:
 
 def test_plotly_surfaces_are_clipped_but_tell_the_score() -> None:
     figure = surface_figures(make_surface(), z_limit=1.0)[0]
-    trace = draw_plotly.draw(figure)[0].data[0]
+    trace = to_plotly.draw(figure)[0].data[0]
     z = np.array(trace.z, dtype=float)
     score = np.array(trace.customdata, dtype=float)
     assert np.nanmax(z) == 1.0
@@ -100,8 +101,8 @@ def test_many_tokens_and_answers_stay_drawable() -> None:
     long = " ".join(f"word{index}" for index in range(150))
     surface = make_surface(n_layers=32, answers=tuple((f"answer {index}", long) for index in range(4)))
     for figure in surface_figures(surface, scale="colour-blind-safe"):
-        assert draw_matplotlib.rendered(draw_matplotlib.draw(figure), "png", dots_per_inch=40)
-        assert len(draw_plotly.draw(figure)) == 4
+        assert to_matplotlib.render(to_matplotlib.draw(figure), "png", dots_per_inch=40)
+        assert len(to_plotly.draw(figure)) == 4
     assert len(thinned(150, 24)) <= 24
 
 
@@ -109,21 +110,21 @@ def test_one_token_one_layer_is_drawn_as_a_point() -> None:
     surface = make_surface(n_layers=1, answers=(("short", "Yes"),))
     answer = replace(surface.answers[0], activity=np.array([[0.4]]))
     for figure in surface_figures(replace(surface, answers=(answer,))):
-        assert draw_matplotlib.rendered(draw_matplotlib.draw(figure), "png", dots_per_inch=40)
-        assert draw_plotly.draw(figure)
+        assert to_matplotlib.render(to_matplotlib.draw(figure), "png", dots_per_inch=40)
+        assert to_plotly.draw(figure)
 
 
 def test_hostile_text_is_drawn_as_text(hostile_data: ReportData) -> None:
     for name in ("activity", "activity-flat", "roc-single-metrics", "detectors"):
         figure = _figures(hostile_data)[name]
-        svg = draw_matplotlib.rendered(draw_matplotlib.draw(figure), "svg").decode()
+        svg = to_matplotlib.render(to_matplotlib.draw(figure), "svg").decode()
         elements = list(ET.fromstring(svg).iter())  # noqa: S314 - made by this test
         assert not {element.tag.rpartition("}")[2] for element in elements} & {"script", "a", "foreignObject"}
         attributes = [(name.rpartition("}")[2], value) for element in elements for name, value in element.items()]
         assert not [name for name, _ in attributes if name.startswith("on")]
         assert all(value.startswith(("#", "data:image/png")) for name, value in attributes if name == "href")
-        for picture in draw_plotly.draw(figure):
-            text = json.dumps(draw_plotly.payload(picture))
+        for picture in to_plotly.draw(figure):
+            text = json.dumps(to_plotly.payload(picture))
             assert "<script" not in text
             assert "<img" not in text
             assert "\\u001b" not in text

@@ -16,7 +16,7 @@ import polars as pl
 from tqdm import tqdm
 
 from foretell.errors import InputError
-from foretell.showing import draw_matplotlib
+from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.figures.course_figures import course_figure, steering_figure
 from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.palette import ColourScale
@@ -224,11 +224,11 @@ def _write_figures_and_page(
     stills: dict[str, bytes] = {}
     bar = tqdm(figures, desc="drawing", unit="figure", disable=None if progress is None else not progress)
     for figure in bar:
-        canvas = draw_matplotlib.draw(figure)
+        canvas = to_matplotlib.draw(figure)
         name = figure.words.name
         for kind in ("png", "svg"):
-            (draft / "figures" / f"{name}.{kind}").write_bytes(draw_matplotlib.rendered(canvas, kind))
-        stills[name] = draw_matplotlib.rendered(canvas, "png", dots_per_inch=_STILL_DOTS_PER_INCH)
+            (draft / "figures" / f"{name}.{kind}").write_bytes(to_matplotlib.render(canvas, kind))
+        stills[name] = to_matplotlib.render(canvas, "png", dots_per_inch=_STILL_DOTS_PER_INCH)
     page = render_page(data, figures, stills, title=title)
     (draft / "report.html").write_text(page, encoding="utf-8", newline="\n")
 

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from foretell.schema.tables import DIRECTION_NULL, DIRECTIONS, conform
-from foretell.showing import draw_matplotlib, draw_plotly
+from foretell.showing.draw_matplotlib import to_matplotlib
+from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.course_figures import course_figure, standing_text, steering_figure
 from foretell.showing.figures.curve_figures import direction_figure
 from foretell.showing.figures.figure import SurfaceFigure
@@ -50,8 +51,8 @@ def test_a_course_shows_its_numbers_and_the_band(surface: Surface) -> None:
     assert "77 directions drawn at random" in figure.words.caption
     assert "layers 1, 2" in figure.words.caption
     assert "One example proves nothing by itself" in figure.words.caption
-    draw_matplotlib.draw(figure)
-    assert len(draw_plotly.draw(figure)) == 2
+    to_matplotlib.draw(figure)
+    assert len(to_plotly.draw(figure)) == 2
 
 
 def test_a_course_without_a_band_or_none_at_all(surface: Surface) -> None:
@@ -161,17 +162,17 @@ def test_the_interval_of_a_mean_is_drawn_as_sheets(surface: Surface) -> None:
     assert drawn.panels[0].lower is not None
     assert "Grey sheets" in drawn.words.caption
     assert "Grey sheets" not in flat.words.caption
-    (picture,) = draw_plotly.draw(drawn)
+    (picture,) = to_plotly.draw(drawn)
     assert [trace.name for trace in picture.data] == [None, "95 % interval of the mean", "95 % interval of the mean"]
     assert [bool(trace.showlegend) for trace in picture.data] == [False, True, False]
-    (alone, _) = draw_plotly.draw(surface_figures(surface)[0])
+    (alone, _) = to_plotly.draw(surface_figures(surface)[0])
     assert len(alone.data) == 1
     assert _n_tiles(drawn) == 3 * 2 * 3
     assert _n_tiles(surface_figures(surface)[0]) == 2 * (5 + 3)
 
 
 def _n_tiles(figure: SurfaceFigure) -> int:
-    axes = [one for one in draw_matplotlib.draw(figure).axes if one.name == "3d"]
+    axes = [one for one in to_matplotlib.draw(figure).axes if one.name == "3d"]
     return sum(len(np.asarray(heap.get_facecolor())) for one in axes for heap in one.collections)
 
 
@@ -191,14 +192,14 @@ def test_the_band_of_random_directions_is_drawn_into_the_surface(banded: Surface
     assert f"{outside.mean():.0%} of the scores lie outside" in drawn.words.caption
     assert "Blue sheets" not in flat.words.caption
     assert flat.band_label == ""
-    for picture in draw_plotly.draw(drawn):
+    for picture in to_plotly.draw(drawn):
         _, low, high = picture.data
         assert {low.name, high.name} == {drawn.band_label}
         assert (low.showlegend, high.showlegend) == (True, False)
         assert low.legendgroup == high.legendgroup
         assert set(np.ravel(low.z)) == {-1.0}
         assert set(np.ravel(high.z)) == {0.5}
-    canvas = draw_matplotlib.draw(drawn)
+    canvas = to_matplotlib.draw(drawn)
     assert [text.get_text() for text in canvas.legends[0].get_texts()] == [drawn.band_label]
     assert _n_tiles(drawn) == 3 * 2 * (5 + 3)
     blue = np.array(to_rgb(NULL_BAND))
@@ -213,8 +214,8 @@ def test_the_band_can_be_switched_off(banded: Surface, tmp_path: Path) -> None:
     drawn, _ = surface_figures(banded, null_band=False)
     assert drawn.band_label == ""
     assert "random" not in drawn.words.caption
-    assert all(len(picture.data) == 1 for picture in draw_plotly.draw(drawn))
-    assert not draw_matplotlib.draw(drawn).legends
+    assert all(len(picture.data) == 1 for picture in to_plotly.draw(drawn))
+    assert not to_matplotlib.draw(drawn).legends
     page = save_surface(banded, tmp_path / "off", null_band=False, progress=False).read_text(encoding="utf-8")
     assert "Blue sheets" not in page
 
@@ -225,6 +226,6 @@ def test_a_gap_is_left_open_and_a_lone_layer_is_drawn_as_points(surface: Surface
     answer = replace(surface.answers[1], activity=activity)
     alone = replace(surface, layers=(0, 1, 2, 3, 4), answers=(answer,), course=None)
     (drawn, _) = surface_figures(alone)
-    (axes,) = [one for one in draw_matplotlib.draw(drawn).axes if one.name == "3d"]
+    (axes,) = [one for one in to_matplotlib.draw(drawn).axes if one.name == "3d"]
     assert [type(kept).__name__ for kept in axes.collections] == ["Path3DCollection"]
     assert np.shape(axes.collections[0].get_offsets())[0] == 3 * 4

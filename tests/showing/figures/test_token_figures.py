@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from foretell.errors import InputError
-from foretell.showing import draw_matplotlib
+from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_matplotlib.canvas import colour_map
 from foretell.showing.figures.palette import COLOUR_SCALES, UNDEFINED_COLOUR, ink_on, mixed
 from foretell.showing.figures.token_figures import token_figure
@@ -66,7 +66,7 @@ def test_paper_and_page_have_the_colours_of_the_surface(surface: Surface) -> Non
     figure = token_figure(surface, scale="colour-blind-safe")
     map_ = colour_map("x", COLOUR_SCALES["colour-blind-safe"])
     on_page = [coloured_tokens(figure, panel) for panel in figure.panels]
-    patches = [p for p in draw_matplotlib.draw(figure).axes[0].patches if isinstance(p, Rectangle)]
+    patches = [p for p in to_matplotlib.draw(figure).axes[0].patches if isinstance(p, Rectangle)]
     on_paper = {to_hex(patch.get_facecolor()) for patch in patches}
     for panel, tokens in zip(figure.panels, on_page, strict=True):
         assert len(tokens) == len(panel.tokens)
@@ -121,7 +121,7 @@ def test_long_answers_break_into_lines_and_stay_on_the_paper(generator: np.rando
     ):
         answer = AnswerActivity("a", "x", tokens, generator.normal(size=(2, len(tokens))), None)
         figure = token_figure(Surface("Who?", "lying", "z", "tiny", (0, 1), (answer,)))
-        canvas = draw_matplotlib.draw(figure)
+        canvas = to_matplotlib.draw(figure)
         patches = [patch for patch in canvas.axes[0].patches if isinstance(patch, Rectangle)]
         boxes = [(p.get_x(), p.get_y(), p.get_x() + p.get_width(), p.get_y() + p.get_height()) for p in patches]
         width, height = canvas.get_size_inches()

@@ -4,7 +4,7 @@ A figure is a frozen dataclass of panels; it holds the numbers that will be seen
 about matplotlib or plotly. Numbers come from tables as they are: nothing is estimated here.
 
     figures = study_figures(data)           # in foretell.showing.figures.study_figures
-    draw_matplotlib.save(figures[0], folder)
+    to_matplotlib.save(figures[0], folder)
 """
 
 from __future__ import annotations

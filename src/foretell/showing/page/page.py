@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from foretell.schema.tables import SEGMENTS
-from foretell.showing import draw_plotly
+from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.figure import BarFigure, CurveFigure, Figure, SurfaceFigure, TokenFigure
 from foretell.showing.figures.palette import COLOUR_SCALES
 from foretell.showing.page.coloured_text import ColouredToken, coloured_tokens
@@ -96,7 +96,7 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         (surface_views if isinstance(figure, SurfaceFigure | TokenFigure) else views).append(view)
     payload = {
         "pictures": pictures,
-        "templates": {theme: draw_plotly.template(theme) for theme in ("light", "dark")},
+        "templates": {theme: to_plotly.template(theme) for theme in ("light", "dark")},
     }
     page_script = files("foretell.showing.page").joinpath("templates/report.js").read_text(encoding="utf-8")
     context = _words(data)
@@ -164,7 +164,7 @@ def _policy(*scripts: str) -> str:
 def _view(figure: Figure, still: bytes) -> tuple[_View, dict[str, Any]]:
     words = figure.words
     pictures = {
-        f"{words.name}-{index}": draw_plotly.payload(picture) for index, picture in enumerate(draw_plotly.draw(figure))
+        f"{words.name}-{index}": to_plotly.payload(picture) for index, picture in enumerate(to_plotly.draw(figure))
     }
     panels = tuple(_Panel(name) for name in pictures)
     n_columns, css, bar, title = min(len(panels), 3), "", None, words.title

@@ -1,0 +1,91 @@
+"""Figures drawn for paper: png at 200 dots per inch and svg, the same bytes for the same numbers.
+
+Only matplotlib's object interface is used, so that nothing of a caller's own pyplot figures is touched.
+
+    from foretell.showing.draw_matplotlib import to_matplotlib
+    to_matplotlib.save(figure, "figures")
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.figure import Figure as Canvas
+
+from foretell.showing.draw_matplotlib.bar_charts import draw_bars
+from foretell.showing.draw_matplotlib.canvas import paper_style
+from foretell.showing.draw_matplotlib.curve_charts import draw_curves
+from foretell.showing.draw_matplotlib.dot_charts import draw_dots
+from foretell.showing.draw_matplotlib.map_charts import draw_maps
+from foretell.showing.draw_matplotlib.surface_charts import draw_surfaces
+from foretell.showing.draw_matplotlib.token_charts import draw_tokens
+from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
+from foretell.storage.atomic import written_whole
+
+__all__ = ["DOTS_PER_INCH", "draw", "render", "save"]
+
+DOTS_PER_INCH = 200
+"""Resolution of png files."""
+
+Format = Literal["png", "svg", "pdf"]
+
+
+def draw(figure: Figure) -> Canvas:
+    """Return the figure drawn on a matplotlib canvas that belongs to no window."""
+    with paper_style():
+        canvas = _drawn(figure)
+        if canvas.get_layout_engine() is not None:
+            canvas.draw_without_rendering()
+            canvas.set_layout_engine("none")  # the layout is settled once and not again for every file format
+        return canvas
+
+
+def _drawn(figure: Figure) -> Canvas:
+    if isinstance(figure, CurveFigure):
+        return draw_curves(figure)
+    if isinstance(figure, DotFigure):
+        return draw_dots(figure)
+    if isinstance(figure, BarFigure):
+        return draw_bars(figure)
+    if isinstance(figure, MapFigure):
+        return draw_maps(figure)
+    return draw_surfaces(figure) if isinstance(figure, SurfaceFigure) else draw_tokens(figure)
+
+
+def render(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
+    """Return a drawn canvas as the bytes of a picture file, without dates or names of programs.
+
+    Args:
+        canvas: What `draw` returned.
+        kind: Picture format.
+        dots_per_inch: Resolution of a png.
+    """
+    metadata: dict[Format, dict[str, None]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    buffer = io.BytesIO()
+    with paper_style():
+        canvas.savefig(buffer, format=kind, dpi=dots_per_inch, metadata=metadata[kind])
+    return buffer.getvalue()
+
+
+def save(figure: Figure, folder: Path | str, *, kinds: tuple[Format, ...] = ("png", "svg")) -> tuple[Path, ...]:
+    """Draw a figure once and write it in each format; each file is written whole or not at all.
+
+    Args:
+        figure: Any figure of `foretell.showing.figures.figure`.
+        folder: Where to; made if absent.
+        kinds: Picture formats; the figure's name becomes the file name.
+    """
+    canvas = draw(figure)
+    paths = []
+    for kind in kinds:
+        path = Path(folder) / f"{figure.words.name}.{kind}"
+        with written_whole(path) as draft:
+            draft.write_bytes(render(canvas, kind))
+        paths.append(path)
+    return tuple(paths)
