@@ -39,7 +39,7 @@ METRICS = ("PAM_norm", "QAM_norm", "SAM_norm")
 
 
 def make_table(folder: Path, *, n_samples: int, n_layers: int, n_heads: int, seed: int = 0) -> Path:
-    """Write a regular table of one dataset, one Parquet part per layer, and return its folder."""
+    """Write a sorted table of one dataset, one Parquet file per layer, and return its folder."""
     generator = np.random.default_rng(seed)
     folder.mkdir()
     ids = pl.Series("id", [f"sample-{index:06d}" for index in range(n_samples)])

@@ -23,10 +23,10 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from tqdm import tqdm
 
-from foretell.stats.auc.fold_auc import auc_of_folds, gain_of_folds, shared_fits
+from foretell.stats.auc.fold_auc import fold_auc, fold_auc_difference, nadeau_bengio_factor
 from foretell.stats.auc.intervals import Estimate, auc_interval
 from foretell.stats.detectors.features import Features
-from foretell.stats.detectors.held_out_scores import HeldOut, fitted_scores, held_out_scores
+from foretell.stats.detectors.held_out_scores import HeldOutScores, fit_and_score, held_out_scores
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.measures import OBJECTIVES
 from foretell.stats.forest.random_forest import PROTOCOLS, ForestResult, Protocol, judge_forest
@@ -180,14 +180,14 @@ def judged(scores: Arrays, n_repeats: int, kind: str) -> list[Estimate]:
     for study in range(len(scores["S"])):
         label, stratum = scores["L"][study].astype(np.int64), scores["K"][study].astype(np.int64)
         score = scores["S"][study, :n_repeats].astype(np.float64)
-        heldout = HeldOut(score, scores["F"][study, :n_repeats].astype(np.int64), None)
+        heldout = HeldOutScores(score, scores["F"][study, :n_repeats].astype(np.int64), None)
         part = stratum if kind == "within" else np.zeros(len(label), dtype=np.int64)
         splits, truth = heldout.splits(scores["G"][study].astype(np.int64), part), np.tile(label, n_repeats)
         if kind == "gain":
             rival = scores["B"][study, :n_repeats].astype(np.float64).ravel()
-            found.append(gain_of_folds(score.ravel(), rival, truth, splits))
+            found.append(fold_auc_difference(score.ravel(), rival, truth, splits))
         else:
-            found.append(auc_of_folds(score.ravel(), truth, splits))
+            found.append(fold_auc(score.ravel(), truth, splits))
     return found
 
 
@@ -286,7 +286,7 @@ def forest_table(keep: Path | None, n_studies: int) -> str:
         for study in range(len(scores["grouped_score"])):
             results = {protocol: forest_result(scores, study, protocol) for protocol in PROTOCOLS}
             for protocol, result in results.items():
-                area = auc_of_folds(result.score, result.label, result.splits)
+                area = fold_auc(result.score, result.label, result.splits)
                 found.setdefault(protocol, []).append(area)
             drops.append([one.value for one in importances(results["grouped"]) if one.kind == "permutation"])
         columns = [f"{mean_of(found[protocol]):.2f}: {shown(found[protocol])}" for protocol in PROTOCOLS]
@@ -308,7 +308,7 @@ def rule_tables(n_studies: int) -> dict[str, str]:
             value = generator.normal(size=n)[sample] + generator.normal(size=6 * n) + shift * np.sqrt(2) * label[sample]
             for rule in threshold_rules(value, label[sample], sample, seed=study):
                 found[rule.objective].append(rule.heldout)
-        given.append(coverage([narrowed(one, np.sqrt(shared_fits(5))) for one in found["youden"]]))
+        given.append(coverage([narrowed(one, np.sqrt(nadeau_bengio_factor(5))) for one in found["youden"]]))
         columns = (f"{mean_of(found[name]):.2f}: {shown(found[name])}" for name in OBJECTIVES)
         words = f"{n} samples, one in {rate} positive, {'an effect' if shift else 'nothing'}"
         lines.append(f"| {words} | " + " | ".join(columns) + " |")
@@ -335,7 +335,7 @@ def transfer_table(n_studies: int) -> str:
             features = generator.normal(size=(n, 20)) + distance * learnt[:, None]
             others = generator.normal(size=(10_100, 20)) + distance * fresh[:, None]
             block = np.zeros(20, dtype=np.int64)
-            score, _ = fitted_scores("logistic", (features, learnt, np.arange(n)), others, block=block, seed=study)
+            score, _ = fit_and_score("logistic", (features, learnt, np.arange(n)), others, block=block, seed=study)
             found.append(auc_interval(score[:100], fresh[:100]))
             ranks = rankdata(score[100:])
             own.append((ranks[fresh[100:] == 1].sum() - 5000 * 5001 / 2) / 5000**2)

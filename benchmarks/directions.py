@@ -23,7 +23,7 @@ import polars as pl
 from tqdm import tqdm
 
 import foretell
-from foretell.directions.against_chance import Controls, judge
+from foretell.directions.evidence import Controls, judge
 from foretell.directions.fit_and_judge import fact_pairs
 from foretell.reading.activations.paired import Activations, AnswerFacts, read_activations
 from foretell.reading.directions.contrasts import found_vectors

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special, stats
 
 from foretell.stats.auc.rank_sums import column_sums
-from foretell.stats.heads.association import column_statistics, statistics_of_sums
+from foretell.stats.heads.association import column_statistics, statistics_from_sums
 
 SIZES = ((20, 20), (20, 200), (200, 20), (50, 50), (10, 10), (5, 5), (5, 50), (50, 5))
 AREAS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -98,14 +98,14 @@ def bootstrap(generator: np.random.Generator, scores: Any, size: tuple[int, int]
     m, q = size
     label = np.arange(m + q) < m
     chosen = np.concatenate([generator.integers(0, m, (300, m)), m + generator.integers(0, q, (300, q))], axis=1)
-    found = [statistics_of_sums(column_sums(row[chosen], label)).auc for row in scores]
+    found = [statistics_from_sums(column_sums(row[chosen], label)).auc for row in scores]
     return np.quantile(found, 0.025, axis=1), np.quantile(found, 0.975, axis=1)
 
 
 def intervals(generator: np.random.Generator, scores: Any, size: tuple[int, int], n_bootstrap: int) -> Iterator[Any]:
     """Yield the ends by each of `METHODS`."""
     m, q = size
-    found = statistics_of_sums(column_sums(scores, np.arange(m + q) < m))
+    found = statistics_from_sums(column_sums(scores, np.arange(m + q) < m))
     quantile = float(stats.norm.isf(0.025))
     yield found.auc_lower, found.auc_upper
     error = np.sqrt(found.auc_variance)

@@ -1,6 +1,6 @@
-"""The whole way once, on the embedded model: direction, answers, labels, surfaces, statistics, report.
+"""The demo: direction, answers, labels, surfaces, statistics and report on the embedded model.
 
-Every stage keeps what it made, and a second call goes on from there.
+Every stage saves its results, and a second call resumes from them.
 
     report = run_demo(Path("demo"))
 """
@@ -18,7 +18,13 @@ import polars as pl
 
 from foretell.conversations.builtin import BUILTIN_DATASETS, builtin_conversations
 from foretell.conversations.conversation import Conversation
-from foretell.directions.fit_and_judge import Controls, DirectionEvidence, fact_pairs, judge_directions, placed
+from foretell.directions.fit_and_judge import (
+    Controls,
+    DirectionEvidence,
+    fact_pairs,
+    judge_directions,
+    with_held_out_comparison,
+)
 from foretell.labels.label import label
 from foretell.reading.directions.direction import Direction
 from foretell.reading.directions.surface import surface
@@ -39,28 +45,28 @@ _BATCH_TOKENS = 8192
 _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
 _JUDGED = ("directions", "direction_choice", "direction_null")
-"""Tables of the direction's evidence that are kept beside it."""
+"""Tables of the direction's evidence that are saved with it."""
 
 
 @dataclass(frozen=True)
 class _Demo:
-    """Where the demo keeps its things, and how much it does."""
+    """Folder and settings of the demo."""
 
     folder: Path
     quick: bool
     seed: int
     progress: bool | None
-    tell: Callable[[str], None]
+    print_line: Callable[[str], None]
 
     @cached_property
     def model(self) -> Model:
         """The embedded model, loaded when the first stage needs it."""
-        self.tell("loading the embedded model (the first time it is converted, which takes a while)")
+        self.print_line("loading the embedded model (it is converted on first use, which takes a while)")
         return load_model(_MODEL)
 
     @property
     def conversations(self) -> Sequence[Conversation]:
-        """The built-in prompts, or the first few of each set."""
+        """The built-in prompts, or a few of each set."""
         chosen = [builtin_conversations(name) for name in BUILTIN_DATASETS]
         return [
             prompt
@@ -77,25 +83,25 @@ def run_demo(
     progress: bool | None = None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Path:
-    """Do everything once on the embedded model and return the path of the report.
+    """Run the whole pipeline on the embedded model and return the path of the report.
 
     Args:
-        folder: Where everything goes: `lying.safetensors`, what judged it (`directions.parquet` ...), `run/`,
-            `surface/`, `results/`.
-        quick: A tenth of the prompts and facts.
-        seed: Fixes every random step.
+        folder: Output folder: `lying.safetensors`, its evidence (`directions.parquet` ...), `run/`, `surface/`,
+            `results/`.
+        quick: Use a tenth of the prompts and facts.
+        seed: Random seed.
         progress: Show bars; None shows them on a terminal only.
         tell: Called with one line before each stage.
 
     Raises:
         ModelError: The package with the embedded weights is not installed.
-        RunError: The folder holds a run of another job.
+        RunError: The folder has a run of another job.
     """
     demo = _Demo(folder, quick, seed, progress, tell)
     direction, evidence = _direction(demo)
     run = _run(demo, direction)
     labels = label(run)
-    demo.tell(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed their instruction")
+    demo.print_line(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed the instruction")
     shown = _surface(demo, direction, evidence)
     return _report(demo, run, shown, evidence)
 
@@ -108,7 +114,7 @@ def _direction(demo: _Demo) -> tuple[Direction, DirectionEvidence]:
         return Direction.load(saved), DirectionEvidence(tables, pl.read_parquet(kept["scores"]))
     pairs = fact_pairs(per_topic=_QUICK_FACTS if demo.quick else None)
     model = demo.model
-    demo.tell(f'fitting the direction "lying" on {len(pairs)} facts, judging it on topics it was not fitted on')
+    demo.print_line(f'fitting the direction "lying" on {len(pairs)} facts, evaluating it on held-out topics')
     controls = Controls(n_random=100, n_shuffled=0, n_folds=4, transfer=False, seed=demo.seed)
     judged = judge_directions(model, pairs, controls=controls, seed=demo.seed, progress=demo.progress)
     direction, evidence = judged.directions["mean-difference"], judged.evidence["mean-difference"]
@@ -123,10 +129,10 @@ def _run(demo: _Demo, direction: Direction) -> Run:
     folder = demo.folder / "run"
     prompts = demo.conversations
     if is_run(folder) and (run := Run(folder)).finished and run.samples.height == len(prompts):
-        demo.tell(f"answers: {len(prompts)} are there already, in {folder}")
+        demo.print_line(f"answers: {len(prompts)} already exist in {folder}")
         return run
     model = demo.model
-    demo.tell(f"answering {len(prompts)} prompts and reading the model while it does")
+    demo.print_line(f"generating answers to {len(prompts)} prompts and recording the model's signals")
     return read(
         model,
         prompts,
@@ -144,11 +150,12 @@ def _surface(demo: _Demo, direction: Direction, evidence: DirectionEvidence) -> 
     folder = demo.folder / "surface"
     if (folder / "surface.json").exists():
         return Surface.read(folder)
-    asked = builtin_surface_question()
-    demo.tell(f"the activity surfaces of {len(asked.answers)} answers to: {asked.question}")
+    built_in = builtin_surface_question()
+    question, answers = built_in.question, built_in.answers
+    demo.print_line(f"computing activity surfaces of {len(answers)} answers to: {question}")
     layers = evidence.chosen_layers or None
-    heard = surface(demo.model, direction, asked.question, asked.answers, titles=asked.titles, layers=layers)
-    shown = placed(heard, evidence)
+    activity = surface(demo.model, direction, question, answers, titles=built_in.titles, layers=layers)
+    shown = with_held_out_comparison(activity, evidence)
     shown.write(folder)
     return shown
 
@@ -156,13 +163,13 @@ def _surface(demo: _Demo, direction: Direction, evidence: DirectionEvidence) -> 
 def _report(demo: _Demo, run: Run, shown: Surface, evidence: DirectionEvidence) -> Path:
     judged = evidence.tables["directions"]
     folder = demo.folder / "results"
-    made_of = folder / "made-of.json"
+    inputs_file = folder / "inputs.json"
     page = folder / "report.html"
     inputs = _inputs(run, shown, judged, demo.seed)
-    if page.exists() and made_of.exists() and json.loads(made_of.read_text(encoding="utf-8")) == inputs:
-        demo.tell("the report is there already, and nothing it was made of has changed")
+    if page.exists() and inputs_file.exists() and json.loads(inputs_file.read_text(encoding="utf-8")) == inputs:
+        demo.print_line("the report already exists, and its inputs have not changed")
         return page
-    demo.tell("testing whether the signals foretell the labels (the forests take most of it)")
+    demo.print_line("testing whether the signals predict the labels (most of the time is spent on forests)")
     result = study(run, seed=demo.seed, progress=demo.progress)
     command = f"foretell demo{' --quick' if demo.quick else ''} --seed {demo.seed}"
     page = report(
@@ -174,17 +181,17 @@ def _report(demo: _Demo, run: Run, shown: Surface, evidence: DirectionEvidence) 
         run_facts=run_facts(run, commands=[command]),
         progress=demo.progress,
     )
-    with written_whole(made_of) as draft:
+    with written_whole(inputs_file) as draft:
         draft.write_text(json.dumps(inputs, indent=2), encoding="utf-8")
     return page
 
 
 def _inputs(run: Run, shown: Surface, judged: pl.DataFrame, seed: int) -> dict[str, object]:
-    """Return what a report is made of, so that it is made again only when something changed."""
+    """Return checksums of a report's inputs, so that it is rendered again only after a change."""
     from foretell import __version__
 
     labels = run.samples.select("id", "behavior_label").write_csv()
     parts = json.dumps(run.manifest["parts"], sort_keys=True)
-    pieces = {"labels": labels, "parts": parts, "surface": shown.table().write_csv(), "direction": judged.write_csv()}
-    checksums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in pieces.items()}
+    inputs = {"labels": labels, "parts": parts, "surface": shown.table().write_csv(), "direction": judged.write_csv()}
+    checksums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in inputs.items()}
     return {**checksums, "seed": seed, "foretell": __version__}

@@ -11,12 +11,12 @@ import pytest
 from foretell.directions.fit_and_judge import (
     Controls,
     JudgedDirections,
+    companion_surfaces,
     fit_and_judge,
-    heldout_half,
     judge_directions,
-    placed,
-    shown_beside,
+    split_topics,
     transfer_between,
+    with_held_out_comparison,
 )
 from foretell.errors import InputError
 from foretell.reading.activations.paired import read_activations
@@ -101,14 +101,14 @@ def test_answers_are_placed_on_the_layers_that_were_chosen(judged: JudgedDirecti
     layers = evidence.chosen_layers
     assert layers
     shown = surface(model, judged.directions["mean-difference"], "Who?", ["It so+", "It so-"], layers=layers)
-    known = placed(shown, evidence).standing
+    known = with_held_out_comparison(shown, evidence).held_out
     assert known is not None
     assert known.layers == layers
     assert known.n_positive == known.n_negative == len(PAIRS)
     raw = surface(model, judged.directions["mean-difference"], "Who?", ["It so+"], scale="raw")
-    assert placed(raw, evidence).standing is None
-    assert set(shown_beside(shown)) == {"difference"}
-    assert shown_beside(raw) == {}
+    assert with_held_out_comparison(raw, evidence).held_out is None
+    assert set(companion_surfaces(shown)) == {"difference"}
+    assert companion_surfaces(raw) == {}
 
 
 def test_two_topics_choose_no_layer_and_say_so(model: Model) -> None:
@@ -123,7 +123,7 @@ def test_two_topics_choose_no_layer_and_say_so(model: Model) -> None:
 
 
 def test_halves_share_no_topic() -> None:
-    first, second = heldout_half(PAIRS)
+    first, second = split_topics(PAIRS)
     assert len(first) + len(second) == len(PAIRS)
     assert not {pair.topic for pair in first} & {pair.topic for pair in second}
     assert pl.Series([pair.topic for pair in second]).n_unique() == 1

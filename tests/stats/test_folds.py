@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from foretell.errors import InputError
-from foretell.stats.folds import derived_seed, group_codes, group_weights, grouped_folds, shuffled_between
+from foretell.stats.folds import bootstrap_weights, derived_seed, group_codes, grouped_folds, shuffled_labels
 
 
 @st.composite
@@ -107,24 +107,24 @@ def test_wrong_calls_are_told() -> None:
 def test_bootstrap_draws_whole_groups_and_loses_no_class(generator: np.random.Generator) -> None:
     group = group_codes(np.repeat(["a", "b", "c", "d"], [3, 1, 2, 2]))
     label = np.array([1, 1, 1, 0, 0, 0, 0, 0])
-    weights = group_weights(group, n_resamples=500, seed=4, kind=label)
+    weights = bootstrap_weights(group, n_resamples=500, seed=4, kind=label)
     assert (weights.sum(axis=1) == 4).all()
     assert (weights[:, 0] == 1).all()
-    free = group_weights(group, n_resamples=4000, seed=4)
+    free = bootstrap_weights(group, n_resamples=4000, seed=4)
     assert np.allclose(free.mean(axis=0), 1, atol=0.06)
     assert np.allclose(free.var(axis=0), 0.75, atol=0.06)
-    assert (free == group_weights(group, n_resamples=4000, seed=4)).all()
+    assert (free == bootstrap_weights(group, n_resamples=4000, seed=4)).all()
 
 
 def test_placebo_labels_keep_their_number_and_follow_ids(generator: np.random.Generator) -> None:
     label = generator.integers(0, 2, 50)
     ids = np.array([f"s{index:02d}" for index in range(50)])
-    dealt = shuffled_between(label, ids=ids, seed=1)
+    dealt = shuffled_labels(label, ids=ids, seed=1)
     order = generator.permutation(50)
     assert dealt.sum() == label.sum()
     assert (dealt != label).any()
-    assert (shuffled_between(label[order], ids=ids[order], seed=1) == dealt[order]).all()
-    assert (shuffled_between(label, ids=ids, seed=2) != dealt).any()
+    assert (shuffled_labels(label[order], ids=ids[order], seed=1) == dealt[order]).all()
+    assert (shuffled_labels(label, ids=ids, seed=2) != dealt).any()
 
 
 def test_purposes_do_not_share_seeds() -> None:

@@ -16,7 +16,7 @@ from foretell.errors import InputError, TableError
 from foretell.schema.tables import TABLES, conform
 from foretell.stats.detectors.held_out_scores import Estimator
 from foretell.stats.settings import Settings
-from foretell.stats.study import PARTS, Study, study
+from foretell.stats.study import TABLE_NAMES, Study, study
 from tests.stats.tables import METRICS, head_table
 
 QUICK: dict[str, Any] = {
@@ -46,7 +46,7 @@ def found() -> Study:
 
 def test_every_table_has_its_columns_and_keys(found: Study) -> None:
     tables = found.tables()
-    assert tuple(tables) == PARTS
+    assert tuple(tables) == TABLE_NAMES
     for name, frame in tables.items():
         assert frame.equals(conform(frame, TABLES[name]))
         assert frame.height > 0, name
@@ -125,7 +125,7 @@ def test_parts_are_worked_out_when_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     def forbidden(*_: object, **__: object) -> None:
         calls.append("forest")
 
-    monkeypatch.setattr("foretell.stats.study.forests_of", forbidden)
+    monkeypatch.setattr("foretell.stats.study.forests_by_dataset", forbidden)
     lazy = study(head_table(), compute=False, **QUICK)
     assert lazy.thresholds.height == 2 * 3 * 4
     assert lazy.detectors.height > 0
@@ -161,7 +161,7 @@ def test_datasets_without_heads_in_common_have_a_reason() -> None:
     second = head_table(datasets=("b",)).with_columns(pl.col("layer") + 7)
     found = study(pl.concat([first, second]), **QUICK)
     pooled = found.detectors.filter(pl.col("dataset") == "all", pl.col("detector") == "all heads")
-    assert pooled["reason"][0].startswith("no column to learn from")
+    assert pooled["reason"][0].startswith("no feature column")
     assert set(found.transfer["reason"]) == {"the datasets have no layers and heads in common"}
 
 
@@ -203,7 +203,7 @@ def test_estimators_plug_in() -> None:
 
 def test_files_are_written_and_the_same_each_time(found: Study, tmp_path: Path) -> None:
     written = found.write_tables(tmp_path / "one")
-    assert [path.name for path in written] == [*(f"{part}.parquet" for part in PARTS), "study.json"]
+    assert [path.name for path in written] == [*(f"{name}.parquet" for name in TABLE_NAMES), "study.json"]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(path.name for path in written)
     for part, frame in found.tables().items():
         assert pl.read_parquet(tmp_path / "one" / f"{part}.parquet").equals(frame)
@@ -251,12 +251,12 @@ def test_wrong_settings_are_told() -> None:
 def test_forests_of_large_tables_see_some_rows_and_the_notes_say_so() -> None:
     table = head_table(n_samples=40, n_layers=4, n_heads=5, datasets=("alpaca",))
     some = study(table, **QUICK, forest_rows=300, compute=False)
-    assert "alpaca: forests see 300 of 800 rows, drawn at random (setting forest_rows)" in some.notes
+    assert "alpaca: forests use 300 of 800 rows, drawn at random (setting forest_rows)" in some.notes
     assert some.forests["alpaca"]["grouped"].n_rows == 300
     assert some.forests["alpaca"]["grouped"].n_samples == 40
     every = study(table, **QUICK, forest_rows=None, compute=False)
     assert every.forests["alpaca"]["grouped"].n_rows == 800
-    assert not any("forests see" in note for note in every.notes)
+    assert not any("forests use" in note for note in every.notes)
 
 
 def test_progress_is_told_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.detector import Detector, judge_detectors
 from foretell.stats.detectors.features import Features
-from foretell.stats.detectors.held_out_scores import HeldOut
+from foretell.stats.detectors.held_out_scores import HeldOutScores
 from foretell.stats.verdicts import detector_verdict, family_verdict, minimal_auc
 
 
@@ -21,7 +21,7 @@ def _estimate(estimate: float | None, half: float = 0.05, reason: str | None = N
 
 
 def _detector(area: float | None, within: float | None, gain: float | None, reason: str | None = None) -> Detector:
-    heldout = HeldOut(np.empty((0, 0)), np.empty((0, 0), dtype=np.int64), None)
+    heldout = HeldOutScores(np.empty((0, 0)), np.empty((0, 0), dtype=np.int64), None)
     numbers = (_estimate(area), _estimate(within), "x", _estimate(gain), _estimate(gain))
     return Detector("all heads", "detector", heldout, 100, 5, *numbers, None, None, (), reason)
 
@@ -29,9 +29,15 @@ def _detector(area: float | None, within: float | None, gain: float | None, reas
 @pytest.mark.parametrize(
     ("area", "within", "gain", "verdict", "words"),
     [
-        (0.52, None, None, "no signal found", "does not exceed 0.5"),
-        (0.70, 0.52, 0.1, "no signal found", "kind of task, not the behaviour"),
-        (0.70, None, 0.01, "weak signal", "without looking inside"),
+        (
+            0.52,
+            None,
+            None,
+            "no signal found",
+            "minimum detectable AUC with this sample: 0.66 (80 % power)",
+        ),
+        (0.70, 0.52, 0.1, "no signal found", "confounded by task type: within one type its AUC is 0.52"),
+        (0.70, None, 0.01, "weak signal", "no improvement over the baselines is shown"),
         (0.57, None, 0.1, "weak signal", "below 0.6"),
         (0.70, 0.58, 0.1, "weak signal", "below 0.6"),
         (0.70, None, None, "signal", "no baseline"),
@@ -49,12 +55,12 @@ def test_wide_within_interval_is_a_weak_signal() -> None:
     detector = replace(_detector(0.75, 0.65, 0.1), within_strata=_estimate(0.65, half=0.2))
     found = detector_verdict(detector, n_positive=50, n_negative=50)
     assert found.verdict == "weak signal"
-    assert "perhaps it told the kind of task" in found.why
+    assert "possibly confounded by task type: within one type its AUC is 0.65" in found.why
 
 
-def test_next_to_nothing_is_no_signal() -> None:
+def test_a_negligible_auc_is_no_signal() -> None:
     detector = replace(_detector(0.51, None, None), auc=_estimate(0.51, half=0.005))
-    assert "next to nothing" in detector_verdict(detector, n_positive=5000, n_negative=5000).why
+    assert "negligible" in detector_verdict(detector, n_positive=5000, n_negative=5000).why
 
 
 def test_too_little_is_said_first() -> None:
@@ -86,15 +92,17 @@ def test_family_rules(changes: dict[str, Any], verdict: str) -> None:
     found = family_verdict(_association(**changes), n_tests=800, n_positive=40, n_negative=60)
     assert found.verdict == verdict
     if verdict != "not enough data":
-        assert "layer 3 head 4 PAM_norm is the best of 800" in found.why
+        assert "layer 3 head 4 PAM_norm is the strongest of 800" in found.why
+    if verdict == "no signal found":
+        assert "minimum detectable AUC among 800 tests: 0.79 (80 % power)" in found.why
 
 
-def test_a_false_discovery_rate_does_not_speak_for_the_label_where_kinds_of_task_are_known() -> None:
+def test_a_false_discovery_rate_is_no_evidence_where_task_types_are_given() -> None:
     row = _association(p_max=0.4, q_value=0.001)
     found = family_verdict(row, n_tests=800, n_positive=40, n_negative=60, within_strata=True)
     assert found.verdict == "no signal found"
-    assert "labels permuted within kinds of task" in found.why
-    assert "heads tell the kind of task, within which none tells the label" in found.why
+    assert "labels permuted within task types" in found.why
+    assert "confounded by task type: no head is associated with the label within types" in found.why
     assert (
         family_verdict(_association(), n_tests=9, n_positive=40, n_negative=60, within_strata=True).verdict == "signal"
     )

@@ -14,9 +14,9 @@ import pytest
 from foretell.errors import InputError
 from foretell.storage.surfaces import (
     AnswerActivity,
+    AnswerRank,
     Course,
-    Placed,
-    Standing,
+    HeldOutComparison,
     Surface,
     builtin_surface_question,
     difference,
@@ -56,7 +56,7 @@ def test_the_table_says_null_where_there_is_no_number(generator: np.random.Gener
 
 
 def test_a_folder_without_a_surface_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no surface"):
+    with pytest.raises(InputError, match="has no surface"):
         Surface.read(tmp_path)
 
 
@@ -94,19 +94,19 @@ def test_the_builtin_question_has_a_false_and_a_true_answer() -> None:
     assert "South African-born entrepreneur" in asked.answers[1]
 
 
-def test_course_and_standing_survive_and_may_be_absent(generator: np.random.Generator, tmp_path: Path) -> None:
+def test_course_and_comparison_survive_and_may_be_absent(generator: np.random.Generator, tmp_path: Path) -> None:
     surface = made(generator)
     assert surface.course is None
     course = Course((0, 2), ((0.5, 1.0), (0.25,)), ((-1.0, -1.0), (-2.0,)), ((1.0, 1.0), (2.0,)), 9)
-    placed = (Placed("false", 0.5, 0.25, 0.75), Placed("true\n", -0.5, 0.0, 0.5))
-    known = Standing((0, 2), 30, 31, 0.75, "mean_logprob", 0.875, placed)
+    placed = (AnswerRank("false", 0.5, 0.25, 0.75), AnswerRank("true\n", -0.5, 0.0, 0.5))
+    known = HeldOutComparison((0, 2), 30, 31, 0.75, "mean_logprob", 0.875, placed)
     first = surface.answers[0]
     first = replace(first, lower=first.activity - 1.0, upper=first.activity + 1.0)
     first = replace(first, null_lower=first.activity - 3.0, null_upper=first.activity + 3.0)
-    full = replace(surface, course=course, standing=known, answers=(first, surface.answers[1]))
+    full = replace(surface, course=course, held_out=known, answers=(first, surface.answers[1]))
     full.write(tmp_path)
     read = Surface.read(tmp_path)
-    assert (read.course, read.standing) == (course, known)
+    assert (read.course, read.held_out) == (course, known)
     lower = read.answers[0].lower
     assert lower is not None
     np.testing.assert_allclose(lower, first.activity - 1.0, atol=1e-6)

@@ -125,7 +125,7 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
       foretell surface smollm2 --question "Who was Napoleon?" --generate 8 --to surface
     """
     import foretell
-    from foretell.directions.fit_and_judge import placed, shown_beside
+    from foretell.directions.fit_and_judge import companion_surfaces, with_held_out_comparison
     from foretell.reading.directions.surface import generated_answers
     from foretell.showing.report import save_surface
     from foretell.showing.terminal import say
@@ -143,10 +143,10 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
     titles = [f"answer {n}" for n in range(1, len(answers) + 1)] + [f"written {n + 1}" for n in range(len(written))]
     every = [*answers, *written]
     shown = foretell.surface(loaded, fitted, question, every, titles=titles, scale=scale, layers=layers)
-    shown = shown if evidence is None else placed(shown, evidence)
+    shown = shown if evidence is None else with_held_out_comparison(shown, evidence)
     colours: Any = "colour-blind-safe" if safe else "green-red"
     page = save_surface(
-        shown, to, beside=shown_beside(shown), scale=colours, null_band=band, progress=options["progress"]
+        shown, to, beside=companion_surfaces(shown), scale=colours, null_band=band, progress=options["progress"]
     )
     say(f"surface: {page}", style="green")
 
@@ -189,7 +189,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **option
       foretell steer smollm2 --direction lying.safetensors --pairs others.csv --layers 14,15,16 --to steering
     """
     import foretell
-    from foretell.directions.fit_and_judge import heldout_half
+    from foretell.directions.fit_and_judge import split_topics
     from foretell.showing.report import save_steering
     from foretell.showing.terminal import say, show_table
 
@@ -201,7 +201,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **option
         raise click.UsageError("A saved direction needs '--layers'.")
     loaded = opened_model(model, options)
     if known is None:
-        training, contrasts = heldout_half(contrasts)
+        training, contrasts = split_topics(contrasts)
         known, evidence = _fitted(loaded, training, options)
         layers = layers or evidence.chosen_layers
     curve = foretell.steer(

@@ -1,1 +1,1 @@
-"""Directions fitted by reading and judged by statistics."""
+"""Fitting and evaluating directions: combines `reading` and `stats`."""

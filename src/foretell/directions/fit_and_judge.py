@@ -1,9 +1,7 @@
-"""Directions fitted in the reading wing and judged in the testing wing: the room above both.
+"""Fit, evaluate and apply directions: combines `foretell.reading` and `foretell.stats`.
 
-    found = judge_directions(model, fact_pairs(), methods=("mean-difference", "logistic"))
-    found.tables["direction_choice"]  # best layer, chosen without the topics it is judged on
-
-It computes nothing itself.
+found = judge_directions(model, fact_pairs(), methods=("mean-difference", "logistic"))
+found.tables["direction_choice"]  # best layer, chosen without the topics on which it is evaluated
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from foretell.conversations.builtin import builtin_facts
-from foretell.directions.against_chance import Controls, DirectionEvidence, judge, separated
+from foretell.directions.evidence import Controls, DirectionEvidence, judge, separation_table
 from foretell.errors import InputError
 from foretell.reading.activations.paired import TokenChoice, read_activations, states_needed
 from foretell.reading.activations.stored import MEMORY_BYTES, room_for
@@ -29,28 +27,28 @@ from foretell.reading.directions.steering import steered_odds
 from foretell.reading.models.load import Model
 from foretell.stats.directions.dose_response import dose_response
 from foretell.stats.directions.null_band import agreement, transfer_matrix
-from foretell.stats.directions.surface_means import mean_surface, standing
+from foretell.stats.directions.surface_means import compared_with_held_out, mean_surface
 from foretell.storage.surfaces import Surface, difference
 
 __all__ = [
     "Controls",
     "DirectionEvidence",
     "JudgedDirections",
+    "companion_surfaces",
     "fact_pairs",
     "fit_and_judge",
-    "heldout_half",
     "judge",
     "judge_directions",
-    "placed",
-    "shown_beside",
+    "split_topics",
     "steer",
     "transfer_between",
+    "with_held_out_comparison",
 ]
 
 
 @dataclass(frozen=True)
 class JudgedDirections:
-    """Directions of several methods, fitted on all pairs, and how each does on topics it was not fitted on."""
+    """Directions of several methods, fitted on all pairs, with the evidence for each on held-out topics."""
 
     directions: Mapping[str, Direction]
     evidence: Mapping[str, DirectionEvidence]
@@ -59,7 +57,7 @@ class JudgedDirections:
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:
-        """All methods' tables together, by the names of `foretell.schema.tables`; `directions` names the method too."""
+        """Tables of all methods by the names of `foretell.schema.tables`, with a column `method`."""
         first = next(iter(self.evidence.values()))
         joined = {
             name: pl.concat(
@@ -74,7 +72,7 @@ def fact_pairs(*, per_topic: int | None = None) -> list[ContrastPair]:
     """Return the built-in facts as contrast pairs for "lying": the false answer is the positive one.
 
     Args:
-        per_topic: Keep only the first so many facts of each topic; None keeps all.
+        per_topic: Number of facts per topic, the first ones; None: all.
 
     Example:
         >>> len(fact_pairs(per_topic=2)) == 2 * len({pair.topic for pair in fact_pairs()})
@@ -101,31 +99,31 @@ def judge_directions(
     seed: int = 0,
     progress: bool | None = None,
 ) -> JudgedDirections:
-    """Fit directions on all pairs, and say whether what they show is real, from one reading of the model.
+    """Fit directions on all pairs and evaluate them on held-out topics, with one pass of the model over the pairs.
 
-    Per method and layer: AUC with interval on topics the direction was not fitted on, beside the answer's
-    log-probability and its length; the same for directions drawn at random and for directions fitted on shuffled
-    answers; the best layer chosen without the topics it is judged on; and every topic's own direction judged on every
-    other topic.
+    Per method and layer: AUC with interval on topics the direction was not fitted on, next to the answer's
+    log-probability and length; the same for random directions and for directions fitted on shuffled answers; the best
+    layer chosen without the topics on which it is evaluated; and the direction of each topic evaluated on each other
+    topic.
 
-    The hidden states of all pairs are kept (`foretell.reading.activations.stored.state_bytes` says how much that is),
-    in a temporary file where they take more than `memory_bytes`. Everything is fitted and judged a layer at a time,
-    which takes a few times the states of one layer.
+    The hidden states of all pairs are stored (`foretell.reading.activations.stored.state_bytes` gives their size), in a
+    temporary file if they exceed `memory_bytes`. Layers are fitted and evaluated one by one, which takes a few times
+    the memory of the states of one layer.
 
     Args:
         model: A loaded model.
         pairs: Contrast pairs of two topics or more; three for choosing a layer.
         methods: Names or functions, see `foretell.reading.directions.estimators`.
-        concept: What higher activity means.
-        tokens: Hidden states that stand for an answer; with "every" a pair counts as many times as its shorter answer
+        concept: Concept of the direction.
+        tokens: Hidden states that represent an answer; with "every" a pair counts as many times as its shorter answer
             has tokens.
-        controls: How much is spent on chance; None is `Controls()` with `seed`.
-        memory_bytes: Memory that the hidden states of all layers may take.
-        seed: Choice of calibration tokens and all draws.
+        controls: Control experiments; None is `Controls()` with `seed`.
+        memory_bytes: Memory for the hidden states of all layers.
+        seed: Random seed.
         progress: Show bars; None shows them on a terminal only.
 
     Raises:
-        InputError: Fewer than two topics, an unknown method, or neither memory nor the temporary disk has room.
+        InputError: Fewer than two topics, an unknown method, or not enough memory and temporary disk space.
     """
     require_topics(pairs)
     named = [method_named(method) for method in methods]
@@ -157,24 +155,24 @@ def transfer_between(
     seed: int = 0,
     progress: bool | None = None,
 ) -> pl.DataFrame:
-    """Does a direction of one set of pairs hold on another, such as stated pairs on instructed ones?
+    """Transfer of directions between sets of pairs, such as stated and instructed ones.
 
-    The layer is chosen on the set that was fitted on. A set is judged on its own pairs by directions that were fitted
-    without their topics.
+    The layer is chosen on the training set. A set is evaluated on its own pairs by directions fitted without their
+    topics.
 
     Args:
         model: A loaded model.
-        sets: Pairs by the name of their set; equal topics of two sets are left out together.
+        sets: Pairs by the name of their set; equal topics of two sets are held out together.
         method: As in `fit_direction`.
-        concept: What higher activity means.
+        concept: Concept of the direction.
         tokens: As in `fit_direction`.
-        n_folds: Folds that topics are dealt into.
+        n_folds: Folds of topics.
         memory_bytes: As in `judge_directions`.
-        seed: Choice of calibration tokens.
+        seed: Random seed.
         progress: Show bars; None shows them on a terminal only.
 
     Returns:
-        The columns of `foretell.schema.tables.DIRECTION_TRANSFER`, one row per fitted and judged set.
+        The columns of `foretell.schema.tables.DIRECTION_TRANSFER`, one row per training and evaluated set.
 
     Raises:
         InputError: Fewer than two sets, an empty one, or an unknown method.
@@ -183,15 +181,15 @@ def transfer_between(
         raise InputError("give two sets of pairs or more, each with a pair or more")
     named = method_named(method)
     pairs = [pair for own in sets.values() for pair in own]
-    parts = np.repeat(np.arange(len(sets)), [len(own) for own in sets.values()])
+    codes = np.repeat(np.arange(len(sets)), [len(own) for own in sets.values()])
     folds = topic_folds(pairs, n_folds)
     with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
         read = read_activations(model, pairs, tokens=tokens, folder=folder, seed=seed, progress=progress)
         layers = [
-            transfer_scores(read.layer(layer), parts, named, folds=folds, progress=False)
+            transfer_scores(read.layer(layer), codes, named, folds=folds, progress=False)
             for layer in range(model.n_layers)
         ]
-    return transfer_matrix(np.concatenate(layers, axis=-1), parts, list(sets), concept=concept, method=named[0])
+    return transfer_matrix(np.concatenate(layers, axis=-1), codes, list(sets), concept=concept, method=named[0])
 
 
 def steer(
@@ -206,54 +204,52 @@ def steer(
     seed: int = 0,
     progress: bool | None = None,
 ) -> pl.DataFrame:
-    """Does the direction act? Add it while the model reads both answers, and see how their odds move.
+    """Add a direction to the residual stream and measure the shift of the log-odds of both answers.
 
     Args:
         model: The model the direction was fitted on.
-        direction: What to add.
+        direction: The direction to add.
         pairs: Contrast pairs of topics that the direction was not fitted on.
         layers: Blocks after which it is added, such as those that `judge_directions` chose.
-        doses: Multiples of the direction's standard deviation, shared evenly among the layers; below 0 takes it away.
-            Only a dose that is given with its opposite tells what the direction does and not just any push.
-        n_random: Random directions of the same length for control.
+        doses: Multiples of the direction's standard deviation, divided evenly among the layers; negative doses subtract
+            it. The directed effect needs each dose together with its opposite.
+        n_random: Random directions of the same length as controls.
         fitted_topics: Allow pairs of topics that the direction was fitted on.
-        seed: Draw of the random directions.
+        seed: Random seed of the random directions.
         progress: Show a bar; None shows it on a terminal only.
 
     Returns:
         The columns of `foretell.schema.tables.STEERING`: per dose the shift of log P(positive) - log P(negative) with
-        its interval, for the direction and for random directions, and the part of it that depends on the dose's sign.
+        its interval, for the direction and for random directions, and its component that changes sign with the dose.
 
     Raises:
-        InputError: A pair's topic was fitted on, the direction belongs to another model or has no vector at a layer,
-            or there is nothing to steer with.
+        InputError: The direction was fitted on a pair's topic or on another model, has no vector at a layer, or there
+            is no layer or dose.
     """
     seen = sorted({pair.topic for pair in pairs} & set(direction.source.topics))
     if seen and not fitted_topics:
-        raise InputError(
-            f'the direction was fitted on the topic "{seen[0]}", so its pairs are no test: give pairs of other topics'
-        )
+        raise InputError(f'the direction was fitted on the topic "{seen[0]}": give pairs of other topics')
     odds = steered_odds(
         model, direction, pairs, layers=layers, doses=doses, n_random=n_random, seed=seed, progress=progress
     )
     return dose_response(odds.base, odds.shifted, odds.random, doses, concept=direction.concept)
 
 
-def placed(surface: Surface, evidence: DirectionEvidence) -> Surface:
-    """Return a surface that knows where its answers stand among the held-out answers that a direction was judged on.
+def with_held_out_comparison(surface: Surface, evidence: DirectionEvidence) -> Surface:
+    """Return a surface with the ranks of its answers among the held-out answers of the evidence.
 
     Args:
-        surface: Answers on scale z; on another scale it is returned as it is.
-        evidence: What `judge_directions` found of the direction; the layers are those it chose.
+        surface: Answers on scale z; on another scale it is returned unchanged.
+        evidence: Evidence for the direction from `judge_directions`; its chosen layers are used.
     """
     layers = evidence.chosen_layers
     if surface.scale != "z" or not layers:
         return surface
-    return replace(surface, standing=standing(surface, evidence.scores, layers=layers))
+    return replace(surface, held_out=compared_with_held_out(surface, evidence.scores, layers=layers))
 
 
-def shown_beside(surface: Surface) -> dict[str, Surface]:
-    """Return what is worth showing beside a surface: the difference of two answers, the mean of three or more.
+def companion_surfaces(surface: Surface) -> dict[str, Surface]:
+    """Return derived surfaces to show with a surface: the difference of two answers, the mean of three or more.
 
     Example:
         >>> shown_beside(Surface("?", "lying", "z", "tiny", (0,), ()))
@@ -265,8 +261,8 @@ def shown_beside(surface: Surface) -> dict[str, Surface]:
     return {"mean": mean_surface(surface)} if n_answers > 2 else {}
 
 
-def heldout_half(pairs: Sequence[ContrastPair]) -> tuple[list[ContrastPair], list[ContrastPair]]:
-    """Return pairs to fit on and pairs to steer: two halves that share no topic.
+def split_topics(pairs: Sequence[ContrastPair]) -> tuple[list[ContrastPair], list[ContrastPair]]:
+    """Split pairs into two halves that share no topic: one to fit on, one to steer.
 
     Raises:
         InputError: There is one topic only.
@@ -288,22 +284,20 @@ def fit_and_judge(
     seed: int = 0,
     progress: bool | None = None,
 ) -> tuple[Direction, pl.DataFrame]:
-    """Fit a direction on all pairs, and judge it by directions that were fitted without the topic they score.
-
-    The model is read once for both.
+    """Fit a direction on all pairs, and evaluate it by leave-one-topic-out cross-validation, in one pass of the model.
 
     Args:
         model: A loaded model.
         pairs: Contrast pairs of two topics or more.
-        concept: What higher activity means.
+        concept: Concept of the direction.
         method: Name of a method, see `foretell.reading.directions.estimators`.
         memory_bytes: As in `judge_directions`.
-        seed: Choice of calibration tokens where not all fit.
+        seed: Random seed.
         progress: Show a bar; None shows it on a terminal only.
 
     Returns:
-        The direction, and the columns of `foretell.schema.tables.DIRECTIONS`: held-out AUC per layer, beside the
-        answer's log-probability and its length.
+        The direction, and the columns of `foretell.schema.tables.DIRECTIONS`: held-out AUC per layer, and of the
+        answer's log-probability and length.
 
     Raises:
         InputError: Fewer than two topics, or an unknown method.
@@ -313,4 +307,4 @@ def fit_and_judge(
     with room_for(states_needed(model, pairs, "mean"), memory_bytes=memory_bytes) as folder:
         read = read_activations(model, pairs, tokens="mean", folder=folder, seed=seed, progress=progress)
         direction = direction_of(model, pairs, read, named, concept=concept, seed=seed)
-        return direction, separated(leave_topic_out(pairs, *named, read), concept)
+        return direction, separation_table(leave_topic_out(pairs, *named, read), concept)

@@ -1,1 +1,1 @@
-"""Testing: does a signal predict a behaviour? Arrays and tables in, frozen results out; no model in sight."""
+"""Statistics: does a signal predict a behaviour?"""

@@ -1,7 +1,7 @@
-"""Splits and resamples that keep dependent samples together.
+"""Cross-validation splits and bootstrap resamples that keep groups of dependent samples together.
 
-A group is whatever must not straddle a split: the sample itself, or the prompt that several samples share. Everything
-here depends on the seed and on the sorted ids alone, never on the order in which samples arrive.
+A group is never split between training and test: it is the sample itself, or the prompt that several samples share.
+Results depend on the seed and on the sorted ids only, not on the order of the samples.
 
     folds = grouped_folds(label, group, ids=ids, n_folds=5, seed=0)
     train, heldout = folds.train(0), folds.heldout(0)
@@ -18,38 +18,38 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from foretell.errors import InputError
 
-__all__ = ["Folds", "derived_seed", "group_codes", "group_weights", "grouped_folds", "shuffled_between"]
+__all__ = ["Folds", "bootstrap_weights", "derived_seed", "group_codes", "grouped_folds", "shuffled_labels"]
 
 _ATTEMPTS = 20
-"""Seeds tried until every training part holds both classes; uneven groups can make a split fail."""
+"""Number of seeds tried until every training set has both classes; uneven groups can make a split fail."""
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Which fold holds each sample out; groups never straddle."""
+    """Which fold holds out each sample; no group is split."""
 
     fold: Int[np.ndarray, " sample"]
     """Fold of each sample from 0, or -1 everywhere if there is no split."""
     n_folds: int
-    """Folds made: at most what was asked, at most the groups of the rarer class; 0 if there is no split."""
+    """At most the requested number and the number of groups of the rarer class; 0 if there is no split."""
     seed: int
     reason: str | None
     """Why there is no split; None if there is one."""
 
     def heldout(self, fold: int) -> Bool[np.ndarray, " sample"]:
-        """Return which samples `fold` judges."""
+        """Return the test samples of `fold`."""
         return np.asarray(self.fold == fold)
 
     def train(self, fold: int) -> Bool[np.ndarray, " sample"]:
-        """Return which samples are learnt from while `fold` is held out."""
+        """Return the training samples of `fold`."""
         return np.asarray((self.fold != fold) & (self.fold >= 0))
 
 
 def derived_seed(seed: int, *words: str | int) -> int:
-    """Return a seed for one purpose, so that parts do not share random numbers.
+    """Return a seed for one purpose, independent of the seeds for other purposes.
 
     Args:
-        seed: The seed of the whole.
+        seed: The seed of the study.
         words: Names of the purpose, such as a dataset and a protocol.
 
     Example:
@@ -78,17 +78,17 @@ def grouped_folds(
     n_folds: int = 5,
     seed: int = 0,
 ) -> Folds:
-    """Split samples so that groups stay whole and classes stay balanced.
+    """Stratified group k-fold: no group is split, and folds have similar class frequencies.
 
     Where the rarer class has fewer groups than `n_folds`, fewer folds are made.
 
     Args:
-        label: `(sample,)`, 0 or 1, or codes of more classes to balance.
-        group: `(sample,)` of what must stay together; None: each sample by itself.
-        ids: `(sample,)` unique names that make the split independent of the order of samples; None: groups are taken
-            in the order of their names, or samples as they come.
+        label: `(sample,)`, 0 or 1, or codes of more classes.
+        group: `(sample,)` names of groups that are never split; None: each sample by itself.
+        ids: `(sample,)` unique names that make the split independent of the order of samples; None: sorted by group,
+            or in the given order.
         n_folds: Number of folds, at least 2.
-        seed: Start of the random numbers.
+        seed: Random seed.
 
     Raises:
         InputError: `n_folds` is below 2, or lengths differ.
@@ -97,7 +97,7 @@ def grouped_folds(
         `reason` is set and every fold is -1 where one class is missing, or has only one group.
 
     Source:
-        scikit-learn's StratifiedGroupKFold; its StratifiedKFold on groups where all groups are of one kind and size.
+        scikit-learn's StratifiedGroupKFold; its StratifiedKFold on groups where all groups have one label and one size.
 
     Example:
         >>> folds = grouped_folds(np.array([0, 1, 0, 1]), ["a", "a", "b", "b"], n_folds=2)
@@ -128,11 +128,11 @@ def grouped_folds(
             fold = nothing.copy()
             fold[order] = split
             return Folds(fold, made, seed, None)
-    return Folds(nothing, 0, seed, f"no split into {made} folds leaves both labels in every training part")
+    return Folds(nothing, 0, seed, f"no split into {made} folds leaves both labels in every training set")
 
 
 def _by_first_use(codes: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
-    """Number groups by where they first occur, so that only ids and not group names decide a split."""
+    """Number groups by first occurrence, so that splits depend on ids and not on group names."""
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
@@ -142,7 +142,7 @@ def _by_first_use(codes: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample
 def _split(
     label: Int[np.ndarray, " sample"], codes: Int[np.ndarray, " sample"], n_folds: int, seed: int
 ) -> Int[np.ndarray, " sample"]:
-    """Return the fold of each sample; groups of one kind and size need no search for balance."""
+    """Return the fold of each sample; groups of one label and one size are split as units."""
     n_groups = int(codes.max()) + 1
     size = np.bincount(codes, minlength=n_groups)
     total = np.bincount(codes, weights=label, minlength=n_groups)
@@ -162,27 +162,27 @@ def _split(
     return split
 
 
-def group_weights(
+def bootstrap_weights(
     group: Int[np.ndarray, " sample"],
     *,
     n_resamples: int = 2000,
     seed: int = 0,
     kind: Int[np.ndarray, " sample"] | None = None,
 ) -> Float[np.ndarray, "resample group"]:
-    """Draw how often each group occurs in each cluster-bootstrap resample.
+    """Draw the number of occurrences of each group in each resample of a cluster bootstrap.
 
     Args:
         group: `(sample,)` codes from `group_codes`.
         n_resamples: Number of resamples.
-        seed: Start of the random numbers.
-        kind: `(sample,)` codes; groups are drawn among groups of the same composition, so that no resample loses a
-            class. None: among all groups.
+        seed: Random seed.
+        kind: `(sample,)` codes; groups are resampled among groups with the same set of codes, so that no resample loses
+            a class. None: among all groups.
 
     Returns:
         `(resample, group)` counts as floats; each row sums to the number of groups.
 
     Example:
-        >>> float(group_weights(np.array([0, 1, 2]), n_resamples=1)[0].sum())
+        >>> float(bootstrap_weights(np.array([0, 1, 2]), n_resamples=1)[0].sum())
         3.0
     """
     generator = np.random.default_rng(derived_seed(seed, "bootstrap"))
@@ -199,27 +199,27 @@ def group_weights(
 def _composition(
     group: Int[np.ndarray, " sample"], kind: Int[np.ndarray, " sample"], n_groups: int
 ) -> Int[np.ndarray, " group"]:
-    """Return one code per group for the set of kinds it holds."""
+    """Return one code per group for its set of kinds."""
     holds = np.zeros((n_groups, int(kind.max()) + 1), dtype=bool)
     holds[group, kind] = True
     return np.asarray(np.unique(holds, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64))
 
 
-def shuffled_between(
+def shuffled_labels(
     label: Int[np.ndarray, " sample"], *, ids: Sequence[str] | np.ndarray | None = None, seed: int = 0
 ) -> Int[np.ndarray, " sample"]:
-    """Return the labels dealt anew to the samples: what is left to find afterwards is no behaviour.
+    """Return the labels permuted between samples, which removes any association with the behaviour.
 
     Args:
-        label: `(sample,)` of labels; as many of each remain.
-        ids: `(sample,)` unique names that make the shuffle independent of the order of samples.
-        seed: Start of the random numbers.
+        label: `(sample,)` of labels.
+        ids: `(sample,)` unique names that make the permutation independent of the order of samples.
+        seed: Random seed.
 
     Example:
-        >>> sorted(shuffled_between(np.array([0, 0, 1])).tolist())
+        >>> sorted(shuffled_labels(np.array([0, 0, 1])).tolist())
         [0, 0, 1]
     """
     order = np.arange(len(label)) if ids is None else np.argsort(np.asarray(ids), kind="stable")
-    dealt = np.empty_like(label)
-    dealt[order] = np.random.default_rng(derived_seed(seed, "placebo")).permutation(np.asarray(label)[order])
-    return dealt
+    permuted = np.empty_like(label)
+    permuted[order] = np.random.default_rng(derived_seed(seed, "placebo")).permutation(np.asarray(label)[order])
+    return permuted

@@ -1,6 +1,6 @@
-"""The parts of a study: each statistic for every dataset of a table, and for all of them together.
+"""The statistics of a study for every dataset of a table, and for all datasets pooled.
 
-forests = forests_of(table, Settings(n_trees=50))
+forests = forests_by_dataset(table, Settings(n_trees=50))
 forests["alpaca"]["grouped"].auc
 """
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from foretell.stats.detectors.detector import Detector, judge_detectors
 from foretell.stats.detectors.held_out_scores import Estimator
-from foretell.stats.detectors.samples import POOLED, Samples, pooled_samples, samples_of
+from foretell.stats.detectors.samples import POOLED, Samples, dataset_samples, pooled_samples
 from foretell.stats.detectors.transfer import Transfer, TransferSet, transfer
 from foretell.stats.folds import Folds, derived_seed, grouped_folds
 from foretell.stats.forest.random_forest import (
@@ -22,67 +22,67 @@ from foretell.stats.forest.random_forest import (
     Protocol,
     judge_forest,
     pooled_forest,
-    repeats_for,
+    repeats_needed,
 )
 from foretell.stats.forest.thresholds import ThresholdRule, threshold_rules
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
-from foretell.stats.table.dense import dense
+from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import StudyTable
-from foretell.stats.table.source_rows import drawn, rows_of
+from foretell.stats.table.source_rows import dataset_rows, subsampled
 from foretell.stats.verdicts import Verdict, detector_verdict, family_verdict, forest_verdict
 
 __all__ = [
-    "detectors_of",
+    "dataset_transfers",
+    "detectors_by_dataset",
     "forest_repeats",
-    "forests_of",
-    "notes_of",
+    "forests_by_dataset",
     "samples_by_dataset",
-    "thresholds_of",
-    "transfers_of",
-    "verdicts_of",
+    "study_notes",
+    "thresholds_by_dataset",
+    "verdicts_by_dataset",
 ]
 
 
 def samples_by_dataset(table: StudyTable, settings: Settings) -> dict[str, Samples]:
-    """Return what detectors see of each dataset, and of all together where there are several.
+    """Return the samples of each dataset, and of all datasets pooled where there are several.
 
     Args:
         table: From `read_table`.
-        settings: Coordinates are used for shares only.
+        settings: Log-ratios are used for shares only.
     """
-    coordinates = settings.coordinates if table.compositional else "shares"
-    arrays = [dense(table, dataset) for dataset in table.datasets]
-    found = {array.dataset: samples_of(array, coordinates=coordinates) for array in arrays}
-    if len(arrays) > 1 and POOLED not in found:
-        found[POOLED] = pooled_samples(arrays, coordinates=coordinates)
+    log_ratios = settings.log_ratios if table.compositional else "shares"
+    datasets = [dense_dataset(table, dataset) for dataset in table.datasets]
+    found = {data.dataset: dataset_samples(data, log_ratios=log_ratios) for data in datasets}
+    if len(datasets) > 1 and POOLED not in found:
+        found[POOLED] = pooled_samples(datasets, log_ratios=log_ratios)
     return found
 
 
-def thresholds_of(
+def thresholds_by_dataset(
     table: StudyTable, settings: Settings, *, steps: Steps | None = None
 ) -> dict[tuple[str, str], list[ThresholdRule]]:
-    """Return threshold rules on rows by dataset and metric, all of a dataset on one split by group.
+    """Return threshold rules on rows by dataset and metric; all rules of a dataset use the same grouped split.
 
     Args:
         table: From `read_table`.
         settings: Objectives, level and seed are used.
-        steps: Told after every dataset.
+        steps: Progress, advanced after every dataset.
     """
     found = {}
     for dataset in table.datasets:
-        array = dense(table, dataset)
-        rows = rows_of(array)
+        data = dense_dataset(table, dataset)
+        rows = dataset_rows(data)
         seed = derived_seed(settings.seed, dataset)
-        folds = grouped_folds(array.label.astype(np.int64), array.group, ids=np.asarray(array.ids), seed=seed)
-        spread = Folds(folds.fold[rows.sample], folds.n_folds, folds.seed, folds.reason)
-        for index, metric in enumerate(array.metrics):
+        folds = grouped_folds(data.label.astype(np.int64), data.group, ids=np.asarray(data.ids), seed=seed)
+        row_folds = Folds(folds.fold[rows.sample], folds.n_folds, folds.seed, folds.reason)
+        for index, metric in enumerate(data.metrics):
             found[dataset, metric] = threshold_rules(
                 rows.features[:, index],
                 rows.label,
                 rows.group,
                 objectives=settings.objectives,
-                folds=spread,
+                folds=row_folds,
                 level=settings.level,
                 seed=seed,
             )
@@ -96,30 +96,30 @@ def _rows_by_dataset(table: StudyTable) -> dict[str, int]:
 
 
 def forest_repeats(table: StudyTable) -> int:
-    """Return how often grouped forests are repeated, the same in all datasets so that their pairs weigh alike.
+    """Return the number of repeats of grouped forests, the same for all datasets so that pairs have equal weight.
 
     Args:
         table: From `read_table`.
     """
-    return repeats_for(max(_rows_by_dataset(table).values()))
+    return repeats_needed(max(_rows_by_dataset(table).values()))
 
 
-def forests_of(
+def forests_by_dataset(
     table: StudyTable, settings: Settings, *, n_jobs: int = -1, steps: Steps | None = None
 ) -> dict[str, dict[Protocol, ForestResult]]:
-    """Return forests on rows by dataset and protocol; all together are the same forests judged together.
+    """Return forests on rows by dataset and protocol; the pooled result uses the forests of the single datasets.
 
     Args:
         table: From `read_table`.
         settings: Number of rows, trees and folds, level and seed are used.
-        n_jobs: Threads; changes no number.
-        steps: Told after every forest.
+        n_jobs: Number of threads; does not change the result.
+        steps: Progress, advanced after every forest.
     """
     found: dict[str, dict[Protocol, ForestResult]] = {}
     for dataset in table.datasets:
         seed = derived_seed(settings.seed, "forest rows", dataset)
-        array = dense(table, dataset)
-        rows = drawn(rows_of(array), settings.forest_rows, seed=seed)
+        data = dense_dataset(table, dataset)
+        rows = subsampled(dataset_rows(data), settings.forest_rows, seed=seed)
 
         def advance(protocol: str, dataset: str = dataset) -> None:
             if steps is not None:
@@ -130,7 +130,7 @@ def forests_of(
             rows.label,
             rows.sample,
             group=rows.group,
-            stratum=None if array.stratum is None else array.stratum[rows.sample],
+            stratum=None if data.stratum is None else data.stratum[rows.sample],
             n_trees=settings.n_trees,
             n_folds=settings.forest_folds,
             n_repeats=forest_repeats(table),
@@ -147,7 +147,7 @@ def forests_of(
     return found
 
 
-def detectors_of(
+def detectors_by_dataset(
     samples: Mapping[str, Samples],
     settings: Settings,
     *,
@@ -160,7 +160,7 @@ def detectors_of(
         samples: From `samples_by_dataset`.
         settings: Folds, repeats, level and seed are used.
         estimators: Further estimators on all heads by name.
-        steps: Told after every detector.
+        steps: Progress, advanced after every detector.
     """
     found = {}
     for dataset, one in samples.items():
@@ -174,7 +174,7 @@ def detectors_of(
             one.label,
             group=one.group,
             stratum=one.stratum,
-            part=one.part,
+            dataset=one.dataset,
             ids=one.ids,
             estimators=estimators,
             n_folds=settings.detector_folds,
@@ -186,25 +186,25 @@ def detectors_of(
     return found
 
 
-def transfers_of(samples: Mapping[str, Samples], settings: Settings) -> list[Transfer]:
-    """Return how the detector on all heads does on datasets it has not learnt from; none for a single dataset.
+def dataset_transfers(samples: Mapping[str, Samples], settings: Settings) -> list[Transfer]:
+    """Return the transfer of the detector on all heads between datasets; none for a single dataset.
 
     Args:
         samples: From `samples_by_dataset`.
         settings: Level and seed are used.
     """
     together = samples.get(POOLED)
-    if together is None or together.part is None:
+    if together is None or together.dataset is None:
         return []
     matrix = together.features[0].matrix
     sets = {}
-    for dataset in np.unique(together.part):
-        here = together.part == dataset
+    for dataset in np.unique(together.dataset):
+        here = together.dataset == dataset
         sets[str(dataset)] = TransferSet(matrix[here], together.label[here], together.group[here])
     return transfer(sets, seed=settings.seed, level=settings.level)
 
 
-def verdicts_of(
+def verdicts_by_dataset(
     samples: Mapping[str, Samples],
     judged: Mapping[str, list[Detector]],
     forests: Mapping[str, Mapping[Protocol, ForestResult]],
@@ -216,10 +216,10 @@ def verdicts_of(
 
     Args:
         samples: From `samples_by_dataset`.
-        judged: From `detectors_of`.
-        forests: From `forests_of`.
+        judged: From `detectors_by_dataset`.
+        forests: From `forests_by_dataset`.
         association: From `association`.
-        level: 1 minus the accepted chance of a false alarm.
+        level: 1 minus the accepted false-positive rate.
     """
     verdicts: dict[str, list[Verdict]] = {}
     for dataset, one in samples.items():
@@ -245,29 +245,29 @@ def verdicts_of(
     return verdicts
 
 
-def notes_of(table: StudyTable, samples: Mapping[str, Samples], settings: Settings) -> tuple[str, ...]:
-    """Return what a reader should know before the numbers: what is not there and how things were put together.
+def study_notes(table: StudyTable, samples: Mapping[str, Samples], settings: Settings) -> tuple[str, ...]:
+    """Return notes for the reader: missing columns, pooling, subsampling.
 
     Args:
         table: From `read_table`.
         samples: From `samples_by_dataset`.
-        settings: Those of the study.
+        settings: Settings of the study.
     """
     notes = [f"{dataset}: {note}" for dataset, one in samples.items() for note in one.notes]
     if POOLED in samples:
         notes.append(
-            f"{POOLED}: datasets are put together with their own intercepts; only samples of one dataset are "
-            "compared with each other, and the forests are those of the single datasets"
+            f"{POOLED}: datasets are pooled with separate intercepts; only samples of the same dataset are compared, "
+            "and the forests are those of the single datasets"
         )
     most = settings.forest_rows
     notes += [
-        f"{dataset}: forests see {most} of {n_rows} rows, drawn at random (setting forest_rows)"
+        f"{dataset}: forests use {most} of {n_rows} rows, drawn at random (setting forest_rows)"
         for dataset, n_rows in _rows_by_dataset(table).items()
         if most is not None and n_rows > most
     ]
     if table.compositional:
         notes.append(
-            "the metrics are shares of one whole: they carry one number less than there are columns, so their "
-            "correlations with the label are not independent of each other"
+            "the metrics are shares that sum to 1: one of them is determined by the others, so their correlations "
+            "with the label are not independent"
         )
     return tuple(notes)

@@ -1,7 +1,7 @@
-"""Counting the steps of long work, so that whoever waits for all of it sees how far it is.
+"""Progress of a study: one bar over all of its steps.
 
 steps = Steps()
-with steps.shown(10, progress=None):
+with steps.bar(10, progress=None):
     steps.advance("forest")
 """
 
@@ -17,17 +17,17 @@ __all__ = ["Steps"]
 
 
 class Steps:
-    """A counter that is a progress bar while it is shown, and nothing otherwise."""
+    """A progress bar while `bar` is active; otherwise `advance` does nothing."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
     @contextmanager
-    def shown(self, total: int, *, progress: bool | None = None) -> Iterator[None]:
+    def bar(self, total: int, *, progress: bool | None = None) -> Iterator[None]:
         """Show a bar while the block runs.
 
         Args:
-            total: Steps to come.
+            total: Number of steps.
             progress: Whether to show it; None: on a terminal only.
         """
         hidden = None if progress is None else not progress

@@ -1,4 +1,4 @@
-"""Everything that decides a study's numbers beside the table itself.
+"""The settings of a study.
 
 settings = Settings(seed=1, n_trees=50)
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from foretell.errors import InputError
 from foretell.schema.tables import SHARES
-from foretell.stats.detectors.log_ratios import Coordinates
+from foretell.stats.detectors.log_ratios import LogRatios
 from foretell.stats.forest.measures import OBJECTIVES, Objective
 
 __all__ = ["Settings"]
@@ -17,26 +17,26 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a study's numbers beside the table itself."""
+    """Everything besides the table that determines the results of a study."""
 
     metrics: tuple[str, ...] = SHARES
     seed: int = 0
     level: float = 0.95
-    coordinates: Coordinates = "centred"
-    """In which the detectors see shares; metrics that are no shares are always seen as they are."""
+    log_ratios: LogRatios = "centred"
+    """Transform of shares for detectors; metrics that are not shares are never transformed."""
     n_permutations: int = 1000
     objectives: tuple[Objective, ...] = OBJECTIVES
     n_trees: int = 200
     forest_folds: int = 3
     forest_rows: int | None = 200_000
-    """Rows of a dataset that forests see at most, drawn at random; None: all, which takes hours for millions."""
+    """Maximal number of rows per dataset for forests, drawn at random; None: all, which takes hours for millions."""
     detector_folds: int = 5
     detector_repeats: int = 5
     estimators: tuple[str, ...] = ()
     """Names of further estimators on all heads."""
     source: str = ""
     group: str | None = None
-    """Column that names the groups; "mapping" if they were given by id; None where every sample stands alone."""
+    """Column with the groups; "mapping" if they were given by id; None where all samples are independent."""
     stratum: str | None = None
 
     def __post_init__(self) -> None:

@@ -1,11 +1,10 @@
-"""A study: every statistic of one table, each part worked out when it is first asked for.
+"""A study: all statistics of one table, computed lazily.
 
     study = foretell.study("attention.csv", labels="labels.csv")
     study.verdicts
     study.write_tables("results")
 
-It only ties the parts together; each is a function of its own on arrays. The same table and seed give the same numbers,
-whatever the order of the rows and the number of threads.
+The same table and seed give the same results, for any order of the rows and any number of threads.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from foretell.stats.forest.importances import importances
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import association
 from foretell.stats.per_dataset import (
-    detectors_of,
+    dataset_transfers,
+    detectors_by_dataset,
     forest_repeats,
-    forests_of,
-    notes_of,
+    forests_by_dataset,
     samples_by_dataset,
-    thresholds_of,
-    transfers_of,
-    verdicts_of,
+    study_notes,
+    thresholds_by_dataset,
+    verdicts_by_dataset,
 )
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
@@ -50,7 +49,7 @@ from foretell.storage.atomic import written_whole
 
 __all__ = ["POOLED", "Settings", "Study", "study"]
 
-PARTS = (
+TABLE_NAMES = (
     "association",
     "roc",
     "roc_points",
@@ -68,23 +67,23 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Study:
-    """The statistics of one table; a part is worked out when it is first asked for and then kept."""
+    """The statistics of one table; each table is computed on first access and cached."""
 
     table: StudyTable
     settings: Settings
     n_jobs: int = -1
-    """Threads of the forests; changes no number."""
+    """Number of threads of the forests; does not change the result."""
     estimators: Mapping[str, Estimator] = field(default_factory=dict)
     _steps: Steps = field(default_factory=Steps, repr=False, compare=False)
 
     @property
     def ledger(self) -> Ledger:
-        """What was dropped from the table and why."""
+        """Dropped rows by reason."""
         return self.table.ledger
 
     @property
     def validity(self) -> Validity:
-        """How valid the rows are that were kept."""
+        """Checks of the kept rows."""
         return self.table.validity
 
     @property
@@ -94,13 +93,13 @@ class Study:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions that may change the last digits."""
+        """Versions of Python and of the libraries used."""
         names = ("foretell", "numpy", "polars", "scipy", "scikit-learn")
         return {**{name: version(name) for name in names}, "python": platform.python_version()}
 
     @cached_property
     def association(self) -> pl.DataFrame:
-        """Correlations and AUC of every layer, head and metric, corrected for their number."""
+        """Correlations and AUC of every layer, head and metric, with corrected p-values."""
         settings = self.settings
         frame = association(
             self.table,
@@ -120,7 +119,7 @@ class Study:
 
     @property
     def roc(self) -> pl.DataFrame:
-        """AUC of every metric alone, at row and sample level."""
+        """AUC of every single metric, at row and sample level."""
         return self._roc.curves
 
     @property
@@ -130,22 +129,22 @@ class Study:
 
     @cached_property
     def samples(self) -> dict[str, Samples]:
-        """What detectors see of each dataset, and of all together where there are several."""
+        """The samples of each dataset, and of all datasets pooled where there are several."""
         return samples_by_dataset(self.table, self.settings)
 
     @cached_property
     def thresholds(self) -> pl.DataFrame:
-        """Threshold rules chosen on training groups and judged on held-out ones."""
-        return frames.threshold_frame(thresholds_of(self.table, self.settings, steps=self._steps))
+        """Threshold rules chosen on training groups and evaluated on held-out groups."""
+        return frames.threshold_frame(thresholds_by_dataset(self.table, self.settings, steps=self._steps))
 
     @cached_property
     def forests(self) -> dict[str, dict[Protocol, ForestResult]]:
         """Forests on rows by dataset and protocol."""
-        return forests_of(self.table, self.settings, n_jobs=self.n_jobs, steps=self._steps)
+        return forests_by_dataset(self.table, self.settings, n_jobs=self.n_jobs, steps=self._steps)
 
     @cached_property
     def forest(self) -> pl.DataFrame:
-        """How the forest on rows does, by way of splitting."""
+        """Performance of the forest on rows, by protocol."""
         return frames.forest_frame(self.forests)
 
     @cached_property
@@ -155,7 +154,7 @@ class Study:
 
     @cached_property
     def importances(self) -> pl.DataFrame:
-        """What each column is worth to the forest."""
+        """Importances of each column in the forest."""
         level = self.settings.level
         found = {
             dataset: [one for result in results.values() for one in importances(result, level=level)]
@@ -166,49 +165,49 @@ class Study:
     @cached_property
     def judged(self) -> dict[str, list[Detector]]:
         """Detectors and baselines by dataset."""
-        return detectors_of(self.samples, self.settings, estimators=self.estimators, steps=self._steps)
+        return detectors_by_dataset(self.samples, self.settings, estimators=self.estimators, steps=self._steps)
 
     @cached_property
     def detectors(self) -> pl.DataFrame:
-        """How one score per sample does, beside baselines."""
+        """Performance of detectors and baselines."""
         return frames.detector_frame(self.judged)
 
     @cached_property
     def reliability(self) -> pl.DataFrame:
-        """Predicted against observed frequency of every detector."""
+        """Predicted and observed frequency of every detector."""
         return frames.reliability_frame(self.judged)
 
     @cached_property
     def transfer(self) -> pl.DataFrame:
-        """How the detector on all heads does on datasets it has not learnt from."""
-        cells = transfers_of(self.samples, self.settings)
+        """Performance of the detector on all heads on other datasets."""
+        cells = dataset_transfers(self.samples, self.settings)
         self._steps.advance("transfer")
         return frames.transfer_frame(cells, "all heads")
 
     @cached_property
     def found(self) -> dict[str, list[Verdict]]:
         """Verdicts by dataset."""
-        return verdicts_of(self.samples, self.judged, self.forests, self.association, level=self.settings.level)
+        return verdicts_by_dataset(self.samples, self.judged, self.forests, self.association, level=self.settings.level)
 
     @cached_property
     def verdicts(self) -> pl.DataFrame:
-        """What the numbers allow to say, per dataset and signal."""
+        """The verdict per dataset and signal."""
         return frames.verdict_frame(self.found)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know before the numbers: what is not there and how things were put together."""
-        return notes_of(self.table, self.samples, self.settings)
+        """Notes for the reader: missing columns, pooling, subsampling."""
+        return study_notes(self.table, self.samples, self.settings)
 
     def compute(self, *, progress: bool | None = None) -> Study:
-        """Work out every part now.
+        """Compute all tables now.
 
         Args:
             progress: Whether to show a bar; None: on a terminal only.
         """
-        with self._steps.shown(self._n_steps(), progress=progress):
-            for part in PARTS:
-                getattr(self, part)
+        with self._steps.bar(self._n_steps(), progress=progress):
+            for name in TABLE_NAMES:
+                getattr(self, name)
         return self
 
     def _n_steps(self) -> int:
@@ -219,10 +218,10 @@ class Study:
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return every table by its name in `foretell.schema.tables.TABLES`."""
-        return {part: getattr(self, part) for part in PARTS}
+        return {name: getattr(self, name) for name in TABLE_NAMES}
 
     def summary(self) -> dict[str, Any]:
-        """Return settings, ledger, validity, verdicts, notes and versions as plain data, without any clock."""
+        """Return settings, ledger, validity, verdicts, notes and versions as plain data, without timestamps."""
         return {
             "settings": asdict(self.settings),
             "ledger": {
@@ -240,13 +239,13 @@ class Study:
         return json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write_tables(self, folder: Path | str) -> list[Path]:
-        """Write one Parquet file per table, and `study.json`; everything is worked out before the first is written.
+        """Write one Parquet file per table, and `study.json`; all tables are computed before the first is written.
 
         Args:
-            folder: Made if it is not there.
+            folder: Created if it does not exist.
 
         Returns:
-            The files, tables first; each is whole or not there.
+            The files, tables first; each is written atomically.
         """
         target = Path(folder)
         tables, text = self.tables(), self.to_json()
@@ -273,22 +272,22 @@ def study(
     compute: bool = True,
     **settings: Any,
 ) -> Study:
-    """Find out whether per-head numbers foretell a yes / no behaviour, with statistics that cannot fool themselves.
+    """Test whether per-head metrics predict a binary behaviour, on held-out groups and against baselines.
 
     Args:
         table_or_run: A run, a StudyTable, or anything `read_table` reads: file, folder or frame with the columns id,
             dataset, layer, head, the metrics, and behavior_label unless `labels` has it.
         labels: File or frame with id and behavior_label.
         metrics: Columns to study.
-        group: Column, or mapping from id, that names what samples depend on each other.
-        stratum: Column, or mapping from id, that names the kind of task.
+        group: Column, or mapping from id, with the groups of dependent samples.
+        stratum: Column, or mapping from id, with the task types.
         compositional: Whether the metrics are shares that sum to 1; None: only for the three normalised shares.
         estimators: Further detectors on all heads by name: "random-forest", "gradient-boosting" or any scikit-learn
             classifier.
-        seed: Start of all random numbers; the same seed gives the same numbers.
-        n_jobs: Threads of the forests, -1 for all cores; changes no number.
+        seed: Random seed; the same seed gives the same results.
+        n_jobs: Number of threads of the forests, -1 for all cores; does not change the result.
         progress: Whether to show a bar; None: on a terminal only.
-        compute: Work out every part now; False: each when it is first asked for.
+        compute: Compute all tables now; False: on first access.
         settings: Other fields of `foretell.stats.settings.Settings`, such as n_trees or n_permutations.
 
     Raises:
@@ -326,7 +325,7 @@ def study(
 
 
 def _named(column: str | Mapping[str, str] | None, default: str, samples: pl.DataFrame) -> str | None:
-    """Return what names the groups or strata: a column that was asked for, a mapping, or the table's own column."""
+    """Return where groups or strata come from: a given column, "mapping", or the default column of the table."""
     if column is not None:
         return column if isinstance(column, str) else "mapping"
     own = samples.get_column(default)

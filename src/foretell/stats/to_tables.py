@@ -1,4 +1,4 @@
-"""Results as the tables of `foretell.schema.tables`: one row per key, null with a reason where undefined.
+"""Results converted to the tables of `foretell.schema.tables`: one row per key, null with a reason where undefined.
 
 frame = detector_frame({"alpaca": judge_detectors(features, label)})
 """
@@ -99,7 +99,7 @@ def forest_frame(forests: Mapping[str, Mapping[Protocol, ForestResult]]) -> pl.D
 
 def _undefined(measures: Mapping[str, float | None]) -> str | None:
     names = [name for name, value in measures.items() if value is None]
-    return f"{', '.join(names)}: the forest always says the same label" if names else None
+    return f"{', '.join(names)}: the forest always predicts the same label" if names else None
 
 
 def forest_points_frame(forests: Mapping[str, Mapping[Protocol, ForestResult]], *, n_points: int = 400) -> pl.DataFrame:
@@ -117,7 +117,7 @@ def forest_points_frame(forests: Mapping[str, Mapping[Protocol, ForestResult]], 
 
 
 def importance_frame(found: Mapping[str, Sequence[Importance]], metrics: Sequence[str]) -> pl.DataFrame:
-    """Return the table importances from importances by dataset; `metrics` names the columns."""
+    """Return the table importances from importances by dataset; `metrics` are the names of the columns."""
     return _frame(
         [
             {
@@ -188,7 +188,7 @@ def reliability_frame(found: Mapping[str, Sequence[Detector]]) -> pl.DataFrame:
 
 
 def transfer_frame(cells: Sequence[Transfer], detector: str) -> pl.DataFrame:
-    """Return the table transfer from one detector's cells."""
+    """Return the table transfer from the results of one detector."""
     return _frame(
         [
             {

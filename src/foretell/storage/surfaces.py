@@ -1,9 +1,7 @@
 """The activity surface as plain data: one question, any number of answers, one scale.
 
-It knows neither how activity was read nor how it will be drawn.
-
-    surface.write("surfaces")
-    surface = Surface.read("surfaces")
+surface.write("surfaces")
+surface = Surface.read("surfaces")
 """
 
 from __future__ import annotations
@@ -26,9 +24,9 @@ from foretell.storage.atomic import written_whole
 
 __all__ = [
     "AnswerActivity",
+    "AnswerRank",
     "Course",
-    "Placed",
-    "Standing",
+    "HeldOutComparison",
     "Surface",
     "SurfaceQuestion",
     "builtin_surface_question",
@@ -45,7 +43,7 @@ _DESCRIPTION = "surface.json"
 
 @dataclass(frozen=True)
 class AnswerActivity:
-    """How far the hidden states lean along a direction while one answer is written."""
+    """Activity along a direction while one answer is generated."""
 
     title: str
     """Short name, such as "false answer"."""
@@ -53,7 +51,7 @@ class AnswerActivity:
     tokens: tuple[str, ...]
     """Text of each generated token."""
     activity: Float[np.ndarray, "layer token"]
-    """Calibrated score; nan where a layer has none."""
+    """Calibrated score; nan where it is undefined."""
     mean_logprob: float | None
     """Mean log-probability (nats) of the answer's tokens."""
     lower: Float[np.ndarray, "layer token"] | None = None
@@ -61,51 +59,51 @@ class AnswerActivity:
     upper: Float[np.ndarray, "layer token"] | None = None
     """Upper end."""
     null_lower: Float[np.ndarray, "layer token"] | None = None
-    """5th percentile of random directions on the same tokens, each with its own scale; None where none were drawn."""
+    """5th percentile of random directions on the same tokens, each with its own calibration; None without them."""
     null_upper: Float[np.ndarray, "layer token"] | None = None
     """95th percentile."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """Activity along each answer, mean over some layers, beside what random directions do on the same tokens."""
+    """Activity along each answer, mean over some layers, with the band of random directions on the same tokens."""
 
     layers: tuple[int, ...]
     mean: tuple[tuple[float, ...], ...]
     """Per answer and token."""
     null_lower: tuple[tuple[float, ...], ...]
-    """5th percentile of random directions, each one vector for all layers with a scale of its own."""
+    """5th percentile of random directions, each one vector for all layers with its own calibration."""
     null_upper: tuple[tuple[float, ...], ...]
     """95th percentile."""
     n_random: int
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Where one answer's mean activity lies among answers whose truth is known."""
+class AnswerRank:
+    """Rank of one answer's mean activity among held-out answers with known labels."""
 
     title: str
     value: float
     """Mean activity over the layers and the answer's tokens."""
     above_positive: float
-    """Share of held-out positive answers that lie below it, ties one half."""
+    """Share of held-out positive answers below it, ties one half."""
     above_negative: float
-    """Share of held-out negative answers that lie below it, ties one half."""
+    """Share of held-out negative answers below it, ties one half."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What held-out answers look like on the same layers, so that one example is not taken for proof."""
+class HeldOutComparison:
+    """The answers of a surface compared with held-out answers on the same layers."""
 
     layers: tuple[int, ...]
     n_positive: int
     n_negative: int
     auc: float
-    """Chance that a held-out positive answer lies above a held-out negative one."""
+    """Probability that a held-out positive answer scores above a held-out negative one."""
     baseline: str
-    """Baseline that separates the same answers best."""
+    """Baseline with the best AUC on the same answers."""
     baseline_auc: float
-    answers: tuple[Placed, ...]
+    answers: tuple[AnswerRank, ...]
 
 
 @dataclass(frozen=True)
@@ -120,10 +118,10 @@ class Surface:
     layers: tuple[int, ...]
     answers: tuple[AnswerActivity, ...]
     course: Course | None = None
-    standing: Standing | None = None
+    held_out: HeldOutComparison | None = None
 
     def table(self) -> pl.DataFrame:
-        """Return the numbers behind the picture in the columns of the activity table."""
+        """Return the surface in the columns of `foretell.schema.tables.SURFACE`."""
         frames = [
             pl.DataFrame(
                 {
@@ -148,8 +146,8 @@ class Surface:
     def write(self, folder: Path | str) -> None:
         """Write `surface.parquet` (the table) and `surface.json` (question, answers, tokens) into a folder.
 
-        Each file appears whole or not at all, the description last; it knows the table's checksum, so a description
-        never goes with another surface's table.
+        Each file is written atomically, the description last. It has the table's checksum, so that a description is
+        never used with another surface's table.
         """
         folder = Path(folder)
         buffer = BytesIO()
@@ -172,7 +170,7 @@ class Surface:
                 for answer in self.answers
             ],
             "course": None if self.course is None else asdict(self.course),
-            "standing": None if self.standing is None else asdict(self.standing),
+            "held_out": None if self.held_out is None else asdict(self.held_out),
             "table_sha256": sha256(buffer.getvalue()).hexdigest(),
         }
         with written_whole(folder / _TABLE) as draft:
@@ -182,22 +180,22 @@ class Surface:
 
     @classmethod
     def read(cls, folder: Path | str) -> Surface:
-        """Return the surface that `write` left in a folder, number for number.
+        """Return the surface that `write` wrote into a folder.
 
         Raises:
-            InputError: The folder holds no surface, or its two files do not belong together.
+            InputError: The folder has no surface, or its two files do not belong together.
         """
         description, table = Path(folder) / _DESCRIPTION, Path(folder) / _TABLE
         try:
             described = json.loads(description.read_text(encoding="utf-8"))
             content = table.read_bytes()
         except OSError as error:
-            raise InputError(located(folder, f"holds no surface: {error.strerror or error}")) from error
+            raise InputError(located(folder, f"has no surface: {error.strerror or error}")) from error
         except ValueError as error:
             raise InputError(located(description, f"is not JSON: {error}")) from error
         try:
             if described["format"] not in {_FORMAT, _BEFORE}:
-                raise InputError(located(description, f'is of the form {described["format"]!r}, not "{_FORMAT}"'))
+                raise InputError(located(description, f'has the format {described["format"]!r}, not "{_FORMAT}"'))
             if sha256(content).hexdigest() != described["table_sha256"]:
                 raise InputError(located(table, "is not the table its surface.json was written with"))
             rows = pl.read_parquet(BytesIO(content))
@@ -205,12 +203,12 @@ class Surface:
                 described, rows.rename({"position": "answer_position"}) if described["format"] == _BEFORE else rows
             )
         except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            raise InputError(located(description, f"describes no surface: {error!r}")) from error
+            raise InputError(located(description, f"is not a valid surface: {error!r}")) from error
 
 
 @dataclass(frozen=True)
 class SurfaceQuestion:
-    """A question with answers to lay side by side, each with its title."""
+    """A question with answers to compare, each with a title."""
 
     question: str
     answers: tuple[str, ...]
@@ -218,7 +216,7 @@ class SurfaceQuestion:
 
 
 def builtin_surface_question() -> SurfaceQuestion:
-    """Return the question whose false and true answer the first surfaces were drawn for.
+    """Return the built-in question with a false and a true answer.
 
     Example:
         >>> builtin_surface_question().titles
@@ -238,7 +236,7 @@ def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
     for index, answer in enumerate(described["answers"]):
         tokens = tuple(str(token) for token in answer["tokens"])
         rows = table.filter(pl.col("id") == f"answer-{index}").sort("layer", "answer_position")
-        # Rows come sorted by layer; the surface may list its layers in another order.
+        # Rows are sorted by layer; the surface may list its layers in another order.
         place = np.argsort(np.argsort(layers))
         activity = rows["activity"].to_numpy().reshape(len(layers), len(tokens))[place].astype(answer["dtype"])
         logprob = answer["mean_logprob"]
@@ -253,12 +251,12 @@ def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
             )
         )
     text = {name: str(described[name]) for name in ("question", "concept", "scale", "model")}
-    course, standing = described.get("course"), described.get("standing")
+    course, held_out = described.get("course"), described.get("held_out")
     return Surface(
         layers=layers,
         answers=tuple(answers),
         course=None if course is None else _course(course),
-        standing=None if standing is None else _standing(standing),
+        held_out=None if held_out is None else _held_out_comparison(held_out),
         **text,
     )
 
@@ -280,9 +278,9 @@ def _course(described: dict[str, Any]) -> Course:
     return Course(layers=tuple(int(n) for n in described["layers"]), n_random=int(described["n_random"]), **lines)
 
 
-def _standing(described: dict[str, Any]) -> Standing:
+def _held_out_comparison(described: dict[str, Any]) -> HeldOutComparison:
     answers = tuple(
-        Placed(
+        AnswerRank(
             str(answer["title"]),
             float(answer["value"]),
             float(answer["above_positive"]),
@@ -290,7 +288,7 @@ def _standing(described: dict[str, Any]) -> Standing:
         )
         for answer in described["answers"]
     )
-    return Standing(
+    return HeldOutComparison(
         tuple(int(layer) for layer in described["layers"]),
         int(described["n_positive"]),
         int(described["n_negative"]),
@@ -302,33 +300,33 @@ def _standing(described: dict[str, Any]) -> Standing:
 
 
 def difference(surface: Surface, first: int = 0, second: int = 1) -> Surface:
-    """Return the activity of one answer less that of another, token by token from where both begin.
+    """Return the activity of one answer minus that of another, token position by token position.
 
-    Over the words that both answers begin with the difference is zero, because nothing after a token can touch it;
-    from there on the tokens at the same distance from the beginning face each other, as far as the shorter answer goes.
+    On a common prefix of both answers the difference is zero, because later tokens do not affect earlier ones. The
+    result is as long as the shorter answer.
 
     Args:
         surface: A surface of two answers or more.
-        first: Index of the answer that is taken away from.
-        second: Index of the answer that is taken away.
+        first: Index of the minuend.
+        second: Index of the subtrahend.
 
     Raises:
-        InputError: There is no answer of that index.
+        InputError: There is no answer with that index.
 
     Undefined:
-        nan where one of both is.
+        nan where either activity is.
     """
     if not (0 <= first < len(surface.answers) and 0 <= second < len(surface.answers)):
-        raise InputError(f"the surface has {len(surface.answers)} answers; {first} and {second} were asked for")
+        raise InputError(f"the surface has {len(surface.answers)} answers; {first} and {second} were requested")
     one, other = surface.answers[first], surface.answers[second]
     n_tokens = min(len(one.tokens), len(other.tokens))
     pairs = zip(one.tokens[:n_tokens], other.tokens[:n_tokens], strict=True)
     tokens = tuple(a if a == b else f"{a} | {b}" for a, b in pairs)
-    made = AnswerActivity(
+    subtracted = AnswerActivity(
         title=f"{one.title} − {other.title}",
         answer=f"{one.answer}\n− {other.answer}",
         tokens=tokens,
         activity=one.activity[:, :n_tokens] - other.activity[:, :n_tokens],
         mean_logprob=None,
     )
-    return Surface(surface.question, surface.concept, surface.scale, surface.model, surface.layers, (made,))
+    return Surface(surface.question, surface.concept, surface.scale, surface.model, surface.layers, (subtracted,))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from foretell.directions.against_chance import Controls, judge
+from foretell.directions.evidence import Controls, judge
 from foretell.reading.activations.paired import Activations, AnswerFacts
 from foretell.reading.directions.contrasts import fit_rows
 from foretell.reading.directions.cross_validation import topic_folds

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from foretell.schema.tables import DIRECTION_NULL, DIRECTIONS, conform
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_plotly import to_plotly
-from foretell.showing.figures.course_figures import course_figure, standing_text, steering_figure
+from foretell.showing.figures.course_figures import comparison_text, course_figure, steering_figure
 from foretell.showing.figures.curve_figures import direction_figure
 from foretell.showing.figures.figure import SurfaceFigure
 from foretell.showing.figures.palette import NULL_BAND
@@ -22,9 +22,9 @@ from foretell.showing.report import save_steering, save_surface
 from foretell.showing.report_data import ReportData
 from foretell.stats.directions.dose_response import dose_response
 from foretell.stats.directions.surface_means import mean_surface
-from foretell.storage.surfaces import AnswerActivity, Course, Placed, Standing, Surface, difference
+from foretell.storage.surfaces import AnswerActivity, AnswerRank, Course, HeldOutComparison, Surface, difference
 
-STANDING = Standing((1, 2), 40, 41, 0.8, "mean_logprob", 0.9, (Placed("false <b>", 1.25, 0.75, 0.95),))
+HELD_OUT = HeldOutComparison((1, 2), 40, 41, 0.8, "mean_logprob", 0.9, (AnswerRank("false <b>", 1.25, 0.75, 0.95),))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def surface(generator: np.random.Generator) -> Surface:
     )
     mean = tuple(tuple(answer.activity[1:].mean(axis=0).tolist()) for answer in answers)
     lower, upper = (tuple(tuple([end] * len(line)) for line in mean) for end in (-1.5, 1.5))
-    return Surface("Who?", "lying", "z", "tiny", (0, 1, 2), answers, Course((1, 2), mean, lower, upper, 77), STANDING)
+    return Surface("Who?", "lying", "z", "tiny", (0, 1, 2), answers, Course((1, 2), mean, lower, upper, 77), HELD_OUT)
 
 
 def test_a_course_shows_its_numbers_and_the_band(surface: Surface) -> None:
@@ -60,27 +60,27 @@ def test_a_course_without_a_band_or_none_at_all(surface: Surface) -> None:
     bare = course_figure(replace(surface, course=Course((0,), surface.course.mean, (), (), 0)))
     assert bare is not None
     assert all(len(panel.curves) == 1 for panel in bare.panels)
-    assert "at random" not in bare.words.caption
+    assert "random directions" not in bare.words.caption
     assert course_figure(replace(surface, course=None)) is None
 
 
-def test_the_words_say_who_does_better_and_that_one_example_is_none() -> None:
-    text = standing_text(STANDING, "lying")
-    for piece in (
+def test_the_comparison_names_the_better_score_and_that_one_example_is_no_evidence() -> None:
+    text = comparison_text(HELD_OUT, "lying")
+    for phrase in (
         "40 + 41 held-out answers",
         "1.25",
         "75%",
         "95%",
         "AUC 0.80",
-        "they overlap",
+        "separation with overlap",
         "0.90",
-        "no less than the direction",
+        "as good as the direction or better",
     ):
-        assert piece in text
-    better = standing_text(replace(STANDING, baseline_auc=0.7), "lying")
-    assert "no less than" not in better
-    assert "hardly tell them apart" in standing_text(replace(STANDING, auc=0.55), "lying")
-    assert "proves nothing by itself" in standing_text(None, "lying")
+        assert phrase in text
+    better = comparison_text(replace(HELD_OUT, baseline_auc=0.7), "lying")
+    assert "as good as" not in better
+    assert "poor separation" in comparison_text(replace(HELD_OUT, auc=0.55), "lying")
+    assert "not evidence" in comparison_text(None, "lying")
 
 
 @pytest.fixture

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from foretell.stats.auc.clustered import (
-    clustered_auc_variance,
-    clustered_pearson_pvalue,
-    clustered_rank_pvalue,
-    group_codes_of,
-)
+from foretell.stats.auc.clustered import clustered_auc_variance, clustered_pearson_pvalue, clustered_rank_pvalue
 from foretell.stats.auc.intervals import auc_variance, placements
+from foretell.stats.folds import group_codes
 from foretell.stats.heads.association import column_statistics
 
 
@@ -30,10 +26,10 @@ def test_every_column_has_the_variance_of_one_column_alone(grouped: Any, engine:
     values, label, codes = grouped
     found = clustered_auc_variance(values, label, codes, engine=engine)
     for column, row in enumerate(values):
-        there = ~np.isnan(row)
-        positive = label[there] == 1
-        names = codes[there]
-        expected = auc_variance(placements(row[there], positive), names[positive], names[~positive])
+        present = ~np.isnan(row)
+        positive = label[present] == 1
+        names = codes[present]
+        expected = auc_variance(placements(row[present], positive), names[positive], names[~positive])
         for name in ("variance", "degrees", "n_positive", "n_negative"):
             assert getattr(found, name)[column] == pytest.approx(float(getattr(expected, name)), rel=1e-12)
 
@@ -42,9 +38,9 @@ def test_the_score_test_is_that_of_the_covariance_summed_group_by_group(grouped:
     values, label, codes = grouped
     found = clustered_pearson_pvalue(values, label, codes)
     for column, row in enumerate(values):
-        there = np.flatnonzero(~np.isnan(row))
-        x, y = row[there] - row[there].mean(), label[there] - label[there].mean()
-        parts = [sum(x[i] * y[i] for i in range(there.size) if codes[there][i] == name) for name in range(20)]
+        present = np.flatnonzero(~np.isnan(row))
+        x, y = row[present] - row[present].mean(), label[present] - label[present].mean()
+        parts = [sum(x[i] * y[i] for i in range(present.size) if codes[present][i] == name) for name in range(20)]
         expected = stats.chi2.sf(sum(parts) ** 2 / sum(part**2 for part in parts), 1)
         assert found[column] == pytest.approx(expected, rel=1e-9)
 
@@ -96,4 +92,4 @@ def test_too_few_groups_say_so() -> None:
 
 
 def test_codes_follow_the_names() -> None:
-    assert group_codes_of(np.array(["b", "a", "b", "c"])).tolist() == [1, 0, 1, 2]
+    assert group_codes(np.array(["b", "a", "b", "c"])).tolist() == [1, 0, 1, 2]

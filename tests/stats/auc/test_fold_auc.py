@@ -5,7 +5,14 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from foretell.stats.auc.fold_auc import Splits, _of_repeat, auc_of_folds, compared, gain_of_folds, shared_fits
+from foretell.stats.auc.fold_auc import (
+    Splits,
+    _repeat_estimate,
+    auc_with_influence,
+    fold_auc,
+    fold_auc_difference,
+    nadeau_bengio_factor,
+)
 from foretell.stats.auc.intervals import Estimate, auc_variance, effective_groups, placements
 from foretell.stats.folds import group_codes
 
@@ -19,7 +26,7 @@ def test_one_fit_is_the_plain_auc(generator: np.random.Generator) -> None:
     for decimals in (0, 1, 8):
         label = generator.permutation(np.arange(60) % 3 == 0).astype(np.int64)
         score = (generator.normal(size=60) + label).round(decimals)
-        found = auc_of_folds(score, label, _split(np.arange(60)))
+        found = fold_auc(score, label, _split(np.arange(60)))
         assert found.estimate == pytest.approx(roc_auc_score(label, score), abs=1e-12)
 
 
@@ -30,9 +37,9 @@ def test_the_variance_is_delongs_and_obuchowskis(generator: np.random.Generator)
     placed = placements(score, label == 1)
     for names in (group, np.arange(120)):
         expected = auc_variance(placed, names[label == 1], names[label == 0]).variance
-        influence = compared(score, label, group=names).influence
+        influence = auc_with_influence(score, label, group=names).influence
         assert np.sum(np.bincount(names, weights=influence) ** 2) == pytest.approx(expected, rel=1e-12)
-    apart, together = (auc_of_folds(score, label, _split(names)) for names in (np.arange(120), group))
+    apart, together = (fold_auc(score, label, _split(names)) for names in (np.arange(120), group))
     assert _width(together) > 1.3 * _width(apart)
 
 
@@ -48,11 +55,11 @@ def test_the_variance_counts_two_pairs_that_share_a_group_once(
     n_groups: int, signs: tuple[float, ...], generator: np.random.Generator
 ) -> None:
     n = 60
-    label, part = generator.integers(0, 2, n), generator.integers(0, 3, n)
+    label, within = generator.integers(0, 2, n), generator.integers(0, 3, n)
     group = np.arange(n) if n_groups == n else generator.integers(0, n_groups, n)
     terms = [(generator.normal(size=n).round(1), sign) for sign in signs]
-    value, variance = _of_repeat(part, group, label, terms) or (0.0, 0.0)
-    pairs = [(i, j) for i in range(n) for j in range(n) if label[i] > label[j] and part[i] == part[j]]
+    value, variance = _repeat_estimate(within, group, label, terms) or (0.0, 0.0)
+    pairs = [(i, j) for i in range(n) for j in range(n) if label[i] > label[j] and within[i] == within[j]]
     wins = [sum(sign * ((s[i] > s[j]) + 0.5 * (s[i] == s[j])) for s, sign in terms) for i, j in pairs]
     off = (np.array(wins) - np.mean(wins)) / len(pairs)
     touched = np.array([[name in (group[i], group[j]) for name in range(group.max() + 1)] for i, j in pairs])
@@ -75,33 +82,33 @@ def _several(group: np.ndarray) -> float:
 
 def test_a_part_with_one_positive_tells_as_much_as_pairs_that_share_it(generator: np.random.Generator) -> None:
     """Ten parts with one positive and one negative each are ten independent comparisons."""
-    label, part = np.tile([1, 0], 10), np.repeat(np.arange(10), 2)
+    label, within = np.tile([1, 0], 10), np.repeat(np.arange(10), 2)
     score = np.where(label == 1, 1.0, np.repeat(np.arange(10) < 7, 2) * -2.0 + 2.0)
     one = np.zeros(20, dtype=np.int64)
-    found = gain_of_folds(score, np.zeros(20), label, Splits(one, part, np.arange(20)))
+    found = fold_auc_difference(score, np.zeros(20), label, Splits(one, within, np.arange(20)))
     assert found.estimate == pytest.approx(0.2)
     assert _width(found) == pytest.approx(2 * stats.t.ppf(0.975, 9) * np.sqrt(0.7 * 0.3 / 9), rel=1e-9)
 
 
 def test_more_repeats_help_only_as_far_as_fits_do_not_share_samples() -> None:
-    assert shared_fits(5, 5) == pytest.approx(1.45)
-    assert shared_fits(5, 1) == pytest.approx(2.25)
-    assert shared_fits(1) == shared_fits(1, 5) == 1.0
-    assert shared_fits(1, heldout=0.2) == pytest.approx(1.25)
-    assert shared_fits(5, 1000) > 1.25
+    assert nadeau_bengio_factor(5, 5) == pytest.approx(1.45)
+    assert nadeau_bengio_factor(5, 1) == pytest.approx(2.25)
+    assert nadeau_bengio_factor(1) == nadeau_bengio_factor(1, 5) == 1.0
+    assert nadeau_bengio_factor(1, heldout=0.2) == pytest.approx(1.25)
+    assert nadeau_bengio_factor(5, 1000) > 1.25
 
 
 def test_parts_weigh_their_pairs(generator: np.random.Generator) -> None:
-    part = generator.integers(0, 4, 80)
+    within = generator.integers(0, 4, 80)
     label = generator.integers(0, 2, 80)
-    score = generator.normal(size=80) + 10.0 * part
+    score = generator.normal(size=80) + 10.0 * within
     wins = pairs = 0.0
     for value in range(4):
-        here = part == value
+        here = within == value
         n = int(label[here].sum()) * int((1 - label[here]).sum())
         wins += n * roc_auc_score(label[here], score[here])
         pairs += n
-    found = compared(score, label, part=part)
+    found = auc_with_influence(score, label, within=within)
     assert found.n_pairs == pairs
     assert found.auc == pytest.approx(wins / pairs, abs=1e-12)
 
@@ -110,8 +117,8 @@ def test_a_score_that_only_knows_the_stratum_is_worth_nothing_within(generator: 
     stratum = np.repeat(np.array(["a", "b", "c"]), 30)
     label = (generator.random(90) < np.repeat([0.1, 0.5, 0.9], 30)).astype(np.int64)
     score = np.repeat([0.0, 1.0, 2.0], 30)
-    assert compared(score, label).auc > 0.8
-    assert compared(score, label, part=group_codes(stratum)).auc == 0.5
+    assert auc_with_influence(score, label).auc > 0.8
+    assert auc_with_influence(score, label, within=group_codes(stratum)).auc == 0.5
 
 
 def test_gain_is_a_difference_of_aucs_and_its_interval_uses_that_they_are_paired(
@@ -120,35 +127,35 @@ def test_gain_is_a_difference_of_aucs_and_its_interval_uses_that_they_are_paired
     label = generator.integers(0, 2, 200)
     shared = generator.normal(size=200) + label
     first, second = shared + 0.1 * generator.normal(size=200), shared + 0.1 * generator.normal(size=200)
-    gain = gain_of_folds(first, second, label, _split(np.arange(200)))
+    gain = fold_auc_difference(first, second, label, _split(np.arange(200)))
     assert gain.estimate == pytest.approx(roc_auc_score(label, first) - roc_auc_score(label, second), abs=1e-12)
-    assert _width(gain) < 0.5 * _width(auc_of_folds(first, label, _split(np.arange(200))))
-    wider = gain_of_folds(first, second, label, _split(np.arange(200), inflation=4.0))
+    assert _width(gain) < 0.5 * _width(fold_auc(first, label, _split(np.arange(200))))
+    wider = fold_auc_difference(first, second, label, _split(np.arange(200), inflation=4.0))
     assert _width(wider) == pytest.approx(2 * _width(gain))
 
 
 def test_repeats_are_averaged_and_do_not_pass_for_more_samples(generator: np.random.Generator) -> None:
     label = generator.integers(0, 2, 50)
     score = generator.normal(size=50) + label
-    once = auc_of_folds(score, label, _split(np.arange(50)))
+    once = fold_auc(score, label, _split(np.arange(50)))
     splits = Splits(np.repeat([0, 1], 50), np.zeros(100, dtype=np.int64), np.tile(np.arange(50), 2))
-    twice = auc_of_folds(np.tile(score, 2), np.tile(label, 2), splits)
+    twice = fold_auc(np.tile(score, 2), np.tile(label, 2), splits)
     assert (twice.estimate, twice.lower, twice.upper, twice.n) == (once.estimate, once.lower, once.upper, 50)
 
 
 def test_reasons_where_nothing_can_be_compared() -> None:
     score, parts = np.arange(4.0), np.array([0, 0, 1, 1])
     splits = Splits(np.zeros(4, dtype=np.int64), parts, np.arange(4))
-    assert auc_of_folds(score, parts, splits).reason == "no held-out part holds both labels"
-    lonely = auc_of_folds(score, np.array([1, 0, 0, 0]), _split(np.arange(4)))
+    assert fold_auc(score, parts, splits).reason == "no held-out fold has both labels"
+    lonely = fold_auc(score, np.array([1, 0, 0, 0]), _split(np.arange(4)))
     assert (lonely.estimate, lonely.lower) == (0.0, None)
     assert lonely.reason == "a label has only one group: no interval"
-    assert gain_of_folds(score, score, np.array([1, 0, 0, 0]), _split(np.arange(4))).lower is None
+    assert fold_auc_difference(score, score, np.array([1, 0, 0, 0]), _split(np.arange(4))).lower is None
 
 
 def test_label_flip_and_monotone_transform(generator: np.random.Generator) -> None:
-    label, part = generator.integers(0, 2, 70), generator.integers(0, 3, 70)
+    label, within = generator.integers(0, 2, 70), generator.integers(0, 3, 70)
     score = generator.normal(size=70)
-    found = compared(score, label, part=part).auc
-    assert compared(np.exp(score), label, part=part).auc == pytest.approx(found, abs=1e-12)
-    assert compared(score, 1 - label, part=part).auc == pytest.approx(1 - found, abs=1e-12)
+    found = auc_with_influence(score, label, within=within).auc
+    assert auc_with_influence(np.exp(score), label, within=within).auc == pytest.approx(found, abs=1e-12)
+    assert auc_with_influence(score, 1 - label, within=within).auc == pytest.approx(1 - found, abs=1e-12)

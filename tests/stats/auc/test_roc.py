@@ -47,14 +47,14 @@ def test_row_and_sample_level_equal_scikit_learn_on_the_same_numbers() -> None:
     means = frame.group_by("dataset", "id").agg(pl.col("behavior_label").first(), pl.col(METRICS).mean())
     for level, rows in (("row", frame), ("sample", means)):
         for dataset in ("alpaca", "flan"):
-            part = rows.filter(pl.col("dataset") == dataset)
+            within = rows.filter(pl.col("dataset") == dataset)
             for metric in METRICS:
                 key = {"dataset": dataset, "metric": metric, "level": level}
                 found = result.curves.filter(**key).row(0, named=True)
-                expected = roc_auc_score(part["behavior_label"].to_numpy(), part[metric].to_numpy())
+                expected = roc_auc_score(within["behavior_label"].to_numpy(), within[metric].to_numpy())
                 assert found["auc"] == pytest.approx(expected, abs=1e-12)
                 assert found["auc_lower"] < expected < found["auc_upper"]
-                assert (found["n"], found["n_samples"], found["n_positive"]) == (part.height, 30, 15)
+                assert (found["n"], found["n_samples"], found["n_positive"]) == (within.height, 30, 15)
                 points = result.points.filter(**key)
                 area = np.trapezoid(points["true_positive_rate"], points["false_positive_rate"])
                 assert area == pytest.approx(expected, abs=1e-4)
@@ -64,9 +64,9 @@ def test_the_interval_at_row_level_takes_samples_as_what_varies() -> None:
     frame = head_table(n_samples=30)
     found = roc_curves(read_table(frame), progress=False).curves
     row = found.filter(dataset="flan", metric="PAM_norm", level="row").row(0, named=True)
-    part = frame.filter(pl.col("dataset") == "flan").sort("id")
-    score, label = part["PAM_norm"].to_numpy(), part["behavior_label"].to_numpy()
-    expected = auc_interval(score, label, group=part["id"].to_numpy())
+    within = frame.filter(pl.col("dataset") == "flan").sort("id")
+    score, label = within["PAM_norm"].to_numpy(), within["behavior_label"].to_numpy()
+    expected = auc_interval(score, label, group=within["id"].to_numpy())
     assert row["auc_lower"] == pytest.approx(expected.lower, abs=1e-12)
     assert row["auc_upper"] == pytest.approx(expected.upper, abs=1e-12)
 
@@ -89,12 +89,12 @@ def test_pooling_compares_within_datasets_only() -> None:
 
 
 def test_the_pooled_curve_has_the_pooled_area(generator: np.random.Generator) -> None:
-    score, label, part = (
+    score, label, within = (
         generator.normal(size=90).round(1),
         generator.integers(0, 2, 90),
         np.repeat(["a", "b", "c"], 30),
     )
-    found, curve = pooled_auc(score, label, part)
+    found, curve = pooled_auc(score, label, within)
     assert curve is not None
     assert found.estimate == pytest.approx(curve.area, abs=1e-12)
     assert found.lower is not None

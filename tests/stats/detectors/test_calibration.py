@@ -112,12 +112,12 @@ def test_row_level_intervals_cover_although_rows_are_many(generator: np.random.G
 
 
 def test_pooled_intervals_cover(generator: np.random.Generator) -> None:
-    part = np.repeat(["a", "b", "c"], [30, 40, 60])
+    dataset = np.repeat(["a", "b", "c"], [30, 40, 60])
     held = 0
     for _ in range(1000):
         label = generator.permutation(np.arange(130) % 2)
-        score = generator.normal(size=130) + label * 0.5 * np.sqrt(2) + 5 * (part == "b")
-        found, _ = pooled_auc(score, label, part)
+        score = generator.normal(size=130) + label * 0.5 * np.sqrt(2) + 5 * (dataset == "b")
+        found, _ = pooled_auc(score, label, dataset)
         assert found.lower is not None
         assert found.upper is not None
         held += bool(found.lower <= special.ndtr(0.5) <= found.upper)

@@ -74,14 +74,14 @@ def test_a_stratum_is_seen_through(generator: np.random.Generator) -> None:
     assert heads.best_baseline == "kind of task"
     verdict = detector_verdict(heads, n_positive=60, n_negative=60)
     assert verdict.verdict == "no signal found"
-    assert "kind of task, not the behaviour" in verdict.why
+    assert "confounded by task type: within one type its AUC is" in verdict.why
 
 
 def test_one_head_is_lost_in_pooled_rows_and_found_by_one_row_per_sample() -> None:
     rows = head_rows(n_samples=80, n_heads=24, effect_in_one_head=1.5, noise=0.5)
     forest = judge_forest(rows.features, rows.label, rows.sample, protocols=("grouped",), n_trees=20, n_jobs=1)
     found = _by_name(
-        judge_detectors(head_features(rows.values, coordinates="centred"), rows.label_of_sample, n_repeats=2)
+        judge_detectors(head_features(rows.values, log_ratios="centred"), rows.label_of_sample, n_repeats=2)
     )
     assert (forest["grouped"].auc.estimate or 1) < 0.6
     assert (found["all heads"].auc.lower or 0) > 0.6
@@ -104,7 +104,7 @@ def test_increment_over_baselines_that_know_as_much_is_none(generator: np.random
     assert gain.lower < 0 < gain.upper
     verdict = detector_verdict(detectors["all heads"], n_positive=50, n_negative=50)
     assert verdict.verdict == "weak signal"
-    assert "without looking inside" in verdict.why
+    assert "no improvement over the baselines is shown" in verdict.why
     blind = _by_name(judge_detectors([_features(heads), found[0]], label, n_repeats=2))["all heads"]
     assert (blind.increment.lower or 0) > 0
 
@@ -178,14 +178,14 @@ def test_order_of_samples_and_seed(generator: np.random.Generator) -> None:
 
 
 def test_datasets_put_together_keep_their_base_rates_apart(generator: np.random.Generator) -> None:
-    part = np.repeat(["a", "b"], 60)
+    dataset = np.repeat(["a", "b"], 60)
     label = (generator.random(120) < np.repeat([0.2, 0.8], 60)).astype(np.int64)
-    matrix = generator.normal(size=(120, 5)) + 10.0 * (part == "b")[:, None]
-    found = judge_detectors([_features(matrix)], label, part=part, n_repeats=3)
+    matrix = generator.normal(size=(120, 5)) + 10.0 * (dataset == "b")[:, None]
+    found = judge_detectors([_features(matrix)], label, dataset=dataset, n_repeats=3)
     assert found[0].auc.upper is not None
     assert 0.3 < (found[0].auc.estimate or 0) < 0.66
     assert (found[0].brier or 1) < 0.2
-    assert found[1].brier == pytest.approx(np.mean([label[part == name].var() for name in ("a", "b")]), abs=1e-12)
+    assert found[1].brier == pytest.approx(np.mean([label[dataset == name].var() for name in ("a", "b")]), abs=1e-12)
 
 
 def test_hopeless_data_have_a_reason() -> None:
@@ -199,7 +199,7 @@ def test_hopeless_data_have_a_reason() -> None:
         assert found[0].brier is None
         assert detector_verdict(found[0], n_positive=1, n_negative=9).verdict == "not enough data"
     nothing = judge_detectors([_features(np.empty((10, 0)))], np.arange(10) % 2)[0]
-    assert nothing.reason == "no column to learn from"
+    assert nothing.reason == "no feature column"
 
 
 def test_transfer_learns_elsewhere(generator: np.random.Generator) -> None:
@@ -220,9 +220,9 @@ def test_transfer_learns_elsewhere(generator: np.random.Generator) -> None:
     hopeless = transfer({"a": one(1, 0), "b": TransferSet(np.zeros((60, 4)), ones, ones)})
     assert [cell.auc.reason for cell in hopeless] == [
         None,
-        "the datasets learnt from have only one label",
+        "the training datasets have only one label",
         "all 60 samples have one label",
-        "the judged dataset has only one label",
+        "the evaluated dataset has only one label",
     ]
     apart = transfer({"a": one(1, 0), "b": TransferSet(np.zeros((60, 2)), ones, ones)})
     assert apart[1].auc.reason == "the datasets have no layers and heads in common"

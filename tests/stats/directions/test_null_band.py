@@ -101,10 +101,10 @@ def test_without_a_choice_there_is_a_reason(generator: np.random.Generator) -> N
 
 
 def test_transfer_uses_the_training_parts_layer(generator: np.random.Generator) -> None:
-    parts = np.repeat([0, 1], 40)
+    sets = np.repeat([0, 1], 40)
     scores = np.stack([signal(generator, n=80, strength=(0.0, 3.0)), signal(generator, n=80, strength=(3.0, 0.0))])
     scores[0, 40:] = signal(generator, n=40, strength=(3.0, 0.0))
-    found = transfer_matrix(scores, parts, ["plain", "negated"], concept="lying", method="m")
+    found = transfer_matrix(scores, sets, ["plain", "negated"], concept="lying", method="m")
     assert found.columns == list(DIRECTION_TRANSFER.dtypes)
     cells = {(row["train"], row["judged"]): row for row in found.to_dicts()}
     assert cells["plain", "plain"]["layer"] == cells["plain", "negated"]["layer"] == 1
@@ -114,7 +114,7 @@ def test_transfer_uses_the_training_parts_layer(generator: np.random.Generator) 
     assert cells["negated", "plain"]["layer"] == 0
     assert {row["n"] for row in found.to_dicts()} == {80}
     scores[1] = np.nan
-    last = transfer_matrix(scores, parts, ["plain", "negated"], concept="lying", method="m").row(3, named=True)
+    last = transfer_matrix(scores, sets, ["plain", "negated"], concept="lying", method="m").row(3, named=True)
     assert last["auc"] is None
     assert "negated" in last["reason"]
 

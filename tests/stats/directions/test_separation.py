@@ -60,7 +60,7 @@ def test_topics_that_score_differently_do_not_hide_the_direction(generator: np.r
     assert row["auc"] < 0.7
     assert row["auc_within_topics"] > 0.85
     assert row["pair_accuracy"] is None
-    assert "belongs together" in row["reason"]
+    assert "no column with pairs" in row["reason"]
 
 
 def test_order_of_rows_and_null_scores(generator: np.random.Generator) -> None:

@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from foretell.errors import InputError
-from foretell.stats.directions.surface_means import mean_surface, standing
+from foretell.stats.directions.surface_means import compared_with_held_out, mean_surface
 from foretell.storage.surfaces import AnswerActivity, Surface
 
 
@@ -66,7 +66,7 @@ def scores(generator: np.random.Generator, n: int = 50) -> pl.DataFrame:
 
 def test_answers_are_placed_among_held_out_ones_on_the_same_layers(generator: np.random.Generator) -> None:
     surface, table = made(generator), scores(generator)
-    found = standing(surface, table, layers=(4, 5))
+    found = compared_with_held_out(surface, table, layers=(4, 5))
     assert found is not None
     known = table.filter(pl.col("layer") > 3).group_by("id", "is_positive").agg(pl.col("score").mean())
     assert found.auc == pytest.approx(roc_auc_score(known["is_positive"], known["score"]))
@@ -81,7 +81,7 @@ def test_answers_are_placed_among_held_out_ones_on_the_same_layers(generator: np
 def test_what_cannot_be_placed_is_said(generator: np.random.Generator) -> None:
     table = scores(generator)
     with pytest.raises(InputError, match='scale "z" only'):
-        standing(made(generator, scale="raw"), table, layers=(4,))
+        compared_with_held_out(made(generator, scale="raw"), table, layers=(4,))
     with pytest.raises(InputError, match="layers 4 to 5"):
-        standing(made(generator), table, layers=(9,))
-    assert standing(made(generator), table.filter(pl.col("is_positive")), layers=(4,)) is None
+        compared_with_held_out(made(generator), table, layers=(9,))
+    assert compared_with_held_out(made(generator), table.filter(pl.col("is_positive")), layers=(4,)) is None

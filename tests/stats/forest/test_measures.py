@@ -44,12 +44,12 @@ def test_counts_by_group_sum_to_the_counts(generator: np.random.Generator) -> No
 
 
 def test_pooled_curves_have_the_area_of_pairs_within_parts(generator: np.random.Generator) -> None:
-    part = generator.integers(0, 3, 3000)
+    within = generator.integers(0, 3, 3000)
     label = generator.integers(0, 2, 3000)
-    score = generator.normal(size=3000) + label + 5 * part
-    points = thinned_roc(score, label, part=part)
-    weights = [int(label[part == value].sum()) * int((1 - label[part == value]).sum()) for value in range(3)]
-    areas = [metrics.roc_auc_score(label[part == value], score[part == value]) for value in range(3)]
+    score = generator.normal(size=3000) + label + 5 * within
+    points = thinned_roc(score, label, within=within)
+    weights = [int(label[within == value].sum()) * int((1 - label[within == value]).sum()) for value in range(3)]
+    areas = [metrics.roc_auc_score(label[within == value], score[within == value]) for value in range(3)]
     area = float(np.trapezoid(points[:, 1], points[:, 0]))
     assert area == pytest.approx(np.average(areas, weights=weights), abs=2e-3)
     assert len(points) <= 400

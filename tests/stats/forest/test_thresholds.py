@@ -8,7 +8,7 @@ from sklearn import metrics
 
 from foretell.stats.folds import derived_seed, grouped_folds
 from foretell.stats.forest.measures import OBJECTIVES, Objective
-from foretell.stats.forest.thresholds import best_cut, threshold_rule, threshold_rules
+from foretell.stats.forest.thresholds import best_cut, threshold_rules
 
 ORACLES = {
     "accuracy": metrics.accuracy_score,
@@ -51,7 +51,7 @@ def test_held_out_value_is_that_of_cuts_from_training_groups(generator: np.rando
     group = np.repeat(np.arange(40), 5)
     label = (group % 2).astype(np.int64)
     value = generator.normal(size=200) + 0.8 * label
-    rule = threshold_rule(value, label, group, objective="balanced_accuracy", n_folds=4, seed=6)
+    (rule,) = threshold_rules(value, label, group, objectives=("balanced_accuracy",), n_folds=4, seed=6)
     folds = grouped_folds(label, group, n_folds=4, seed=6)
     said = np.zeros(200, dtype=bool)
     cuts = []
@@ -73,7 +73,8 @@ def test_noise_looks_better_on_training_groups_than_on_others() -> None:
     train, heldout = [], []
     for seed in range(30):
         generator = np.random.default_rng(derived_seed(seed, "noise"))
-        rule = threshold_rule(generator.normal(size=40), generator.permutation(np.arange(40) % 2), seed=seed)
+        value, label = generator.normal(size=40), generator.permutation(np.arange(40) % 2)
+        (rule,) = threshold_rules(value, label, np.arange(40), objectives=("youden",), seed=seed)
         train.append(rule.train_value)
         assert rule.heldout.estimate is not None
         heldout.append(rule.heldout.estimate)
@@ -101,7 +102,8 @@ def test_intervals_hold_although_other_groups_would_have_led_to_other_cuts(shift
     for seed in range(120):
         generator = np.random.default_rng(derived_seed(seed, "cover"))
         label = generator.permutation(np.arange(60) % 2)
-        rule = threshold_rule(generator.normal(size=60) + shift * label, label, seed=seed)
+        value = generator.normal(size=60) + shift * label
+        (rule,) = threshold_rules(value, label, np.arange(60), objectives=("youden",), seed=seed)
         found.append(rule.heldout)
     truth = np.mean([one.estimate for one in found if one.estimate is not None])
     held = [one.lower <= truth <= one.upper for one in found if one.lower is not None and one.upper is not None]

@@ -233,7 +233,7 @@ def test_a_head_that_only_tells_the_stratum_has_no_small_p_within_strata() -> No
 def test_without_permutations_p_max_is_null_and_says_so() -> None:
     found = association(read_table(head_table()), n_permutations=0, progress=False)
     assert found.get_column("p_max").null_count() == found.height
-    assert set(found.get_column("reason")) == {"no permutations were asked for"}
+    assert set(found.get_column("reason")) == {"no permutations were requested"}
 
 
 @pytest.mark.parametrize("options", [{"level": 1.0}, {"level": 0.0}, {"n_permutations": -1}])

@@ -8,9 +8,9 @@ from foretell.errors import InputError
 from foretell.stats.heads.max_statistic import (
     Permutations,
     benjamini_hochberg,
+    blockwise_max_statistic,
     max_statistic,
-    permutations_of,
-    scan_max_statistic,
+    permuted_labels,
 )
 
 
@@ -39,7 +39,7 @@ def test_the_statistic_is_the_mann_whitney_z(generator: np.random.Generator) -> 
 def test_p_values_equal_a_loop_over_the_same_permutations(generator: np.random.Generator) -> None:
     values, label = generator.normal(size=(24, 7)), np.arange(24) % 2
     values[:, 6] = 1.0
-    permutations = permutations_of(label, n_permutations=60, seed=5)
+    permutations = permuted_labels(label, n_permutations=60, seed=5)
     found = max_statistic(values, label, n_permutations=60, seed=5)
 
     def size(marks: np.ndarray, column: int) -> float:
@@ -58,9 +58,9 @@ def test_p_values_equal_a_loop_over_the_same_permutations(generator: np.random.G
 def test_blocks_of_columns_change_nothing(generator: np.random.Generator) -> None:
     values, label = generator.normal(size=(30, 11)), np.arange(30) % 2
     values[2, 3] = np.nan
-    permutations = permutations_of(label, n_permutations=40, seed=1)
+    permutations = permuted_labels(label, n_permutations=40, seed=1)
     whole = max_statistic(values, label, n_permutations=40, seed=1)
-    parts = scan_max_statistic([values.T[:4], values.T[4:5], values.T[5:]], label, permutations)
+    parts = blockwise_max_statistic([values.T[:4], values.T[4:5], values.T[5:]], label, permutations)
     np.testing.assert_allclose(whole.pvalue, parts.pvalue)
     np.testing.assert_allclose(whole.largest, parts.largest)
 
@@ -82,27 +82,27 @@ def test_the_best_column_pays_for_the_number_of_columns(generator: np.random.Gen
     assert single.pvalue[0] == pytest.approx(test.pvalue, abs=0.05)
 
 
-def test_samples_exchange_labels_one_by_one() -> None:
-    found = permutations_of(np.arange(12) % 3 == 0, n_permutations=200)
-    assert found.rule == "labels exchanged between samples"
+def test_labels_are_permuted_between_samples() -> None:
+    found = permuted_labels(np.arange(12) % 3 == 0, n_permutations=200)
+    assert found.rule == "labels permuted between samples"
     assert np.all(found.labels.sum(axis=1) == 4)
     assert found.labels.mean(axis=0) == pytest.approx(np.full(12, 1 / 3), abs=0.15)
 
 
-def test_groups_of_one_label_exchange_it_as_a_whole() -> None:
+def test_labels_are_permuted_between_groups_of_one_label() -> None:
     group, label = np.repeat(np.arange(6), 4), np.repeat(np.arange(6) % 2, 4)
-    found = permutations_of(label, group=group, n_permutations=100)
-    assert found.rule == "labels exchanged between whole groups"
+    found = permuted_labels(label, group=group, n_permutations=100)
+    assert found.rule == "labels permuted between whole groups"
     blocks = found.labels.reshape(100, 6, 4)
     assert np.all(blocks.min(axis=2) == blocks.max(axis=2))
     assert np.all(blocks[:, :, 0].sum(axis=1) == 3)
 
 
-def test_mixed_groups_move_between_groups_of_their_size() -> None:
+def test_labels_of_mixed_groups_are_permuted_between_groups_of_equal_size() -> None:
     group = np.repeat(np.arange(5), [2, 2, 2, 3, 3])
     label = np.array([1, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0])
-    found = permutations_of(label, group=group, n_permutations=300)
-    assert found.rule == "labels moved between groups of one size and shuffled in them"
+    found = permuted_labels(label, group=group, n_permutations=300)
+    assert found.rule == "labels permuted between groups of one size and shuffled in them"
     pairs, triples = found.labels[:, :6].reshape(300, 3, 2), found.labels[:, 6:].reshape(300, 2, 3)
     assert np.all(np.sort(pairs.sum(axis=2), axis=1) == [0, 1, 2])
     assert np.all(np.sort(triples.sum(axis=2), axis=1) == [0, 2])
@@ -112,7 +112,7 @@ def test_mixed_groups_move_between_groups_of_their_size() -> None:
 def test_strata_keep_their_labels() -> None:
     stratum = np.repeat(["a", "b"], 10)
     label = np.r_[np.arange(10) < 8, np.arange(10) < 1]
-    found = permutations_of(label, stratum=stratum, n_permutations=50)
+    found = permuted_labels(label, stratum=stratum, n_permutations=50)
     assert np.all(found.labels[:, :10].sum(axis=1) == 8)
     assert np.all(found.labels[:, 10:].sum(axis=1) == 1)
     assert found.rule.endswith("within strata")
@@ -134,10 +134,10 @@ def test_one_class_and_no_permutations_are_undefined_with_a_reason(generator: np
     assert single.reason == "only one class is present"
     none = max_statistic(values, np.arange(10) % 2, n_permutations=0)
     assert np.isnan(none.pvalue).all()
-    assert none.reason == "no permutations were asked for"
+    assert none.reason == "no permutations were requested"
 
 
 def test_permutations_of_other_samples_are_refused(generator: np.random.Generator) -> None:
     wrong = Permutations(np.zeros((3, 4), dtype=np.bool_), "none", 0)
     with pytest.raises(InputError, match="another number of samples"):
-        scan_max_statistic([generator.normal(size=(2, 5))], np.arange(5) % 2, wrong)
+        blockwise_max_statistic([generator.normal(size=(2, 5))], np.arange(5) % 2, wrong)

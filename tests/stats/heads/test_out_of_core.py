@@ -12,7 +12,7 @@ import pytest
 from foretell.errors import InputError, TableError
 from foretell.stats.heads.association import association
 from foretell.stats.heads.out_of_core import StreamedAssociation, stream_association
-from foretell.stats.heads.sorted_parquet import IrregularError, regular_blocks
+from foretell.stats.heads.sorted_parquet import NotSortedError, sorted_blocks
 from foretell.stats.table.joined import read_table
 from tests.stats.tables import METRICS, head_table
 
@@ -34,58 +34,58 @@ def assert_same(found: StreamedAssociation, source: Any, **options: Any) -> None
     assert found.validity == table.validity
 
 
-def regular_table(**options: Any) -> pl.DataFrame:
+def sorted_table(**options: Any) -> pl.DataFrame:
     return head_table(n_samples=12, n_layers=3, effect=1.0, **options).sort(ORDER)
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 12, 50, 10_000])
-def test_a_regular_file_is_read_straight_whatever_the_chunk_size(n_rows: int, tmp_path: Path) -> None:
+def test_a_sorted_file_is_read_in_one_pass_whatever_the_chunk_size(n_rows: int, tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    frame = regular_table()
+    frame = sorted_table()
     frame.write_parquet(path)
     found = stream_association(path, n_permutations=49, n_rows=n_rows, progress=False)
     assert_same(found, frame)
-    assert found.regular or n_rows < 12
+    assert found.sorted_parquet or n_rows < 12
 
 
-def test_samples_in_another_order_are_regular_as_long_as_it_is_one_order(tmp_path: Path) -> None:
+def test_samples_may_be_in_any_order_that_is_the_same_for_all_heads(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    frame = regular_table().sort("dataset", "layer", "head", pl.col("id").str.reverse())
+    frame = sorted_table().sort("dataset", "layer", "head", pl.col("id").str.reverse())
     frame.write_parquet(path)
     found = stream_association(path, n_permutations=49, progress=False)
-    assert found.regular
+    assert found.sorted_parquet
     assert_same(found, frame)
 
 
 def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
-    frame = regular_table()
+    frame = sorted_table()
     for index, part in enumerate(frame.iter_slices(31)):
         part.write_parquet(tmp_path / f"part-{index:03d}.parquet")
     found = stream_association(tmp_path, n_permutations=49, progress=False)
-    assert found.regular
+    assert found.sorted_parquet
     assert_same(found, frame)
 
 
 def test_labels_groups_and_float32_go_straight_too(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    frame = regular_table(datasets=("alpaca",)).with_columns(pl.col(METRICS).cast(pl.Float32))
+    frame = sorted_table(datasets=("alpaca",)).with_columns(pl.col(METRICS).cast(pl.Float32))
     frame.drop("behavior_label").write_parquet(path)
     labels = frame.group_by("id").agg(pl.col("behavior_label").first()).with_columns(group=pl.col("id").str.tail(1))
     labels = pl.concat([labels, labels.head(1).with_columns(id=pl.lit("stranger"))])
     found = stream_association(path, labels=labels, n_permutations=49, progress=False)
-    assert found.regular
+    assert found.sorted_parquet
     assert found.ledger.unmatched_label_ids == ("stranger",)
     assert_same(found, frame.drop("behavior_label"), labels=labels)
 
 
-@pytest.mark.parametrize("regular", [True, False])
-def test_strata_are_permuted_within_in_both_ways(regular: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sorted_parquet", [True, False])
+def test_labels_are_permuted_within_strata_sorted_or_not(sorted_parquet: bool, tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    frame = regular_table().with_columns(stratum=pl.col("id").str.tail(1).str.replace_all("[3-9]", "odd"))
-    frame = frame if regular else frame.sort("layer", "id", "head", "dataset")
+    frame = sorted_table().with_columns(stratum=pl.col("id").str.tail(1).str.replace_all("[3-9]", "odd"))
+    frame = frame if sorted_parquet else frame.sort("layer", "id", "head", "dataset")
     frame.write_parquet(path)
     found = stream_association(path, n_permutations=49, n_rows=100, progress=False)
-    assert found.regular == regular
+    assert found.sorted_parquet == sorted_parquet
     assert_same(found, frame)
     mapping = {str(name): "one kind" for name in frame.get_column("id").unique()}
     constant = stream_association(path, stratum=mapping, n_permutations=49, progress=False)
@@ -126,29 +126,29 @@ def test_any_other_file_is_split_if_it_is_large_and_cleaned(
     kind: str, ending: str, n_rows: int, tmp_path: Path
 ) -> None:
     path = tmp_path / f"table.{ending}"
-    frame = broken(regular_table(), kind)
+    frame = broken(sorted_table(), kind)
     if ending == "csv":
         frame.write_csv(path)
     else:
         frame.write_parquet(path)
     found = stream_association(path, n_permutations=49, n_rows=n_rows, progress=False)
-    assert not found.regular
+    assert not found.sorted_parquet
     assert_same(found, frame)
 
 
 def test_metrics_that_are_no_shares_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     gap = pl.int_range(pl.len()) % 7 == 0
-    frame = regular_table().with_columns(lift=pl.when(~gap).then(pl.col("PAM_norm") - 0.3))
+    frame = sorted_table().with_columns(lift=pl.when(~gap).then(pl.col("PAM_norm") - 0.3))
     frame.write_parquet(path)
     found = stream_association(path, metrics=("lift", "QAM_norm"), n_permutations=49, progress=False)
-    assert found.regular
+    assert found.sorted_parquet
     assert_same(found, frame, metrics=("lift", "QAM_norm"))
 
 
 def test_without_permutations_nothing_else_changes(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    frame = regular_table()
+    frame = sorted_table()
     frame.write_parquet(path)
     found = stream_association(path, n_permutations=0, progress=False)
     expected = association(read_table(frame), n_permutations=0, progress=False)
@@ -168,13 +168,13 @@ def test_without_permutations_nothing_else_changes(tmp_path: Path) -> None:
             "no row is left after cleaning .216 read: 216 label null.; give labels",
         ),
         (lambda f: f.with_columns(behavior_label=pl.col("layer") % 2), "has both labels"),
-        (lambda f: f.with_columns(behavior_label=pl.lit("maybe")), "'maybe' is no label"),
+        (lambda f: f.with_columns(behavior_label=pl.lit("maybe")), "'maybe' is not a label"),
         (lambda f: f.clear(), "table.parquet: the table has no rows"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line(change: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    change(regular_table()).write_parquet(path)
+    change(sorted_table()).write_parquet(path)
     with pytest.raises(TableError, match=message) as caught:
         stream_association(path, n_rows=1, progress=False)
     assert "\n" not in str(caught.value)
@@ -193,13 +193,13 @@ def test_broken_files_and_settings_are_refused(tmp_path: Path) -> None:
 
 def test_blocks_are_whole_columns(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    frame = regular_table()
+    frame = sorted_table()
     frame.write_parquet(path)
     options: dict[str, Any] = {"columns": ["behavior_label"], "metrics": METRICS, "compositional": True}
-    for block in regular_blocks([path], n_rows=30, **options):
+    for block in sorted_blocks([path], n_rows=30, **options):
         assert all(values.shape == (block.layer.size, 12) for values in block.values)
         part = frame.filter(dataset=block.dataset, layer=int(block.layer[0]), head=int(block.head[0]))
         np.testing.assert_array_equal(block.values[1][0], part["QAM_norm"].to_numpy())
     broken(frame, "gap").write_parquet(path)
-    with pytest.raises(IrregularError, match=r"lacks samples|differs between heads|head by head"):
-        list(regular_blocks([path], **options))
+    with pytest.raises(NotSortedError, match=r"lacks samples|differs between heads|head by head"):
+        list(sorted_blocks([path], **options))

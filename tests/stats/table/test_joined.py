@@ -14,7 +14,7 @@ import pytest
 
 from foretell.errors import TableError
 from foretell.stats.table.cleaning import REASONS, parse_integer, parse_label
-from foretell.stats.table.dense import dense
+from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import StudyTable, read_table
 from tests.stats.tables import METRICS, head_table
 
@@ -197,12 +197,12 @@ def test_labels_bring_groups_strata_and_baselines() -> None:
     labels = frame.group_by("id").agg(pl.col("behavior_label").first()).with_columns(
         group=pl.col("id").str.tail(1), stratum=pl.lit("list"), n_tokens_query=pl.lit(7), mean_logprob=pl.lit("-0.5")
     )  # fmt: skip
-    array = dense(read_table(frame, labels=labels), "alpaca")
-    assert np.unique(array.group).size == 10
-    assert array.stratum is not None
-    assert set(array.stratum) == {"list"}
-    assert set(array.baselines) == {"n_tokens_query", "mean_logprob"}
-    np.testing.assert_array_equal(array.baselines["mean_logprob"], np.full(20, -0.5))
+    data = dense_dataset(read_table(frame, labels=labels), "alpaca")
+    assert np.unique(data.group).size == 10
+    assert data.stratum is not None
+    assert set(data.stratum) == {"list"}
+    assert set(data.baselines) == {"n_tokens_query", "mean_logprob"}
+    np.testing.assert_array_equal(data.baselines["mean_logprob"], np.full(20, -0.5))
 
 
 def test_a_labels_file_goes_before_labels_in_the_table_and_says_so() -> None:
@@ -259,7 +259,7 @@ def test_metrics_need_not_be_shares() -> None:
     assert found.validity.max_deviation is None
     assert not found.compositional
     assert found.frame.get_column("lift").null_count() == found.validity.n_not_finite == 48
-    assert np.isnan(dense(found, "flan").values[..., 0]).sum() == 24
+    assert np.isnan(dense_dataset(found, "flan").values[..., 0]).sum() == 24
     alone = read_table(frame, metrics=("lift",))
     assert dropped(alone) == {"not finite": 48}
 
@@ -346,7 +346,7 @@ def test_missing_and_unknown_files_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "table.xlsx").write_bytes(b"x")
     with pytest.raises(TableError, match=r'the ending ".xlsx" is not known'):
         read_table(tmp_path / "table.xlsx")
-    with pytest.raises(TableError, match="a int is no table"):
+    with pytest.raises(TableError, match="a int is not a table"):
         read_table(7)
 
 
@@ -368,21 +368,19 @@ def test_dense_has_one_order_and_nan_where_rows_are_missing() -> None:
         ~((pl.col("id") == "alpaca-003") & (pl.col("layer") == 1) & (pl.col("head") == 0))
     )
     table = read_table(frame.sample(fraction=1, shuffle=True, seed=1))
-    array = dense(table, "alpaca")
-    assert array.values.shape == (20, 2, 3, 3)
-    assert np.isnan(array.values).sum() == 3
-    assert np.isnan(array.values[3, 1, 0]).all()
+    data = dense_dataset(table, "alpaca")
+    assert data.values.shape == (20, 2, 3, 3)
+    assert np.isnan(data.values).sum() == 3
+    assert np.isnan(data.values[3, 1, 0]).all()
     for row in frame.sample(30, seed=3).iter_rows(named=True):
-        cell = array.values[
-            array.ids.index(row["id"]), array.layers.index(row["layer"]), array.heads.index(row["head"])
-        ]
+        cell = data.values[data.ids.index(row["id"]), data.layers.index(row["layer"]), data.heads.index(row["head"])]
         assert cell.tolist() == [row[metric] for metric in METRICS]
-        assert array.label[array.ids.index(row["id"])] == row["behavior_label"]
-    index = array.column_index().row(10, named=True)
-    place = (array.layers.index(index["layer"]), array.heads.index(index["head"]), METRICS.index(index["metric"]))
-    np.testing.assert_array_equal(array.columns[:, 10], array.values[(slice(None), *place)])
+        assert data.label[data.ids.index(row["id"])] == row["behavior_label"]
+    index = data.column_index().row(10, named=True)
+    place = (data.layers.index(index["layer"]), data.heads.index(index["head"]), METRICS.index(index["metric"]))
+    np.testing.assert_array_equal(data.columns[:, 10], data.values[(slice(None), *place)])
 
 
 def test_a_dataset_that_is_not_there_is_named_beside_those_that_are() -> None:
     with pytest.raises(TableError, match='no dataset "x"; there are: alpaca, flan'):
-        dense(read_table(head_table()), "x")
+        dense_dataset(read_table(head_table()), "x")

@@ -8,7 +8,7 @@ from foretell.errors import TableError
 from foretell.stats.heads.out_of_core import stream_association
 from foretell.stats.table import memory_limit as room
 from foretell.stats.table.joined import read_table
-from foretell.stats.table.memory_limit import BYTES_OF_ROW, memory_of_machine, refuse_what_does_not_fit
+from foretell.stats.table.memory_limit import BYTES_PER_ROW, physical_memory, require_memory
 from tests.stats.tables import head_table
 
 
@@ -18,12 +18,12 @@ def test_a_table_too_large_for_the_machine_is_refused_before_it_is_read(
 ) -> None:
     path, frame = tmp_path / f"table.{ending}", head_table()
     frame.write_parquet(path) if ending == "parquet" else frame.write_csv(path)
-    monkeypatch.setattr(room, "memory_of_machine", lambda: frame.height * BYTES_OF_ROW // 2)
+    monkeypatch.setattr(room, "physical_memory", lambda: frame.height * BYTES_PER_ROW // 2)
     with pytest.raises(TableError, match=rf"table\.{ending}: would take about .*foretell\.stream_association"):
         read_table(path)
     streamed = stream_association(path, n_permutations=0, n_rows=1, progress=False)
     assert streamed.ledger.n_kept == frame.height
-    monkeypatch.setattr(room, "memory_of_machine", lambda: None)
+    monkeypatch.setattr(room, "physical_memory", lambda: None)
     assert read_table(path).frame.height == frame.height
 
 
@@ -31,22 +31,22 @@ def test_parts_count_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     frame = head_table()
     for index, part in enumerate(frame.iter_slices(40)):
         part.write_parquet(tmp_path / f"part-{index}.parquet")
-    monkeypatch.setattr(room, "memory_of_machine", lambda: frame.height * BYTES_OF_ROW)
+    monkeypatch.setattr(room, "physical_memory", lambda: frame.height * BYTES_PER_ROW)
     with pytest.raises(TableError, match="would take about"):
-        refuse_what_does_not_fit(tmp_path)
-    monkeypatch.setattr(room, "memory_of_machine", lambda: 2 * frame.height * BYTES_OF_ROW)
-    refuse_what_does_not_fit(tmp_path)
+        require_memory(tmp_path)
+    monkeypatch.setattr(room, "physical_memory", lambda: 2 * frame.height * BYTES_PER_ROW)
+    require_memory(tmp_path)
 
 
 def test_what_is_no_table_is_left_to_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "memory_of_machine", lambda: 1)
-    refuse_what_does_not_fit(tmp_path)
-    refuse_what_does_not_fit(tmp_path / "nothing.csv")
+    monkeypatch.setattr(room, "physical_memory", lambda: 1)
+    require_memory(tmp_path)
+    require_memory(tmp_path / "nothing.csv")
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"PAR1")
-    refuse_what_does_not_fit(broken)
+    require_memory(broken)
 
 
 def test_a_machine_has_memory() -> None:
-    found = memory_of_machine()
+    found = physical_memory()
     assert found is None or found > 2**28

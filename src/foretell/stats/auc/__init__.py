@@ -1,1 +1,1 @@
-"""Areas under ROC curves with intervals that respect dependent samples."""
+"""AUC with intervals that account for dependent samples."""

@@ -1,7 +1,7 @@
-"""Variances of column statistics when samples depend on each other within groups.
+"""Cluster-robust variances and p-values of many columns at once.
 
-Answers to one prompt are not independent. Every number here sums a statistic's parts within each group first and
-takes the variance over groups, so that many answers to one prompt count for little more than one.
+Answers to one prompt are not independent. Contributions to a statistic are summed within each group first, and the
+variance is taken over groups, so that many answers to one prompt count for little more than one.
 
     variance = clustered_auc_variance(values, label, codes)       # values: (column, sample)
 """
@@ -19,13 +19,7 @@ __all__ = [
     "clustered_auc_variance",
     "clustered_pearson_pvalue",
     "clustered_rank_pvalue",
-    "group_codes_of",
 ]
-
-
-def group_codes_of(group: Shaped[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
-    """Return an integer from 0 for each group, in the order of their names."""
-    return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
 def clustered_auc_variance(
@@ -35,7 +29,7 @@ def clustered_auc_variance(
     *,
     engine: Engine = "auto",
 ) -> AucVariance:
-    """Variance of each column's AUC, summed within groups, and its degrees of freedom.
+    """Cluster-robust variance of each column's AUC, and its degrees of freedom.
 
     Args:
         values: One column per row; nan where missing.
@@ -44,14 +38,14 @@ def clustered_auc_variance(
         engine: Compiled loops or numpy.
 
     Undefined:
-        nan where a class is found in fewer than two groups.
+        nan where a class occurs in fewer than two groups.
 
     Source:
-        `intervals.auc_variance` is the same for one column.
+        Equal to `intervals.auc_variance` of one column.
     """
     positive = np.ascontiguousarray(label == 1, dtype=np.uint32)
-    parts = in_blocks(lambda block: _block_variance(block, positive, codes, engine), np.ascontiguousarray(values))
-    return AucVariance(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    blocks = in_blocks(lambda block: _block_variance(block, positive, codes, engine), np.ascontiguousarray(values))
+    return AucVariance(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
 
 
 def clustered_pearson_pvalue(
@@ -59,9 +53,9 @@ def clustered_pearson_pvalue(
 ) -> Float[np.ndarray, " column"]:
     """Two-sided p-value of the correlation of each column with the label, robust to dependence within groups.
 
-    What each group adds to the covariance is squared and summed: the variance of the covariance if the label means
-    nothing. Variances around the slope that was found (sandwich estimators) are too small where groups are few, of very
-    different sizes, or rarely of one label, and then find something in noise twice as often as they should.
+    The variance is that of the covariance under the null hypothesis: the contribution of each group is squared and
+    summed. Sandwich variances around the estimated slope are too small where groups are few, differ much in size, or
+    rarely have one of the labels; their false-positive rate is then about twice the nominal one.
 
     Undefined:
         nan where a column is constant, has one class, or fewer than three groups.
@@ -69,16 +63,16 @@ def clustered_pearson_pvalue(
     Source:
         Rotnitzky & Jewell (1990) and Boos (1992), the generalised score test, of the slope on the label.
     """
-    there = ~np.isnan(values)
-    n = np.count_nonzero(there, axis=1).astype(np.float64)
+    present = ~np.isnan(values)
+    n = np.count_nonzero(present, axis=1).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        y = np.where(there, label - (np.where(there, label, 0).sum(axis=1) / n)[:, None], 0.0)
-        x = np.where(there, values - (np.where(there, values, 0.0).sum(axis=1, dtype=np.float64) / n)[:, None], 0.0)
+        y = np.where(present, label - (np.where(present, label, 0).sum(axis=1) / n)[:, None], 0.0)
+        x = np.where(present, values - (np.where(present, values, 0.0).sum(axis=1, dtype=np.float64) / n)[:, None], 0.0)
         x /= np.abs(x).max(axis=1, initial=0.0)[:, None]
         scores = _group_sums(x * y, codes)
         statistic = np.abs(scores.sum(axis=1)) / np.sqrt(np.einsum("cg,cg->c", scores, scores))
         pvalue = 2 * special.ndtr(-statistic)
-    n_groups = np.count_nonzero(_group_sums(there, codes), axis=1)
+    n_groups = np.count_nonzero(_group_sums(present, codes), axis=1)
     defined = (n_groups >= 3) & np.any(y != 0, axis=1)
     return np.where(defined, pvalue, np.nan)
 
@@ -92,7 +86,7 @@ def clustered_rank_pvalue(
 ) -> Float[np.ndarray, " column"]:
     """Two-sided p-value of Spearman's coefficient and of the AUC, robust to dependence within groups.
 
-    Both are sums of ranks, so it is one test: `clustered_pearson_pvalue` with ranks for values.
+    Both are linear in ranks, so they share one test: `clustered_pearson_pvalue` on midranks.
     """
     return clustered_pearson_pvalue(midranks(values, engine=engine), label, codes)
 
@@ -112,11 +106,11 @@ def _block_variance(
     engine: Engine,
 ) -> tuple[Float[np.ndarray, " column"], ...]:
     """Return variance, degrees of freedom and effective numbers of groups with positives and negatives."""
-    there = ~np.isnan(values)
-    high, low = there & (positive == 1), there & (positive == 0)
+    present = ~np.isnan(values)
+    high, low = present & (positive == 1), present & (positive == 0)
     m, q = (np.count_nonzero(chosen, axis=1).astype(np.float64)[:, None] for chosen in (high, low))
-    counts = _opponents_beaten(values, there, positive, engine)
-    sizes = [_group_sums(chosen, codes) for chosen in (high, low, there)]
+    counts = _placement_counts(values, present, positive, engine)
+    sizes = [_group_sums(chosen, codes) for chosen in (high, low, present)]
     groups_high, groups_low, groups = (effective_groups(size) for size in sizes)
     with np.errstate(divide="ignore", invalid="ignore"):
         area = counts.sum(axis=1, where=high)[:, None] / (2 * m * q)
@@ -131,21 +125,21 @@ def _block_variance(
     return np.where(undefined, np.nan, variance), np.where(undefined, np.nan, degrees), groups_high, groups_low
 
 
-def _opponents_beaten(
+def _placement_counts(
     values: Float[np.ndarray, "column sample"],
-    there: Shaped[np.ndarray, "column sample"],
+    present: Shaped[np.ndarray, "column sample"],
     positive: Shaped[np.ndarray, " sample"],
     engine: Engine,
 ) -> Float[np.ndarray, "column sample"]:
-    """Return twice the count of the other class below each positive or above each negative, ties one half."""
+    """Return twice the number of negatives below each positive and of positives above each negative, ties one half."""
     loops = compiled_loops(engine)
     if loops is not None:
         out = np.zeros(values.shape)
-        loops.group_placements(values, sort_order(values), np.count_nonzero(there, axis=1), positive, out)
+        loops.group_placements(values, sort_order(values), np.count_nonzero(present, axis=1), positive, out)
         return out
     ranks = midranks(values, engine=engine)
     among_high = midranks(np.where(positive == 1, values, np.nan), engine=engine)
     among_low = midranks(np.where(positive == 0, values, np.nan), engine=engine)
-    m = np.count_nonzero(there & (positive == 1), axis=1)[:, None]
+    m = np.count_nonzero(present & (positive == 1), axis=1)[:, None]
     out = np.where(positive == 1, 2 * (ranks - among_high), 2 * (m - (ranks - among_low)))
-    return np.where(there, out, 0.0)
+    return np.where(present, out, 0.0)

@@ -1,7 +1,7 @@
-"""The inner loops of the column statistics, compiled with numba; `packed` has the same in numpy.
+"""The inner loops of the column statistics, compiled with numba; `rank_sums` and `intervals` have numpy versions.
 
-Every loop takes columns as rows of a C-ordered array, so that one column is contiguous in memory. They release the
-interpreter lock: callers spread blocks of columns over threads.
+Every loop takes columns as rows of a C-ordered array, so that one column is contiguous in memory. The loops release
+the GIL; callers distribute blocks of columns over threads.
 
     sweep_keys(keys, n, out)
 """
@@ -21,8 +21,8 @@ __all__ = [
     "group_ranks",
     "pack_float32",
     "score_ends",
+    "share_deviations",
     "sweep_keys",
-    "worst_shares",
 ]
 
 _MISSING32 = np.uint32(0xFFFFFFFF)
@@ -30,13 +30,13 @@ _MISSING32 = np.uint32(0xFFFFFFFF)
 
 @no_type_check
 def _pack_float32(values, label, keys, n, n_positive):
-    """Fill the keys of non-negative float32 columns; return whether a negative value stood in the way."""
+    """Fill the keys of non-negative float32 columns; return whether there was a negative value."""
     negative = False
     for column in range(values.shape[0]):
         row = values[column]
         bits = row.view(np.uint32)
         out = keys[column]
-        there = 0
+        count = 0
         positive = 0
         signs = np.uint32(0)
         for sample in range(row.size):
@@ -44,9 +44,9 @@ def _pack_float32(values, label, keys, n, n_positive):
             bit = np.uint32(0) if row[sample] == np.float32(0) else bits[sample]  # -0.0 and 0.0 are one value
             signs |= np.uint32(0) if missing else bit
             out[sample] = _MISSING32 if missing else (bit << np.uint32(1)) | label[sample]
-            there += 0 if missing else 1
+            count += 0 if missing else 1
             positive += np.uint32(0) if missing else label[sample]
-        n[column] = there
+        n[column] = count
         n_positive[column] = positive
         negative |= (signs >> np.uint32(31)) != 0
     return negative
@@ -54,7 +54,7 @@ def _pack_float32(values, label, keys, n, n_positive):
 
 @no_type_check
 def _sweep_keys(keys, n, n_positive, out):
-    """Fill rank sum parts of each column from its sorted keys: (2U, sum t^3 - t, squares of both placements)."""
+    """Fill (2U, sum t^3 - t, sums of squared placements of both classes) of each column from its sorted keys."""
     for column in range(keys.shape[0]):
         row = keys[column]
         size = n[column]
@@ -74,11 +74,11 @@ def _sweep_keys(keys, n, n_positive, out):
                 stop += 1
             t = stop - below
             q = t - p
-            beaten = float(2 * (below - below_positive) + q)
-            beating = float(2 * (positives - below_positive) - p)
-            wins += p * beaten
-            square_positive += p * beaten * beaten
-            square_negative += q * beating * beating
+            negatives_below = float(2 * (below - below_positive) + q)
+            positives_above = float(2 * (positives - below_positive) - p)
+            wins += p * negatives_below
+            square_positive += p * negatives_below * negatives_below
+            square_negative += q * positives_above * positives_above
             if t > 1:
                 ties += float(t) * (float(t) * float(t) - 1.0)
             below = stop
@@ -95,20 +95,20 @@ def _column_moments(values, label, out):
     for column in range(values.shape[0]):
         row = values[column]
         total = 0.0
-        there = 0
+        count = 0
         low = np.inf
         high = -np.inf
         for sample in range(row.size):
             value = np.float64(row[sample])
             valid = value == value
             total += value if valid else 0.0
-            there += 1 if valid else 0
+            count += 1 if valid else 0
             low = min(low, value if valid else np.inf)
             high = max(high, value if valid else -np.inf)
-        mean = total / there if there else 0.0
+        mean = total / count if count else 0.0
         scale = max(high - mean, mean - low)
         if not (low < high) or not np.isfinite(scale):
-            out[column, 0] = 1.0 if low == high else (0.0 if there == 0 else np.nan)
+            out[column, 0] = 1.0 if low == high else (0.0 if count == 0 else np.nan)
             out[column, 1] = np.nan
             out[column, 2] = np.nan
             out[column, 3] = np.nan
@@ -148,7 +148,7 @@ def _group_ranks(values, order, n, ranks):
 
 @no_type_check
 def _group_placements(values, order, n, label, out):
-    """Fill twice the count of the other class that each value beats (positives) or is beaten by (negatives)."""
+    """Fill twice the number of negatives below each positive and of positives above each negative, ties one half."""
     for column in range(values.shape[0]):
         row = values[column]
         index = order[column]
@@ -164,17 +164,17 @@ def _group_placements(values, order, n, label, out):
             while stop < n[column] and row[index[stop]] == value:
                 p += label[index[stop]]
                 stop += 1
-            beaten = 2.0 * (start - below_positive) + (stop - start - p)
-            beating = 2.0 * (positives - below_positive) - p
+            negatives_below = 2.0 * (start - below_positive) + (stop - start - p)
+            positives_above = 2.0 * (positives - below_positive) - p
             for place in range(start, stop):
-                out[column, index[place]] = beaten if label[index[place]] else beating
+                out[column, index[place]] = negatives_below if label[index[place]] else positives_above
             start = stop
             below_positive += p
 
 
 @no_type_check
 def _score_ends(area, scale, n_positive, n_negative, halvings, ends):
-    """Fill the lower and upper AUC that the area found just does not contradict; see `intervals.interval_of_auc`."""
+    """Fill the ends of the score interval of each AUC; see `intervals.interval_of_auc`."""
     for index in range(area.size):
         mean = (n_positive[index] + n_negative[index]) / 2 - 1
         pairs = n_positive[index] * n_negative[index]
@@ -192,17 +192,17 @@ def _score_ends(area, scale, n_positive, n_negative, halvings, ends):
 
 
 @no_type_check
-def _worst_shares(parts, out):
-    """Fill (largest distance of a row's sum from 1, count of values that are negative or not finite)."""
+def _share_deviations(shares, out):
+    """Fill (largest deviation of a row's sum from 1, number of values that are negative or not finite)."""
     width = 4096
     totals = np.empty(width)
     worst = 0.0
     wrong = 0
-    for start in range(0, parts.shape[1], width):
-        size = min(width, parts.shape[1] - start)
+    for start in range(0, shares.shape[1], width):
+        size = min(width, shares.shape[1] - start)
         totals[:] = -1.0
-        for part in range(parts.shape[0]):
-            row = parts[part, start : start + size]
+        for metric in range(shares.shape[0]):
+            row = shares[metric, start : start + size]
             for place in range(size):
                 value = np.float64(row[place])
                 totals[place] += value
@@ -239,5 +239,5 @@ sweep_keys: Any = _compiled(_sweep_keys)
 column_moments: Any = _compiled(_column_moments, fastmath={"reassoc", "nsz"})
 group_ranks: Any = _compiled(_group_ranks)
 score_ends: Any = _compiled(_score_ends)
-worst_shares: Any = _compiled(_worst_shares)
+share_deviations: Any = _compiled(_share_deviations)
 group_placements: Any = _compiled(_group_placements)

@@ -1,10 +1,10 @@
-"""AUCs of scores of the same samples, compared with each other and within parts.
+"""AUC of cross-validated scores over comparable pairs, and the difference of two such AUCs.
 
-A part is a set within which pairs are compared: a dataset when several are pooled, a stratum when the kind of task must
-not help, a fold when each fold's scores come from their own model. Dependent samples enter as groups.
+Two samples are comparable if the same fitted model scored both (same fold), and, where wanted, if they belong to the
+same dataset or to the same stratum. Dependent samples are passed as groups.
 
-    heads = auc_of_folds(score, label, splits)
-    gain = gain_of_folds(score, baseline, label, splits)
+    heads = fold_auc(score, label, splits)
+    gain = fold_auc_difference(score, baseline, label, splits)
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from scipy.special import stdtrit
 from foretell.stats.auc.intervals import Estimate, effective_groups, interval_of_auc, placements
 from foretell.stats.folds import group_codes
 
-__all__ = ["PairedAuc", "Splits", "auc_of_folds", "compared", "gain_of_folds", "shared_fits"]
+__all__ = ["AucInfluence", "Splits", "auc_with_influence", "fold_auc", "fold_auc_difference", "nadeau_bengio_factor"]
 
-_METHOD = "pairs of one fit, variance over groups, widened for what fits share, Newcombe score"
-_GAIN_METHOD = "pairs of one fit, variance over groups, widened for what fits share, Student's t"
+_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Newcombe score"
+_DIFFERENCE_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Student's t"
 
-_MOST_PAIRS = 100_000
-"""Pairs of groups in one part up to which those counted twice are taken off the variance. Of more they are well below
-a hundredth of it, and left in they only widen the interval."""
-_MOST_ENTRIES = 4_000_000
-"""Values times groups in one part up to which the same is done, which bounds memory."""
+_MAX_PAIRS = 100_000
+"""Pairs of groups up to which double counting is subtracted from the variance. With more it is well below 1 % of the
+variance, and leaving it in only widens the interval."""
+_MAX_ENTRIES = 4_000_000
+"""Values times groups up to which double counting is subtracted, which bounds memory."""
 
 _Term = tuple[Float[np.ndarray, " _value"], float]
 """Scores, and the weight of their AUC in a sum."""
@@ -36,36 +36,36 @@ _Term = tuple[Float[np.ndarray, " _value"], float]
 
 @dataclass(frozen=True)
 class Splits:
-    """How held-out scores came about: one entry per value scored."""
+    """Where each held-out score comes from: one entry per value."""
 
     repeat: Int[np.ndarray, " value"]
-    part: Int[np.ndarray, " value"]
-    """Codes of sets whose values can be compared: scored by one fit, and of one dataset or stratum where that is
-    wanted. Different repeats may use the same codes."""
+    within: Int[np.ndarray, " value"]
+    """Values with equal codes are comparable: same fold, and same dataset or stratum where wanted. Repeats may reuse
+    codes."""
     group: Shaped[np.ndarray, " value"]
-    """Names of what depends on each other."""
+    """Names of groups of dependent samples."""
     inflation: float = 1.0
-    """What the variance of one repeat is multiplied by, from `shared_fits`; 1 if only the fits at hand are judged."""
+    """Factor on the variance of one repeat, from `nadeau_bengio_factor`; 1 to evaluate only these fitted models."""
 
 
-def shared_fits(n_folds: int, n_repeats: int = 1, *, heldout: float | None = None) -> float:
-    """What the variance of one repeat must be multiplied by because fits of one table share samples.
+def nadeau_bengio_factor(n_folds: int, n_repeats: int = 1, *, heldout: float | None = None) -> float:
+    """Factor on the variance of one repeat that accounts for overlapping training sets.
 
-    It is 1 / n_repeats, plus n_folds times the held-out samples over those learnt from. More repeats help only as far
-    as the first part goes, because every repeat learns from the same table.
+    It is 1 / n_repeats + n_folds * n_test / n_train. More repeats shrink only the first term, because every repeat
+    trains on the same table.
 
     Args:
-        n_folds: Fits per repeat, each judged on other samples than the rest.
+        n_folds: Fitted models per repeat, each evaluated on its own test set.
         n_repeats: Repeats.
-        heldout: Share of samples that each fit is judged on; None: one over the number of folds. A single fold leaves
-            nothing to learn from, so nothing is shared.
+        heldout: Test share of each split; None: one over the number of folds. One fold without a test share means that
+            nothing was fitted: the factor is 1.
 
     Source:
-        Nadeau and Bengio (2003), "Inference for the generalization error", their corrected resampled variance, with
-        the variance of one repeat from its own samples in place of the spread between splits.
+        Nadeau and Bengio (2003), "Inference for the generalization error", corrected resampled variance, with the
+        variance of one repeat estimated from its own samples instead of from the spread between splits.
 
     Example:
-        >>> shared_fits(5, 5), shared_fits(1, heldout=0.2)
+        >>> nadeau_bengio_factor(5, 5), nadeau_bengio_factor(1, heldout=0.2)
         (1.45, 1.25)
     """
     if n_folds == 1 and heldout is None:
@@ -75,62 +75,62 @@ def shared_fits(n_folds: int, n_repeats: int = 1, *, heldout: float | None = Non
 
 
 @dataclass(frozen=True)
-class PairedAuc:
-    """An AUC over the pairs within parts, and what each sample adds to its error."""
+class AucInfluence:
+    """An AUC over comparable pairs, with the influence of each sample on it."""
 
     auc: float
-    """nan where no part holds both classes."""
+    """nan where no comparable pair has both classes."""
     influence: Float[np.ndarray, " sample"]
-    """What each sample adds: the pairs it is in, as far as they are off the AUC."""
+    """Influence of each sample: the summed deviation of its pairs from the AUC, over the number of all pairs."""
     n_pairs: int
 
 
-def compared(
+def auc_with_influence(
     score: Float[np.ndarray, " sample"],
     label: Int[np.ndarray, " sample"],
     *,
-    part: Int[np.ndarray, " sample"] | None = None,
+    within: Int[np.ndarray, " sample"] | None = None,
     group: Int[np.ndarray, " sample"] | None = None,
-) -> PairedAuc:
-    """Chance that a positive scores above a negative of the same part, ties one half.
+) -> AucInfluence:
+    """Probability that a positive scores above a comparable negative, ties one half, with each sample's influence.
 
-    Every pair counts the same, so a part's AUC weighs as many pairs as it holds.
+    Every pair has the same weight.
 
     Args:
         score: `(sample,)`, finite.
         label: `(sample,)`, 0 or 1.
-        part: `(sample,)` codes of the sets within which pairs are compared; None: one set.
+        within: `(sample,)` codes; pairs are compared within one code. None: all pairs.
         group: `(sample,)` codes of dependent samples, for the small-sample factor; None: independent samples.
 
     Undefined:
-        nan where no part holds both classes.
+        nan where no code has both classes.
 
     Source:
-        DeLong, DeLong and Clarke-Pearson 1988 (placement values); Obuchowski 1997 (sums over groups). With one part
-        the AUC must equal scikit-learn's roc_auc_score, and the squares of the influences, summed over groups first,
-        add up to DeLong's or Obuchowski's variance.
+        DeLong, DeLong and Clarke-Pearson 1988 (placement values); Obuchowski 1997 (sums over groups). With one code
+        the AUC must equal scikit-learn's roc_auc_score, and the squared influences, summed over groups first, must add
+        up to DeLong's or Obuchowski's variance.
 
     Example:
-        >>> compared(np.array([0.1, 0.9, 0.2, 0.8]), np.array([0, 1, 1, 0])).auc
+        >>> auc_with_influence(np.array([0.1, 0.9, 0.2, 0.8]), np.array([0, 1, 1, 0])).auc
         0.75
     """
     n = len(score)
-    parts = np.zeros(n, dtype=np.int64) if part is None else part
+    codes = np.zeros(n, dtype=np.int64) if within is None else within
     groups = np.arange(n) if group is None else group
-    beaten, opponents = np.zeros(n), np.zeros(n)
-    for positive, negative in _pairings(label, parts):
+    wins, opponents = np.zeros(n), np.zeros(n)
+    for positive, negative in _classes(label, codes):
         both = np.concatenate([positive, negative])
         at = placements(score[both], label[both] == 1)
-        beaten[positive], opponents[positive] = at.of_positive * len(negative), len(negative)
-        beaten[negative], opponents[negative] = at.of_negative * len(positive), len(positive)
+        wins[positive], opponents[positive] = at.of_positive * len(negative), len(negative)
+        wins[negative], opponents[negative] = at.of_negative * len(positive), len(positive)
     pairs = int(opponents[label == 1].sum())
     if not pairs:
-        return PairedAuc(float("nan"), np.zeros(n), 0)
-    area = float(beaten[label == 1].sum()) / pairs
-    influence = (beaten - area * opponents) / pairs
+        return AucInfluence(float("nan"), np.zeros(n), 0)
+    area = float(wins[label == 1].sum()) / pairs
+    influence = (wins - area * opponents) / pairs
     for value in (0, 1):
         influence[label == value] *= np.sqrt(_small_sample_factor(groups[label == value]))
-    return PairedAuc(area, influence, pairs)
+    return AucInfluence(area, influence, pairs)
 
 
 def _n_groups(group: Int[np.ndarray, " value"]) -> float:
@@ -143,63 +143,63 @@ def _small_sample_factor(group: Int[np.ndarray, " value"]) -> float:
     return n_groups / (n_groups - 1) if n_groups > 1 else float("nan")
 
 
-def _pairings(
-    label: Int[np.ndarray, " sample"], part: Int[np.ndarray, " sample"]
+def _classes(
+    label: Int[np.ndarray, " sample"], within: Int[np.ndarray, " sample"]
 ) -> Iterator[tuple[Int[np.ndarray, " positive"], Int[np.ndarray, " negative"]]]:
-    """Yield the indices of the positives and negatives of each part that holds both."""
-    for members in _members(part):
+    """Yield the indices of the positives and of the negatives of each code that has both."""
+    for members in _members(within):
         positive, negative = members[label[members] == 1], members[label[members] == 0]
         if len(positive) and len(negative):
             yield positive, negative
 
 
-def _members(part: Int[np.ndarray, " sample"]) -> list[Int[np.ndarray, " member"]]:
-    """Return the sample indices of each part."""
-    if not len(part):
+def _members(within: Int[np.ndarray, " sample"]) -> list[Int[np.ndarray, " member"]]:
+    """Return the sample indices of each code."""
+    if not len(within):
         return []
-    order = np.argsort(part, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
+    order = np.argsort(within, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(within[order])) + 1)
 
 
-def auc_of_folds(
+def fold_auc(
     score: Float[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
     splits: Splits,
     *,
     level: float = 0.95,
 ) -> Estimate:
-    """Chance that a held-out positive scores above a held-out negative that the same fitted detector scored.
+    """Probability that a held-out positive scores above a held-out negative of the same fold, ties one half.
 
-    The AUC is the mean over repeats. Scores of different fits are never compared: where nothing can be told, a training
-    part with more positives belongs to a held-out part with fewer, which pushes a pooled AUC below one half.
+    The AUC is the mean over repeats. Scores of different folds are never compared: a training set with more positives
+    leaves a test set with fewer, so an AUC pooled over folds is below one half where there is no signal.
 
-    The variance takes a fit as given and needs no large parts: it sums over groups what their pairs are off the AUC of
-    all parts, where DeLong's, part by part, is too small if a part holds few samples of a label. Fits of one table
-    share samples, so their AUCs move together: the variance of one repeat is therefore multiplied by
-    `splits.inflation`. How often such intervals hold is measured in docs/concepts/held-out-intervals.md.
+    The variance is conditional on the fitted models. It sums over groups the deviations of their pairs from the AUC of
+    all folds; DeLong's variance fold by fold would be too small where a fold has few samples of a label. Training sets
+    of one table overlap, so the AUCs of its folds are correlated: the variance of one repeat is multiplied by
+    `splits.inflation`. The coverage of these intervals is measured in docs/concepts/held-out-intervals.md.
 
     Args:
         score: `(value,)`, finite; one per held-out sample or row and repeat.
         label: `(value,)`, 0 or 1.
-        splits: Which fit scored each value, and what depends on what.
+        splits: Repeat, comparable set and group of each value.
         level: Coverage of the interval.
 
     Undefined:
-        None with `reason` where no fit scored both classes; the interval is None where a class has one group.
+        None with `reason` where no fold has both classes; the interval is None where a class has one group.
 
     Source:
-        DeLong, DeLong and Clarke-Pearson 1988 and Obuchowski 1997 for what a sample and a group add; Newcombe's score
-        interval as in `interval_of_auc`, with one degree of freedom less than the rarer label has groups.
+        DeLong, DeLong and Clarke-Pearson 1988 and Obuchowski 1997 for the influence of samples and groups; Newcombe's
+        score interval as in `interval_of_auc`, with the number of groups of the rarer label minus 1 degrees of freedom.
 
     Example:
         >>> one = np.zeros(4, dtype=np.int64)
-        >>> auc_of_folds(np.arange(4.0), np.array([0, 0, 1, 1]), Splits(one, one, np.arange(4))).estimate
+        >>> fold_auc(np.arange(4.0), np.array([0, 0, 1, 1]), Splits(one, one, np.arange(4))).estimate
         1.0
     """
-    return _of_folds(splits, label, [(score, 1.0)], level, bounded=True)
+    return _estimate(splits, label, [(score, 1.0)], level, bounded=True)
 
 
-def gain_of_folds(
+def fold_auc_difference(
     first: Float[np.ndarray, " value"],
     second: Float[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
@@ -207,32 +207,32 @@ def gain_of_folds(
     *,
     level: float = 0.95,
 ) -> Estimate:
-    """How much higher the held-out AUC of `first` is than that of `second` on the same splits.
+    """Held-out AUC of `first` minus that of `second` on the same splits.
 
-    What both scores share cancels in the interval; see `auc_of_folds` for what fits have in common.
+    The interval uses the correlation of both scores; see `fold_auc` for the correction for overlapping training sets.
 
     Args:
         first: `(value,)`, finite.
         second: `(value,)`, finite.
         label: `(value,)`, 0 or 1.
-        splits: Which fit scored each value, and what depends on what.
+        splits: Repeat, comparable set and group of each value.
         level: Coverage of the interval.
 
     Undefined:
-        None with `reason` where no fit scored both classes; the interval is None where a class has one group.
+        None with `reason` where no fold has both classes; the interval is None where a class has one group.
 
     Source:
         DeLong, DeLong and Clarke-Pearson 1988, for correlated curves; groups as in Obuchowski 1997.
 
     Example:
         >>> one, label = np.zeros(4, dtype=np.int64), np.array([0, 1, 0, 1])
-        >>> gain_of_folds(np.array([0.0, 1, 0, 1]), np.zeros(4), label, Splits(one, one, np.arange(4))).estimate
+        >>> fold_auc_difference(np.array([0.0, 1, 0, 1]), np.zeros(4), label, Splits(one, one, np.arange(4))).estimate
         0.5
     """
-    return _of_folds(splits, label, [(first, 1.0), (second, -1.0)], level, bounded=False)
+    return _estimate(splits, label, [(first, 1.0), (second, -1.0)], level, bounded=False)
 
 
-def _of_folds(
+def _estimate(
     splits: Splits,
     label: Int[np.ndarray, " value"],
     terms: Sequence[_Term],
@@ -240,18 +240,18 @@ def _of_folds(
     *,
     bounded: bool,
 ) -> Estimate:
-    """Return a weighted sum of AUCs, mean over repeats, with the interval of one repeat made wider as told."""
+    """Return a weighted sum of AUCs, mean over repeats, with its corrected interval."""
     groups = group_codes(splits.group)
     n_groups = len(np.unique(groups))
     found = []
     for members in _members(splits.repeat):
         here = [(score[members], sign) for score, sign in terms]
-        found.append(_of_repeat(splits.part[members], groups[members], label[members], here))
+        found.append(_repeat_estimate(splits.within[members], groups[members], label[members], here))
     repeats = [one for one in found if one is not None]
     n = len(label) // max(len(np.unique(splits.repeat)), 1)
-    method = _METHOD if bounded else _GAIN_METHOD
+    method = _METHOD if bounded else _DIFFERENCE_METHOD
     if not repeats:
-        reason = "no held-out part holds both labels"
+        reason = "no held-out fold has both labels"
         return Estimate(None, None, None, level, n, n_groups, method, reason=reason)
     estimate, variance = (float(one) for one in np.mean(repeats, axis=0))
     if np.isnan(variance):
@@ -267,19 +267,18 @@ def _of_folds(
     return Estimate(estimate, max(estimate - half, -1.0), min(estimate + half, 1.0), level, n, n_groups, method)
 
 
-def _of_repeat(
-    part: Int[np.ndarray, " value"],
+def _repeat_estimate(
+    within: Int[np.ndarray, " value"],
     group: Int[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
     terms: Sequence[_Term],
 ) -> tuple[float, float] | None:
     """Return one repeat's weighted sum of AUCs and its variance.
 
-    The variance is the sum, over any two pairs of values that share a group, of the product of what they are off the
-    sum. Sums over groups count two pairs twice that have both groups in common; these are taken off. No more than half
-    can be counted twice.
+    The variance is the sum, over any two pairs of values that share a group, of the product of their deviations. Sums
+    over groups count pairs that share both groups twice; that is subtracted. At most half can be counted twice.
     """
-    judged = [(compared(score, label, part=part, group=group), sign) for score, sign in terms]
+    judged = [(auc_with_influence(score, label, within=within, group=group), sign) for score, sign in terms]
     if not judged[0][0].n_pairs:
         return None
     value = sum(sign * one.auc for one, sign in judged)
@@ -287,7 +286,7 @@ def _of_repeat(
     of_positive = np.bincount(group, weights=np.where(label == 1, influence, 0.0))
     of_negative = np.bincount(group, weights=np.where(label == 1, 0.0, influence))
     factors = [_small_sample_factor(group[label == one]) for one in (0, 1)]
-    inside, twice = _counted_twice(part, group, label, terms, value)
+    inside, twice = _counted_twice(within, group, label, terms, value)
     scale = np.prod(factors) ** 0.25 / judged[0][0].n_pairs
     total = float(np.sum((of_positive + of_negative - scale * inside) ** 2))
     variance = np.maximum(total - scale**2 * twice, total / 2)
@@ -295,20 +294,20 @@ def _of_repeat(
 
 
 def _counted_twice(
-    part: Int[np.ndarray, " value"],
+    within: Int[np.ndarray, " value"],
     group: Int[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
     terms: Sequence[_Term],
     value: float,
 ) -> tuple[Float[np.ndarray, " group"], float]:
-    """Return how far the pairs inside each group are off, and the squares of that of pairs between two groups."""
+    """Return the summed deviation of the pairs inside each group, and the double count of pairs between two groups."""
     n_groups = int(group.max()) + 1
     keys, sums = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float64)]
-    for positive, negative in _pairings(label, part):
+    for positive, negative in _classes(label, within):
         high, of_high = np.unique(group[positive], return_inverse=True)
         low, of_low = np.unique(group[negative], return_inverse=True)
         entries = (len(positive) + len(negative)) * len(low)
-        if len(high) * len(low) > _MOST_PAIRS or entries > _MOST_ENTRIES:
+        if len(high) * len(low) > _MAX_PAIRS or entries > _MAX_ENTRIES:
             continue
         off = -value * np.outer(np.bincount(of_high), np.bincount(of_low)).astype(np.float64)
         for score, sign in terms:
@@ -322,8 +321,8 @@ def _counted_twice(
     inside[between[own] % n_groups] = summed[own]
     apart, summed = between[~own], summed[~own]
     turned = apart % n_groups * n_groups + apart // n_groups
-    _, here, there = np.intersect1d(apart, turned, assume_unique=True, return_indices=True)
-    return inside, float(np.sum(summed**2) + summed[here] @ summed[there])
+    _, here, present = np.intersect1d(apart, turned, assume_unique=True, return_indices=True)
+    return inside, float(np.sum(summed**2) + summed[here] @ summed[present])
 
 
 def _wins(
@@ -332,13 +331,13 @@ def _wins(
     low: Float[np.ndarray, " negative"],
     of_low: Int[np.ndarray, " negative"],
 ) -> Float[np.ndarray, "high_group low_group"]:
-    """Return how many pairs of each two groups the positive wins, ties one half."""
+    """Return how many pairs the positive wins for each two groups, ties one half."""
     order = np.argsort(low, kind="stable")
     below = np.zeros((len(low) + 1, int(of_low.max()) + 1))
     below[np.arange(1, len(low) + 1), of_low[order]] = 1.0
     np.cumsum(below, axis=0, out=below)
     ranked = low[order]
-    beaten = (below[np.searchsorted(ranked, high, "left")] + below[np.searchsorted(ranked, high, "right")]) / 2
+    wins = (below[np.searchsorted(ranked, high, "left")] + below[np.searchsorted(ranked, high, "right")]) / 2
     members = np.argsort(of_high, kind="stable")
     starts = np.searchsorted(of_high[members], np.arange(int(of_high.max()) + 1))
-    return np.asarray(np.add.reduceat(beaten[members], starts, axis=0))
+    return np.asarray(np.add.reduceat(wins[members], starts, axis=0))

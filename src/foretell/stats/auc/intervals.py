@@ -1,8 +1,6 @@
-"""The area under a ROC curve with an interval that respects which samples depend on each other.
+"""AUC with a confidence interval that accounts for dependent samples.
 
 auc_interval(score, label, group=prompt)     # Estimate(estimate=0.63, lower=0.52, upper=0.73, ...)
-
-It knows no table and draws nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ _HALVINGS = 50
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its interval, and how both came about; undefined numbers are None and `reason` says why."""
+    """An estimate with its confidence interval and method; undefined numbers are None and `reason` says why."""
 
     estimate: float | None
     lower: float | None
@@ -42,9 +40,9 @@ class Estimate:
     level: float
     """Intended coverage of the interval."""
     n: int
-    """Values that were used."""
+    """Number of values used."""
     n_groups: int
-    """Groups of dependent values among them."""
+    """Number of groups of dependent values."""
     method: str
     seed: int | None = None
     """Seed of the resampling; None where nothing is random."""
@@ -53,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Placements:
-    """Where each score stands among the scores of the other class: the parts an AUC is the mean of."""
+    """Placement values: the rank of each score among the scores of the other class; the AUC is their mean."""
 
     of_positive: Float[np.ndarray, " positive"]
     """Share of the negatives below each positive, ties one half."""
@@ -62,7 +60,7 @@ class Placements:
 
 
 def placements(score: Num[np.ndarray, " n"], positive: Shaped[np.ndarray, " n"]) -> Placements:
-    """Return the share of the other class that each score beats (positives) or is beaten by (negatives).
+    """Return the share of negatives below each positive and of positives above each negative, ties one half.
 
     Args:
         score: No nan.
@@ -79,10 +77,10 @@ def placements(score: Num[np.ndarray, " n"], positive: Shaped[np.ndarray, " n"])
 
 
 def auc(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"]) -> float:
-    """Chance that a random positive scores above a random negative, ties one half.
+    """Probability that a random positive scores above a random negative, ties one half.
 
     Args:
-        score: Any monotone scale; nan means missing and is left out.
+        score: Any monotone scale; nan is missing and ignored.
         label: 1 positive, 0 negative.
 
     Undefined:
@@ -95,8 +93,8 @@ def auc(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"]) -> float:
         >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
         0.75
     """
-    there = ~np.isnan(score)
-    score, positive = score[there], label[there] == 1
+    present = ~np.isnan(score)
+    score, positive = score[present], label[present] == 1
     n_positive = int(np.count_nonzero(positive))
     n_negative = int(positive.size) - n_positive
     if n_positive == 0 or n_negative == 0:
@@ -106,13 +104,13 @@ def auc(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"]) -> float:
 
 
 def effective_groups(size: Num[np.ndarray, "*shape group"]) -> Float[np.ndarray, "*shape"]:
-    """How many groups of one size would tell as much as groups of these sizes.
+    """Effective number of groups of unequal sizes.
 
-    It is the square of the summed sizes over their summed squares: the number of groups where all have one size, less
-    where a few groups hold most of the samples.
+    It is the squared sum of the sizes over the sum of their squares: the number of groups where all have one size, and
+    less where a few groups have most of the samples.
 
     Args:
-        size: Samples of each group; groups without any count for nothing.
+        size: Samples of each group; empty groups are ignored.
 
     Undefined:
         nan where there is no sample.
@@ -130,7 +128,7 @@ def effective_groups(size: Num[np.ndarray, "*shape group"]) -> Float[np.ndarray,
 
 @dataclass(frozen=True)
 class AucVariance:
-    """The variance of one or many AUCs, and how much data it rests on; nan where a class has less than two groups."""
+    """Variance of one or many AUCs and its degrees of freedom; nan where a class has fewer than two groups."""
 
     variance: Float[np.ndarray, "*shape"]
     degrees: Float[np.ndarray, "*shape"]
@@ -142,23 +140,23 @@ class AucVariance:
 
 
 def auc_variance(
-    parts: Placements,
+    placed: Placements,
     group_of_positive: Shaped[np.ndarray, " positive"],
     group_of_negative: Shaped[np.ndarray, " negative"],
 ) -> AucVariance:
-    """Variance of an AUC whose samples depend on each other within groups, and its degrees of freedom.
+    """Cluster-robust variance of an AUC, and its degrees of freedom.
 
-    Where Obuchowski's small-sample factors count groups, these count effective groups: a few large groups among many
-    small ones would make the variance look better known than it is. The degrees of freedom are Satterthwaite's, from
-    the parts that groups with positives and groups with negatives add, between the smaller number of such groups minus
-    1 and the sum of both minus 2.
+    Obuchowski's small-sample factors count groups; here they count effective groups, because a few large groups among
+    many small ones carry most of the information. The degrees of freedom are Satterthwaite's, from the components of
+    groups with positives and groups with negatives, bounded by the smaller number of such groups minus 1 and the sum
+    of both minus 2.
 
     Undefined:
         nan when either class has fewer than two groups.
 
     Source:
-        Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data", where groups have one size; DeLong's
-        variance when every sample is its own group.
+        Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data", where groups have one size; equal to
+        DeLong's variance when every sample is its own group.
     """
     names, code = np.unique(np.concatenate([group_of_positive, group_of_negative]), return_inverse=True)
     high, low = code[: group_of_positive.size], code[group_of_positive.size :]
@@ -166,9 +164,9 @@ def auc_variance(
     with_high, with_low, with_any = (effective_groups(size) for size in (n_high, n_low, n_high + n_low))
     if min(np.count_nonzero(n_high), np.count_nonzero(n_low)) < 2:
         return AucVariance(np.array(np.nan), np.array(np.nan), with_high, with_low)
-    area = float(parts.of_positive.mean())
-    sum_high = np.bincount(high, weights=parts.of_positive - area, minlength=names.size)
-    sum_low = np.bincount(low, weights=parts.of_negative - area, minlength=names.size)
+    area = float(placed.of_positive.mean())
+    sum_high = np.bincount(high, weights=placed.of_positive - area, minlength=names.size)
+    sum_low = np.bincount(low, weights=placed.of_negative - area, minlength=names.size)
     of_high = with_high / (with_high - 1) * float(sum_high @ sum_high) / high.size**2
     of_low = with_low / (with_low - 1) * float(sum_low @ sum_low) / low.size**2
     shared = with_any / (with_any - 1) * float(sum_high @ sum_low) / (high.size * low.size)
@@ -184,7 +182,7 @@ def degrees_of_freedom(
     n_positive: Num[np.ndarray, "*shape"] | float,
     n_negative: Num[np.ndarray, "*shape"] | float,
 ) -> Float[np.ndarray, "*shape"]:
-    """Return Satterthwaite's degrees of freedom of a variance from the parts of both classes and their group counts."""
+    """Return Satterthwaite's degrees of freedom from the variance components of both classes and their group counts."""
     fewest, most = np.minimum(n_positive, n_negative) - 1.0, n_positive + n_negative - 2.0
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.square(of_positive) / (n_positive - 1) + np.square(of_negative) / (n_negative - 1)
@@ -202,22 +200,21 @@ def interval_of_auc(
     independent: bool = False,
     level: float = 0.95,
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """Return the ends of the interval of an AUC, inside [0, 1], from its variance.
+    """Return the score interval of an AUC, inside [0, 1], from its variance.
 
-    The interval holds every AUC that the one found does not contradict, given how the variance changes with the AUC:
-    by the shape of Newcombe's variance, at the height of the variance found. It is never empty, not even at 0 or 1,
-    where the variance found is 0 and says nothing. Of independent samples the height is moved towards Newcombe's by
-    20 / (20 + degrees): DeLong's variance of few samples is too noisy to be trusted alone. The quantile is Student's
-    with twice the sum of these degrees. Both numbers were chosen by simulation, see
-    docs/concepts/intervals.md.
+    The interval contains every AUC that a two-sided test does not reject. The variance under each candidate AUC has the
+    shape of Newcombe's variance, scaled to match the estimated variance. The interval is never empty, not even at 0 or
+    1, where the estimated variance is 0. For independent samples the estimated scale is shrunk towards Newcombe's by
+    20 / (20 + degrees), because DeLong's variance of few samples is noisy. The quantile is Student's with twice the sum
+    of these degrees. Both numbers were chosen by simulation, see docs/concepts/intervals.md.
 
     Args:
         area: AUC, in [0, 1].
         variance: Its variance, from `auc_variance` or from DeLong's formula.
         n_positive: Number of positives (effective groups with positives, where samples depend on each other).
         n_negative: Number of negatives, likewise.
-        degrees: Degrees of freedom of the variance; by default those of both classes together.
-        independent: Whether every sample stands alone.
+        degrees: Degrees of freedom of the variance; by default n_positive + n_negative - 2.
+        independent: Whether all samples are independent.
         level: Intended coverage.
 
     Undefined:
@@ -254,7 +251,7 @@ def _score_ends(
     n_positive: Float[np.ndarray, " n"],
     n_negative: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, "2 n"]:
-    """Return the AUCs that the area found just does not contradict; the numpy twin of `compiled.score_ends`."""
+    """Return the ends of the score interval of each AUC; the numpy version of `compiled.score_ends`."""
     ends = []
     for end in (0.0, 1.0):
         near, far = area.copy(), np.full_like(area, end)
@@ -282,13 +279,13 @@ def auc_interval(
     inflation: float = 1.0,
     level: float = 0.95,
 ) -> Estimate:
-    """AUC of a score with an interval that keeps dependent samples together.
+    """AUC of a score with a cluster-robust confidence interval.
 
     Args:
-        score: Any monotone scale; nan means missing and is left out.
+        score: Any monotone scale; nan is missing and ignored.
         label: 1 positive, 0 negative.
-        group: Names of groups of dependent values; None means that each stands alone.
-        inflation: What the variance is multiplied by, where scores come from fits that share samples.
+        group: Names of groups of dependent values; None: all values are independent.
+        inflation: Factor on the variance, for scores of models whose training sets overlap.
         level: Intended coverage, in (0, 1).
 
     Undefined:
@@ -301,9 +298,9 @@ def auc_interval(
         >>> auc_interval(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])).estimate
         0.75
     """
-    there = ~np.isnan(score)
-    score, positive = score[there], label[there] == 1
-    names = np.arange(score.size) if group is None else group[there]
+    present = ~np.isnan(score)
+    score, positive = score[present], label[present] == 1
+    names = np.arange(score.size) if group is None else group[present]
     n_groups = int(np.unique(names).size)
     independent = n_groups == score.size
     method = ("DeLong" if independent else "clustered DeLong (Obuchowski)") + ", Newcombe score"
@@ -311,9 +308,9 @@ def auc_interval(
     if n_positive in (0, score.size):
         reason = "no values" if score.size == 0 else "only one class is present"
         return Estimate(None, None, None, level, score.size, n_groups, method, reason=reason)
-    parts = placements(score, positive)
-    area = float(parts.of_positive.mean())
-    found = auc_variance(parts, names[positive], names[~positive])
+    placed = placements(score, positive)
+    area = float(placed.of_positive.mean())
+    found = auc_variance(placed, names[positive], names[~positive])
     if np.isnan(found.variance):
         reason = "a class has fewer than two groups: no interval"
         return Estimate(area, None, None, level, score.size, n_groups, method, reason=reason)

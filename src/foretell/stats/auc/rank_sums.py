@@ -1,19 +1,17 @@
-"""Rank sums and moments of very many columns against one binary label, by one sort per column.
+"""Rank sums and moments of many columns against one binary label, with one sort per column.
 
-A float that is not negative sorts like its bits, so its bits and the label fit into one integer key. Once the keys of
-a column are sorted, one pass over the groups of ties yields the AUC, its DeLong variance, the tie correction, and with
-them Spearman's coefficient, all exactly. Columns with negative values and doubles take keys of other widths, and what
-fits into none is replaced by its dense rank first.
+Non-negative floats sort like their bit patterns, so the bits and the label fit into one integer key. After sorting the
+keys of a column, one pass over its groups of ties gives the AUC, its DeLong variance, the tie correction and Spearman's
+coefficient, all exactly. Columns with negative values and float64 columns use wider keys, or dense ranks where the bits
+do not fit.
 
     sums = column_sums(values, label)      # values: (column, sample), nan where missing
-
-It knows no p-values and no tables.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -21,7 +19,17 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt
 
-__all__ = ["ColumnSums", "Engine", "column_sums", "compiled_loops", "in_blocks", "midranks", "pack", "sort_order"]
+__all__ = [
+    "ColumnSums",
+    "Engine",
+    "column_sums",
+    "compiled_loops",
+    "in_blocks",
+    "joined_sums",
+    "midranks",
+    "pack",
+    "sort_order",
+]
 
 Engine = Literal["auto", "numba", "numpy"]
 """How inner loops run: compiled, in numpy, or compiled where numba can be imported."""
@@ -32,10 +40,10 @@ _LOW_BITS = np.uint64(0x7FFFFFFFFFFFFFFF)
 
 @dataclass(frozen=True)
 class ColumnSums:
-    """What each column's statistics are made of; the first axis is the column."""
+    """Sufficient statistics of each column; the first axis is the column."""
 
     n: Int[np.ndarray, " column"]
-    """Values that are there."""
+    """Values that are not missing."""
     n_positive: Int[np.ndarray, " column"]
     """Values whose label is 1."""
     wins: Float[np.ndarray, " column"]
@@ -57,22 +65,26 @@ class ColumnSums:
 def column_sums(
     values: Float[np.ndarray, "column sample"], label: Shaped[np.ndarray, " sample"], *, engine: Engine = "auto"
 ) -> ColumnSums:
-    """Return the sums that correlations and AUCs of every column are made of.
+    """Return the sums from which correlations and AUC of every column are computed.
 
     Args:
         values: float32 or float64, one column per row; nan where missing.
         label: 1 positive, 0 negative, one per sample.
-        engine: Compiled loops or numpy; the results are the same up to rounding of the moments.
+        engine: Compiled loops or numpy; the results are equal up to rounding of the moments.
     """
     values = np.ascontiguousarray(values)
     positive = np.ascontiguousarray(label, dtype=np.uint32)
-    parts = in_blocks(lambda block: _block_sums(block, positive, engine), values)
-    joined = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(ColumnSums)}
-    return ColumnSums(**joined)
+    return joined_sums(in_blocks(lambda block: _block_sums(block, positive, engine), values))
+
+
+def joined_sums(blocks: Sequence[ColumnSums]) -> ColumnSums:
+    """Return the sums of several blocks of columns as one."""
+    names = [field.name for field in fields(ColumnSums)]
+    return ColumnSums(**{name: np.concatenate([getattr(block, name) for block in blocks]) for name in names})
 
 
 def compiled_loops(engine: Engine) -> Any:
-    """Return the module of compiled loops, or None where numpy has to do (or was asked to)."""
+    """Return the module of compiled loops, or None to use numpy."""
     if engine == "numpy":
         return None
     try:
@@ -85,7 +97,7 @@ def compiled_loops(engine: Engine) -> Any:
 
 
 def in_blocks(work: Callable[[Any], Any], values: Float[np.ndarray, "column sample"]) -> list[Any]:
-    """Apply a function to blocks of columns of about a million values, in threads where there are several."""
+    """Apply a function to blocks of columns of about a million values each, in threads if there is more than one."""
     size = max(1, _BLOCK // max(1, values.shape[1]))
     blocks = [values[start : start + size] for start in range(0, max(1, values.shape[0]), size)]
     if len(blocks) == 1:
@@ -97,9 +109,9 @@ def in_blocks(work: Callable[[Any], Any], values: Float[np.ndarray, "column samp
 def pack(
     values: Float[np.ndarray, "column sample"], label: UInt[np.ndarray, " sample"]
 ) -> UInt[np.ndarray, "column sample"]:
-    """Return sorted keys `(order << 1) | label`, where order rises with the value and is equal for equal values.
+    """Return sorted keys `(order << 1) | label`, where order increases with the value and is equal for equal values.
 
-    -0.0 equals 0.0; missing values have the largest key and come last.
+    -0.0 equals 0.0; missing values have the largest key and are last.
     """
     values = values + values.dtype.type(0)  # -0.0 becomes 0.0
     missing = np.isnan(values)
@@ -121,7 +133,7 @@ def pack(
 
 
 def sort_order(values: Float[np.ndarray, "column sample"]) -> Int[np.ndarray, "column sample"]:
-    """Return the order that sorts each column, missing values last; the order within ties is of no account."""
+    """Return the order that sorts each column, missing values last; the order within ties is arbitrary."""
     if values.dtype == np.float32 and values.shape[1] < 2**32:
         values = values + np.float32(0)
         bits = values.view(np.uint32)
@@ -179,9 +191,9 @@ def _block_sums(values: Float[np.ndarray, "column sample"], label: Any, engine: 
         else:
             keys.sort(axis=1)
     if keys is None:
-        there = ~np.isnan(values)
-        n[:] = np.count_nonzero(there, axis=1)
-        n_positive[:] = there @ label.astype(np.int64)
+        present = ~np.isnan(values)
+        n[:] = np.count_nonzero(present, axis=1)
+        n_positive[:] = present @ label.astype(np.int64)
         keys = pack(values, label)
     if loops is not None:
         loops.sweep_keys(keys, n, n_positive, ranked)
@@ -206,7 +218,7 @@ def _block_sums(values: Float[np.ndarray, "column sample"], label: Any, engine: 
 
 
 def _sweep(keys: Any, n: Any, n_positive: Any, out: Any) -> None:
-    """Fill the rank parts of each column; the numpy twin of `compiled.sweep_keys`."""
+    """Fill the rank statistics of each column; the numpy version of `compiled.sweep_keys`."""
     for column, size in enumerate(n):
         row = keys[column, :size]
         value = row >> row.dtype.type(1)
@@ -215,16 +227,16 @@ def _sweep(keys: Any, n: Any, n_positive: Any, out: Any) -> None:
         p = np.diff(below).astype(np.float64)
         t = np.diff(edges).astype(np.float64)
         q = t - p
-        beaten = 2.0 * (edges[:-1] - below[:-1]) + q
-        beating = 2.0 * (n_positive[column] - below[:-1]) - p
-        out[column] = (p @ beaten, np.sum(t * (t * t - 1)), p @ beaten**2, q @ beating**2)
+        negatives_below = 2.0 * (edges[:-1] - below[:-1]) + q
+        positives_above = 2.0 * (n_positive[column] - below[:-1]) - p
+        out[column] = (p @ negatives_below, np.sum(t * (t * t - 1)), p @ negatives_below**2, q @ positives_above**2)
 
 
 def _moments(values: Any, label: Any, out: Any) -> None:
-    """Fill the centred moments of each column; the numpy twin of `compiled.column_moments`."""
+    """Fill the centred moments of each column; the numpy version of `compiled.column_moments`."""
     for column, row in enumerate(values):
-        there = ~np.isnan(row)
-        x = row[there].astype(np.float64)
+        present = ~np.isnan(row)
+        x = row[present].astype(np.float64)
         constant = x.size > 0 and x.min() == x.max()
         finite = bool(np.all(np.isfinite(x)))
         if x.size == 0 or constant or not finite:
@@ -232,11 +244,11 @@ def _moments(values: Any, label: Any, out: Any) -> None:
             continue
         x -= x.mean()
         x /= np.abs(x).max()
-        out[column] = (0.0, x @ x, x @ label[there].astype(np.float64), x.sum())
+        out[column] = (0.0, x @ x, x @ label[present].astype(np.float64), x.sum())
 
 
 def _dense_ranks(values: Float[np.ndarray, "column sample"]) -> Int[np.ndarray, "column sample"]:
-    """Return integers that rise with the values of each column and are equal for equal values."""
+    """Return integers that increase with the values of each column and are equal for equal values."""
     order = sort_order(values)
     ordered = np.take_along_axis(values, order, axis=1)
     steps = np.zeros(values.shape, dtype=np.int64)

@@ -1,14 +1,14 @@
-"""ROC curves of single metrics, per dataset and over all, at row level and at sample level.
+"""ROC curves of single metrics, per dataset and pooled, at row level and at sample level.
 
-At row level every (sample, layer, head) is a point, as in the source study; its interval still takes whole samples
-(groups) as what varies. At sample level a sample's rows are averaged first.
+At row level every (sample, layer, head) is an observation, as in the source study; the interval is still clustered by
+sample (or group). At sample level a sample's rows are averaged first.
 
     result = roc_curves(table)
     result.curves        # one row per dataset, metric and level: AUC, interval, counts
     result.points        # the curves, thinned for drawing
 
-Over all datasets a positive is compared with the negatives of its own dataset only: raw scores of different datasets
-differ for reasons that have nothing to do with the label.
+The pooled AUC compares a positive with the negatives of its own dataset only, because raw scores of different datasets
+differ for reasons unrelated to the label.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from foretell.stats.table.joined import StudyTable
 __all__ = ["Curve", "Level", "RocCurves", "pooled_auc", "roc_curve", "roc_curves"]
 
 Level = Literal["row", "sample"]
-"""What one point of a curve is: every row, or the mean over a sample's rows."""
+"""What is scored: every row, or the mean over a sample's rows."""
 
 _LEVELS: tuple[Level, ...] = ("row", "sample")
+_NO_CLASSES = "no dataset has both classes"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """Area under the straight lines between the points."""
+        """Area under the curve by the trapezoidal rule."""
         return float(np.trapezoid(self.true_positive_rate, self.false_positive_rate))
 
 
@@ -58,14 +59,14 @@ class RocCurves:
 
 
 def roc_curve(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], *, max_points: int | None = None) -> Curve:
-    """Trade-off between the share of positives and of negatives at or above a falling threshold.
+    """True against false positive rate at every threshold.
 
-    Points in the middle of a straight line are left out, which changes nothing. With `max_points` the rest is
-    thinned evenly along the curve; the AUC must then be taken from the scores, not from the points.
+    Collinear points are dropped, which does not change the curve. With `max_points` the others are thinned evenly along
+    the curve; compute the AUC from the scores then, not from the points.
 
     Args:
-        score: Any monotone scale; nan means missing and is left out.
-        label: 1 positive, 0 negative; both must be there.
+        score: Any monotone scale; nan is missing and ignored.
+        label: 1 positive, 0 negative; both must be present.
         max_points: Largest number of points; None keeps all.
 
     Source:
@@ -75,9 +76,9 @@ def roc_curve(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], *, 
         >>> roc_curve(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])).true_positive_rate.tolist()
         [0.0, 0.5, 0.5, 1.0, 1.0]
     """
-    there = ~np.isnan(score)
-    order = np.argsort(-score[there], kind="stable")
-    ordered, positive = score[there][order], (label[there] == 1)[order]
+    present = ~np.isnan(score)
+    order = np.argsort(-score[present], kind="stable")
+    ordered, positive = score[present][order], (label[present] == 1)[order]
     last = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
     hits = np.cumsum(positive)[last]
     rate = np.r_[0, hits] / hits[-1]
@@ -88,35 +89,35 @@ def roc_curve(score: Num[np.ndarray, " n"], label: Shaped[np.ndarray, " n"], *, 
 def pooled_auc(
     score: Num[np.ndarray, " n"],
     label: Shaped[np.ndarray, " n"],
-    part: Shaped[np.ndarray, " n"],
+    within: Shaped[np.ndarray, " n"],
     *,
     group: Shaped[np.ndarray, " n"] | None = None,
     level: float = 0.95,
 ) -> tuple[Estimate, Curve | None]:
-    """Chance that a random positive scores above a random negative of its own part (dataset, stratum).
+    """Probability that a random positive scores above a random negative of the same dataset (or topic), ties one half.
 
     Args:
-        score: Any monotone scale, which may differ between parts; nan means missing and is left out.
+        score: Any monotone scale, which may differ between datasets; nan is missing and ignored.
         label: 1 positive, 0 negative.
-        part: Name of the part of each value; parts that lack a class are left out.
-        group: Names of groups of dependent values, each within one part; None means that each stands alone.
+        within: Dataset (or topic) of each value; those that lack a class are ignored.
+        group: Names of groups of dependent values, each within one dataset; None: all values are independent.
         level: Intended coverage of the interval.
 
     Returns:
-        The estimate, and the covariate-adjusted curve (None where undefined), whose area it is.
+        The estimate, and the covariate-adjusted ROC curve whose area it is (None where undefined).
 
     Undefined:
-        None when no part has both classes; no interval when a class of a part has fewer than two groups.
+        None when no dataset has both classes; no interval when a class of a dataset has fewer than two groups.
 
     Source:
         Janes & Pepe (2009), covariate-adjusted ROC curve.
     """
-    there = ~np.isnan(score)
+    present = ~np.isnan(score)
     names = np.arange(score.size) if group is None else group
     found: list[tuple[Placements, AucVariance]] = []
     n, n_groups, sizes = 0, 0, np.zeros(2)
-    for code in np.unique(part[there]):
-        chosen = there & (part == code)
+    for code in np.unique(within[present]):
+        chosen = present & (within == code)
         positive = label[chosen] == 1
         if positive.all() or not positive.any():
             continue
@@ -127,19 +128,20 @@ def pooled_auc(
         n, n_groups = n + positive.size, n_groups + np.unique(names[chosen]).size
         sizes += (spread.n_positive, spread.n_negative)
     independent = n_groups == n
-    method = "pairs of one part, " + ("DeLong" if independent else "clustered DeLong (Obuchowski)") + ", Newcombe score"
+    variance_of = "DeLong" if independent else "clustered DeLong (Obuchowski)"
+    method = f"pairs within a dataset, {variance_of}, Newcombe score"
     if not found:
-        return Estimate(None, None, None, level, 0, 0, method, reason="no part has both classes"), None
+        return Estimate(None, None, None, level, 0, 0, method, reason=_NO_CLASSES), None
     weights = np.array([placed.of_positive.size for placed, _ in found], dtype=np.float64)
     weights /= weights.sum()
-    beaten = np.concatenate([placed.of_positive for placed, _ in found])
+    placed_positives = np.concatenate([placed.of_positive for placed, _ in found])
     shares = weights**2 * np.array([spread.variance for _, spread in found])
-    area, variance = float(beaten.mean()), float(shares.sum())
-    alarm, count = np.unique(1 - beaten, return_counts=True)
-    rate = np.cumsum(count) / beaten.size
+    area, variance = float(placed_positives.mean()), float(shares.sum())
+    alarm, count = np.unique(1 - placed_positives, return_counts=True)
+    rate = np.cumsum(count) / placed_positives.size
     curve = Curve(np.r_[0, np.repeat(alarm, 2), 1], np.repeat(np.r_[0, rate], 2))
     if np.isnan(variance):
-        reason = "a class of a part has fewer than two groups: no interval"
+        reason = "a class of a dataset has fewer than two groups: no interval"
         return Estimate(area, None, None, level, n, n_groups, method, reason=reason), curve
     together = float(np.sum(shares**2 / np.array([spread.degrees for _, spread in found])))
     degrees = variance**2 / together if together > 0 else float(sizes.min()) - 1
@@ -152,14 +154,14 @@ def pooled_auc(
 def roc_curves(
     table: StudyTable, *, level: float = 0.95, max_points: int = 400, progress: bool | None = None
 ) -> RocCurves:
-    """ROC of every metric, per dataset and over all datasets, at row level and at sample level.
+    """ROC of every metric, per dataset and pooled, at row level and at sample level.
 
-    Intervals take whole groups as what varies, at both levels. A dataset of one class has null and the reason.
+    Intervals are clustered by group at both levels. A dataset of one class has null and the reason.
 
     Args:
         table: From `read_table`.
         level: Intended coverage of the intervals.
-        max_points: Largest number of points per curve; areas come from all of them.
+        max_points: Largest number of points per curve; AUCs are computed from all scores.
         progress: Show a progress bar; None means only on a terminal.
     """
     rows = _rows(table)
@@ -198,8 +200,8 @@ def _averaged(rows: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
 def _judged(frame: pl.DataFrame, metric: str, level: float, *, pooled: bool) -> tuple[Estimate, Curve | None]:
     score = frame.get_column(metric).to_numpy()
     label, group = frame.get_column("behavior_label").to_numpy(), frame.get_column("_group").to_numpy()
-    part = frame.get_column("dataset").rank("dense").to_numpy() if pooled else np.zeros(score.size)
-    estimate, curve = pooled_auc(score, label, part, group=group, level=level)
+    within = frame.get_column("dataset").rank("dense").to_numpy() if pooled else np.zeros(score.size)
+    estimate, curve = pooled_auc(score, label, within, group=group, level=level)
     if pooled and estimate.estimate is not None and _n_judged(frame) < 2:
         reason = "only one dataset has both classes, so there is nothing to pool"
         return replace(estimate, estimate=None, lower=None, upper=None, reason=reason), None
@@ -224,12 +226,11 @@ def _counts(frame: pl.DataFrame) -> dict[str, int]:
 
 
 def _numbers(estimate: Estimate) -> dict[str, object]:
-    reason = estimate.reason.replace("part", "dataset") if estimate.reason else None
     return {
         "auc": estimate.estimate,
         "auc_lower": estimate.lower,
         "auc_upper": estimate.upper,
-        "reason": "only one class is present" if reason == "no dataset has both classes" else reason,
+        "reason": "only one class is present" if estimate.reason == _NO_CLASSES else estimate.reason,
     }
 
 
@@ -245,7 +246,7 @@ def _without_midpoints(
     alarm: Float[np.ndarray, " point"],
     rate: Float[np.ndarray, " point"],
 ) -> Curve:
-    """Return the curve without points in the middle of a line that is level or upright."""
+    """Return the curve without points in the middle of a horizontal or vertical line."""
     bends = (np.diff(alarms, 2) != 0) | (np.diff(hits, 2) != 0)
     kept = np.r_[True, bends, True]
     return Curve(alarm[kept], rate[kept])

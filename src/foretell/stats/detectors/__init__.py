@@ -1,1 +1,1 @@
-"""Detectors: one score per sample, judged on held-out groups beside baselines."""
+"""Detectors and baselines: one score per sample, evaluated on held-out groups."""

@@ -1,4 +1,4 @@
-"""What predicts the behaviour without any look inside the model: every detector is judged beside it.
+"""Baselines: features that are known without the model's internals.
 
 found, notes = baselines(stratum, columns)
 """
@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 
 from foretell.stats.detectors.features import Features
 
-__all__ = ["ALL_BASELINES", "baselines", "indicators"]
+__all__ = ["ALL_BASELINES", "baselines", "one_hot"]
 
 ALL_BASELINES = "all baselines"
 
@@ -24,11 +24,11 @@ _COLUMNS: tuple[tuple[str, Sequence[str]], ...] = (
 )
 
 
-def indicators(names: Shaped[np.ndarray, " sample"]) -> Float[np.ndarray, "sample name"]:
+def one_hot(names: Shaped[np.ndarray, " sample"]) -> Float[np.ndarray, "sample name"]:
     """Return one 0 / 1 column per distinct name, in sorted order.
 
     Example:
-        >>> indicators(np.array(["a", "b", "a"])).tolist()
+        >>> one_hot(np.array(["a", "b", "a"])).tolist()
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
     return np.asarray(names[:, None] == np.unique(names)[None, :], dtype=np.float64)
@@ -37,14 +37,13 @@ def indicators(names: Shaped[np.ndarray, " sample"]) -> Float[np.ndarray, "sampl
 def baselines(
     stratum: Shaped[np.ndarray, " sample"] | None, columns: Mapping[str, Float[np.ndarray, " sample"]]
 ) -> tuple[list[Features], list[str]]:
-    """Baselines that a table allows, and a note for each that it does not.
+    """Return the baselines that the table has columns for, and a note for each missing one.
 
     They are the kind of task (one column per stratum), the segments' lengths in tokens, the answer's length, the
-    answer's mean log-probability, and all of these together. A column that is constant or wholly missing is of no use
-    and is left out.
+    answer's mean log-probability, and all of these together. Constant and entirely missing columns are ignored.
 
     Args:
-        stratum: `(sample,)` names of kinds of task; None if there are none.
+        stratum: `(sample,)` names of task types; None if there are none.
         columns: `(sample,)` numbers by column name; nan is missing.
 
     Example:
@@ -55,7 +54,7 @@ def baselines(
     found: list[Features] = []
     notes: list[str] = []
     if stratum is not None and len(np.unique(stratum)) > 1:
-        found.append(Features("kind of task", "baseline", (indicators(stratum),)))
+        found.append(Features("kind of task", "baseline", (one_hot(stratum),)))
     else:
         notes.append("baseline kind of task: there is no column stratum with two or more values")
     for name, wanted in _COLUMNS:
@@ -71,5 +70,5 @@ def baselines(
 
 
 def _varies(column: Float[np.ndarray, " sample"]) -> bool:
-    there = column[np.isfinite(column)]
-    return len(there) > 1 and bool(there.min() < there.max())
+    present = column[np.isfinite(column)]
+    return len(present) > 1 and bool(present.min() < present.max())

@@ -1,4 +1,4 @@
-"""Whether predicted probabilities mean what they say.
+"""Calibration of predicted probabilities.
 
 brier_score(probability, label)
 expected_calibration_error(probability, label)
@@ -18,7 +18,7 @@ __all__ = ["ReliabilityBin", "brier_score", "expected_calibration_error", "relia
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Samples of similar predicted probability, and how often the behaviour happened among them."""
+    """Samples of similar predicted probability, and the observed frequency of label 1 among them."""
 
     n: int
     mean_probability: float
@@ -30,7 +30,7 @@ class ReliabilityBin:
 
 
 def brier_score(probability: Float[np.ndarray, " sample"], label: Int[np.ndarray, " sample"]) -> float:
-    """Mean squared distance of the predicted probability from what happened; 0 is perfect.
+    """Mean squared difference of predicted probability and label; 0 is perfect.
 
     Args:
         probability: `(sample,)` of label 1, in 0 to 1.
@@ -50,7 +50,7 @@ def brier_score(probability: Float[np.ndarray, " sample"], label: Int[np.ndarray
 
 
 def _bins(probability: Float[np.ndarray, " sample"], n_bins: int) -> Int[np.ndarray, " sample"]:
-    """Return the equal-count bin of each sample; equal probabilities share the bin of their middle."""
+    """Return the equal-count bin of each sample; tied probabilities get the bin of their middle rank."""
     n = len(probability)
     _, inverse, count = np.unique(probability, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - count / 2.0
@@ -64,14 +64,14 @@ def reliability(
     n_bins: int = 10,
     level: float = 0.95,
 ) -> list[ReliabilityBin]:
-    """Predicted against observed frequency in bins of equal counts, from the lowest probability up.
+    """Predicted and observed frequency in bins of equal counts, from the lowest probability up.
 
-    Bins in which no sample falls, because probabilities are tied, are left out.
+    Bins that are empty because of tied probabilities are omitted.
 
     Args:
         probability: `(sample,)` of label 1, in 0 to 1.
         label: `(sample,)`, 0 or 1.
-        n_bins: Most bins.
+        n_bins: Maximal number of bins.
         level: Coverage of the intervals.
 
     Source:
@@ -100,14 +100,14 @@ def reliability(
 def expected_calibration_error(
     probability: Float[np.ndarray, " sample"], label: Int[np.ndarray, " sample"], *, n_bins: int = 10
 ) -> float:
-    """Mean distance of predicted from observed frequency over bins of equal counts.
+    """Mean absolute difference of predicted and observed frequency over bins of equal counts.
 
-    Small samples make it larger than 0 even for true probabilities: with ten samples a bin, about 0.12.
+    In small samples it is above 0 even for true probabilities: about 0.12 with ten samples per bin.
 
     Args:
         probability: `(sample,)` of label 1, in 0 to 1.
         label: `(sample,)`, 0 or 1.
-        n_bins: Most bins.
+        n_bins: Maximal number of bins.
 
     Undefined:
         nan without samples.

@@ -1,6 +1,6 @@
-"""What a detector sees: one row per sample, in blocks of columns of the same kind.
+"""Features of a detector: one row per sample, in blocks of columns of the same kind.
 
-found = head_features(array.values, coordinates="centred")
+found = head_features(data.values, log_ratios="centred")
 found[0].name, found[0].matrix.shape
 """
 
@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from foretell.stats.detectors.log_ratios import Coordinates, in_coordinates
+from foretell.stats.detectors.log_ratios import LogRatios, transformed_shares
 
-__all__ = ["Features", "head_features"]
+__all__ = ["Features", "column_means", "head_features"]
 
 Role = Literal["detector", "baseline"]
 Model = Literal["given", "best-column"]
@@ -22,18 +22,18 @@ Model = Literal["given", "best-column"]
 
 @dataclass(frozen=True)
 class Features:
-    """Named columns for one score per sample."""
+    """A named feature matrix for one score per sample."""
 
     name: str
     role: Role
     blocks: tuple[Float[np.ndarray, "sample _feature"], ...]
-    """Each `(sample, feature)`; nan is missing. Blocks weigh the same whatever their number of columns."""
+    """Each `(sample, feature)`; nan is missing. Blocks have equal weight whatever their number of columns."""
     model: Model = "given"
-    """best-column: the one column that tells most on the samples learnt from; given: the chosen estimator on all."""
+    """best-column: only the column with the best AUC on the training samples; given: the chosen estimator on all."""
 
     @property
     def matrix(self) -> Float[np.ndarray, "sample feature"]:
-        """All columns side by side."""
+        """All blocks concatenated."""
         return np.concatenate(self.blocks, axis=1)
 
     @property
@@ -42,22 +42,33 @@ class Features:
         return np.repeat(np.arange(len(self.blocks)), [block.shape[1] for block in self.blocks])
 
 
-def head_features(values: Float[np.ndarray, "sample layer head metric"], *, coordinates: Coordinates) -> list[Features]:
-    """What can be seen of the heads: all of them, the best one alone, and their mean.
+def column_means(features: Float[np.ndarray, "sample feature"]) -> Float[np.ndarray, " feature"]:
+    """Return the mean of each column over its finite values; 0 where there is none.
+
+    Example:
+        >>> column_means(np.array([[1.0, np.nan], [3.0, np.nan]])).tolist()
+        [2.0, 0.0]
+    """
+    present = np.isfinite(features)
+    return np.asarray(np.where(present, features, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1))
+
+
+def head_features(values: Float[np.ndarray, "sample layer head metric"], *, log_ratios: LogRatios) -> list[Features]:
+    """Return the feature sets of the heads: all of them, the best one alone, and their mean.
 
     Args:
         values: Metrics of every sample, layer and head; nan is missing.
-        coordinates: centred or isometric log-ratios for shares of one whole; shares for the values as they are.
+        log_ratios: centred or isometric log-ratios for shares that sum to 1; shares for the values themselves.
 
     Example:
-        >>> [one.matrix.shape for one in head_features(np.full((4, 2, 2, 3), 1 / 3), coordinates="centred")]
+        >>> [one.matrix.shape for one in head_features(np.full((4, 2, 2, 3), 1 / 3), log_ratios="centred")]
         [(4, 12), (4, 12), (4, 3)]
     """
-    shown = in_coordinates(values, coordinates)
-    flat = shown.reshape(len(shown), -1)
-    there = np.isfinite(shown)
-    total = np.where(there, shown, 0.0).sum(axis=(1, 2))
-    count = there.sum(axis=(1, 2))
+    transformed = transformed_shares(values, log_ratios)
+    flat = transformed.reshape(len(transformed), -1)
+    present = np.isfinite(transformed)
+    total = np.where(present, transformed, 0.0).sum(axis=(1, 2))
+    count = present.sum(axis=(1, 2))
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return [
         Features("all heads", "detector", (flat,)),

@@ -1,18 +1,17 @@
-"""Log-ratio coordinates of shares: two numbers where three shares that sum to 1 only seem to be three.
+"""Log-ratio transforms of shares (compositional data).
 
-Shares of one whole cannot move alone: if one rises another must fall, so correlations between them, and with a label,
-are partly arithmetic. Log-ratios are free of the constraint.
+Shares sum to 1: if one rises another must fall, so correlations between them, and with a label, are partly an artefact
+of the constraint. Log-ratios are unconstrained.
 
     centred = centred_log_ratio(shares)          # (..., part), sums to 0
-    isometric = isometric_log_ratio(shares)      # (..., part - 1), orthogonal coordinates
+    isometric = isometric_log_ratio(shares)      # (..., part - 1), orthonormal
 
-Zeros have no logarithm. They are replaced by a small share and the others scaled down to make room for it
-(multiplicative replacement), which leaves the ratios of the others as they were.
+Zeros have no logarithm. They are replaced by a small share and the others are scaled down (multiplicative replacement),
+which preserves the ratios of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,29 +20,26 @@ from jaxtyping import Float, Num
 from foretell.errors import InputError
 
 __all__ = [
-    "Coordinates",
+    "LogRatios",
     "centred_log_ratio",
-    "coordinate_names",
-    "in_coordinates",
     "isometric_log_ratio",
     "replace_zeros",
-    "shares_of_centred",
-    "shares_of_isometric",
+    "transformed_shares",
 ]
 
-Coordinates = Literal["shares", "centred", "isometric"]
-"""Shares as they are, centred log-ratios (one per share), or isometric log-ratios (one fewer)."""
+LogRatios = Literal["shares", "centred", "isometric"]
+"""Untransformed shares, centred log-ratios (one per share), or isometric log-ratios (one fewer)."""
 
 
 def replace_zeros(shares: Num[np.ndarray, "*shape part"], *, delta: float = 1e-6) -> Float[np.ndarray, "*shape part"]:
     """Return shares that are all positive and sum to 1.
 
     Args:
-        shares: Parts of one whole, not negative; nan where missing. They need not sum to 1.
-        delta: What a zero becomes, in units of the whole; the other parts are scaled by 1 - delta * zeros.
+        shares: Not negative; nan where missing. They need not sum to 1.
+        delta: Replacement of a zero, relative to the sum; the other parts are scaled by 1 - delta * zeros.
 
     Raises:
-        InputError: A share is negative or infinite, or `delta` leaves no room for the others.
+        InputError: A share is negative or infinite, or `delta` is out of range.
 
     Undefined:
         All parts are nan where one is missing or all are 0.
@@ -57,9 +53,9 @@ def replace_zeros(shares: Num[np.ndarray, "*shape part"], *, delta: float = 1e-6
     """
     shares = np.asarray(shares, dtype=np.float64)
     if not 0 < delta * shares.shape[-1] < 1:
-        raise InputError(f"delta {delta} must be above 0 and leave room for {shares.shape[-1]} parts")
+        raise InputError(f"delta is {delta}: it must be above 0 and below 1 / {shares.shape[-1]}")
     if np.any(shares < 0) or np.any(np.isinf(shares)):
-        raise InputError("shares must not be negative or infinite; log-ratios are for parts of one whole")
+        raise InputError("shares must not be negative or infinite; log-ratios are for shares that sum to 1")
     whole = shares.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         closed = shares / whole
@@ -75,7 +71,7 @@ def centred_log_ratio(
 
     Args:
         shares: See `replace_zeros`.
-        delta: What a zero becomes.
+        delta: Replacement of a zero.
 
     Undefined:
         nan where a part is missing.
@@ -94,13 +90,13 @@ def centred_log_ratio(
 def isometric_log_ratio(
     shares: Num[np.ndarray, "*shape part"], *, delta: float = 1e-6
 ) -> Float[np.ndarray, "*shape coordinate"]:
-    """Balances of the parts: the k-th sets the geometric mean of the first k parts against the part after them.
+    """Balances: the k-th coordinate contrasts the geometric mean of the first k parts with the next part.
 
-    Distances between samples are the same as between centred log-ratios, with one coordinate fewer than parts.
+    Distances between samples equal those of centred log-ratios, with one coordinate fewer than parts.
 
     Args:
         shares: See `replace_zeros`.
-        delta: What a zero becomes.
+        delta: Replacement of a zero.
 
     Undefined:
         nan where a part is missing.
@@ -115,44 +111,17 @@ def isometric_log_ratio(
     return np.asarray(centred_log_ratio(shares, delta=delta) @ _basis(np.shape(shares)[-1]).T)
 
 
-def shares_of_centred(coordinates: Num[np.ndarray, "*shape part"]) -> Float[np.ndarray, "*shape part"]:
-    """Return the shares whose centred log-ratios these are."""
-    grown = np.exp(coordinates - np.max(coordinates, axis=-1, keepdims=True))
-    return np.asarray(grown / grown.sum(axis=-1, keepdims=True))
-
-
-def shares_of_isometric(coordinates: Num[np.ndarray, "*shape coordinate"]) -> Float[np.ndarray, "*shape part"]:
-    """Return the shares whose isometric log-ratios these are."""
-    return shares_of_centred(coordinates @ _basis(coordinates.shape[-1] + 1))
-
-
-def in_coordinates(
-    shares: Num[np.ndarray, "*shape part"], coordinates: Coordinates, *, delta: float = 1e-6
+def transformed_shares(
+    shares: Num[np.ndarray, "*shape part"], log_ratios: LogRatios, *, delta: float = 1e-6
 ) -> Float[np.ndarray, "*shape coordinate"]:
-    """Return shares in the chosen coordinates."""
-    match coordinates:
+    """Return shares as they are, or as centred or isometric log-ratios."""
+    match log_ratios:
         case "shares":
             return np.asarray(shares, dtype=np.float64)
         case "centred":
             return centred_log_ratio(shares, delta=delta)
         case "isometric":
             return isometric_log_ratio(shares, delta=delta)
-
-
-def coordinate_names(metrics: Sequence[str], coordinates: Coordinates) -> tuple[str, ...]:
-    """Return what each coordinate is called.
-
-    Example:
-        >>> coordinate_names(("PAM", "QAM", "SAM"), "isometric")
-        ('ilr(PAM : QAM)', 'ilr(PAM, QAM : SAM)')
-    """
-    match coordinates:
-        case "shares":
-            return tuple(metrics)
-        case "centred":
-            return tuple(f"clr({metric})" for metric in metrics)
-        case "isometric":
-            return tuple(f"ilr({', '.join(metrics[:k])} : {metrics[k]})" for k in range(1, len(metrics)))
 
 
 def _basis(n_parts: int) -> Float[np.ndarray, "coordinate part"]:

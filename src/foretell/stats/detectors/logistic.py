@@ -1,7 +1,7 @@
-"""Ridge logistic regression whose strength is chosen on groups it has not learnt from.
+"""Ridge logistic regression whose penalty is chosen in nested grouped folds.
 
-The penalty does not change under rotation, so more features than samples are first turned into as many coordinates as
-there are samples: the optimum is the same and costs milliseconds.
+The penalty is invariant under rotation, so more features than samples are first projected onto the span of the samples:
+the optimum is the same and takes milliseconds.
 
     model = NestedLogistic(seed=0).fit(features, label, group=group)
     score = model.decision_function(features)
@@ -16,17 +16,18 @@ from jaxtyping import Float, Int
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from foretell.stats.detectors.features import column_means
 from foretell.stats.folds import derived_seed, grouped_folds
 
 __all__ = ["STRENGTHS", "NestedLogistic", "fit_logistic"]
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
-"""Inverse penalties that are tried, for features scaled so that a sample's squared length is about 1."""
+"""Inverse penalties (scikit-learn's C) to choose from, for features scaled to a squared norm of about 1 per sample."""
 
 _NEWTON_LIMIT = 400
-"""Most coordinates for which Newton's method is faster than lbfgs."""
+"""Number of columns up to which Newton's method is faster than lbfgs."""
 _TOLERANCE = 1e-8
-_STEPS = 60
+_MAX_ITERATIONS = 60
 
 
 def fit_logistic(
@@ -38,7 +39,7 @@ def fit_logistic(
 
     Args:
         features: `(sample, feature)`, finite.
-        label: `(sample,)`, 0 or 1; both must be there.
+        label: `(sample,)`, 0 or 1; both must be present.
         strengths: Inverse penalties C: the loss is the summed log-loss plus squared coefficients over 2 C.
 
     Source:
@@ -50,18 +51,18 @@ def fit_logistic(
     """
     n, n_features = features.shape
     if n_features > n:
-        basis, coordinates = _rotated(features)
-        fitted = _fit(coordinates, label, strengths)
+        basis, projected = _projected(features)
+        fitted = _fit(projected, label, strengths)
         return np.column_stack([fitted[:, :-1] @ basis.T, fitted[:, -1]])
     return _fit(features, label, strengths)
 
 
-def _rotated(
+def _projected(
     features: Float[np.ndarray, "sample feature"],
-) -> tuple[Float[np.ndarray, "feature coordinate"], Float[np.ndarray, "sample coordinate"]]:
-    """Return an orthonormal basis of what the samples span, and the samples in it."""
-    basis, coordinates = np.linalg.qr(features.T)
-    return basis, np.ascontiguousarray(coordinates.T)
+) -> tuple[Float[np.ndarray, "feature rank"], Float[np.ndarray, "sample rank"]]:
+    """Return an orthonormal basis of the span of the samples, and the samples in this basis."""
+    basis, projected = np.linalg.qr(features.T)
+    return basis, np.ascontiguousarray(projected.T)
 
 
 def _fit(
@@ -73,7 +74,7 @@ def _fit(
 def _lbfgs(
     features: Float[np.ndarray, "sample feature"], label: Int[np.ndarray, " sample"], strengths: Sequence[float]
 ) -> Float[np.ndarray, "strength coefficient"]:
-    """Return the optimum for many coordinates; each strength starts where the one before ended."""
+    """Return the optimum for many columns; each strength starts at the optimum of the one before."""
     model = LogisticRegression(solver="lbfgs", warm_start=True, max_iter=5000, tol=1e-6)
     found = []
     for strength in strengths:
@@ -85,7 +86,7 @@ def _lbfgs(
 def _newton(
     features: Float[np.ndarray, "sample feature"], label: Int[np.ndarray, " sample"], strengths: Sequence[float]
 ) -> Float[np.ndarray, "strength coefficient"]:
-    """Return the optimum of all strengths at once by Newton's method with step halving."""
+    """Return the optima of all strengths at once by Newton's method with step halving."""
     design = np.column_stack([features, np.ones(len(features))])
     n_strengths, n_columns = len(strengths), design.shape[1]
     penalty = np.repeat(1.0 / np.asarray(strengths, dtype=np.float64)[:, None], n_columns, axis=1)
@@ -94,32 +95,32 @@ def _newton(
     coefficients = np.zeros((n_strengths, n_columns))
     rate = float(np.clip(truth.mean(), 1e-6, 1 - 1e-6))
     coefficients[:, -1] = np.log(rate / (1 - rate))
-    open_ = np.arange(n_strengths)
-    for _ in range(_STEPS):
-        here, cost = coefficients[open_], penalty[open_]
+    active = np.arange(n_strengths)
+    for _ in range(_MAX_ITERATIONS):
+        here, cost = coefficients[active], penalty[active]
         probability = expit(here @ design.T)
         gradient = (probability - truth) @ design + cost * here
         unfinished = np.abs(gradient).max(axis=1) > _TOLERANCE * len(truth)
         if not unfinished.any():
             break
-        open_ = open_[unfinished]
+        active = active[unfinished]
         here, cost, gradient, probability = (part[unfinished] for part in (here, cost, gradient, probability))
         weight = np.maximum(probability * (1 - probability), 1e-12)
         curvature = (design.T[None] * weight[:, None, :]) @ design
         curvature[:, np.arange(n_columns), np.arange(n_columns)] += cost
         step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
-        coefficients[open_] = _descended(design, truth, here, step, cost)
+        coefficients[active] = _line_search(design, truth, here, step, cost)
     return coefficients
 
 
-def _descended(
+def _line_search(
     design: Float[np.ndarray, "sample column"],
     truth: Float[np.ndarray, " sample"],
     here: Float[np.ndarray, "strength column"],
     step: Float[np.ndarray, "strength column"],
     cost: Float[np.ndarray, "strength column"],
 ) -> Float[np.ndarray, "strength column"]:
-    """Return the next coefficients, halving each step until its loss does not rise."""
+    """Return the next coefficients, halving each step until its loss does not increase."""
 
     def loss(at: Float[np.ndarray, "strength column"]) -> Float[np.ndarray, " strength"]:
         margin = at @ design.T
@@ -139,8 +140,8 @@ def _descended(
 class NestedLogistic:
     """Ridge logistic regression on standardised features; the strength is chosen by held-out log-loss.
 
-    Features are standardised on the samples learnt from, a missing value becomes their mean, and all are divided by
-    the root of the number of features in their block, so that few columns are not drowned by many.
+    Features are standardised on the training samples, missing values are replaced by the mean, and each feature is
+    divided by the root of the number of features in its block, so that blocks have equal weight.
     """
 
     def __init__(
@@ -167,26 +168,26 @@ class NestedLogistic:
         *,
         group: np.ndarray | None = None,
     ) -> NestedLogistic:
-        """Choose the strength in grouped folds, then learn from all samples.
+        """Choose the strength in grouped folds, then fit on all samples.
 
         Args:
             features: `(sample, feature)`; nan is missing.
-            label: `(sample,)`, 0 or 1; both must be there.
-            group: `(sample,)` names of what must stay together; None: each sample by itself.
+            label: `(sample,)`, 0 or 1; both must be present.
+            group: `(sample,)` names of groups that are never split; None: each sample by itself.
         """
-        self._centre, self._scale = _standard(features, self.block)
+        self._centre, self._scale = _standardisation(features, self.block)
         scaled = self._scaled(features)
-        basis, coordinates = _rotated(scaled) if scaled.shape[1] > len(scaled) else (None, scaled)
-        self.strength = self._chosen(coordinates, label, group)
-        fitted = fit_logistic(coordinates, label, [self.strength])[0]
+        basis, projected = _projected(scaled) if scaled.shape[1] > len(scaled) else (None, scaled)
+        self.strength = self._choose_strength(projected, label, group)
+        fitted = fit_logistic(projected, label, [self.strength])[0]
         slopes = fitted[:-1] if basis is None else basis @ fitted[:-1]
         self._coefficients = np.append(slopes, fitted[-1])
         return self
 
-    def _chosen(
+    def _choose_strength(
         self, scaled: Float[np.ndarray, "sample feature"], label: Int[np.ndarray, " sample"], group: np.ndarray | None
     ) -> float:
-        """Return the strength with the lowest held-out log-loss; the strongest penalty where none can be held out."""
+        """Return the strength with the lowest held-out log-loss; the strongest penalty where there is no split."""
         if len(self.strengths) == 1:
             return self.strengths[0]
         folds = grouped_folds(label, group, n_folds=self.n_folds, seed=derived_seed(self.seed, "inner"))
@@ -214,14 +215,14 @@ class NestedLogistic:
         return np.column_stack([1.0 - one, one])
 
 
-def _standard(
+def _standardisation(
     features: Float[np.ndarray, "sample feature"], block: Int[np.ndarray, " feature"] | None
 ) -> tuple[Float[np.ndarray, " feature"], Float[np.ndarray, " feature"]]:
-    """Return each feature's mean and what to multiply by; 0 for a constant or wholly missing feature."""
-    there = np.isfinite(features)
-    count = np.maximum(there.sum(axis=0), 1)
-    centre = np.where(there, features, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(there, features - centre, 0.0) ** 2).sum(axis=0) / count)
+    """Return each feature's mean and scale factor; the factor is 0 for a constant or entirely missing feature."""
+    present = np.isfinite(features)
+    centre = column_means(features)
+    count = np.maximum(present.sum(axis=0), 1)
+    spread = np.sqrt((np.where(present, features - centre, 0.0) ** 2).sum(axis=0) / count)
     tiny = 1e-12 * np.maximum(np.abs(centre), 1e-300)
     usable = spread > tiny
     scale = np.zeros(features.shape[1])

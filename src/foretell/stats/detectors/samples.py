@@ -1,6 +1,6 @@
-"""What the detectors see of one dataset, or of several put together.
+"""Labels, groups and feature sets of the samples of one dataset, or of several pooled.
 
-samples = samples_of(dense(table, "alpaca"), coordinates="centred")
+samples = dataset_samples(dense_dataset(table, "alpaca"), log_ratios="centred")
 samples.features[0].name
 """
 
@@ -14,18 +14,18 @@ from jaxtyping import Float, Int, Shaped
 
 from foretell.stats.detectors.baselines import baselines
 from foretell.stats.detectors.features import Features, head_features
-from foretell.stats.detectors.log_ratios import Coordinates
-from foretell.stats.table.dense import Dense
+from foretell.stats.detectors.log_ratios import LogRatios
+from foretell.stats.table.dense import DenseDataset
 
-__all__ = ["POOLED", "Samples", "common_heads", "pooled_samples", "samples_of"]
+__all__ = ["POOLED", "Samples", "common_heads", "dataset_samples", "pooled_samples"]
 
 POOLED = "all"
-"""Name under which several datasets are put together."""
+"""Name of the pool of several datasets."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples with their label, what depends on what, and every set of columns that a detector or baseline sees."""
+    """Samples with label, group, and the feature sets of detectors and baselines."""
 
     features: tuple[Features, ...]
     """All heads first."""
@@ -34,8 +34,8 @@ class Samples:
     ids: Shaped[np.ndarray, " sample"]
     """Unique."""
     stratum: Shaped[np.ndarray, " sample"] | None
-    part: Shaped[np.ndarray, " sample"] | None
-    """Dataset of each sample where several were put together."""
+    dataset: Shaped[np.ndarray, " sample"] | None
+    """Dataset of each sample where several are pooled."""
     notes: tuple[str, ...]
 
     def n_groups(self, label: int) -> int:
@@ -44,80 +44,80 @@ class Samples:
 
 
 def _with_baselines(heads: list[Features], known: list[Features]) -> tuple[Features, ...]:
-    """Return all sets of columns, with all heads and all baselines side by side as one more."""
+    """Return all feature sets, and one more of all heads and all baselines together."""
     if not known:
         return tuple(heads)
     beside = Features("all heads and baselines", "detector", (*heads[0].blocks, *known[-1].blocks))
     return (*heads, beside, *known)
 
 
-def samples_of(array: Dense, *, coordinates: Coordinates) -> Samples:
-    """Return what detectors see of one dataset.
+def dataset_samples(data: DenseDataset, *, log_ratios: LogRatios) -> Samples:
+    """Return the samples of one dataset.
 
     Args:
-        array: The dataset.
-        coordinates: How shares are shown.
+        data: The dataset.
+        log_ratios: How shares are transformed.
     """
-    known, notes = baselines(array.stratum, array.baselines)
+    known, notes = baselines(data.stratum, data.baselines)
     return Samples(
-        features=_with_baselines(head_features(array.values, coordinates=coordinates), known),
-        label=array.label.astype(np.int64),
-        group=array.group,
-        ids=np.asarray(array.ids),
-        stratum=array.stratum,
-        part=None,
+        features=_with_baselines(head_features(data.values, log_ratios=log_ratios), known),
+        label=data.label.astype(np.int64),
+        group=data.group,
+        ids=np.asarray(data.ids),
+        stratum=data.stratum,
+        dataset=None,
         notes=tuple(notes),
     )
 
 
-def common_heads(arrays: Sequence[Dense]) -> list[Float[np.ndarray, "sample layer head metric"]]:
-    """Return each dataset's values of the layers and heads that all have; none may be left.
+def common_heads(datasets: Sequence[DenseDataset]) -> list[Float[np.ndarray, "sample layer head metric"]]:
+    """Return each dataset's values at the layers and heads common to all; there may be none.
 
     Args:
-        arrays: Datasets with the same metrics.
+        datasets: Datasets with the same metrics.
     """
-    layers = sorted(set(arrays[0].layers).intersection(*(array.layers for array in arrays)))
-    heads = sorted(set(arrays[0].heads).intersection(*(array.heads for array in arrays)))
+    layers = sorted(set(datasets[0].layers).intersection(*(data.layers for data in datasets)))
+    heads = sorted(set(datasets[0].heads).intersection(*(data.heads for data in datasets)))
     found = []
-    for array in arrays:
-        at_layer = [array.layers.index(layer) for layer in layers]
-        at_head = [array.heads.index(head) for head in heads]
-        found.append(array.values[:, at_layer][:, :, at_head])
+    for data in datasets:
+        at_layer = [data.layers.index(layer) for layer in layers]
+        at_head = [data.heads.index(head) for head in heads]
+        found.append(data.values[:, at_layer][:, :, at_head])
     return found
 
 
-def pooled_samples(arrays: Sequence[Dense], *, coordinates: Coordinates) -> Samples:
-    """Return what detectors see of several datasets put together.
+def pooled_samples(datasets: Sequence[DenseDataset], *, log_ratios: LogRatios) -> Samples:
+    """Return the pooled samples of several datasets.
 
-    Samples whose group is their own id depend on nobody in another dataset, even if an id occurs twice; named
-    groups that occur in several datasets are one group.
+    Samples whose group is their own id are independent of other datasets, even if an id occurs twice; named groups that
+    occur in several datasets are one group.
 
     Args:
-        arrays: The datasets.
-        coordinates: How shares are shown.
+        datasets: The datasets.
+        log_ratios: How shares are transformed.
     """
-    sizes = [len(array.ids) for array in arrays]
-    part = np.repeat(np.array([array.dataset for array in arrays]), sizes)
-    ids = np.concatenate([[f"{array.dataset}\x1f{id_}" for id_ in array.ids] for array in arrays])
-    named = np.concatenate([array.group for array in arrays])
-    alone = named == np.concatenate([np.asarray(array.ids) for array in arrays])
+    sizes = [len(data.ids) for data in datasets]
+    dataset = np.repeat(np.array([data.dataset for data in datasets]), sizes)
+    ids = np.concatenate([[f"{data.dataset}\x1f{id_}" for id_ in data.ids] for data in datasets])
+    named = np.concatenate([data.group for data in datasets])
+    alone = named == np.concatenate([np.asarray(data.ids) for data in datasets])
     strata = [
-        np.full(size, "") if array.stratum is None else array.stratum for array, size in zip(arrays, sizes, strict=True)
+        np.full(size, "") if data.stratum is None else data.stratum for data, size in zip(datasets, sizes, strict=True)
     ]
     stratum = np.concatenate(strata)
     columns = {
-        name: np.concatenate([array.baselines.get(name, np.full(len(array.ids), np.nan)) for array in arrays])
-        for name in sorted({name for array in arrays for name in array.baselines})
+        name: np.concatenate([data.baselines.get(name, np.full(len(data.ids), np.nan)) for data in datasets])
+        for name in sorted({name for data in datasets for name in data.baselines})
     }
     shown = stratum if (stratum != "").any() else None
     known, notes = baselines(shown, columns)
-    values = np.concatenate(common_heads(arrays))
+    values = np.concatenate(common_heads(datasets))
     return Samples(
-        features=_with_baselines(head_features(values, coordinates=coordinates), known),
-        label=np.concatenate([array.label for array in arrays]).astype(np.int64),
+        features=_with_baselines(head_features(values, log_ratios=log_ratios), known),
+        label=np.concatenate([data.label for data in datasets]).astype(np.int64),
         group=np.where(alone, ids, named),
         ids=ids,
         stratum=shown,
-        part=part,
+        dataset=dataset,
         notes=tuple(notes),
     )

@@ -1,1 +1,1 @@
-"""Whether a direction is real, which layer holds it, and whether it acts."""
+"""Evaluation of directions: separation, random controls, choice of the layer, effect of steering."""

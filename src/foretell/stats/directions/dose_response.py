@@ -1,7 +1,7 @@
-"""How far adding a direction moves the odds of two answers, beside random directions of the same length.
+"""Effect of steering: shift of the log-odds of two answers by dose, compared with random directions of equal length.
 
-A shift has two parts. The one that is the same for a dose and its opposite is what any push does: it makes the model
-less sure of everything. The one that changes its sign with the dose is what the direction does.
+A shift has two components. The even one is equal for a dose and its opposite: adding any vector makes the model less
+confident. The odd one changes its sign with the dose and is specific to the direction.
 
 dose_response(base, shifted, random, doses, concept="lying")
 """
@@ -30,22 +30,21 @@ def dose_response(
     concept: str,
     level: float = 0.95,
 ) -> pl.DataFrame:
-    """How much more the model prefers the positive answers with each dose, and how much random directions do.
+    """Shift of the log-odds of the positive answers by dose, for the direction and for random directions.
 
     Args:
-        base: Log-odds (nats) of the positive over the negative answer with nothing added.
-        shifted: With the direction added.
-        random: With random directions added.
-        doses: What was added.
-        concept: What the direction stands for.
+        base: Log-odds (nats) of the positive over the negative answer without steering.
+        shifted: The same with the direction added.
+        random: The same with random directions added.
+        doses: The doses.
+        concept: Concept of the direction.
         level: Coverage of the intervals, Student's over pairs; for random directions over pairs' means of all draws.
 
     Returns:
         The columns of `foretell.schema.tables.STEERING`, with a dose of 0 for both kinds.
 
     Undefined:
-        No interval with fewer than two pairs; the reason says so. No directed shift where the opposite dose was not
-        given.
+        No interval with fewer than two pairs; the reason says so. No directed shift without the opposite dose.
 
     Example:
         >>> odds = np.zeros(3)
@@ -75,7 +74,7 @@ def dose_response(
 def _directed(
     odds: Float[np.ndarray, " pair"], control: Float[np.ndarray, " draw"], level: float
 ) -> dict[str, float | None]:
-    """Return the part of the shift that changes its sign with the dose, and how rare its size is among random ones."""
+    """Return the odd component of the shift, and its p-value against random directions."""
     estimate, lower, upper = _student(odds, level)
     p_value = float((1 + (np.abs(control) >= abs(estimate)).sum()) / (1 + len(control))) if len(control) else None
     return {"directed": estimate, "directed_lower": lower, "directed_upper": upper, "directed_p": p_value}

@@ -1,6 +1,6 @@
-"""Is a direction more than chance, is its best layer more than luck, and does it hold elsewhere?
+"""Evidence for a direction: comparison with random ones, nested choice of the layer, transfer, agreement of methods.
 
-All functions take scores `(pair, side, layer)`, side 0 the answer that shows more of the concept, every score from a
+All functions take held-out scores `(pair, side, layer)`: side 0 is the positive answer, and every score is from a
 direction that was not fitted on its pair's topic.
 
     null_band(layer_aucs(random), observed, concept="lying", method="mean-difference", kind="random")
@@ -25,7 +25,7 @@ from foretell.schema.tables import (
     DIRECTION_TRANSFER,
     conform,
 )
-from foretell.stats.auc.fold_auc import compared, shared_fits
+from foretell.stats.auc.fold_auc import auc_with_influence, nadeau_bengio_factor
 from foretell.stats.auc.intervals import auc_interval
 from foretell.stats.directions.separation import pair_accuracy
 
@@ -35,7 +35,7 @@ _UNDEFINED = "no direction is defined here"
 
 
 def layer_aucs(scores: Float[np.ndarray, "*draw pair side layer"]) -> Float[np.ndarray, "*draw layer"]:
-    """Chance that a positive answer scores above a negative one, ties one half.
+    """AUC per layer: probability that a positive answer scores above a negative one, ties one half.
 
     Undefined:
         nan where a score is.
@@ -60,18 +60,18 @@ def null_band(
     kind: Literal["random", "shuffled"],
     layers: Sequence[int] | None = None,
 ) -> pl.DataFrame:
-    """How well directions that know nothing separate the same answers, layer by layer and at their best layer.
+    """AUC of random or label-shuffled directions on the same answers, per layer and at their best layer.
 
-    The best layer of many separates better than each; the row without a layer compares the direction's best layer with
-    the best layer of every draw, which is the test that pays for the search.
+    The row without a layer compares the direction's best layer with the best layer of every draw; it accounts for the
+    choice among layers.
 
     Args:
         null: AUC (`layer_aucs`) of directions drawn at random or fitted on shuffled answers.
         scores: Scores of the direction itself.
-        concept: What it stands for.
-        method: How it was found.
-        kind: What the draws are.
-        layers: Name of each layer; None counts from 0.
+        concept: Its concept.
+        method: The method that fitted it.
+        kind: Kind of the draws.
+        layers: Index of each layer; None counts from 0.
 
     Returns:
         The columns of `foretell.schema.tables.DIRECTION_NULL`.
@@ -121,23 +121,23 @@ def chosen_layers(
     baselines: Mapping[str, Float[np.ndarray, "pair side"]],
     layers: Sequence[int] | None = None,
 ) -> pl.DataFrame:
-    """Choose the best layer without the topics it is then judged on.
+    """Choose the best layer in nested cross-validation: without the topics on which it is evaluated.
 
     Args:
-        inner: Per left-out fold, scores of the other folds by directions fitted without both.
+        inner: Per held-out fold, scores of the other folds by directions fitted without both.
         outer: Scores of each fold by directions fitted without it.
         folds: Fold of each pair, codes from 0.
         fold_names: Topics of each fold.
-        concept: What the direction stands for.
-        method: How it was found.
-        baselines: What needs no direction, per answer.
-        layers: Name of each layer; None counts from 0.
+        concept: Concept of the direction.
+        method: The method that fitted it.
+        baselines: Baseline scores per answer.
+        layers: Index of each layer; None counts from 0.
 
     Returns:
         The columns of `foretell.schema.tables.DIRECTION_CHOICE`: one row per fold, and the row "all" of all held-out
-        scores together, beside the baseline that separates best.
+        scores together, with the best baseline.
 
-    The interval of all folds together is widened because their directions share pairs (`paired.shared_fits`).
+    The interval of the row "all" is corrected for overlapping training sets (`nadeau_bengio_factor`).
 
     Undefined:
         Null with `reason` where no layer can be chosen: with fewer than three folds, or without a direction.
@@ -149,24 +149,25 @@ def chosen_layers(
         rest, here = folds != fold, folds == fold
         area = layer_aucs(inner[fold, rest])
         if not np.isfinite(area).any():
-            rows.append({"heldout": topics, "n": 2 * int(here.sum()), "reason": "no layer can be chosen without it"})
+            reason = "no layer can be chosen without these topics"
+            rows.append({"heldout": topics, "n": 2 * int(here.sum()), "reason": reason})
             continue
         best = int(np.nanargmax(area))
         picked[here] = outer[here, :, best]
         judged = _area(picked[here])
         rows.append({"heldout": topics, "layer": names[best], "train_auc": float(area[best]), **judged})
     known = np.isfinite(picked).all(axis=1)
-    inflation = shared_fits(len(fold_names))
+    inflation = nadeau_bengio_factor(len(fold_names))
     together = {"heldout": "all", **_area(picked[known], inflation=inflation)}
     if known.any():
-        told = {name: value[known] for name, value in baselines.items()}
-        together |= _increment(picked[known], told, inflation=inflation)
+        scores = {name: value[known] for name, value in baselines.items()}
+        together |= _increment(picked[known], scores, inflation=inflation)
     frame = pl.DataFrame([*rows, together], infer_schema_length=None)
     return conform(frame.with_columns(concept=pl.lit(concept), method=pl.lit(method)), DIRECTION_CHOICE)
 
 
 def _area(scores: Float[np.ndarray, "pair side"], *, inflation: float = 1.0) -> dict[str, Any]:
-    """Return the AUC of answers with an interval that keeps both answers of a pair together."""
+    """Return the AUC of answers with an interval clustered by pair."""
     label, pair = np.tile([1, 0], len(scores)), np.repeat(np.arange(len(scores)), 2)
     found = auc_interval(scores.ravel(), label, group=pair, inflation=inflation)
     return {
@@ -179,20 +180,20 @@ def _area(scores: Float[np.ndarray, "pair side"], *, inflation: float = 1.0) -> 
 
 
 def _increment(scores: np.ndarray, baselines: Mapping[str, np.ndarray], *, inflation: float) -> dict[str, Any]:
-    """Return how far the scores lie above the best baseline, which may choose its own direction."""
+    """Return the increment over the best baseline, whose sign is chosen to its advantage."""
     if not baselines:
         return {}
     label, pair = np.tile([1, 0], len(scores)), np.repeat(np.arange(len(scores)), 2)
     turned = {}
     for name, value in baselines.items():
         if np.isfinite(value).all():
-            found = compared(value.ravel().astype(np.float64), label, group=pair)
+            found = auc_with_influence(value.ravel().astype(np.float64), label, group=pair)
             sign = 1.0 if found.auc >= 0.5 else -1.0
-            turned[name] = compared(sign * value.ravel().astype(np.float64), label, group=pair)
+            turned[name] = auc_with_influence(sign * value.ravel().astype(np.float64), label, group=pair)
     if not turned:
         return {}
     best = max(turned, key=lambda name: turned[name].auc)
-    own = compared(scores.ravel().astype(np.float64), label, group=pair)
+    own = auc_with_influence(scores.ravel().astype(np.float64), label, group=pair)
     gain = own.auc - turned[best].auc
     difference = (own.influence - turned[best].influence).reshape(-1, 2).sum(axis=1)
     margin = float(ndtri(0.975) * np.sqrt(inflation * (difference**2).sum()))
@@ -208,41 +209,41 @@ def _increment(scores: np.ndarray, baselines: Mapping[str, np.ndarray], *, infla
 
 def transfer_matrix(
     scores: Float[np.ndarray, "train pair side layer"],
-    parts: Int[np.ndarray, " pair"],
-    part_names: Sequence[str],
+    sets: Int[np.ndarray, " pair"],
+    set_names: Sequence[str],
     *,
     concept: str,
     method: str,
     layers: Sequence[int] | None = None,
 ) -> pl.DataFrame:
-    """Does a direction fitted on one topic or data set hold on another?
+    """Transfer of directions between sets of pairs (topics or data sets).
 
-    The layer is chosen on the training part alone, by pairs held out from fitting. A part judged on its own pairs uses
-    the same choice and is a little too good for it; the others are not.
+    The layer is chosen on the training set alone, by held-out pairs. Evaluation of a set on its own pairs uses the same
+    choice and is slightly optimistic; the others are not.
 
     Args:
-        scores: By training part, scores of all pairs.
-        parts: Part of each pair, codes from 0.
-        part_names: Names of the parts.
-        concept: What the direction stands for.
-        method: How it was found.
-        layers: Name of each layer; None counts from 0.
+        scores: Per training set, scores of all pairs.
+        sets: Set of each pair, codes from 0.
+        set_names: Names of the sets.
+        concept: Concept of the direction.
+        method: The method that fitted it.
+        layers: Index of each layer; None counts from 0.
 
     Returns:
-        The columns of `foretell.schema.tables.DIRECTION_TRANSFER`, one row per training and judged part.
+        The columns of `foretell.schema.tables.DIRECTION_TRANSFER`, one row per training and evaluated set.
 
     Undefined:
-        Null with `reason` where the training part gives no direction, or a part's own pairs are too few.
+        Null with `reason` where the training set gives no direction, or a set has too few pairs.
     """
     names = list(range(scores.shape[-1])) if layers is None else list(layers)
     rows: list[dict[str, Any]] = []
-    for train, train_name in enumerate(part_names):
-        own = layer_aucs(scores[train, parts == train])
-        for judged, judged_name in enumerate(part_names):
-            at = parts == judged
-            row: dict[str, Any] = {"train": train_name, "judged": judged_name, "n_train": int((parts == train).sum())}
+    for train, train_name in enumerate(set_names):
+        own = layer_aucs(scores[train, sets == train])
+        for judged, judged_name in enumerate(set_names):
+            at = sets == judged
+            row: dict[str, Any] = {"train": train_name, "judged": judged_name, "n_train": int((sets == train).sum())}
             if not np.isfinite(own).any():
-                rows.append({**row, "n": 2 * int(at.sum()), "reason": f"{train_name} gives no direction to judge"})
+                rows.append({**row, "n": 2 * int(at.sum()), "reason": f"{train_name} gives no direction"})
                 continue
             best = int(np.nanargmax(own))
             chosen = scores[train, at, :, best]
@@ -257,17 +258,17 @@ def transfer_matrix(
 def agreement(
     vectors: Mapping[str, Float[np.ndarray, "layer width"]], *, concept: str, layers: Sequence[int] | None = None
 ) -> pl.DataFrame:
-    """How far directions found in different ways point the same way.
+    """Cosine similarity of directions fitted by different methods, or on different sets.
 
-    Two directions drawn at random in a space of width w have a cosine of about 0 with a deviation of 1 / sqrt(w).
+    The cosine of two random directions in width w has mean 0 and standard deviation 1 / sqrt(w).
 
     Args:
         vectors: Unit vectors by method, or by set of pairs.
-        concept: What they stand for.
-        layers: Name of each layer; None counts from 0.
+        concept: Their concept.
+        layers: Index of each layer; None counts from 0.
 
     Returns:
-        The columns of `foretell.schema.tables.DIRECTION_AGREEMENT`, each couple once.
+        The columns of `foretell.schema.tables.DIRECTION_AGREEMENT`, each combination once.
 
     Undefined:
         Null with `reason` where one of both has no vector.

@@ -1,4 +1,4 @@
-"""How well a direction tells positive from negative statements on topics it was not fitted on.
+"""Separation of positive and negative statements by a direction, on topics it was not fitted on.
 
 found = separation(table, concept="lying", baselines=("mean_logprob",))
 found.filter(pl.col("measure") == "score").sort("auc")
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from foretell.errors import TableError
 from foretell.schema.tables import DIRECTIONS, conform, empty
-from foretell.stats.auc.fold_auc import shared_fits
+from foretell.stats.auc.fold_auc import nadeau_bengio_factor
 from foretell.stats.auc.intervals import auc_interval
 from foretell.stats.auc.roc import pooled_auc
 from foretell.stats.folds import group_codes
@@ -32,10 +32,10 @@ def pair_accuracy(
     Args:
         score: `(statement,)`, finite.
         label: `(statement,)`, 1 positive, 0 negative.
-        pair: `(statement,)` names of what belongs together, such as the question.
+        pair: `(statement,)` names of pairs, such as the question.
 
     Undefined:
-        nan where no name holds both.
+        nan where no pair has both labels.
 
     Example:
         >>> pair_accuracy(np.array([1.0, 0.0, 0.0, 2.0]), np.array([1, 0, 1, 0]), np.array(["a", "a", "b", "b"]))
@@ -60,24 +60,23 @@ def separation(
     n_fits: int | None = None,
     level: float = 0.95,
 ) -> pl.DataFrame:
-    """How well scores along a direction separate statements, per layer, beside what needs no direction.
+    """AUC of scores along a direction per layer, next to the AUC of baselines.
 
-    Every score must come from a direction that was fitted on other topics than its statement's. The true statement of
-    a pair is often also the likelier or the longer one, which is what the baselines are for. Baselines keep
-    their sign too: an AUC below one half means that positive statements score lower.
+    Every score must be from a direction that was fitted without the statement's topic. The true statement of a pair is
+    often also the more likely or the longer one; the baselines measure this. The sign of a baseline is kept: an AUC
+    below one half means that positive statements score lower.
 
-    The directions of all topics were fitted on nearly the same statements, so what one reaches says little about what
-    another table of as many statements would have given: the interval of a score is widened for it, as that of any
-    held-out score (docs/concepts/held-out-intervals.md). Baselines were fitted on nothing.
+    The directions of all topics are fitted on overlapping training sets, and the interval of a score is corrected for
+    it (docs/concepts/held-out-intervals.md). Baselines are not fitted.
 
     Args:
         table: One row per statement and layer: `id`, `topic`, `is_positive` (boolean or 0 / 1), `layer`, `score` (null
             where undefined), the baselines' columns, constant within a statement, and the column `pair` if named.
-        concept: What the direction stands for.
-        baselines: Columns to judge beside the score, such as mean_logprob and n_tokens.
-        pair: Column with the name of what belongs together, such as the question; its statements are kept together in
-            the intervals. None: statements stand alone and there is no accuracy of pairs.
-        n_fits: Directions that the topics were dealt to, each fitted on all the other topics; None: one per topic.
+        concept: Concept of the direction.
+        baselines: Baseline columns, such as mean_logprob and n_tokens.
+        pair: Column with the pair of a statement, such as the question; intervals are clustered by pair. None:
+            statements are independent, and there is no accuracy of pairs.
+        n_fits: Number of folds of topics, each with a direction fitted on all other topics; None: one per topic.
         level: Coverage of the intervals.
 
     Returns:
@@ -100,7 +99,7 @@ def separation(
         raise TableError(f'table of scores: column "{missing[0]}" is missing; it has: {", ".join(table.columns)}')
     ordered = table.select(wanted).sort("layer", "id")
     fits = table.get_column("topic").n_unique() if n_fits is None else n_fits
-    inflation = shared_fits(max(fits, 1))
+    inflation = nadeau_bengio_factor(max(fits, 1))
     rows = [
         {"measure": "score", "layer": layer, **_judged(part, "score", pair, level, inflation=inflation)}
         for (layer,), part in ordered.group_by("layer", maintain_order=True)
@@ -116,7 +115,7 @@ def separation(
 def _judged(
     part: pl.DataFrame, column: str, pair: str | None, level: float, *, inflation: float = 1.0
 ) -> dict[str, float | int | str | None]:
-    """Return one measure's numbers on the statements that have it."""
+    """Return the statistics of one column on the statements with a finite value."""
     finite = part.filter(pl.col(column).cast(pl.Float64).is_finite())
     score = finite.get_column(column).cast(pl.Float64).to_numpy()
     label = finite.get_column("is_positive").cast(pl.Int64).to_numpy()
@@ -127,7 +126,7 @@ def _judged(
     area = auc_interval(score, label, group=group, inflation=inflation, level=level)
     within, _ = pooled_auc(score, label, topic, group=group, level=level)
     accuracy, n_pairs = (None, 0) if group is None else pair_accuracy(score, label, group)
-    reasons = [area.reason, "no column names what belongs together" if pair is None else None]
+    reasons = [area.reason, "no column with pairs is given" if pair is None else None]
     return {
         "auc": area.estimate,
         "auc_lower": area.lower,

@@ -1,7 +1,7 @@
-"""What many answers say together: the mean surface with its interval, and where single answers lie among known ones.
+"""The mean surface of many answers with its interval, and the rank of answers among held-out ones.
 
 mean_surface(surface)
-standing(surface, scores, layers=(14, 15, 16))
+compared_with_held_out(surface, scores, layers=(14, 15, 16))
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from scipy.special import stdtrit
 
 from foretell.errors import InputError
 from foretell.stats.auc.intervals import auc
-from foretell.storage.surfaces import AnswerActivity, Placed, Standing, Surface
+from foretell.storage.surfaces import AnswerActivity, AnswerRank, HeldOutComparison, Surface
 
-__all__ = ["mean_surface", "standing"]
+__all__ = ["compared_with_held_out", "mean_surface"]
 
 _BASELINES = ("mean_logprob", "n_tokens")
 
 
 def mean_surface(surface: Surface, *, title: str = "mean of all answers", level: float = 0.95) -> Surface:
-    """Return the mean activity of all answers by distance from their first token, with Student's interval.
+    """Return the mean activity of all answers by token position, with Student's interval.
 
     Args:
         surface: A surface of two answers or more.
-        title: What the mean is called.
+        title: Title of the mean.
         level: Coverage of the interval at each layer and token.
 
     Returns:
-        A surface of one answer, as long as the shortest half of the answers allows: a position counts where at least
-        two answers, and half of them, have a token.
+        A surface of one answer, up to the last position at which half of the answers, and at least two, have a token.
 
     Raises:
         InputError: There are fewer than two answers.
@@ -50,9 +49,9 @@ def mean_surface(surface: Surface, *, title: str = "mean of all answers", level:
     n = (lengths[:, None] > np.arange(longest)).sum(axis=0)
     kept = int((n >= max(2, len(lengths) / 2)).sum())
     n, stacked = n[:kept], stacked[:, :, :kept]
-    there = lengths[:, None, None] > np.arange(kept)
-    mean = np.where(there, stacked, 0.0).sum(axis=0) / n
-    spread = np.sqrt(np.where(there, (stacked - mean) ** 2, 0.0).sum(axis=0) / (n - 1))
+    present = lengths[:, None, None] > np.arange(kept)
+    mean = np.where(present, stacked, 0.0).sum(axis=0) / n
+    spread = np.sqrt(np.where(present, (stacked - mean) ** 2, 0.0).sum(axis=0) / (n - 1))
     margin = stdtrit(n - 1, 0.5 + level / 2) * spread / np.sqrt(n)
     made = AnswerActivity(
         title=f"{title} ({len(lengths)})",
@@ -66,22 +65,24 @@ def mean_surface(surface: Surface, *, title: str = "mean of all answers", level:
     return Surface(surface.question, surface.concept, surface.scale, surface.model, surface.layers, (made,))
 
 
-def standing(surface: Surface, scores: pl.DataFrame, *, layers: Sequence[int]) -> Standing | None:
-    """Say where each answer's mean activity lies among held-out answers, on the same layers.
+def compared_with_held_out(
+    surface: Surface, scores: pl.DataFrame, *, layers: Sequence[int]
+) -> HeldOutComparison | None:
+    """Rank each answer's mean activity among held-out answers, on the same layers.
 
     Args:
         surface: Any number of answers, in standard deviations (scale z).
         scores: Held-out scores: `id`, `topic`, `side`, `is_positive`, `layer`, `score`, `mean_logprob`, `n_tokens`.
-        layers: Layers whose scores are averaged, best chosen on other answers than these.
+        layers: Layers whose scores are averaged, ideally chosen on other answers.
 
     Returns:
-        The distribution's size and AUC and each answer's place; None where no held-out answer has a score.
+        Size and AUC of the held-out answers, and the rank of each answer; None where no held-out answer has a score.
 
     Raises:
-        InputError: There are no layers, one is not in the surface, or the surface is of another scale.
+        InputError: There are no layers, one is not in the surface, or the surface has another scale.
     """
     if surface.scale != "z":
-        raise InputError(f'answers can be placed among others on scale "z" only, not "{surface.scale}"')
+        raise InputError(f'answers can be compared with held-out ones on scale "z" only, not "{surface.scale}"')
     absent = [layer for layer in layers if layer not in surface.layers]
     if absent or not len(layers):
         raise InputError(f"the surface has layers {surface.layers[0]} to {surface.layers[-1]}; give some of them")
@@ -97,20 +98,20 @@ def standing(surface: Surface, scores: pl.DataFrame, *, layers: Sequence[int]) -
     reach = {name: auc(known[name].cast(pl.Float64).to_numpy(), label) for name in _BASELINES}
     baseline = max(reach, key=lambda name: abs(reach[name] - 0.5))
     rows = [surface.layers.index(layer) for layer in layers]
-    return Standing(
+    return HeldOutComparison(
         layers=tuple(layers),
         n_positive=int((label == 1).sum()),
         n_negative=int((label == 0).sum()),
         auc=auc(value, label),
         baseline=baseline,
         baseline_auc=max(reach[baseline], 1 - reach[baseline]),
-        answers=tuple(_placed(answer, rows, value[label == 1], value[label == 0]) for answer in surface.answers),
+        answers=tuple(_rank(answer, rows, value[label == 1], value[label == 0]) for answer in surface.answers),
     )
 
 
-def _placed(answer: AnswerActivity, rows: list[int], positive: np.ndarray, negative: np.ndarray) -> Placed:
+def _rank(answer: AnswerActivity, rows: list[int], positive: np.ndarray, negative: np.ndarray) -> AnswerRank:
     value = float(np.mean(answer.activity[rows], dtype=np.float64))
-    return Placed(answer.title, value, _below(positive, value), _below(negative, value))
+    return AnswerRank(answer.title, value, _below(positive, value), _below(negative, value))
 
 
 def _below(others: Float[np.ndarray, " answer"], value: float) -> float:

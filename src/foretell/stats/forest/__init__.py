@@ -1,1 +1,1 @@
-"""The source's random forest and threshold rule, beside how they must be judged."""
+"""The random forest and threshold rule of the source study, with row and grouped splits."""

@@ -1,7 +1,7 @@
-"""What a forest's columns are worth: impurity as the source reported it, and permutation on held-out rows.
+"""Feature importances of a forest: impurity, as in the source study, and permutation on held-out rows.
 
-Impurity importances of three exchangeable columns are one third each on pure noise, because a forest uses whatever it
-is given; permutation importance asks what is lost on rows that no tree has seen, and is zero on noise.
+Impurity importances of three exchangeable columns are one third each even on pure noise. Permutation importance is the
+loss of AUC on held-out rows, which is zero on noise.
 
     for importance in importances(judge_forest(rows, label, sample)["grouped"]):
         importance.metric, importance.kind, importance.value.estimate
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri
 
-from foretell.stats.auc.fold_auc import Splits, gain_of_folds
+from foretell.stats.auc.fold_auc import Splits, fold_auc_difference
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 
@@ -38,10 +38,10 @@ class Importance:
 def importances(result: ForestResult, *, level: float = 0.95) -> list[Importance]:
     """Importance of every column, of both kinds.
 
-    Impurity is the share of a forest's impurity decrease that a column's splits make, mean over trees; its interval is
-    over trees and so tells how steady the forest is, nothing about samples. Permutation is the AUC lost when
-    the column is shuffled among the held-out rows; its interval is over groups of samples. Shuffling one of three
-    shares breaks their sum, which is part of what is lost.
+    Impurity is the share of a forest's impurity decrease due to a column's splits, mean over trees; its interval is
+    over trees and reflects the randomness of the forest, not of the samples. Permutation is the AUC lost when the
+    column is shuffled among the held-out rows; its interval is over groups of samples. Shuffling one of three shares
+    also breaks their sum, which contributes to the loss.
 
     Args:
         result: One protocol's result, or a pooled one.
@@ -91,13 +91,13 @@ def _permutation(result: ForestResult, level: float) -> Sequence[Estimate]:
     splits = result.splits
     shuffled = Splits(
         repeat=np.tile(splits.repeat, n_shuffles),
-        part=np.concatenate([splits.part + shuffle * (splits.part.max() + 1) for shuffle in range(n_shuffles)]),
+        within=np.concatenate([splits.within + shuffle * (splits.within.max() + 1) for shuffle in range(n_shuffles)]),
         group=np.tile(splits.group, n_shuffles),
         inflation=splits.inflation,
     )
     score, label = np.tile(result.score, n_shuffles), np.tile(result.label, n_shuffles)
     drops = [
-        gain_of_folds(score, result.permuted[:, metric].ravel(), label, shuffled, level=level)
+        fold_auc_difference(score, result.permuted[:, metric].ravel(), label, shuffled, level=level)
         for metric in range(n_metrics)
     ]
     return [replace(drop, n=result.n_rows) for drop in drops]

@@ -1,9 +1,9 @@
-"""How good yes / no predictions are: exact measures that equal scikit-learn's.
+"""Measures of binary predictions, equal to scikit-learn's, vectorised over resamples.
 
     counts = confusion(predicted, label)
-    f1, mcc = measures(counts)["f1"], measures(counts)["mcc"]
+    f1, mcc = measure(counts, "f1"), measure(counts, "mcc")
 
-Every function takes counts with any leading axes, so a thousand bootstrap resamples cost one call.
+Counts may have any leading axes, so a thousand bootstrap resamples take one call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def confusion(
     """Count true positives, false positives, true negatives and false negatives, in this order.
 
     Args:
-        predicted: `(row,)`, whether 1 was said.
+        predicted: `(row,)`, whether 1 was predicted.
         label: `(row,)`, 0 or 1.
         group: `(row,)` codes from 0; counts are then given per group.
 
@@ -58,8 +58,8 @@ def measure(counts: Float[np.ndarray, "*any count"], objective: Objective) -> Fl
             (Matthews correlation).
 
     Undefined:
-        nan where a denominator is 0: youden and balanced_accuracy with one class, mcc where one class is never said or
-        never true, f1 where nothing is or is said to be 1.
+        nan where a denominator is 0: youden and balanced_accuracy with one class, mcc where a class is never predicted
+        or never true, f1 where class 1 is neither true nor predicted.
 
     Source:
         Equal to scikit-learn's functions of the same names wherever they are defined.
@@ -76,10 +76,10 @@ def measure(counts: Float[np.ndarray, "*any count"], objective: Objective) -> Fl
         elif objective == "f1":
             value = 2.0 * true_positive / (positive + true_positive + false_positive)
         elif objective == "mcc":
-            said = true_positive + false_positive
-            denied = true_negative + false_negative
+            ones = true_positive + false_positive
+            zeros = true_negative + false_negative
             value = (true_positive * true_negative - false_positive * false_negative) / (
-                np.sqrt(positive) * np.sqrt(negative) * np.sqrt(said) * np.sqrt(denied)
+                np.sqrt(positive) * np.sqrt(negative) * np.sqrt(ones) * np.sqrt(zeros)
             )
         else:
             value = (true_positive / positive + true_negative / negative) / 2.0
@@ -91,31 +91,31 @@ def thinned_roc(
     score: Float[np.ndarray, " row"],
     label: Int[np.ndarray, " row"],
     *,
-    part: Int[np.ndarray, " row"] | None = None,
+    within: Int[np.ndarray, " row"] | None = None,
     n_points: int = 400,
 ) -> Float[np.ndarray, "point rate"]:
-    """ROC curve as false and true positive rates, thinned to what a figure can show.
+    """ROC curve as false and true positive rates, thinned for drawing.
 
-    With parts, each part's curve is averaged at equal false positive rates, weighted by its number of pairs, so that
-    the area under the curve is the AUC over pairs within parts.
+    With `within`, the curves of all codes are averaged at equal false positive rates, weighted by their numbers of
+    pairs, so that the area under the curve is the AUC over pairs within codes.
 
     Args:
         score: `(row,)`, finite, higher means 1.
         label: `(row,)`, 0 or 1.
-        part: `(row,)` codes of the sets within which scores can be compared; None: one set.
-        n_points: Most points to return, at least 2.
+        within: `(row,)` codes; scores are compared within one code. None: all scores are comparable.
+        n_points: Maximal number of points, at least 2.
 
     Returns:
-        `(point, 2)` from (0, 0) to (1, 1); no point where no part holds both classes.
+        `(point, 2)` from (0, 0) to (1, 1); no point where no code has both classes.
 
     Example:
         >>> thinned_roc(np.array([0.1, 0.9]), np.array([0, 1])).tolist()
         [[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
     """
-    parts = np.zeros(len(score), dtype=np.int64) if part is None else part
+    codes = np.zeros(len(score), dtype=np.int64) if within is None else within
     curves, weights = [], []
-    for value in np.unique(parts):
-        chosen = parts == value
+    for value in np.unique(codes):
+        chosen = codes == value
         n_positive = int((label[chosen] == 1).sum())
         n_negative = int(chosen.sum()) - n_positive
         if n_positive and n_negative:

@@ -1,18 +1,18 @@
-"""Random forests on rows of a few metrics: as the source judged them, and as they must be judged.
+"""Random forests on rows of a few metrics, evaluated by a random split of rows and by a split of whole samples.
 
 result = judge_forest(rows, label, sample)          # rows of one dataset, label per row, sample of each row
-result["rows"].auc.estimate - result["grouped"].auc.estimate      # the leak
+result["rows"].auc.estimate - result["grouped"].auc.estimate      # leakage
 
-Protocol `rows` splits rows at random, so a sample's rows are learnt from and judged at once; `placebo` does the same
-with labels dealt anew to the samples, and shows how well pure recognition of samples scores; `grouped` keeps samples
-whole. The forest is the same in all three.
+Protocol `rows` splits rows at random, as in the source study, so rows of one sample are in both training and test sets.
+`placebo` does the same with labels permuted between samples and measures the score of recognising samples alone.
+`grouped` keeps samples whole. The forest is the same in all three.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,9 +21,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 
-from foretell.stats.auc.fold_auc import Splits, auc_of_folds, shared_fits
+from foretell.stats.auc.fold_auc import Splits, fold_auc, nadeau_bengio_factor
 from foretell.stats.auc.intervals import Estimate
-from foretell.stats.folds import derived_seed, group_codes, grouped_folds, shuffled_between
+from foretell.stats.folds import derived_seed, group_codes, grouped_folds, shuffled_labels
 from foretell.stats.forest.measures import Objective, confusion, measure, thinned_roc
 
 __all__ = [
@@ -33,24 +33,28 @@ __all__ = [
     "Protocol",
     "judge_forest",
     "pooled_forest",
-    "repeats_for",
+    "repeats_needed",
 ]
 
 Protocol = Literal["rows", "grouped", "placebo"]
 PROTOCOLS: tuple[Protocol, ...] = ("rows", "grouped", "placebo")
 
 TEST_SIZE = 0.2
-"""Share of rows that the protocols `rows` and `placebo` hold out; the source does not state its own."""
+"""Test share of the protocols `rows` and `placebo`; the source study does not state its own."""
 
 _CHUNK = 4096
-"""Rows that one thread scores at a time; each chunk adds its trees in one order, so threads change no bit."""
+"""Rows that one thread scores at a time; every chunk sums its trees in the same order."""
 _ENOUGH_ROWS = 10_000
-"""Splits and shuffles of small tables are repeated, at most five times, until this many rows have been scored."""
+"""Splits and shuffles of small tables are repeated, at most five times, until this many rows are scored."""
+
+
+_ROW_FIELDS = ("score", "predicted", "label", "majority", "fold", "repeat", "sample", "group", "stratum", "row")
+"""Fields of a result with one entry per held-out row."""
 
 
 @dataclass(frozen=True)
 class ForestResult:
-    """Held-out scores of a forest under one protocol, and everything that follows from them."""
+    """Held-out scores of a forest under one protocol, and the measures computed from them."""
 
     protocol: Protocol
     score: Float[np.ndarray, " row"]
@@ -59,21 +63,21 @@ class ForestResult:
     """Whether label 1 was the more probable one."""
     label: Int[np.ndarray, " row"]
     majority: Int[np.ndarray, " row"]
-    """Larger class of the training rows that each row's forest saw."""
-    part: Int[np.ndarray, " row"]
-    """Which forest (fold, dataset) scored the row; AUCs compare rows of one part."""
+    """Majority class of the training rows of each row's forest."""
+    fold: Int[np.ndarray, " row"]
+    """Fold (and dataset) of the forest that scored the row; AUCs compare rows of one fold."""
     sample: Int[np.ndarray, " row"]
     group: Int[np.ndarray, " row"]
-    """Samples that depend on each other; intervals are over groups."""
+    """Group of dependent samples; intervals are over groups."""
     repeat: Int[np.ndarray, " row"]
     row: Int[np.ndarray, " row"]
-    """Index of the row among the finite rows; a repeated split holds a row out again."""
+    """Index of the row among the finite rows; repeats hold the same row out again."""
     permuted: Float[np.ndarray, "repeat metric row"]
-    """Held-out probability after one metric was shuffled among the held-out rows of its part."""
+    """Held-out probability after one metric was shuffled among the held-out rows of its fold."""
     impurity: Float[np.ndarray, "tree metric"]
     """Impurity importance of every tree."""
     stratum: Int[np.ndarray, " row"]
-    """Kind of task of the row's sample; all the same where none is given."""
+    """Task type of the row's sample; constant where none is given."""
     n_folds: int = 1
     """Forests per repeat and dataset."""
     reason: str | None = None
@@ -81,9 +85,9 @@ class ForestResult:
     measures: dict[str, float | None] = field(default_factory=dict)
     """f1, accuracy, balanced_accuracy, mcc, average_precision and majority_accuracy of the held-out rows."""
     auc: Estimate = field(default_factory=lambda: Estimate(None, None, None, 0.95, 0, 0, "none"))
-    """Area under the ROC curve over pairs of rows of one part, interval over groups."""
+    """AUC over pairs of rows of one fold, interval over groups."""
     within: Estimate = field(default_factory=lambda: Estimate(None, None, None, 0.95, 0, 0, "none"))
-    """The same over pairs of rows of one kind of task: what is left when the kind cannot help."""
+    """The same over pairs of rows of one task type, which removes the effect of the task type."""
 
     @property
     def n_samples(self) -> int:
@@ -92,10 +96,10 @@ class ForestResult:
 
     @property
     def splits(self) -> Splits:
-        """Which forest scored each row, and what depends on what."""
+        """Repeat, fold and group of each row, for `fold_auc`."""
         heldout = None if self.protocol == "grouped" else TEST_SIZE
-        inflation = shared_fits(self.n_folds, len(np.unique(self.repeat)), heldout=heldout)
-        return Splits(self.repeat, self.part, self.group, inflation)
+        inflation = nadeau_bengio_factor(self.n_folds, len(np.unique(self.repeat)), heldout=heldout)
+        return Splits(self.repeat, self.fold, self.group, inflation)
 
     @property
     def n_rows(self) -> int:
@@ -104,10 +108,10 @@ class ForestResult:
 
     def points(self, n_points: int = 400) -> Float[np.ndarray, "point rate"]:
         """Return false and true positive rates of the held-out rows, at most `n_points`."""
-        return thinned_roc(self.score, self.label, part=self.part, n_points=n_points)
+        return thinned_roc(self.score, self.label, within=self.fold, n_points=n_points)
 
 
-def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
+def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a separate option
     features: Float[np.ndarray, "row metric"],
     label: Int[np.ndarray, " row"],
     sample: Sequence[object] | np.ndarray,
@@ -123,27 +127,27 @@ def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a cho
     level: float = 0.95,
     advance: Callable[[str], None] | None = None,
 ) -> dict[Protocol, ForestResult]:
-    """How well a forest on a few metrics tells the label of rows it did not learn from, by protocol.
+    """Held-out scores of a random forest on a few metrics, by protocol.
 
-    Rows with a value that is not finite are left out. AUC compares rows scored by the same forest only, and weighs
-    every pair the same; intervals are clustered DeLong over groups, in the grouped protocol widened for what forests
-    share.
+    Rows with a value that is not finite are ignored. The AUC compares rows scored by the same forest only, and every
+    pair has the same weight; intervals are clustered DeLong over groups, Nadeau-Bengio corrected for overlapping
+    training sets.
 
     Args:
         features: `(row, metric)`, one row per sample, layer and head, sorted by sample name, layer, head.
         label: `(row,)`, 0 or 1, constant within a sample.
         sample: `(row,)` names.
-        group: `(row,)` names of what depends on each other; None: the sample.
-        stratum: `(row,)` names of kinds of task, for the AUC within them.
+        group: `(row,)` names of groups of dependent samples; None: the sample.
+        stratum: `(row,)` names of task types, for the AUC within them.
         protocols: Which to run.
         n_trees: Trees per forest.
         n_folds: Folds of the grouped protocol.
-        n_repeats: How often the grouped protocol is repeated with other folds; None: until 10,000 rows were scored, at
+        n_repeats: How often the grouped protocol is repeated with other folds; None: until 10,000 rows are scored, at
             most five times.
-        seed: Start of the random numbers; also `random_state` of every forest.
-        n_jobs: Threads; changes no number.
+        seed: Random seed; also `random_state` of every forest.
+        n_jobs: Number of threads; does not change the result.
         level: Coverage of the intervals.
-        advance: Called with a word after every forest.
+        advance: Called with the protocol after every forest.
 
     Undefined:
         `reason` is set, and there are no scores, where one class is missing or a class is too rare to split.
@@ -172,14 +176,14 @@ def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a cho
         if protocol == "grouped":
             results[protocol] = _grouped(trainer, truth, n_folds, n_repeats, level)
         else:
-            dealt = truth if protocol == "rows" else _placebo(truth, samples, seed)
-            results[protocol] = _row_split(trainer, dealt, protocol, level)
+            used = truth if protocol == "rows" else _placebo(truth, samples, seed)
+            results[protocol] = _row_split(trainer, used, protocol, level)
     return results
 
 
 @dataclass(frozen=True)
 class _Trainer:
-    """What every forest of one dataset shares."""
+    """The data and settings shared by all forests of one dataset."""
 
     rows: Float[np.ndarray, "row metric"]
     sample: Int[np.ndarray, " row"]
@@ -191,14 +195,14 @@ class _Trainer:
     advance: Callable[[str], None]
 
     def fit(self, label: Int[np.ndarray, " row"], train: np.ndarray) -> RandomForestClassifier:
-        """Return the source's forest fitted on the rows `train`."""
+        """Return the forest of the source study fitted on the rows `train`."""
         forest = RandomForestClassifier(n_estimators=self.n_trees, random_state=self.seed, n_jobs=self.n_jobs)
         return forest.fit(self.rows[train], label[train])
 
     def permuted(
         self, forest: RandomForestClassifier, heldout: Int[np.ndarray, " heldout"], n_repeats: int, seed: int
     ) -> Float[np.ndarray, "repeat metric heldout"]:
-        """Return the scores of held-out rows after each metric in turn was shuffled among them."""
+        """Return the scores of held-out rows with each metric in turn shuffled among them."""
         generator = np.random.default_rng(derived_seed(self.seed, "permuted", seed))
         scores = np.empty((n_repeats, self.rows.shape[1], len(heldout)))
         for repeat in range(n_repeats):
@@ -212,18 +216,20 @@ class _Trainer:
 def _probability(
     forest: RandomForestClassifier, rows: Float[np.ndarray, "row metric"], n_jobs: int | None
 ) -> Float[np.ndarray, "row class_"]:
-    """Return the probability of label 0 and 1 of each row, the same to the last bit whatever `n_jobs` is.
+    """Return the probability of label 0 and 1 of each row, bit-identical for every `n_jobs`.
 
-    scikit-learn adds trees in the order in which threads finish; here a thread takes rows instead of trees.
+    scikit-learn sums trees in the order in which threads finish; here threads are given rows instead of trees.
     """
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     if len(chunks) == 1:
-        return _summed(forest, rows)
-    scored = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_summed)(forest, chunk) for chunk in chunks)
+        return _mean_of_trees(forest, rows)
+    scored = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_mean_of_trees)(forest, chunk) for chunk in chunks)
     return np.concatenate(scored)
 
 
-def _summed(forest: RandomForestClassifier, rows: Float[np.ndarray, "row metric"]) -> Float[np.ndarray, "row class_"]:
+def _mean_of_trees(
+    forest: RandomForestClassifier, rows: Float[np.ndarray, "row metric"]
+) -> Float[np.ndarray, "row class_"]:
     total = np.zeros((len(rows), 2))
     for tree in forest.estimators_:
         total += tree.predict_proba(rows, check_input=False)
@@ -233,7 +239,7 @@ def _summed(forest: RandomForestClassifier, rows: Float[np.ndarray, "row metric"
 def _placebo(label: Int[np.ndarray, " row"], sample: Int[np.ndarray, " row"], seed: int) -> Int[np.ndarray, " row"]:
     of_sample = np.zeros(int(sample.max()) + 1 if len(sample) else 0, dtype=np.int64)
     of_sample[sample] = label
-    return np.asarray(shuffled_between(of_sample, seed=seed)[sample])
+    return np.asarray(shuffled_labels(of_sample, seed=seed)[sample])
 
 
 def _row_split(trainer: _Trainer, label: Int[np.ndarray, " row"], protocol: Protocol, level: float) -> ForestResult:
@@ -246,18 +252,18 @@ def _row_split(trainer: _Trainer, label: Int[np.ndarray, " row"], protocol: Prot
     train, heldout = train_test_split(
         np.arange(len(label)), test_size=TEST_SIZE, random_state=trainer.seed, stratify=label
     )
-    return _judged(_piece(trainer, label, train, heldout, protocol=protocol, place=(0, 0)), level)
+    return _evaluated(_scored_fold(trainer, label, train, heldout, protocol=protocol, place=(0, 0)), level)
 
 
 def _grouped(
     trainer: _Trainer, label: Int[np.ndarray, " row"], n_folds: int, n_repeats: int | None, level: float
 ) -> ForestResult:
     """Return the result of stratified folds that keep groups whole; every row is held out once per repeat."""
-    if len(np.unique(label)) == 1:  # said here because the split below knows rows, not samples
+    if len(np.unique(label)) == 1:  # checked here because the split below counts rows, not samples
         trainer.advance("grouped")
         return _nothing("grouped", trainer, f"all {len(np.unique(trainer.sample))} samples have one label")
-    repeats = n_repeats or repeats_for(len(label))
-    pieces: list[ForestResult] = []
+    repeats = n_repeats or repeats_needed(len(label))
+    scored: list[ForestResult] = []
     for repeat in range(repeats):
         folds = grouped_folds(label, trainer.group, n_folds=n_folds, seed=derived_seed(trainer.seed, "forest", repeat))
         if folds.reason is not None:
@@ -265,16 +271,17 @@ def _grouped(
             return _nothing("grouped", trainer, folds.reason)
         for fold in range(folds.n_folds):
             train, heldout = np.flatnonzero(folds.train(fold)), np.flatnonzero(folds.heldout(fold))
-            pieces.append(_piece(trainer, label, train, heldout, protocol="grouped", place=(repeat, len(pieces))))
-    return _judged(replace(_joined(pieces), n_folds=len(pieces) // repeats), level)
+            place = (repeat, len(scored))
+            scored.append(_scored_fold(trainer, label, train, heldout, protocol="grouped", place=place))
+    return _evaluated(replace(_joined(scored), n_folds=len(scored) // repeats), level)
 
 
-def repeats_for(n_rows: int) -> int:
-    """Return how often a split or a shuffle is repeated: until enough rows were scored, at most five times."""
+def repeats_needed(n_rows: int) -> int:
+    """Return how often a split or a shuffle is repeated: until enough rows are scored, at most five times."""
     return int(np.clip(-(-_ENOUGH_ROWS // max(n_rows, 1)), 1, 5))
 
 
-def _piece(
+def _scored_fold(
     trainer: _Trainer,
     label: Int[np.ndarray, " row"],
     train: Int[np.ndarray, " train"],
@@ -283,10 +290,10 @@ def _piece(
     protocol: Protocol,
     place: tuple[int, int],
 ) -> ForestResult:
-    """Return what one forest, learnt from `train`, says of `heldout`; its place is repeat and number."""
+    """Return the scores of one forest, fitted on `train`, for `heldout`; its place is repeat and fold."""
     forest = trainer.fit(label, train)
     probability = _probability(forest, trainer.rows[heldout], trainer.n_jobs)
-    n_shuffles = 1 if protocol == "grouped" else repeats_for(2 * len(heldout))
+    n_shuffles = 1 if protocol == "grouped" else repeats_needed(2 * len(heldout))
     permuted = trainer.permuted(forest, heldout, n_shuffles, place[1])
     trainer.advance(protocol)
     return ForestResult(
@@ -295,7 +302,7 @@ def _piece(
         predicted=probability[:, 1] > probability[:, 0],
         label=label[heldout],
         majority=np.full(len(heldout), int(2 * label[train].sum() > len(train))),
-        part=np.full(len(heldout), place[1]),
+        fold=np.full(len(heldout), place[1]),
         repeat=np.full(len(heldout), place[0]),
         sample=trainer.sample[heldout],
         group=trainer.group[heldout],
@@ -306,29 +313,17 @@ def _piece(
     )
 
 
-def _joined(pieces: Sequence[ForestResult]) -> ForestResult:
-    """Return the rows of several forests as one result without numbers."""
-    first = pieces[0]
-    fewest = min(len(piece.permuted) for piece in pieces)
-    return replace(
-        first,
-        score=np.concatenate([piece.score for piece in pieces]),
-        predicted=np.concatenate([piece.predicted for piece in pieces]),
-        label=np.concatenate([piece.label for piece in pieces]),
-        majority=np.concatenate([piece.majority for piece in pieces]),
-        part=np.concatenate([piece.part for piece in pieces]),
-        repeat=np.concatenate([piece.repeat for piece in pieces]),
-        sample=np.concatenate([piece.sample for piece in pieces]),
-        group=np.concatenate([piece.group for piece in pieces]),
-        stratum=np.concatenate([piece.stratum for piece in pieces]),
-        row=np.concatenate([piece.row for piece in pieces]),
-        permuted=np.concatenate([piece.permuted[:fewest] for piece in pieces], axis=2),
-        impurity=np.concatenate([piece.impurity for piece in pieces]),
-    )
+def _joined(folds: Sequence[ForestResult]) -> ForestResult:
+    """Return the rows of several forests as one result without measures."""
+    fewest = min(len(fold.permuted) for fold in folds)
+    joined: dict[str, Any] = {name: np.concatenate([getattr(fold, name) for fold in folds]) for name in _ROW_FIELDS}
+    joined["impurity"] = np.concatenate([fold.impurity for fold in folds])
+    permuted = np.concatenate([fold.permuted[:fewest] for fold in folds], axis=2)
+    return replace(folds[0], permuted=permuted, **joined)
 
 
 def pooled_forest(results: Sequence[ForestResult], *, level: float = 0.95) -> ForestResult:
-    """Several datasets' forests judged together: pairs are compared within a dataset, so base rates cannot help.
+    """Pooled result of several datasets' forests: pairs are compared within a dataset, so base rates have no effect.
 
     Args:
         results: One result per dataset, all of one protocol.
@@ -343,20 +338,20 @@ def pooled_forest(results: Sequence[ForestResult], *, level: float = 0.95) -> Fo
         >>> pooled_forest([one, one]).n_samples
         20
     """
-    there = [result for result in results if result.reason is None]
-    if not there:
+    defined = [result for result in results if result.reason is None]
+    if not defined:
         return replace(results[0], reason="no dataset has scores")
-    starts = dict.fromkeys(("part", "sample", "group", "row"), 0)
+    starts = dict.fromkeys(("fold", "sample", "group", "row"), 0)
     shifted = []
-    for result in there:
+    for result in defined:
         codes = {name: getattr(result, name) + start for name, start in starts.items()}
         starts = {name: int(code.max()) + 1 for name, code in codes.items()}
         shifted.append(replace(result, **codes))
-    return _judged(replace(_joined(shifted), n_folds=min(result.n_folds for result in there)), level)
+    return _evaluated(replace(_joined(shifted), n_folds=min(result.n_folds for result in defined)), level)
 
 
-def _judged(result: ForestResult, level: float) -> ForestResult:
-    """Return the result with its measures and its AUC."""
+def _evaluated(result: ForestResult, level: float) -> ForestResult:
+    """Return the result with its measures and AUC."""
     counts = confusion(result.predicted, result.label)
     names: tuple[Objective, ...] = ("f1", "accuracy", "balanced_accuracy", "mcc")
     values = {str(name): float(measure(counts, name)) for name in names}
@@ -364,11 +359,11 @@ def _judged(result: ForestResult, level: float) -> ForestResult:
     values["average_precision"] = float(average_precision_score(result.label, result.score)) if both else np.nan
     values["majority_accuracy"] = float(np.mean(result.majority == result.label))
     defined = {name: None if np.isnan(value) else value for name, value in values.items()}
-    area = auc_of_folds(result.score, result.label, result.splits, level=level)
-    kinds = result.part * (int(result.stratum.max()) + 1) + result.stratum
+    area = fold_auc(result.score, result.label, result.splits, level=level)
+    kinds = result.fold * (int(result.stratum.max()) + 1) + result.stratum
     within = replace(area, estimate=None, lower=None, upper=None, reason="no stratum is given")
-    if len(np.unique(kinds)) > len(np.unique(result.part)):
-        within = auc_of_folds(result.score, result.label, replace(result.splits, part=kinds), level=level)
+    if len(np.unique(kinds)) > len(np.unique(result.fold)):
+        within = fold_auc(result.score, result.label, replace(result.splits, within=kinds), level=level)
     return replace(result, measures=defined, auc=area, within=within)
 
 
@@ -381,7 +376,7 @@ def _nothing(protocol: Protocol, trainer: _Trainer, reason: str) -> ForestResult
         predicted=np.empty(0, dtype=bool),
         label=no_codes,
         majority=no_codes,
-        part=no_codes,
+        fold=no_codes,
         repeat=no_codes,
         sample=no_codes,
         group=no_codes,

@@ -1,6 +1,6 @@
-"""Threshold rules: predict 1 if a metric is above (or below) t, with t chosen on other groups than it is judged on.
+"""Threshold rules: predict 1 if a metric is above (or below) t, with t chosen on training groups.
 
-rule = threshold_rule(value, label, group, objective="youden")
+rule = threshold_rules(value, label, group, objectives=("youden",))[0]
 rule.threshold, rule.heldout.estimate
 """
 
@@ -13,35 +13,35 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from foretell.stats.auc.fold_auc import shared_fits
+from foretell.stats.auc.fold_auc import nadeau_bengio_factor
 from foretell.stats.auc.intervals import Estimate
-from foretell.stats.folds import Folds, group_codes, group_weights, grouped_folds
+from foretell.stats.folds import Folds, bootstrap_weights, group_codes, grouped_folds
 from foretell.stats.forest.measures import OBJECTIVES, Objective, confusion, measure
 
-__all__ = ["Cut", "Side", "ThresholdRule", "best_cut", "threshold_rule", "threshold_rules"]
+__all__ = ["Cut", "Side", "ThresholdRule", "best_cut", "threshold_rules"]
 
 Side = Literal["above", "below", "either"]
 _N_RESAMPLES = 2000
-_METHOD = "pooled held-out predictions, cluster bootstrap, widened for what cuts share"
+_METHOD = "pooled held-out predictions, cluster bootstrap, Nadeau-Bengio corrected"
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A threshold and what it reaches on the values it was chosen on."""
+    """A threshold and its objective on the training values."""
 
     threshold: float
     side: str
-    """above: say 1 if value > threshold; below: say 1 if value <= threshold."""
+    """above: predict 1 if value > threshold; below: predict 1 if value <= threshold."""
     value: float
 
     def predict(self, value: Float[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
-        """Return where the rule says 1."""
+        """Return which values the rule predicts as 1."""
         return np.asarray(value > self.threshold if self.side == "above" else value <= self.threshold)
 
 
 @dataclass(frozen=True)
 class ThresholdRule:
-    """A threshold chosen on training groups and judged on held-out ones."""
+    """A threshold chosen on training groups and evaluated on held-out groups."""
 
     objective: Objective
     threshold: float
@@ -49,9 +49,9 @@ class ThresholdRule:
     side: str | None
     """above or below, whichever more folds chose."""
     train_value: float
-    """Mean over folds of the objective where the threshold was chosen."""
+    """Mean over folds of the objective on the training groups."""
     heldout: Estimate
-    """Objective of the pooled held-out predictions, interval over groups and over what cuts could have been chosen."""
+    """Objective of the pooled held-out predictions; its interval accounts for groups and for the choice of the cut."""
     reason: str | None
 
 
@@ -62,9 +62,9 @@ def best_cut(
     objective: Objective = "youden",
     side: Side = "either",
 ) -> Cut:
-    """Threshold at which the objective is highest, found among all cuts between distinct values.
+    """Threshold that maximises the objective, among all cuts between distinct values.
 
-    The cut that says 1 (or 0) always is among them. Of equally good cuts the lowest is taken, side above first. A
+    The cuts that always predict 1 or 0 are included. Of equally good cuts the lowest is taken, side above first. A
     threshold lies half way between two neighbouring values.
 
     Args:
@@ -87,7 +87,7 @@ def best_cut(
 def _cumulative(
     value: Float[np.ndarray, " row"], label: Int[np.ndarray, " row"]
 ) -> tuple[Float[np.ndarray, " distinct"], Float[np.ndarray, "cut class_"]]:
-    """Return the distinct values and, before and after each, how many negatives and positives are not above."""
+    """Return the distinct values, and for each cut the numbers of negatives and positives that are not above it."""
     order = np.argsort(value, kind="stable")
     ordered = value[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
@@ -103,8 +103,8 @@ def _best(
     above = total - below
     best = Cut(float("nan"), "above", float("nan"))
     for name in ("above", "below") if side == "either" else (side,):
-        said, denied = (above, below) if name == "above" else (below, above)
-        values = measure(np.column_stack([said[:, 1], said[:, 0], denied[:, 0], denied[:, 1]]), objective)
+        ones, zeros = (above, below) if name == "above" else (below, above)
+        values = measure(np.column_stack([ones[:, 1], ones[:, 0], zeros[:, 0], zeros[:, 1]]), objective)
         if np.isnan(values).all():
             continue
         at = int(np.nanargmax(values))
@@ -114,7 +114,7 @@ def _best(
 
 
 def _between(distinct: Float[np.ndarray, " distinct"], cut: int) -> float:
-    """Return a threshold that lets exactly `cut` distinct values be not above."""
+    """Return a threshold that exactly `cut` distinct values do not exceed."""
     if cut == 0:
         return float(np.nextafter(distinct[0], -np.inf))
     if cut == len(distinct):
@@ -122,42 +122,6 @@ def _between(distinct: Float[np.ndarray, " distinct"], cut: int) -> float:
     lower, upper = float(distinct[cut - 1]), float(distinct[cut])
     middle = lower / 2.0 + upper / 2.0
     return middle if lower <= middle < upper else lower
-
-
-def threshold_rule(
-    value: Float[np.ndarray, " row"],
-    label: Int[np.ndarray, " row"],
-    group: Sequence[object] | np.ndarray | None = None,
-    *,
-    objective: Objective = "youden",
-    side: Side = "either",
-    n_folds: int = 5,
-    seed: int = 0,
-) -> ThresholdRule:
-    """How well `predict 1 if value > t` does on groups that had no part in choosing t.
-
-    Args:
-        value: `(row,)`; rows that are not finite are left out.
-        label: `(row,)`, 0 or 1.
-        group: `(row,)` names of what must stay together, such as the sample of each row.
-        objective: What t maximises on training groups, and what is reported.
-        side: above, below, or either: chosen on training groups too.
-        n_folds: Number of folds.
-        seed: Start of the random numbers.
-
-    Undefined:
-        nan with `reason` where the groups cannot be split.
-
-    Source:
-        Every cut is tried, as in a search over scikit-learn's roc_curve thresholds.
-
-    Example:
-        >>> rule = threshold_rule(np.arange(20.0), (np.arange(20) >= 10).astype(np.int64), seed=1)
-        >>> rule.side, rule.train_value
-        ('above', 1.0)
-    """
-    names = np.arange(len(value)) if group is None else np.asarray(group)
-    return threshold_rules(value, label, names, objectives=(objective,), side=side, n_folds=n_folds, seed=seed)[0]
 
 
 def threshold_rules(
@@ -172,24 +136,30 @@ def threshold_rules(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[ThresholdRule]:
-    """Rules of several objectives on the same splits; the values are sorted once per fold.
-
-    See `threshold_rule` for everything else.
+    """Held-out value of `predict 1 if value > t`, with t chosen on training groups, for several objectives.
 
     Args:
-        value: `(row,)`; rows that are not finite are left out.
+        value: `(row,)`; rows that are not finite are ignored.
         label: `(row,)`, 0 or 1.
-        group: `(row,)` names of what must stay together.
-        objectives: What to maximise, one rule each.
-        side: above, below or either.
+        group: `(row,)` names of groups that are never split, such as the sample of each row.
+        objectives: What t maximises on training groups and what is reported, one rule each.
+        side: above, below, or either: chosen on training groups too.
         n_folds: Number of folds.
-        folds: A split of the rows that was made elsewhere; None: made here.
+        folds: A given split of the rows; None: made here.
         level: Coverage of the intervals.
-        seed: Start of the random numbers.
+        seed: Random seed.
+
+    Undefined:
+        nan with `reason` where the groups cannot be split.
+
+    Source:
+        Every cut is tried, as in a search over scikit-learn's roc_curve thresholds.
 
     Example:
-        >>> [rule.objective for rule in threshold_rules(np.arange(9.0), np.arange(9) % 2, np.arange(9))]
-        ['youden', 'f1', 'balanced_accuracy', 'accuracy']
+        >>> label = (np.arange(20) >= 10).astype(np.int64)
+        >>> rule = threshold_rules(np.arange(20.0), label, np.arange(20), objectives=("youden",), seed=1)[0]
+        >>> rule.side, rule.train_value
+        ('above', 1.0)
     """
     finite = np.isfinite(value)
     kept, truth = value[finite].astype(np.float64), label[finite].astype(np.int64)
@@ -202,11 +172,11 @@ def threshold_rules(
         reason = split.reason or "only one label has finite values"
         nothing = Estimate(None, None, None, level, len(kept), len(np.unique(codes)), _METHOD, seed, reason)
         return [ThresholdRule(name, np.nan, None, np.nan, nothing, reason) for name in objectives]
-    parts = [_cumulative(kept[split.train(fold)], truth[split.train(fold)]) for fold in range(split.n_folds)]
-    weights = group_weights(codes, n_resamples=_N_RESAMPLES, seed=seed)
+    training = [_cumulative(kept[split.train(fold)], truth[split.train(fold)]) for fold in range(split.n_folds)]
+    weights = bootstrap_weights(codes, n_resamples=_N_RESAMPLES, seed=seed)
     rules = []
     for objective in objectives:
-        cuts = [_best(*part, objective, side) for part in parts]
+        cuts = [_best(*counts, objective, side) for counts in training]
         predicted = np.zeros(len(kept), dtype=bool)
         for fold, cut in enumerate(cuts):
             heldout = split.heldout(fold)
@@ -235,10 +205,10 @@ def _judged(
 
 
 def _widened(found: Estimate, objective: Objective, n_folds: int) -> Estimate:
-    """Return the interval made wider as `shared_fits` says, since other groups would have led to other cuts."""
+    """Return the interval widened by the root of `nadeau_bengio_factor`: other samples would have given other cuts."""
     if found.estimate is None or found.lower is None or found.upper is None:
         return found
-    by, least = float(np.sqrt(shared_fits(n_folds))), -1.0 if objective in ("youden", "mcc") else 0.0
+    by, least = float(np.sqrt(nadeau_bengio_factor(n_folds))), -1.0 if objective in ("youden", "mcc") else 0.0
     lower = found.estimate - by * max(found.estimate - found.lower, 0.0)
     upper = found.estimate + by * max(found.upper - found.estimate, 0.0)
     return replace(found, lower=max(lower, least), upper=min(upper, 1.0))

@@ -1,1 +1,1 @@
-"""One statistic per layer and head, with corrections for testing many."""
+"""Statistics per layer and head, corrected for multiple testing."""

@@ -1,11 +1,11 @@
-"""How strongly each head's metric goes with the label: correlations and AUC, each with p-value and interval.
+"""Association of each head's metric with the label: correlations and AUC with p-values and intervals.
 
-The direction is fixed: above zero (AUC above one half) means "higher metric, behaviour more likely".
+A positive correlation (AUC above one half) means that the behaviour is more likely where the metric is higher.
 
     frame = association(table, seed=0)                  # columns of schema.ASSOCIATION
-    statistics = column_statistics(values, label)       # the same on plain arrays
+    statistics = column_statistics(values, label)       # the same on numpy arrays
 
-Thousands of columns are tested at once; what luck alone would give is the business of `multiplicity`.
+Thousands of columns are tested at once; `max_statistic` corrects for their number.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from foretell.stats.auc.clustered import (
     clustered_auc_variance,
     clustered_pearson_pvalue,
     clustered_rank_pvalue,
-    group_codes_of,
 )
 from foretell.stats.auc.intervals import degrees_of_freedom, interval_of_auc
 from foretell.stats.auc.rank_sums import ColumnSums, Engine, column_sums
-from foretell.stats.folds import derived_seed
-from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, max_statistic, no_permutations
-from foretell.stats.table.dense import dense
+from foretell.stats.folds import derived_seed, group_codes
+from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, max_statistic, undefined_max_statistic
+from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import StudyTable
 
-__all__ = ["ColumnStatistics", "association", "association_frame", "column_statistics", "statistics_of_sums"]
+__all__ = ["ColumnStatistics", "association", "association_frame", "column_statistics", "statistics_from_sums"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class ColumnStatistics:
     reason: tuple[str | None, ...]
     level: float
     method: str
-    """How p-values and intervals came about."""
+    """How p-values and intervals were computed."""
 
 
 def column_statistics(
@@ -68,15 +67,15 @@ def column_statistics(
 ) -> ColumnStatistics:
     """Correlations and AUC of every column with a binary label, with two-sided p-values and intervals.
 
-    Where every sample stands alone, Pearson's and Spearman's p-values are those of Student's t, and the AUC's is
-    that of the Mann-Whitney test (normal approximation, ties and continuity corrected). Where groups hold several
-    samples, all three are score tests whose variance is that of sums over groups (`foretell.stats.auc.clustered`);
-    Spearman's and the AUC's are then one test.
+    For independent samples, Pearson's and Spearman's p-values are those of Student's t, and the AUC's is that of the
+    Mann-Whitney test (normal approximation, corrected for ties and continuity). With groups of several samples, all
+    three are cluster-robust score tests (`foretell.stats.auc.clustered`); Spearman's and the AUC's are then the same
+    test.
 
     Args:
-        values: nan where missing; float32 stays exact.
+        values: nan where missing; float32 is used without rounding.
         label: 1 positive, 0 negative.
-        group: Names of groups of dependent samples; None means that each stands alone.
+        group: Names of groups of dependent samples; None: all samples are independent.
         level: Intended coverage of the AUC's interval, in (0, 1).
         engine: Compiled loops or numpy.
 
@@ -98,10 +97,10 @@ def column_statistics(
     columns = np.ascontiguousarray(columns)
     positive = np.asarray(label == 1)
     sums = column_sums(columns, positive.astype(np.uint32), engine=engine)
-    codes = None if group is None else group_codes_of(group)
+    codes = None if group is None else group_codes(group)
     if codes is not None and np.unique(codes).size < codes.size:
         return _clustered(columns, positive, codes, sums, level=level, engine=engine)
-    return statistics_of_sums(sums, level=level)
+    return statistics_from_sums(sums, level=level)
 
 
 def association_frame(
@@ -149,8 +148,8 @@ def association(
 
     Samples of one group are kept together in every interval, p-value and permutation. False discovery rates and
     max-statistic p-values are over all heads and metrics of a dataset. Where the table has strata, the max-statistic
-    ranks and permutes within them, so that a head which only tells the kind of task has no small `p_max`; all other
-    columns compare samples whatever their stratum.
+    ranks and permutes within them, so that a head that only separates task types has no small `p_max`; all other
+    columns ignore strata.
 
     Args:
         table: From `read_table`.
@@ -167,29 +166,29 @@ def association(
     frames = []
     hidden = None if progress is None else not progress
     for dataset in tqdm(table.datasets, desc="association", unit="dataset", disable=hidden):
-        array = dense(table, dataset)
-        values = array.by_column.T
-        statistics = column_statistics(values, array.label, group=array.group, level=level)
+        data = dense_dataset(table, dataset)
+        values = data.by_column.T
+        statistics = column_statistics(values, data.label, group=data.group, level=level)
         if n_permutations:
             largest = max_statistic(
                 values,
-                array.label,
-                group=array.group,
-                stratum=array.stratum,
+                data.label,
+                group=data.group,
+                stratum=data.stratum,
                 n_permutations=n_permutations,
                 seed=derived_seed(seed, "association", dataset),
             )
         else:
-            largest = no_permutations(values.shape[1], seed=seed)
+            largest = undefined_max_statistic(values.shape[1], seed=seed)
         rank = pl.col("metric").replace_strict(list(table.metrics), list(range(len(table.metrics))))
-        places = array.column_index().sort(rank, "layer", "head")
+        places = data.column_index().sort(rank, "layer", "head")
         found = association_frame(dataset, places, statistics, largest)
         frames.append(found.sort("layer", "head", rank))
     return pl.concat(frames)
 
 
-def statistics_of_sums(sums: ColumnSums, *, level: float = 0.95) -> ColumnStatistics:
-    """Return the statistics of columns whose samples stand alone, from their sums (see `column_statistics`)."""
+def statistics_from_sums(sums: ColumnSums, *, level: float = 0.95) -> ColumnStatistics:
+    """Return the statistics of columns of independent samples from their sums (see `column_statistics`)."""
     n, m, q, area, pearson, spearman = _estimates(sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = n / 2 - 1
@@ -206,7 +205,7 @@ def statistics_of_sums(sums: ColumnSums, *, level: float = 0.95) -> ColumnStatis
         variance = np.where((m < 2) | (q < 2), np.nan, high + low)
         degrees = degrees_of_freedom(variance, high, low, m, q)
     auc_p = np.where(np.isnan(area), np.nan, auc_p)
-    return _gathered(
+    return _with_intervals(
         sums,
         (pearson, pearson_p, spearman, spearman_p, area, variance, auc_p),
         sizes=(m, q, degrees),
@@ -224,7 +223,7 @@ def _clustered(
     level: float,
     engine: Engine,
 ) -> ColumnStatistics:
-    """Return the statistics of columns whose samples depend on each other within groups."""
+    """Return the statistics of columns whose samples are dependent within groups."""
     label = positive.astype(np.float64)
     _, _, _, area, pearson, spearman = _estimates(sums)
     spread = clustered_auc_variance(columns, label, codes, engine=engine)
@@ -232,12 +231,12 @@ def _clustered(
     rank_p = clustered_rank_pvalue(columns, label, codes, engine=engine)
     constant = np.isnan(spearman) & ~np.isnan(area)
     auc_p = np.where(np.isnan(area), np.nan, np.where(constant, 1.0, rank_p))
-    return _gathered(
+    return _with_intervals(
         sums,
         (pearson, pearson_p, spearman, np.where(np.isnan(spearman), np.nan, rank_p), area, spread.variance, auc_p),
         sizes=(spread.n_positive, spread.n_negative, spread.degrees),
         level=level,
-        method="over groups: score tests; Obuchowski, Newcombe score",
+        method="score tests clustered by groups; Obuchowski, Newcombe score",
     )
 
 
@@ -254,7 +253,7 @@ def _estimates(sums: ColumnSums) -> tuple[np.ndarray, ...]:
     return n, m, q, area, np.where(undefined, np.nan, pearson), np.where(undefined, np.nan, spearman)
 
 
-def _gathered(
+def _with_intervals(
     sums: ColumnSums,
     numbers: tuple[np.ndarray, ...],
     *,
@@ -262,7 +261,7 @@ def _gathered(
     level: float,
     method: str,
 ) -> ColumnStatistics:
-    """Return the statistics with the AUC's interval and the reason why a number is undefined."""
+    """Return the statistics with the AUC's interval and the reasons of undefined numbers."""
     pearson, pearson_p, spearman, spearman_p, area, variance, auc_p = numbers
     constant = sums.ties >= sums.n.astype(np.float64) ** 3 - sums.n
     with np.errstate(divide="ignore", invalid="ignore"):

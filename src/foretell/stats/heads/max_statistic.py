@@ -1,8 +1,8 @@
-"""What remains of thousands of p-values: false discovery rate, and the max-statistic by permutation.
+"""Correction for multiple testing: false discovery rate, and permutation max-statistic.
 
-With a thousand heads some correlate with any label by luck. The false discovery rate bounds the expected share of
-false finds among the finds; the max-statistic asks of each head how often the *best* of all heads would do as well
-if the labels meant nothing, which bounds the chance of even one false find.
+Among a thousand heads some correlate with any label by chance. The false discovery rate bounds the expected share of
+false discoveries. The max-statistic compares each head with the *largest* statistic of all heads under permuted
+labels, which bounds the probability of even one false discovery (family-wise error rate).
 
     q = benjamini_hochberg(p)
     result = max_statistic(values, label, seed=0)      # result.pvalue per column
@@ -17,17 +17,17 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from foretell.errors import InputError
-from foretell.stats.auc.clustered import group_codes_of
 from foretell.stats.auc.rank_sums import Engine, midranks
+from foretell.stats.folds import group_codes
 
 __all__ = [
     "MaxStatistic",
     "Permutations",
     "benjamini_hochberg",
+    "blockwise_max_statistic",
     "max_statistic",
-    "no_permutations",
-    "permutations_of",
-    "scan_max_statistic",
+    "permuted_labels",
+    "undefined_max_statistic",
 ]
 
 _TOLERANCE = 1e-9
@@ -35,10 +35,10 @@ _BLOCK = 1 << 22
 
 
 def benjamini_hochberg(pvalue: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Smallest false discovery rate at which each test would be called a find.
+    """Smallest false discovery rate at which each test is rejected.
 
     Args:
-        pvalue: In [0, 1]; nan where a test is undefined, which takes it out of the family.
+        pvalue: In [0, 1]; nan where a test is undefined, which removes it from the family.
 
     Undefined:
         nan where the p-value is.
@@ -51,8 +51,8 @@ def benjamini_hochberg(pvalue: Float[np.ndarray, " test"]) -> Float[np.ndarray, 
         [0.03, 0.04, 0.04]
     """
     qvalue = np.full(pvalue.shape, np.nan)
-    there = np.flatnonzero(~np.isnan(pvalue))
-    order = there[np.argsort(pvalue[there], kind="stable")]
+    present = np.flatnonzero(~np.isnan(pvalue))
+    order = present[np.argsort(pvalue[present], kind="stable")]
     scaled = pvalue[order] * (order.size / np.arange(1, order.size + 1))
     qvalue[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return qvalue
@@ -60,16 +60,16 @@ def benjamini_hochberg(pvalue: Float[np.ndarray, " test"]) -> Float[np.ndarray, 
 
 @dataclass(frozen=True)
 class Permutations:
-    """Labels as they might have been if they meant nothing, by a rule that respects which samples belong together."""
+    """Labels permuted under the null hypothesis, respecting groups and strata."""
 
     labels: Shaped[np.ndarray, "permutation sample"]
     """Boolean."""
     rule: str
-    """What was exchanged, in words."""
+    """What was permuted, in words."""
     seed: int
 
 
-def permutations_of(
+def permuted_labels(
     label: Shaped[np.ndarray, " sample"],
     *,
     group: Shaped[np.ndarray, " sample"] | None = None,
@@ -81,34 +81,34 @@ def permutations_of(
 
     The rule, within each stratum if strata are given:
 
-    * every sample its own group: labels are exchanged between samples;
-    * groups of several samples, each group of one label: labels are exchanged between whole groups;
+    * every sample its own group: labels are permuted between samples;
+    * groups of several samples, each group of one label: labels are permuted between whole groups;
     * groups with both labels: the labels of a group move as a block to a group of the same size, and are shuffled
       within it.
 
-    A group lies in one stratum, the first by name of its samples'.
+    A group belongs to one stratum, the first by name of its samples' strata.
 
     Args:
         label: 1 positive, 0 negative.
-        group: Names of groups of dependent samples; None means that each stands alone.
-        stratum: Names of kinds of task; labels are exchanged only within a kind.
-        n_permutations: How many.
+        group: Names of groups of dependent samples; None: all samples are independent.
+        stratum: Names of task types; labels are permuted only within a type.
+        n_permutations: Number of permutations.
         seed: Seed of a local generator.
     """
     generator = np.random.default_rng(seed)
     positive = label == 1
-    codes = np.arange(label.size) if group is None else group_codes_of(group)
+    codes = np.arange(label.size) if group is None else group_codes(group)
     n_groups = int(codes.max(initial=-1)) + 1
     stratum_of = np.zeros(n_groups, dtype=np.int64)
     if stratum is not None:
         stratum_of[:] = np.iinfo(np.int64).max
-        np.minimum.at(stratum_of, codes, group_codes_of(stratum))
+        np.minimum.at(stratum_of, codes, group_codes(stratum))
     within = "" if stratum is None else " within strata"
     sizes, positives = np.bincount(codes, minlength=n_groups), np.bincount(codes, weights=positive, minlength=n_groups)
     if np.all((positives == 0) | (positives == sizes)):
-        permuted = _exchanged(positives > 0, stratum_of, n_permutations, generator)
+        permuted = _permuted(positives > 0, stratum_of, n_permutations, generator)
         single = bool(np.all(sizes == 1))
-        rule = f"labels exchanged between {'samples' if single else 'whole groups'}{within}"
+        rule = f"labels permuted between {'samples' if single else 'whole groups'}{within}"
         return Permutations(permuted if single and group is None else permuted[:, codes], rule, seed)
     labels = np.empty((n_permutations, label.size), dtype=np.bool_)
     _, blocks = np.unique(np.stack([stratum_of, sizes]), axis=1, return_inverse=True)
@@ -121,17 +121,17 @@ def permutations_of(
         moved = generator.permuted(np.tile(np.arange(groups.size), (n_permutations, 1)), axis=1)
         pattern = positive[samples][moved]
         labels[:, samples.ravel()] = generator.permuted(pattern, axis=2).reshape(n_permutations, -1)
-    return Permutations(labels, f"labels moved between groups of one size and shuffled in them{within}", seed)
+    return Permutations(labels, f"labels permuted between groups of one size and shuffled in them{within}", seed)
 
 
 @dataclass(frozen=True)
 class MaxStatistic:
-    """How often the best of all columns does as well as each one when the labels mean nothing."""
+    """Family-wise error-corrected p-value of each column."""
 
     pvalue: Float[np.ndarray, " column"]
     """(1 + permutations whose largest statistic is at least the column's) / (1 + permutations); nan if undefined."""
     statistic: Float[np.ndarray, " column"]
-    """Size of the standardised rank sum of the positives."""
+    """Absolute standardised rank sum of the positives."""
     largest: Float[np.ndarray, " permutation"]
     """Largest statistic of any column under each permutation."""
     n_permutations: int
@@ -150,18 +150,19 @@ def max_statistic(
     seed: int = 0,
     engine: Engine = "auto",
 ) -> MaxStatistic:
-    """Chance that the best of all columns would do as well as each column if the labels meant nothing.
+    """Probability under the null hypothesis that the largest statistic of all columns reaches each column's.
 
     The statistic is the rank sum of the positives, centred and divided by its standard deviation over all
-    permutations of single samples (within strata: of ranks within them), so that columns with ties or gaps compare
-    with the others. Permutations of labels keep the dependence between columns, so no bound is given away.
+    permutations of single samples (within strata: of ranks within them), so that columns with ties or missing values
+    are comparable with the others. Permuting labels preserves the dependence between columns, so the correction is not
+    conservative.
 
     Args:
         values: nan where missing.
         label: 1 positive, 0 negative.
-        group: See `permutations_of`.
-        stratum: See `permutations_of`.
-        n_permutations: How many; the smallest p-value is 1 / (1 + n_permutations).
+        group: See `permuted_labels`.
+        stratum: See `permuted_labels`.
+        n_permutations: Number of permutations; the smallest p-value is 1 / (1 + n_permutations).
         seed: Seed of a local generator.
         engine: Compiled loops or numpy.
 
@@ -171,24 +172,24 @@ def max_statistic(
     Source:
         Westfall & Young (1993), single-step maxT.
     """
-    permutations = permutations_of(label, group=group, stratum=stratum, n_permutations=n_permutations, seed=seed)
+    permutations = permuted_labels(label, group=group, stratum=stratum, n_permutations=n_permutations, seed=seed)
     width = max(1, _BLOCK // max(1, values.shape[0]))
     blocks = (np.ascontiguousarray(values[:, i : i + width].T) for i in range(0, values.shape[1], width))
-    return scan_max_statistic(blocks, label, permutations, stratum=stratum, engine=engine)
+    return blockwise_max_statistic(blocks, label, permutations, stratum=stratum, engine=engine)
 
 
-def no_permutations(n_columns: int, *, seed: int = 0) -> MaxStatistic:
-    """Return the undefined max-statistic of columns that were not permuted, which costs no ranking.
+def undefined_max_statistic(n_columns: int, *, seed: int = 0) -> MaxStatistic:
+    """Return the undefined max-statistic of columns without permutations.
 
     Args:
-        n_columns: How many.
-        seed: What would have been the seed.
+        n_columns: Number of columns.
+        seed: The seed of the study.
     """
     undefined = np.full(n_columns, np.nan)
-    return MaxStatistic(undefined, undefined, np.zeros(0), 0, seed, "none", "no permutations were asked for")
+    return MaxStatistic(undefined, undefined, np.zeros(0), 0, seed, "none", "no permutations were requested")
 
 
-def scan_max_statistic(
+def blockwise_max_statistic(
     blocks: Iterable[Float[np.ndarray, "_column sample"]],
     label: Shaped[np.ndarray, " sample"],
     permutations: Permutations,
@@ -196,19 +197,19 @@ def scan_max_statistic(
     stratum: Shaped[np.ndarray, " sample"] | None = None,
     engine: Engine = "auto",
 ) -> MaxStatistic:
-    """Return `max_statistic` over blocks of columns that need not be in memory together.
+    """Return `max_statistic` over blocks of columns that need not be in memory at the same time.
 
     Args:
         blocks: Columns as rows, nan where missing; every block has the same samples.
         label: 1 positive, 0 negative.
-        permutations: From `permutations_of`, made once for all blocks.
-        stratum: The strata the permutations were made with.
+        permutations: From `permuted_labels`, shared by all blocks.
+        stratum: The strata given to `permuted_labels`.
         engine: Compiled loops or numpy.
     """
     positive = np.asarray(label == 1)
     n_permutations, n = permutations.labels.shape
     if n != positive.size:
-        raise InputError("the permutations are of another number of samples; make them from these labels")
+        raise InputError("the permutations have another number of samples; make them from these labels")
     largest = np.zeros(n_permutations)
     found = [np.zeros(0)]
     shuffled = permutations.labels.astype(np.float64)
@@ -221,7 +222,7 @@ def scan_max_statistic(
             np.maximum(largest, np.abs(part).max(axis=1, initial=0.0), out=largest)
     m = int(np.count_nonzero(positive))
     reason = "only one class is present" if m in (0, n) else None
-    reason = "no permutations were asked for" if n_permutations == 0 else reason
+    reason = "no permutations were requested" if n_permutations == 0 else reason
     scale = np.sqrt(m * (n - m) / (n * (n - 1))) if 0 < m < n else np.nan
     statistic, largest = np.concatenate(found) / scale, largest / scale
     reached = n_permutations - np.searchsorted(np.sort(largest), statistic * (1 - _TOLERANCE), side="left")
@@ -236,7 +237,7 @@ def _standardised(
     engine: Engine,
 ) -> Iterator[Float[np.ndarray, "_column sample"]]:
     """Yield centred midranks of unit length per column; 0 where missing, nan where a column is constant."""
-    codes = None if stratum is None else group_codes_of(stratum)
+    codes = None if stratum is None else group_codes(stratum)
     for block in blocks:
         if codes is None:
             scores = _centred(midranks(block, engine=engine))
@@ -252,13 +253,13 @@ def _standardised(
 
 
 def _centred(ranks: Float[np.ndarray, "column sample"]) -> Float[np.ndarray, "column sample"]:
-    there = ~np.isnan(ranks)
-    n = np.count_nonzero(there, axis=1)
-    mean = np.where(n > 0, np.where(there, ranks, 0.0).sum(axis=1) / np.maximum(n, 1), 0.0)
-    return np.where(there, ranks - mean[:, None], 0.0)
+    present = ~np.isnan(ranks)
+    n = np.count_nonzero(present, axis=1)
+    mean = np.where(n > 0, np.where(present, ranks, 0.0).sum(axis=1) / np.maximum(n, 1), 0.0)
+    return np.where(present, ranks - mean[:, None], 0.0)
 
 
-def _exchanged(
+def _permuted(
     marks: Shaped[np.ndarray, " group"],
     stratum: Int[np.ndarray, " group"],
     n_permutations: int,

@@ -3,10 +3,10 @@
     result = stream_association("attention.parquet", n_permutations=0)
     result.frame, result.ledger, result.validity
 
-A regular Parquet file (every head lists the same samples in the same order) is read once, a few million rows at a time.
-Any other Parquet or comma-separated file is first split into temporary files, one per dataset and layer, and each of
-those is cleaned and tested alone. Small files and files of other kinds are read at once. All ways give what
-`read_table` and `association` give in memory.
+A sorted Parquet file (every head lists the same samples in the same order) is read once, a few million rows at a time.
+Any other Parquet or comma-separated file is first split into temporary files, one per dataset and layer, which are
+cleaned and tested one by one. Small files and other formats are read into memory. The result equals that of
+`read_table` and `association`.
 """
 
 from __future__ import annotations
@@ -24,40 +24,45 @@ from tqdm import tqdm
 
 from foretell.errors import InputError, TableError, located
 from foretell.schema.tables import SHARES
-from foretell.stats.auc.rank_sums import ColumnSums, column_sums
+from foretell.stats.auc.rank_sums import ColumnSums, column_sums, joined_sums
 from foretell.stats.folds import derived_seed
 from foretell.stats.heads.association import (
     ColumnStatistics,
     association,
     association_frame,
     column_statistics,
-    statistics_of_sums,
+    statistics_from_sums,
 )
-from foretell.stats.heads.max_statistic import MaxStatistic, no_permutations, permutations_of, scan_max_statistic
-from foretell.stats.heads.sorted_parquet import Block, IrregularError, regular_blocks
+from foretell.stats.heads.max_statistic import (
+    MaxStatistic,
+    blockwise_max_statistic,
+    permuted_labels,
+    undefined_max_statistic,
+)
+from foretell.stats.heads.sorted_parquet import Block, NotSortedError, sorted_blocks
 from foretell.stats.heads.split_by_layer import split_by_layer
-from foretell.stats.table.cleaning import REASONS, Ledger, LedgerEntry, Validity, nothing_left
-from foretell.stats.table.dense import dense, strata_of
-from foretell.stats.table.joined import BASELINES, StudyTable, read_table, refuse_conflicts
+from foretell.stats.table.cleaning import REASONS, Ledger, LedgerEntry, Validity, nothing_left_message
+from foretell.stats.table.dense import dense_dataset, sample_strata
+from foretell.stats.table.joined import BASELINES, StudyTable, read_table, require_one_label
 from foretell.stats.table.sources import is_parquet, parquet_parts
 
 __all__ = ["StreamedAssociation", "stream_association"]
 
-_BYTES_OF_ROW = 32
-"""About what a row of a file takes; a file that should have less than `n_rows` rows is not worth splitting."""
+_BYTES_PER_ROW = 32
+"""Approximate size of a row in a file; a file of fewer than `n_rows` rows is not split."""
 _SAMPLE_COLUMNS = ("behavior_label", "group", "stratum", *BASELINES)
 
 
 @dataclass(frozen=True)
 class StreamedAssociation:
-    """The association table of a file, and the account of its rows."""
+    """The association table of a file, with the ledger of its rows."""
 
     frame: pl.DataFrame
     """Columns of `foretell.schema.tables.ASSOCIATION`."""
     ledger: Ledger
     validity: Validity
-    regular: bool
-    """Whether the file was read straight; otherwise it was split by dataset and layer first."""
+    sorted_parquet: bool
+    """Whether the file was sorted Parquet and read in one pass."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ class _Settings:
         return tqdm(work, desc="association", disable=hidden, **options)
 
     def largest(self, dataset: str, samples: pl.DataFrame, blocks: Iterable[Any], order: Any) -> MaxStatistic:
-        """Return the max-statistic over blocks whose samples are those of the frame taken in an order."""
-        label, stratum = samples.get_column("behavior_label").to_numpy(), strata_of(samples)
-        permutations = permutations_of(
+        """Return the max-statistic over blocks whose samples are those of the frame in the given order."""
+        label, stratum = samples.get_column("behavior_label").to_numpy(), sample_strata(samples)
+        permutations = permuted_labels(
             label,
             group=np.array(samples.get_column("group").to_list(), dtype=np.str_),
             stratum=stratum,
@@ -86,7 +91,7 @@ class _Settings:
             seed=derived_seed(self.seed, "association", dataset),
         )
         moved = replace(permutations, labels=permutations.labels[:, order])
-        return scan_max_statistic(blocks, label[order], moved, stratum=None if stratum is None else stratum[order])
+        return blockwise_max_statistic(blocks, label[order], moved, stratum=None if stratum is None else stratum[order])
 
 
 def stream_association(
@@ -106,8 +111,8 @@ def stream_association(
 ) -> StreamedAssociation:
     """Association of every dataset, layer, head and metric with the label, from a file of any size.
 
-    Memory is bounded by `n_rows` rows or the rows of one layer of one dataset, whichever are more; a file that is
-    neither Parquet nor comma-separated is read at once.
+    Memory is bounded by `n_rows` rows or the rows of one layer of one dataset, whichever is larger; a file that is
+    neither Parquet nor comma-separated is read into memory.
 
     Args:
         source: Path of anything that `read_table` reads.
@@ -120,7 +125,7 @@ def stream_association(
         n_permutations: See `association`.
         seed: See `association`.
         level: See `association`.
-        n_rows: About how many rows are in memory at once.
+        n_rows: Approximate number of rows in memory.
         progress: Show a progress bar; None means only on a terminal.
 
     Raises:
@@ -142,22 +147,22 @@ def stream_association(
     path = Path(source)
     if not path.exists():
         raise TableError(located(path, "there is no such file or folder"))
-    parts = parquet_parts(path) if path.is_dir() else [path]
+    files = parquet_parts(path) if path.is_dir() else [path]
     if is_parquet(path):
         try:
-            return _regular(parts, settings)
-        except (IrregularError, TableError, pl.exceptions.PolarsError):
-            pass  # the slower way can handle it, or say what is wrong
-    if sum(part.stat().st_size for part in parts) < _BYTES_OF_ROW * n_rows:
-        return _at_once(path, settings)
+            return _from_sorted_parquet(files, settings)
+        except (NotSortedError, TableError, pl.exceptions.PolarsError):
+            pass  # the slower path handles it, or says what is wrong
+    if sum(file.stat().st_size for file in files) < _BYTES_PER_ROW * n_rows:
+        return _in_memory(path, settings)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return _split(path, split_by_layer(parts, Path(folder), wanted=_wanted(settings)), settings)
-        except IrregularError:
-            pass  # reading at once can handle it, or say in which row it breaks
+            return _layer_by_layer(path, split_by_layer(files, Path(folder), wanted=_wanted(settings)), settings)
+        except NotSortedError:
+            pass  # reading it into memory handles it, or says which row is malformed
         except TableError as error:
             raise TableError(str(error).replace(folder, str(path))) from error
-    return _at_once(path, settings)
+    return _in_memory(path, settings)
 
 
 def _wanted(settings: _Settings) -> set[str]:
@@ -165,8 +170,8 @@ def _wanted(settings: _Settings) -> set[str]:
     return {"id", "dataset", "layer", "head", *_SAMPLE_COLUMNS, *settings.metrics, *named}
 
 
-def _at_once(path: Path, settings: _Settings) -> StreamedAssociation:
-    """Return the association of a file that can only be read as a whole."""
+def _in_memory(path: Path, settings: _Settings) -> StreamedAssociation:
+    """Return the association of a file that is read as a whole."""
     table = read_table(path, **settings.table)
     frame = association(
         table,
@@ -175,16 +180,16 @@ def _at_once(path: Path, settings: _Settings) -> StreamedAssociation:
         level=settings.level,
         progress=settings.progress,
     )
-    return StreamedAssociation(frame, table.ledger, table.validity, regular=False)
+    return StreamedAssociation(frame, table.ledger, table.validity, sorted_parquet=False)
 
 
-def _regular(parts: Sequence[Path], settings: _Settings) -> StreamedAssociation:
-    """Return the association of regular Parquet files; raises `IrregularError` where they are not."""
-    there = pl.scan_parquet(parts[0], glob=False).collect_schema().names()
+def _from_sorted_parquet(files: Sequence[Path], settings: _Settings) -> StreamedAssociation:
+    """Return the association of sorted Parquet files; raises `NotSortedError` where they are not."""
+    columns = pl.scan_parquet(files[0], glob=False).collect_schema().names()
     keys = {"id", "dataset", "layer", "head", *settings.metrics}
-    blocks = regular_blocks(
-        parts,
-        columns=[name for name in there if name in _wanted(settings) - keys],
+    blocks = sorted_blocks(
+        files,
+        columns=[name for name in columns if name in _wanted(settings) - keys],
         metrics=settings.metrics,
         compositional=settings.table["compositional"],
         tolerance=settings.table["sum_tolerance"],
@@ -199,22 +204,22 @@ def _regular(parts: Sequence[Path], settings: _Settings) -> StreamedAssociation:
             frames.append(scan.frame(of_dataset))
             tables.append(scan.table)
             accounts.append((scan.ledger, scan.validity))
-    strangers = set.intersection(*(set(table.ledger.unmatched_label_ids) for table in tables))
-    ledger = replace(_sum_of_ledgers([ledger for ledger, _ in accounts]), unmatched_label_ids=tuple(sorted(strangers)))
+    unmatched = set.intersection(*(set(table.ledger.unmatched_label_ids) for table in tables))
+    ledger = replace(_sum_of_ledgers([ledger for ledger, _ in accounts]), unmatched_label_ids=tuple(sorted(unmatched)))
     return StreamedAssociation(
         pl.concat(frames).sort("dataset", maintain_order=True),
         replace(ledger, notes=tables[0].ledger.notes),
         _sum_of_validities([validity for _, validity in accounts], pl.concat([table.samples for table in tables])),
-        regular=True,
+        sorted_parquet=True,
     )
 
 
 class _DatasetScan:
-    """The statistics of one dataset of a regular file, gathered while its blocks pass by."""
+    """The statistics of one dataset of a sorted file, accumulated block by block."""
 
     def __init__(self, dataset: str, settings: _Settings, bar: Any) -> None:
         self.dataset, self.settings, self.bar = dataset, settings, bar
-        self.parts: list[tuple[pl.DataFrame, ColumnStatistics | ColumnSums]] = []
+        self.results: list[tuple[pl.DataFrame, ColumnStatistics | ColumnSums]] = []
         self.n_rows, self.n_missing, self.n_negative, self.deviation = 0, 0, 0, 0.0
 
     def frame(self, blocks: Iterator[Block]) -> pl.DataFrame:
@@ -223,7 +228,7 @@ class _DatasetScan:
         self.table = read_table(first.samples, **self.settings.table)
         samples = self.table.samples
         if samples.height != first.samples.height:
-            raise IrregularError(f'samples of dataset "{self.dataset}" need cleaning')
+            raise NotSortedError(f'samples of dataset "{self.dataset}" need cleaning')
         ids = first.samples.select(pl.col("id").cast(pl.String)).get_column("id")
         order = ids.replace_strict(samples.get_column("id"), pl.int_range(samples.height, eager=True)).to_numpy()
         self.label = samples.get_column("behavior_label").to_numpy()[order]
@@ -233,15 +238,15 @@ class _DatasetScan:
             largest = self.settings.largest(self.dataset, samples, columns, order)
         else:
             n_columns = sum(len(block) for block in columns)
-            largest = no_permutations(n_columns, seed=self.settings.seed)
-        places = pl.concat([place for place, _ in self.parts])
-        sums = [found for _, found in self.parts if isinstance(found, ColumnSums)]
-        done = [found for _, found in self.parts if isinstance(found, ColumnStatistics)]
-        statistics = statistics_of_sums(_joined_sums(sums), level=self.settings.level) if sums else _joined(done)
+            largest = undefined_max_statistic(n_columns, seed=self.settings.seed)
+        places = pl.concat([place for place, _ in self.results])
+        sums = [found for _, found in self.results if isinstance(found, ColumnSums)]
+        clustered = [found for _, found in self.results if isinstance(found, ColumnStatistics)]
+        statistics = statistics_from_sums(joined_sums(sums), level=self.settings.level) if sums else _joined(clustered)
         return _sorted(association_frame(self.dataset, places, statistics, largest), self.settings.metrics)
 
     def _columns(self, first: Block, blocks: Iterator[Block]) -> Iterator[Any]:
-        alone = np.unique(self.group).size == self.group.size
+        independent = np.unique(self.group).size == self.group.size
         shares = self.settings.table["compositional"]
         for block in _chained(first, blocks):
             self.n_rows += block.values[0].size
@@ -252,16 +257,16 @@ class _DatasetScan:
                 if not shares:
                     self.n_missing += int(np.count_nonzero(np.isnan(values)))
                     self.n_negative += int(np.count_nonzero(values < 0))
-                if alone:
-                    self.parts.append((place, column_sums(values, self.label)))
+                if independent:
+                    self.results.append((place, column_sums(values, self.label)))
                 else:
                     level = self.settings.level
-                    self.parts.append((place, column_statistics(values.T, self.label, group=self.group, level=level)))
+                    self.results.append((place, column_statistics(values.T, self.label, group=self.group, level=level)))
                 yield values
 
     @property
     def ledger(self) -> Ledger:
-        """The account of the dataset's rows; a regular file loses none."""
+        """The ledger of the dataset's rows; no row of a sorted file is dropped."""
         return Ledger(tuple(LedgerEntry(reason, 0) for reason in REASONS), self.n_rows, self.n_rows)
 
     @property
@@ -277,38 +282,40 @@ def _chained(first: Block, blocks: Iterator[Block]) -> Iterator[Block]:
     yield from blocks
 
 
-def _split(path: Path, folders: Sequence[Sequence[Path]], settings: _Settings) -> StreamedAssociation:
-    """Return the association of a file that was split into parts by dataset and layer."""
+def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: _Settings) -> StreamedAssociation:
+    """Return the association of a file that was split by dataset and layer."""
     if not folders:
         raise TableError(located(path, "the table has no rows"))
     tables: list[StudyTable] = []
-    parts: dict[str, list[tuple[Sequence[Path], pl.DataFrame, ColumnStatistics]]] = {}
+    results: dict[str, list[tuple[Sequence[Path], pl.DataFrame, ColumnStatistics]]] = {}
     for folder in settings.bar(folders, unit="layer"):
         table = _table_of(folder, settings)
         for dataset in table.datasets:
-            array = dense(table, dataset)
-            found = column_statistics(array.columns, array.label, group=array.group, level=settings.level)
-            parts.setdefault(dataset, []).append((folder, array.column_index(), found))
+            data = dense_dataset(table, dataset)
+            found = column_statistics(data.columns, data.label, group=data.group, level=settings.level)
+            results.setdefault(dataset, []).append((folder, data.column_index(), found))
         tables.append(replace(table, frame=table.frame.clear()))
     samples = pl.concat([table.samples for table in tables], how="diagonal").unique().sort("dataset", "id")
-    refuse_conflicts(samples, ["id", "dataset"], str(path))
+    require_one_label(samples, ["id", "dataset"], str(path))
     ledger = _sum_of_ledgers([table.ledger for table in tables])
-    if not parts:
-        told = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in ledger.entries if entry.n_rows)
-        raise TableError(located(path, nothing_left(ledger.n_read, told)))
+    if not results:
+        raise TableError(located(path, nothing_left_message(ledger)))
     frames = []
-    for dataset in sorted(parts):
+    for dataset in sorted(results):
         of_dataset = samples.filter(pl.col("dataset") == dataset).unique("id", maintain_order=True)
-        columns = pl.concat([index for _, index, _ in parts[dataset]])
-        statistics = _joined([found for _, _, found in parts[dataset]])
+        columns = pl.concat([index for _, index, _ in results[dataset]])
+        statistics = _joined([found for _, _, found in results[dataset]])
         if settings.n_permutations:
-            blocks = (_aligned(folder, dataset, of_dataset, settings) for folder, _, _ in parts[dataset])
+            blocks = (_aligned(folder, dataset, of_dataset, settings) for folder, _, _ in results[dataset])
             largest = settings.largest(dataset, of_dataset, blocks, slice(None))
         else:
-            largest = no_permutations(columns.height, seed=settings.seed)
+            largest = undefined_max_statistic(columns.height, seed=settings.seed)
         frames.append(_sorted(association_frame(dataset, columns, statistics, largest), settings.metrics))
     return StreamedAssociation(
-        pl.concat(frames), ledger, _sum_of_validities([table.validity for table in tables], samples), regular=False
+        pl.concat(frames),
+        ledger,
+        _sum_of_validities([table.validity for table in tables], samples),
+        sorted_parquet=False,
     )
 
 
@@ -321,12 +328,10 @@ def _together(files: Sequence[Path]) -> pl.DataFrame:
 
 
 def _aligned(folder: Sequence[Path], dataset: str, samples: pl.DataFrame, settings: _Settings) -> Any:
-    """Return the columns of one layer with the samples of the whole dataset, nan where a sample lacks a row."""
-    array = dense(_table_of(folder, settings), dataset)
-    columns = np.full((array.columns.shape[1], samples.height), np.nan)
-    columns[:, np.searchsorted(samples.get_column("id").to_numpy(), np.array(array.ids, dtype=object))] = (
-        array.columns.T
-    )
+    """Return the columns of one layer for all samples of the dataset, nan where a sample has no row."""
+    data = dense_dataset(_table_of(folder, settings), dataset)
+    columns = np.full((data.columns.shape[1], samples.height), np.nan)
+    columns[:, np.searchsorted(samples.get_column("id").to_numpy(), np.array(data.ids, dtype=object))] = data.columns.T
     return columns
 
 
@@ -342,22 +347,16 @@ def _joined(parts: Sequence[ColumnStatistics]) -> ColumnStatistics:
     return ColumnStatistics(**arrays, reason=reason, level=parts[0].level, method=parts[0].method)
 
 
-def _joined_sums(parts: Sequence[ColumnSums]) -> ColumnSums:
-    return ColumnSums(
-        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(ColumnSums)}
-    )
-
-
 def _sum_of_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
     counts = [sum(ledger.entries[index].n_rows for ledger in ledgers) for index in range(len(REASONS))]
     unread = {name for ledger in ledgers for name in ledger.unmatched_table_ids}
-    strangers = set.intersection(*(set(ledger.unmatched_label_ids) for ledger in ledgers))
+    unmatched = set.intersection(*(set(ledger.unmatched_label_ids) for ledger in ledgers))
     return Ledger(
         tuple(LedgerEntry(reason, count) for reason, count in zip(REASONS, counts, strict=True)),
         sum(ledger.n_read for ledger in ledgers),
         sum(ledger.n_kept for ledger in ledgers),
         tuple(sorted(unread)),
-        tuple(sorted(strangers)),
+        tuple(sorted(unmatched)),
         ledgers[0].notes,
     )
 

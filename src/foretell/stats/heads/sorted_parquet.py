@@ -1,10 +1,10 @@
-"""Columns straight from Parquet, where every (layer, head) lists the same samples in the same order.
+"""Columns read directly from sorted Parquet files, where every (layer, head) lists the same samples in the same order.
 
-Large tables are written by machines and are mostly regular. Such a file needs no sorting and no joining: a run of rows
-is already an array (column, sample). Everything that cleaning would look for is checked on the way; the first row that
-is not as it should be ends the reading with `IrregularError`, and the caller takes the slower way that can handle it.
+Large tables are usually written in this order. Such a file needs no sorting and no joining: consecutive rows already
+are an array (column, sample). Everything that cleaning checks is checked while reading; the first row that fails raises
+`NotSortedError`, and the caller falls back to a slower path.
 
-    for block in regular_blocks(parts, metrics=("PAM_norm",), compositional=False):
+    for block in sorted_blocks(files, metrics=("PAM_norm",), compositional=False):
         block.values        # (metric, column, sample)
 """
 
@@ -23,34 +23,34 @@ from jaxtyping import Float, Int
 from foretell.errors import InputError
 from foretell.stats.auc.rank_sums import compiled_loops
 
-__all__ = ["Block", "IrregularError", "regular_blocks"]
+__all__ = ["Block", "NotSortedError", "sorted_blocks"]
 
 
 _BUNDLE_BYTES = 1 << 25
 
 
-class IrregularError(InputError):
-    """The rows are not in the regular order, or one of them needs cleaning."""
+class NotSortedError(InputError):
+    """The rows are not in the expected order, or one of them needs cleaning."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole columns of one dataset, every one with all samples in one order."""
+    """Complete columns of one dataset, each with all samples in the same order."""
 
     dataset: str
     samples: pl.DataFrame
-    """The rows of the dataset's first column as they stand in the file; the order of the last axis of `values`."""
+    """The rows of the dataset's first column as in the file; they define the last axis of `values`."""
     layer: Int[np.ndarray, " column"]
     head: Int[np.ndarray, " column"]
     values: tuple[Float[np.ndarray, "column sample"], ...]
     """One array per metric, in the type of the file."""
     max_deviation: float
-    """Largest distance of a row's sum from 1; 0 where the metrics are no shares."""
+    """Largest deviation of a row's sum from 1; 0 where the metrics are not shares."""
 
 
 @dataclass
 class _Reader:
-    """What the reader knows of the dataset it is in."""
+    """State of the reader: the dataset it is in and the samples of its first column."""
 
     metrics: tuple[str, ...]
     compositional: bool
@@ -61,7 +61,7 @@ class _Reader:
     finished: set[str] = field(default_factory=set)
 
     def enter(self, rows: pl.DataFrame, *, complete: bool) -> bool:
-        """Take the first column of a new dataset as the pattern; return whether it is there as a whole."""
+        """Take the first column of a new dataset as the reference; return whether it is complete."""
         ids = rows.get_column("id")
         again = (ids == ids[0]).arg_true()
         if again.len() < 2 and not complete:
@@ -69,25 +69,25 @@ class _Reader:
         size = int(again[1]) if again.len() > 1 else rows.height
         dataset = str(rows.get_column("dataset")[0])
         if size < 2 or dataset in self.finished or ids.head(size).n_unique() != size:
-            raise IrregularError(f'dataset "{dataset}" is not written head by head')
+            raise NotSortedError(f'dataset "{dataset}" is not written head by head')
         self.finished.add(dataset)
         self.dataset, self.samples, self.last = dataset, rows.head(size), (-1, -1)
         return True
 
     def block(self, rows: pl.DataFrame) -> Block:
-        """Return the whole columns that the rows consist of, checked."""
+        """Return the complete columns in these rows, checked."""
         size = self.samples.height
         n_columns = rows.height // size
         for name in set(rows.columns) - {*self.metrics, "dataset", "layer", "head"}:
             pattern = self.samples.get_column(name)
             if not rows.get_column(name).equals(pl.concat([pattern] * n_columns), null_equal=True):
-                raise IrregularError(f'column "{name}" differs between heads of dataset "{self.dataset}"')
+                raise NotSortedError(f'column "{name}" differs between heads of dataset "{self.dataset}"')
         place = np.stack([rows.get_column(name).to_numpy().reshape(n_columns, size) for name in ("layer", "head")])
         if np.any(place != place[:, :, :1]) or place.min() < 0:
-            raise IrregularError(f'dataset "{self.dataset}" is not written head by head')
+            raise NotSortedError(f'dataset "{self.dataset}" is not written head by head')
         keys = [self.last, *zip(*place[:, :, 0].tolist(), strict=True)]
         if any(second <= first for first, second in pairwise(keys)):
-            raise IrregularError(f'the layers and heads of dataset "{self.dataset}" do not rise')
+            raise NotSortedError(f'the layers and heads of dataset "{self.dataset}" are not ascending')
         self.last = keys[-1]
         flat = np.stack([_numbers(rows.get_column(metric)) for metric in self.metrics])
         deviation = self._deviation(flat)
@@ -97,16 +97,16 @@ class _Reader:
     def _deviation(self, flat: Any) -> float:
         if not self.compositional:
             if np.isinf(flat).any() or np.isnan(flat).all(axis=0).any():
-                raise IrregularError("a value is infinite, or all of a row are missing")
+                raise NotSortedError("a value is infinite, or all of a row are missing")
             return 0.0
-        worst = _worst(flat)
+        worst = _largest_deviation(flat)
         if not worst <= self.tolerance:
-            raise IrregularError("a share is missing, negative, or off its sum")
+            raise NotSortedError("a share is missing or negative, or a row does not sum to 1")
         return float(worst)
 
 
-def regular_blocks(
-    parts: Sequence[Path],
+def sorted_blocks(
+    files: Sequence[Path],
     *,
     columns: Sequence[str],
     metrics: Sequence[str],
@@ -114,23 +114,23 @@ def regular_blocks(
     tolerance: float = 1e-6,
     n_rows: int = 2_000_000,
 ) -> Iterator[Block]:
-    """Yield the columns of Parquet files in blocks, in the order of the files.
+    """Yield the columns of sorted Parquet files in blocks, in the order of the files.
 
     Args:
-        parts: Files that together are the table.
+        files: Files that together are the table.
         columns: Columns to read besides id, dataset, layer, head and the metrics; each must depend on the sample only.
         metrics: Columns of numbers.
-        compositional: Whether the metrics are shares of one whole.
-        tolerance: Largest accepted distance of their sum from 1.
-        n_rows: About how many rows are in memory at once.
+        compositional: Whether the metrics are shares that sum to 1.
+        tolerance: Largest accepted deviation of their sum from 1.
+        n_rows: Approximate number of rows in memory.
 
     Raises:
-        IrregularError: The table is not in the regular order or needs cleaning.
+        NotSortedError: The table is not in the expected order or needs cleaning.
     """
     reader = _Reader(tuple(metrics), compositional, tolerance)
     chosen = ["id", "dataset", "layer", "head", *metrics, *columns]
     rest: pl.DataFrame | None = None
-    for rows, last in _batches(parts, chosen, n_rows):
+    for rows, last in _batches(files, chosen, n_rows):
         rest = rows if rest is None or not rest.height else pl.concat([rest, rows])
         while rest.height:
             dataset = rest.get_column("dataset")
@@ -139,16 +139,16 @@ def regular_blocks(
             ends = (dataset != reader.dataset).arg_max() if dataset[-1] != reader.dataset else rest.height
             n_whole = int(ends or 0) // reader.samples.height * reader.samples.height
             if n_whole < int(ends or 0) and (last or ends != rest.height):
-                raise IrregularError(f'a head of dataset "{reader.dataset}" lacks samples')
+                raise NotSortedError(f'a head of dataset "{reader.dataset}" lacks samples')
             if n_whole == 0:
                 break
             yield reader.block(rest.head(n_whole))
             rest = rest.tail(rest.height - n_whole)
 
 
-def _batches(parts: Sequence[Path], columns: Sequence[str], n_rows: int) -> Iterator[tuple[pl.DataFrame, bool]]:
+def _batches(files: Sequence[Path], columns: Sequence[str], n_rows: int) -> Iterator[tuple[pl.DataFrame, bool]]:
     """Yield about `n_rows` rows at a time, and whether they are the last."""
-    scans = [pl.scan_parquet(files, glob=False).select(columns) for files in _bundles(parts)]
+    scans = [pl.scan_parquet(bundle, glob=False).select(columns) for bundle in _bundles(files)]
     ahead: pl.DataFrame | None = None
     for scan in scans:
         for start in count(0, n_rows):
@@ -161,20 +161,20 @@ def _batches(parts: Sequence[Path], columns: Sequence[str], n_rows: int) -> Iter
             if rows.height < n_rows:
                 break
     if ahead is None:
-        raise IrregularError("the table has no rows")
+        raise NotSortedError("the table has no rows")
     yield ahead, True
 
 
-def _bundles(parts: Sequence[Path]) -> Iterator[list[Path]]:
-    """Yield small files together and large ones alone."""
+def _bundles(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield small files in bundles and large files one by one."""
     bundle: list[Path] = []
     size = 0
-    for part in parts:
-        length = part.stat().st_size
+    for file in files:
+        length = file.stat().st_size
         if bundle and size + length > _BUNDLE_BYTES:
             yield bundle
             bundle, size = [], 0
-        bundle.append(part)
+        bundle.append(file)
         size += length
     yield bundle
 
@@ -183,9 +183,9 @@ def _check_types(rows: pl.DataFrame) -> None:
     dtypes = rows.schema
     whole = all(dtypes[name].is_integer() for name in ("layer", "head"))
     if not whole or rows.select(pl.col("id", "dataset", "layer", "head").is_null().any()).row(0) != (False,) * 4:
-        raise IrregularError("a layer, a head or an id is not plain")
+        raise NotSortedError("a layer or head is not an integer, or a key is null")
     if not all(dtype.is_numeric() or dtype in (pl.String, pl.Boolean) for dtype in dtypes.values()):
-        raise IrregularError("a column is neither text nor number")
+        raise NotSortedError("a column is neither text nor number")
 
 
 def _numbers(column: pl.Series) -> Any:
@@ -194,13 +194,13 @@ def _numbers(column: pl.Series) -> Any:
     return column.fill_null(np.nan).to_numpy()
 
 
-def _worst(parts: Float[np.ndarray, "part row"]) -> float:
-    """Return the largest distance of a sum of shares from 1; infinite where a share is missing or negative."""
+def _largest_deviation(shares: Float[np.ndarray, "metric row"]) -> float:
+    """Return the largest deviation of a sum of shares from 1; infinite where a share is missing or negative."""
     loops = compiled_loops("auto")
     if loops is not None:
         out = np.empty(2)
-        loops.worst_shares(parts, out)
+        loops.share_deviations(shares, out)
         return float("inf") if out[1] else float(out[0])
-    if not np.all((parts >= 0) & np.isfinite(parts)):
+    if not np.all((shares >= 0) & np.isfinite(shares)):
         return float("inf")
-    return float(np.abs(parts.sum(axis=0, dtype=np.float64) - 1).max(initial=0.0))
+    return float(np.abs(shares.sum(axis=0, dtype=np.float64) - 1).max(initial=0.0))

@@ -1,9 +1,9 @@
-"""A file of any order split into one folder per dataset and layer, with bounded memory.
+"""A file in any order split into one folder per dataset and layer, with bounded memory.
 
-    for folder in split_by_layer([Path("attention.csv")], Path(temporary)):
-        ...     # Parquet parts with the rows of one dataset and layer, as they were written
+    for files in split_by_layer([Path("attention.csv")], Path(temporary)):
+        ...     # Parquet files with the rows of one dataset and layer, as they were written
 
-Nothing is cleaned here: rows whose layer is no integer, averages among them, get a folder of their own.
+Nothing is cleaned here: rows whose layer is not an integer, such as averages, get a folder of their own.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from pathlib import Path
 
 import polars as pl
 
-from foretell.stats.heads.sorted_parquet import IrregularError
+from foretell.stats.heads.sorted_parquet import NotSortedError
 from foretell.stats.table.cleaning import parse_integer, parse_text
 from foretell.stats.table.sources import is_parquet
 
 __all__ = ["split_by_layer"]
 
 
-def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[str]) -> list[list[Path]]:
-    """Write the rows of files into one list of Parquet files per dataset and layer, in the order of their names.
+def split_by_layer(files: Sequence[Path], folder: Path, *, wanted: Collection[str]) -> list[list[Path]]:
+    """Write the rows of files into Parquet files per dataset and layer, and return one list of files for each.
 
     Args:
-        parts: CSV or Parquet files that together are a table.
+        files: CSV or Parquet files that together are a table.
         folder: Where to write; must be empty.
         wanted: Columns to keep.
 
     Raises:
-        IrregularError: A file is neither Parquet nor comma-separated text with a column layer, or breaks on the way.
+        NotSortedError: A file is neither Parquet nor comma-separated text with a column layer, or is malformed.
     """
     groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    for index, part in enumerate(parts):
+    for index, file in enumerate(files):
         target = folder / f"{index:06d}"
         target.mkdir()
         try:
-            scan = pl.scan_parquet(part, glob=False) if is_parquet(part) else pl.scan_csv(part, infer_schema=False)
+            scan = pl.scan_parquet(file, glob=False) if is_parquet(file) else pl.scan_csv(file, infer_schema=False)
             columns = [column for column in scan.collect_schema().names() if column in wanted]
             if "layer" not in columns:
-                raise IrregularError("there is no column layer to split by")
+                raise NotSortedError("there is no column layer to split by")
             frame = scan.select(columns)
             probe = frame.head(0).collect()
             keys = [parse_integer(probe, "layer").cast(pl.String).fill_null("none").alias("_layer")]
@@ -49,7 +49,7 @@ def split_by_layer(parts: Sequence[Path], folder: Path, *, wanted: Collection[st
             split = pl.PartitionBy(target, key=keys, include_key=False)
             frame.sink_parquet(split, mkdir=True)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise IrregularError("cannot be split by layer") from error
+            raise NotSortedError("cannot be split by layer") from error
         for path in sorted(target.rglob("*.parquet")):
             groups[path.relative_to(target).parent.parts].append(path)
     return [groups[key] for key in sorted(groups)]

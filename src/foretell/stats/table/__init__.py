@@ -1,1 +1,1 @@
-"""The table of a study: read, joined with labels, cleaned and made dense."""
+"""The table of a study: reading, joining with labels, cleaning, dense arrays."""

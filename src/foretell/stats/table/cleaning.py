@@ -1,7 +1,7 @@
-"""What is dropped from a table and why: one ledger entry per reason, and how valid the rest is.
+"""Cleaning of a table: dropped rows are counted by reason in a ledger, and the kept rows are checked.
 
-Cleaning turns text into numbers by stated rules, drops what cannot be used, and counts every dropped row under
-the first reason that applies. It never repairs a value and never depends on the order of the rows.
+Cleaning parses text into numbers by stated rules, drops rows that cannot be used, and counts every dropped row under
+the first reason that applies. It never repairs a value and does not depend on the order of the rows.
 
     cleaned = clean(frame, metrics=("PAM_norm",), compositional=False)
     cleaned.ledger.table()
@@ -24,7 +24,7 @@ __all__ = [
     "LedgerEntry",
     "Validity",
     "clean",
-    "nothing_left",
+    "nothing_left_message",
     "parse_integer",
     "parse_label",
     "parse_number",
@@ -43,7 +43,7 @@ REASONS = (
     "duplicate key",
     "duplicate key, values differ",
 )
-"""Why a row may be dropped, in the order in which the reasons are tried; a row counts under the first."""
+"""Reasons for dropping a row, in the order in which they are checked; a row counts under the first."""
 
 _LARGEST = 2**31 - 1
 _EMPTY = ("", "nan", "-nan", "na", "n/a", "null", "none", "<na>")
@@ -67,7 +67,7 @@ class Ledger:
     n_read: int
     n_kept: int
     unmatched_table_ids: tuple[str, ...] = ()
-    """Ids of the table for which the labels file has no line."""
+    """Ids of the table that are not in the labels file."""
     unmatched_label_ids: tuple[str, ...] = ()
     """Ids of the labels file that are not in the table."""
     notes: tuple[str, ...] = ()
@@ -88,41 +88,43 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Validity:
-    """How valid the kept rows are; by construction nothing kept is infinite, and shares are never negative."""
+    """Checks of the kept rows; by construction no kept value is infinite, and no share is negative."""
 
     n_rows: int
     n_samples: dict[str, int] = field(hash=False)
     """Samples per dataset."""
     max_deviation: float | None
-    """Largest distance of a kept row's sum of shares from 1; None if the metrics are no shares."""
+    """Largest deviation of a kept row's sum of shares from 1; None if the metrics are not shares."""
     max_deviation_read: float | None
     """The same over every row read whose metrics are finite numbers, before any was dropped."""
     tolerance: float
-    """Rows further from 1 than this were dropped."""
+    """Rows with a larger deviation were dropped."""
     n_not_finite: int
-    """Values of kept rows that are missing (only metrics that are no shares may be)."""
+    """Missing values in kept rows (possible only for metrics that are not shares)."""
     n_negative: int
-    """Negative values among the kept rows (only metrics that are no shares may be)."""
+    """Negative values in kept rows (possible only for metrics that are not shares)."""
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The rows that are left, sorted by dataset, layer, head and id, and the account of the others."""
+    """The kept rows, sorted by dataset, layer, head and id, with the ledger and the checks."""
 
     frame: pl.DataFrame
     ledger: Ledger
     validity: Validity
 
 
-def nothing_left(n_read: int, told: str) -> str:
-    """Return the message for a table of which cleaning left nothing, with the remedy where labels are all that lacks.
+def nothing_left_message(ledger: Ledger) -> str:
+    """Return the error message for a table without any row left after cleaning.
 
     Args:
-        n_read: Rows that were read.
-        told: How many were dropped for which reason.
+        ledger: The ledger of the table.
     """
-    remedy = "; give labels for its ids, or label the run first" if told == f"{n_read} label null" else ""
-    return f"no row is left after cleaning ({n_read} read: {told}){remedy}"
+    dropped = [entry for entry in ledger.entries if entry.n_rows]
+    counts = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in dropped)
+    unlabelled = [entry.reason for entry in dropped] == ["label null"]
+    remedy = "; give labels for its ids, or label the run first" if unlabelled else ""
+    return f"no row is left after cleaning ({ledger.n_read} read: {counts}){remedy}"
 
 
 def clean(
@@ -135,21 +137,21 @@ def clean(
     may_be_empty: bool = False,
     name: str = "<table>",
 ) -> Cleaned:
-    """Drop what cannot be used, counted by reason, and return the rest sorted.
+    """Drop unusable rows, count them by reason, and return the others sorted.
 
     A row of shares (`compositional`) needs every metric finite, not negative, and their sum within
-    `sum_tolerance` of 1. Metrics that are no shares may be missing (null) in a row as long as one is there and
-    none is infinite, and may have any sign. Of rows with the same key and the same values one is kept; if the
-    values differ, nobody can say which is right and all are dropped.
+    `sum_tolerance` of 1. Metrics that are not shares may be missing (null) in a row as long as one is present and
+    none is infinite, and may have any sign. Of rows with the same key and the same values one is kept; rows with the
+    same key and different values are ambiguous and all are dropped.
 
     Args:
         frame: Columns id, dataset, layer, head, behavior_label (as `parse_label` leaves it) and the metrics;
             layer, head and metrics may be text.
         metrics: Names of the metric columns.
         compositional: Whether the metrics are shares of one whole.
-        sum_tolerance: Largest accepted distance of the sum of shares from 1.
+        sum_tolerance: Largest accepted deviation of the sum of shares from 1.
         layer_average: Values of layer, in lower case, that mark a mean over layers.
-        may_be_empty: Whether it is no error if no row is left.
+        may_be_empty: Whether an empty result is allowed.
         name: The source, for messages.
 
     Raises:
@@ -173,8 +175,7 @@ def clean(
     counts |= doubled
     ledger = Ledger(tuple(LedgerEntry(reason, counts.get(reason, 0)) for reason in REASONS), frame.height, kept.height)
     if kept.height == 0 and not may_be_empty:
-        told = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in ledger.entries if entry.n_rows)
-        raise TableError(located(name, nothing_left(frame.height, told)))
+        raise TableError(located(name, nothing_left_message(ledger)))
     deviation = _largest_finite(numbers, (total - 1).abs()) if compositional else None
     return Cleaned(kept, ledger, _validity(kept, metrics, total, deviation, sum_tolerance))
 
@@ -210,7 +211,7 @@ def parse_integer(frame: pl.DataFrame, column: str) -> pl.Expr:
 
 
 def parse_number(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Return an expression for a column as Float64; what is no number, and NaN, becomes null."""
+    """Return an expression for a column as Float64; NaN and anything that is not a number become null."""
     dtype = frame.schema[column]
     value = pl.col(column)
     if dtype.is_nested() or dtype.is_temporal() or dtype == pl.Binary:
@@ -246,7 +247,7 @@ def parse_label(frame: pl.DataFrame, column: str, *, name: str) -> pl.Series:
         wrong = label.is_null() & text.is_not_null() & ~text.is_in(_EMPTY)
     if wrong.any():
         row = int(wrong.arg_max() or 0)
-        message = f"{str(series[row])[:60]!r} is no label; use 0 or 1, true or false, yes or no, or leave it empty"
+        message = f"{str(series[row])[:60]!r} is not a label; use 0 or 1, true or false, yes or no, or leave it empty"
         raise TableError(located(name, message, row=row + 1, column=column))
     return label.alias(column)
 
@@ -292,9 +293,10 @@ def _reason(metrics: Sequence[str], *, compositional: bool, total: pl.Expr, tole
 
 
 def _sorted(kept: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """Return the rows sorted by their key, and whether a key is there more than once.
+    """Return the rows sorted by their key, and whether a key occurs more than once.
 
-    Names become numbers first, and a key one number, because sorting text is slow; most tables are sorted already.
+    Names are encoded as integers first, and a key as one integer, because sorting text is slow; most tables are already
+    sorted.
     """
     bounds = kept.select(pl.col("layer", "head").max() + 1).row(0) if kept.height else (0, 0)
     names = {name: kept.get_column(name).unique().sort() for name in ("dataset", "id")}
@@ -314,7 +316,7 @@ def _sorted(kept: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
 
 
 def _without_duplicates(kept: pl.DataFrame, doubled: bool) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the sorted rows with one of each key, and how many rows went for either kind of duplicate."""
+    """Return the sorted rows with unique keys, and the number of rows dropped for each kind of duplicate."""
     if not doubled:
         return kept, {}
     unique = kept.unique(maintain_order=True)

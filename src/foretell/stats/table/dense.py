@@ -1,7 +1,7 @@
-"""A dataset of a table as one dense array in the order sample, layer, head, metric.
+"""A dataset of a table as a dense array with the axes sample, layer, head, metric.
 
-array = dense(table, "alpaca")
-array.values[:, 3, 7, 0]      # one metric of layer array.layers[3], head array.heads[7], for every sample
+data = dense_dataset(table, "alpaca")
+data.values[:, 3, 7, 0]      # one metric of layer data.layers[3], head data.heads[7], for every sample
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from jaxtyping import Float, Int, Shaped
 from foretell.errors import TableError
 from foretell.stats.table.joined import BASELINES, StudyTable
 
-__all__ = ["Dense", "dense", "strata_of"]
+__all__ = ["DenseDataset", "dense_dataset", "sample_strata"]
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseDataset:
     """One dataset as arrays; every first axis is the sample, in the order of the ids as text."""
 
     dataset: str
     values: Float[np.ndarray, "sample layer head metric"]
-    """float64; nan where the table has no number. In memory, columns of samples lie together: see `by_column`."""
+    """float64; nan where the table has no number. The sample axis is contiguous in memory: see `by_column`."""
     layers: tuple[int, ...]
-    """Layer of each index of axis 1, rising."""
+    """Layer of each index of axis 1, ascending."""
     heads: tuple[int, ...]
-    """Head of each index of axis 2, rising."""
+    """Head of each index of axis 2, ascending."""
     metrics: tuple[str, ...]
     ids: tuple[str, ...]
     label: Int[np.ndarray, " sample"]
     """int8; 1 the behaviour happened, 0 it did not."""
     group: Shaped[np.ndarray, " sample"]
-    """Text; samples of one group depend on each other."""
+    """Text; samples of one group are dependent."""
     stratum: Shaped[np.ndarray, " sample"] | None
     """Text, "" where not given; None where no sample has a stratum."""
     baselines: Mapping[str, Float[np.ndarray, " sample"]] = field(hash=False)
@@ -43,12 +43,12 @@ class Dense:
 
     @property
     def columns(self) -> Float[np.ndarray, "sample column"]:
-        """The values with layer, head and metric folded into one axis (metric fastest)."""
+        """The values with layer, head and metric flattened into one axis (metric fastest)."""
         return self.values.reshape(len(self.ids), -1)
 
     @property
     def by_column(self) -> Float[np.ndarray, "column sample"]:
-        """The values as one row per layer, head and metric, metric slowest; nothing is copied."""
+        """The values as one row per layer, head and metric, metric slowest, without a copy."""
         return self.values.transpose(3, 1, 2, 0).reshape(-1, len(self.ids))
 
     def column_index(self) -> pl.DataFrame:
@@ -65,7 +65,7 @@ class Dense:
         )
 
 
-def strata_of(samples: pl.DataFrame) -> Shaped[np.ndarray, " sample"] | None:
+def sample_strata(samples: pl.DataFrame) -> Shaped[np.ndarray, " sample"] | None:
     """Return the stratum of each sample as text, "" where it has none; None where no sample has one.
 
     Args:
@@ -75,8 +75,8 @@ def strata_of(samples: pl.DataFrame) -> Shaped[np.ndarray, " sample"] | None:
     return None if stratum.null_count() == stratum.len() else np.array(stratum.fill_null("").to_list(), np.str_)
 
 
-def dense(table: StudyTable, dataset: str) -> Dense:
-    """Return one dataset of a table as dense arrays, in an order that depends on ids, layers and heads only.
+def dense_dataset(table: StudyTable, dataset: str) -> DenseDataset:
+    """Return one dataset of a table as dense arrays, sorted by id, layer and head.
 
     Raises:
         TableError: The table has no such dataset.
@@ -98,7 +98,7 @@ def dense(table: StudyTable, dataset: str) -> Dense:
         layer = np.searchsorted(layers, frame.get_column("layer").to_numpy())
         head = np.searchsorted(heads, frame.get_column("head").to_numpy())
         values[sample.to_numpy(), layer, head] = numbers
-    return Dense(
+    return DenseDataset(
         dataset=dataset,
         values=values,
         layers=tuple(int(layer) for layer in layers),
@@ -107,7 +107,7 @@ def dense(table: StudyTable, dataset: str) -> Dense:
         ids=tuple(samples.get_column("id")),
         label=samples.get_column("behavior_label").to_numpy(),
         group=np.array(samples.get_column("group").to_list(), dtype=np.str_),
-        stratum=strata_of(samples),
+        stratum=sample_strata(samples),
         baselines={
             name: samples.get_column(name).cast(pl.Float64).fill_null(np.nan).to_numpy()
             for name in BASELINES

@@ -1,6 +1,6 @@
-"""Whether a table on disk would fit into this machine's memory, asked before any of it is read.
+"""Memory limit: a table on disk that would not fit into memory is refused before it is read.
 
-refuse_what_does_not_fit(Path("attention.parquet"))
+require_memory(Path("attention.parquet"))
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ import polars as pl
 from foretell.errors import TableError, located
 from foretell.stats.table.sources import is_parquet, parquet_parts
 
-__all__ = ["BYTES_OF_ROW", "memory_of_machine", "refuse_what_does_not_fit"]
+__all__ = ["BYTES_PER_ROW", "physical_memory", "require_memory"]
 
-BYTES_OF_ROW = 200
-"""What a row takes at the peak of cleaning and joining; measured: 150 to 200 with three metrics."""
-_BYTES_OF_TEXT = 3
-"""What a byte of a text file takes likewise: a row of a CSV file is some 70 bytes."""
-_SHARE = 0.8
+BYTES_PER_ROW = 200
+"""Peak memory per row of cleaning and joining; measured: 150 to 200 bytes with three metrics."""
+_BYTES_PER_TEXT_BYTE = 3
+"""Peak memory per byte of a text file: a row of a CSV file is about 70 bytes."""
+_LIMIT = 0.8
+"""Share of the machine's memory that a table may take."""
 
 
-def memory_of_machine() -> int | None:
-    """Return the bytes of memory of this machine, None where the system does not tell."""
+def physical_memory() -> int | None:
+    """Return the physical memory of this machine in bytes, None where it is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def refuse_what_does_not_fit(path: Path) -> None:
-    """Refuse a file or folder of parts whose table would take more than four fifths of the machine's memory.
+def require_memory(path: Path) -> None:
+    """Refuse a file or folder of Parquet files whose table would take more than 80 % of the machine's memory.
 
     Args:
-        path: What `read_table` was given; what is no table at all is left for reading to refuse.
+        path: The source given to `read_table`; anything that is not a table is left to the reader.
 
     Raises:
-        TableError: The table does not fit; the message names what can read it.
+        TableError: The table does not fit; the message names the alternative.
     """
-    memory, needed = memory_of_machine(), _needed(path)
-    if memory is None or needed <= _SHARE * memory:
+    memory, needed = physical_memory(), _estimated_bytes(path)
+    if memory is None or needed <= _LIMIT * memory:
         return
     message = (
         f"would take about {needed / 2**30:.0f} GiB of memory, this machine has {memory / 2**30:.0f}; "
@@ -49,12 +50,12 @@ def refuse_what_does_not_fit(path: Path) -> None:
     raise TableError(located(path, message))
 
 
-def _needed(path: Path) -> int:
+def _estimated_bytes(path: Path) -> int:
     try:
         if is_parquet(path):
-            parts = parquet_parts(path) if path.is_dir() else [path]
-            n_rows = sum(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item() for part in parts)
-            return BYTES_OF_ROW * int(n_rows)
-        return _BYTES_OF_TEXT * path.stat().st_size
+            files = parquet_parts(path) if path.is_dir() else [path]
+            n_rows = sum(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item() for file in files)
+            return BYTES_PER_ROW * int(n_rows)
+        return _BYTES_PER_TEXT_BYTE * path.stat().st_size
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, TableError):
         return 0

@@ -1,8 +1,8 @@
-"""The rows of a dataset as the source had them: one per sample, layer and head.
+"""The rows of a dataset as in the source study: one per sample, layer and head.
 
-rows = rows_of(dense(table, "alpaca"))
+rows = dataset_rows(dense_dataset(table, "alpaca"))
 rows.features.shape, rows.sample.shape
-drawn(rows, 100_000, seed=0)
+subsampled(rows, 100_000, seed=0)
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from foretell.stats.table.dense import Dense
+from foretell.stats.table.dense import DenseDataset
 
-__all__ = ["Rows", "drawn", "rows_of"]
+__all__ = ["Rows", "dataset_rows", "subsampled"]
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,30 @@ class Rows:
     group: Shaped[np.ndarray, " row"]
 
 
-def rows_of(array: Dense) -> Rows:
+def dataset_rows(data: DenseDataset) -> Rows:
     """Return a dataset's rows.
 
     Args:
-        array: The dataset.
+        data: The dataset.
     """
-    n_samples, n_layers, n_heads, n_metrics = array.values.shape
+    n_samples, n_layers, n_heads, n_metrics = data.values.shape
     sample = np.repeat(np.arange(n_samples), n_layers * n_heads)
-    features = array.values.reshape(-1, n_metrics)
-    there = np.isfinite(features).any(axis=1)
-    if not there.all():
-        sample, features = sample[there], features[there]
-    return Rows(features, array.label.astype(np.int64)[sample], sample, array.group[sample])
+    features = data.values.reshape(-1, n_metrics)
+    present = np.isfinite(features).any(axis=1)
+    if not present.all():
+        sample, features = sample[present], features[present]
+    return Rows(features, data.label.astype(np.int64)[sample], sample, data.group[sample])
 
 
-def drawn(rows: Rows, n_rows: int | None, *, seed: int) -> Rows:
+def subsampled(rows: Rows, n_rows: int | None, *, seed: int) -> Rows:
     """Return at most `n_rows` of the rows, drawn at random and kept in order.
 
-    Rows are drawn and not samples, because what held-out numbers can tell grows with samples.
+    Rows are drawn and not samples, because the precision of held-out statistics depends on the number of samples.
 
     Args:
         rows: All rows.
-        n_rows: How many at most; None: all.
-        seed: Seed of a local generator.
+        n_rows: Maximal number; None: all.
+        seed: Random seed.
     """
     if n_rows is None or len(rows.label) <= n_rows:
         return rows

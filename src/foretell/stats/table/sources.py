@@ -1,7 +1,6 @@
-"""Any table a user may hold, as one polars frame: files, folders of parts, frames of other libraries.
+"""Tables from files, folders of Parquet files, and data frames of other libraries, as polars frames.
 
-Only the columns that are asked for are read. Text stays text here: what a cell means is the business of
-`foretell.stats.table.cleaning`.
+Only the requested columns are read. Text is not parsed here, but in `foretell.stats.table.cleaning`.
 
     source = read_source("attention.csv", wanted=("id", "layer"))
 """
@@ -31,7 +30,7 @@ _SUPPORTED = "CSV, TSV, Parquet, Arrow (.arrow, .feather), JSON and JSONL files 
 
 @dataclass(frozen=True)
 class Source:
-    """A frame, where it came from, and the columns its source has (of which the frame may hold fewer)."""
+    """A frame, the name of its source, and all columns of the source (of which the frame has the requested ones)."""
 
     frame: pl.DataFrame
     name: str
@@ -44,10 +43,10 @@ def read_source(source: Any, *, wanted: Collection[str]) -> Source:
     Args:
         source: Path of a CSV, TSV, Parquet, Arrow, JSON or JSONL file (CSV may be gzipped), or of a folder of
             Parquet files; a polars, pandas or pyarrow table; anything with a method `table()` that returns one.
-        wanted: Columns to keep where they exist; the others are not read.
+        wanted: Columns to read where they exist.
 
     Raises:
-        TableError: The file is missing, empty or unreadable, or the object is no table.
+        TableError: The file is missing, empty or unreadable, or the object is not a table.
     """
     if isinstance(source, str | Path):
         found = _read_path(Path(source), wanted)
@@ -64,7 +63,7 @@ def read_source(source: Any, *, wanted: Collection[str]) -> Source:
 
 
 def require_columns(source: Source, columns: Iterable[str]) -> None:
-    """Raise a `TableError` that names the first column the source lacks, those it has, and the nearest one."""
+    """Raise a `TableError` naming the first missing column, the existing ones, and the most similar one."""
     for column in columns:
         if column in source.columns:
             continue
@@ -76,7 +75,7 @@ def require_columns(source: Source, columns: Iterable[str]) -> None:
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell by its ending whether a file is Parquet; a folder of parts is."""
+    """Whether a path is a Parquet file by its suffix, or a folder of Parquet files."""
     return path.is_dir() or path.suffix.lower() in {".parquet", ".pq"}
 
 
@@ -127,7 +126,7 @@ def _read_parquet(parts: Sequence[Path], name: str, wanted: Collection[str]) -> 
             names = scan.collect_schema().names()
             frames.append(scan.select([column for column in names if column in wanted]).collect())
         except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
-            message = f"is no whole Parquet file ({_first_line(error)}); write it again or take it away"
+            message = f"is not a complete Parquet file ({_first_line(error)}); write it again or remove it"
             raise TableError(located(part, message)) from error
         columns |= dict.fromkeys(names)
     try:
@@ -144,7 +143,9 @@ def _read_arrow(path: Path, wanted: Collection[str]) -> Source:
         columns = list(pl.read_ipc_schema(path))
         frame = pl.read_ipc(path.read_bytes(), columns=[column for column in columns if column in wanted])
     except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
-        raise TableError(located(path, f"is no whole Arrow file ({_first_line(error)}); write it again")) from error
+        raise TableError(
+            located(path, f"is not a complete Arrow file ({_first_line(error)}); write it again")
+        ) from error
     if frame.height == 0 and frame.width:
         raise TableError(located(path, "the table has no rows"))
     return Source(frame, str(path), tuple(columns))
@@ -180,7 +181,7 @@ def _separator(path: Path, wanted: Collection[str]) -> str:
 
 
 def _explain_csv(path: Path, error: BaseException) -> NoReturn:
-    """Raise a `TableError` that says in which row a CSV file breaks, as far as that can be found out."""
+    """Raise a `TableError` naming the malformed row of a CSV file, where it can be found."""
     problem, row = _first_line(error), None
     if path.suffix.lower() != ".gz" and path.is_file():
         row, problem = _csv_fault(path) or (None, problem)
@@ -258,7 +259,7 @@ def _frame_of(table: Any, wanted: Collection[str]) -> pl.DataFrame:
             series.append(pl.Series(str(name), values) if values is not None else _series(str(name), column.tolist()))
         return pl.DataFrame(series)
     raise TableError(
-        f"a {type(table).__name__} is no table; give a path, a run, or a table of polars, pandas or pyarrow"
+        f"a {type(table).__name__} is not a table; give a path, a run, or a table of polars, pandas or pyarrow"
     )
 
 
@@ -269,7 +270,7 @@ def _without_objects(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _series(name: str, values: Sequence[Any]) -> pl.Series:
-    """Return Python values as a column of one dtype; values of several kinds become text."""
+    """Return Python values as a column of one dtype; mixed types become text."""
     values = [None if value is None or _is_missing(value) else value for value in values]
     kinds = {type(value) for value in values} - {type(None)}
     if kinds <= {bool}:
