@@ -48,11 +48,11 @@ def said(verb: object, *words: object, code: int = 0) -> str:
     return done.output
 
 
-def test_instructed_pairs_are_fitted_and_held_against_stated_ones(pairs: Path, tmp_path: Path) -> None:
+def test_instructed_pairs_are_fitted_and_compared_with_stated_ones(pairs: Path, tmp_path: Path) -> None:
     shown = said(direction, "--pairs", pairs, "--instructed", "--positive-system", "Lie.", "--negative-system",
-                 "Be honest.", "--to", tmp_path / "told.safetensors", "--tables", tmp_path / "judged")  # fmt: skip
-    assert "fitted on one kind of pairs" in shown
-    assert Direction.load(tmp_path / "told.safetensors").source.n_pairs == 8
+                 "Be honest.", "--to", tmp_path / "instructed.safetensors", "--tables", tmp_path / "judged")  # fmt: skip
+    assert "transfer between stated and instructed pairs" in shown
+    assert Direction.load(tmp_path / "instructed.safetensors").source.n_pairs == 8
     moved = pl.read_parquet(tmp_path / "judged" / "stated_and_instructed.parquet")
     assert moved.columns == list(TABLES["direction_transfer"].dtypes)
     assert moved.select("train", "judged").rows() == [
@@ -64,7 +64,7 @@ def test_instructed_pairs_are_fitted_and_held_against_stated_ones(pairs: Path, t
 def test_stated_pairs_print_one_table_and_refuse_system_messages(pairs: Path, tmp_path: Path) -> None:
     shown = said(direction, "--pairs", pairs, "--to", tmp_path / "stated.safetensors")
     assert "held-out topics" in shown
-    assert "fitted on one kind" not in shown
+    assert "transfer between" not in shown
     words = ("--pairs", pairs, "--positive-system", "Lie.", "--to", tmp_path / "no.safetensors")
     assert "need '--instructed'" in said(direction, *words, code=2)
     assert not (tmp_path / "no.safetensors").exists()

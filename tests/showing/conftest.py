@@ -226,7 +226,7 @@ def split_tokens(answer: str) -> tuple[str, ...]:
 
 
 def make_surface(*, n_layers: int = 31, answers: tuple[tuple[str, str], ...] = ()) -> Surface:
-    """Return a surface whose first answer runs hot in the middle layers."""
+    """Return a surface whose first answer has high activity in the middle layers."""
     rng = np.random.default_rng(3)
     pairs = answers or (("false answer", FALSE), ("true answer", TRUE))
     made = []
@@ -269,7 +269,7 @@ def make_data() -> ReportData:
     facts = RunFacts(
         model="SmolLM2-135M-Instruct",
         n_conversations=288,
-        asked="Does attention while answering foretell whether the instruction is followed?",
+        question="Does attention predict whether the instruction is followed?",
         example=(
             ColouredText("<|im_start|>system\n", "template"),
             ColouredText("You are a helpful assistant.", "system"),

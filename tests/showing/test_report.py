@@ -82,12 +82,12 @@ def test_plotly_is_embedded_once_and_figures_are_valid_json(page: Page) -> None:
 def test_the_page_says_what_a_reader_needs(page: Page) -> None:
     text = " ".join(page.text)
     for words in (
-        "In plain words",
-        "What was asked",
+        "Summary",
+        "Question and settings",
         "87,480 rows read, 77,760 kept",
         'layer is "avg"',
         "2.2e-16",
-        "Three shares that sum to 1 are two numbers",
+        "Three shares that sum to 1 have two degrees of freedom",
         "no evidence of a signal",
         "The strongest 20 of 2,430 rows",
         "undefined",
@@ -200,7 +200,7 @@ def test_a_report_is_made_again_from_its_folder(folder: Path, tmp_path: Path) ->
     assert "increments-0" in html
     make_surface().write(tmp_path / "surface")
     shown = rerender(small, tmp_path / "shown", surfaces=[tmp_path / "surface"], progress=False)
-    assert "Activity while answering" in shown.read_text(encoding="utf-8")
+    assert "Activity by layer and token" in shown.read_text(encoding="utf-8")
 
 
 def test_the_whole_report_reads_back(folder: Path, data: ReportData) -> None:
@@ -222,10 +222,10 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not JSON"):
         rerender(tmp_path, tmp_path / "out")
     (tmp_path / "study.json").write_text("{}")
-    with pytest.raises(InputError, match="holds no tables"):
+    with pytest.raises(InputError, match="has no tables"):
         rerender(tmp_path, tmp_path / "out")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "roc.parquet").write_text("no table")
-    with pytest.raises(InputError, match="is no Parquet table"):
+    with pytest.raises(InputError, match="is not a Parquet table"):
         rerender(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

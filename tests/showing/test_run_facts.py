@@ -1,4 +1,4 @@
-"""What a run says about itself on the page."""
+"""Facts about a run on the report page."""
 
 import json
 
@@ -40,17 +40,17 @@ def run() -> Run:
     return made
 
 
-def test_the_example_has_every_segment_in_one_piece_each() -> None:
-    pieces = [(piece.text, piece.segment) for piece in run_facts(run()).example]
-    assert pieces == [("<s>", "template"), ("Be brief", "system"), ("Hi", "query"), ("Yo", "generated")]
+def test_the_example_has_one_span_per_segment() -> None:
+    spans = [(span.text, span.segment) for span in run_facts(run()).example]
+    assert spans == [("<s>", "template"), ("Be brief", "system"), ("Hi", "query"), ("Yo", "generated")]
 
 
-def test_it_tells_how_answers_came_about_and_what_is_missing() -> None:
+def test_the_notes_say_how_answers_were_made_and_what_is_missing() -> None:
     facts = run_facts(run(), commands=("foretell demo",))
     assert (facts.model, facts.n_conversations, facts.commands) == ("toy (float32)", 3, ("foretell demo",))
     assert facts.notes == (
-        "answers were generated, at most 8 tokens",
-        "1 answers ended at the token limit and were judged as they stand",
+        "answers were generated, up to 8 tokens",
+        "1 answers were cut at the token limit and labelled as they are",
         "1 samples were not read: the answer has no tokens",
     )
 

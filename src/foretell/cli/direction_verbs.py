@@ -1,4 +1,4 @@
-"""The verbs about directions: fit one, draw what it shows, and add it to see whether it acts."""
+"""The verbs for directions: fit and evaluate one, draw activity surfaces, steer with it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ __all__ = ["direction", "steer", "surface"]
 @click.command()
 @click.argument("model")
 @click.option("--pairs", type=FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
-@click.option("--concept", default="lying", show_default=True, help="What a higher activity means.")
+@click.option("--concept", default="lying", show_default=True, help="Higher activity is more of this concept.")
 @click.option("--method", default="mean-difference", show_default=True)
-@click.option("--instructed", is_flag=True, help="Same statement under two system messages, instead of two answers.")
+@click.option("--instructed", is_flag=True, help="Pairs of the same statement under two system messages.")
 @click.option("--positive-system", default=None, help="System message that asks for the concept; default: untruthful.")
 @click.option("--negative-system", default=None, help="System message that asks for its opposite; default: honest.")
 @click.option("--to", type=FILE, required=True, help="File for the direction, such as lying.safetensors.")
-@click.option("--tables", type=FOLDER, default=None, help="Folder for all tables: chance, choice of layer, transfer.")
+@click.option("--tables", type=FOLDER, default=None, help="Folder for all tables: controls, choice of layer, transfer.")
 @dtype_option
 @device_option
 @trust_option
 @seed_option
 @quiet_option
 def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **options: Any) -> None:
-    """Fit a direction on contrast pairs, judge it on topics it was not fitted on, and save it.
+    """Fit a direction on contrast pairs, evaluate it on held-out topics, and save it.
 
-    With --instructed the statements of the pairs are read under two system messages, and a second table says whether
-    such a direction tells true from false answers, and the other way round.
+    With --instructed the statements of the pairs are read under two system messages, and a second table shows the
+    transfer between such directions and those of true and false answers.
 
     \b
     Examples:
@@ -62,14 +62,16 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
     from foretell.reading.directions.pairs import instructed_from, read_pairs
     from foretell.showing.terminal import say, show_table
 
-    told, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
-    if any(systems) and not told:
+    instructed, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
+    if any(systems) and not instructed:
         raise click.UsageError("'--positive-system' and '--negative-system' need '--instructed'.")
     stated = fact_pairs() if pairs is None else read_pairs(pairs)
-    contrasts = instructed_from(stated, positive_system=systems[0], negative_system=systems[1]) if told else stated
+    contrasts = stated
+    if instructed:
+        contrasts = instructed_from(stated, positive_system=systems[0], negative_system=systems[1])
     loaded = opened_model(model, options)
     found: dict[str, Any] = {}
-    moved = transfer_between(loaded, {"stated": stated, "instructed": contrasts}, **options) if told else None
+    moved = transfer_between(loaded, {"stated": stated, "instructed": contrasts}, **options) if instructed else None
     if tables is None:
         fitted, judged = fit_and_judge(loaded, contrasts, **options)
     else:
@@ -86,7 +88,7 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
     if moved is not None:
         columns = ["train", "judged", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
         show_table(
-            f"{fitted.concept}: fitted on one kind of pairs, judged on the other", columns, moved.select(columns).rows()
+            f"{fitted.concept}: transfer between stated and instructed pairs", columns, moved.select(columns).rows()
         )
     say(f"direction: {to}", style="green")
 
@@ -94,29 +96,29 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
 @click.command()
 @click.argument("model")
 @click.option("--question", required=True)
-@click.option("--answer", "answers", multiple=True, help="An answer; may be repeated.")
-@click.option("--generate", "n_answers", default=0, show_default=True, help="Answers that the model writes itself.")
+@click.option("--answer", "answers", multiple=True, help="An answer; can be repeated.")
+@click.option("--generate", "n_answers", default=0, show_default=True, help="Number of answers to generate.")
 @click.option("--direction", "saved", type=FILE, default=None, help="A saved direction; default: fit on the facts.")
 @click.option("--scale", type=click.Choice(["z", "raw", "cosine"]), default="z", show_default=True)
 @click.option("--colour-blind", is_flag=True, help="Blue to red instead of green to red.")
+@click.option("--band/--no-band", default=True, help="Draw the band of random directions.  [default: band]")
 @click.option(
-    "--band/--no-band", default=True, help="Sheets of random directions around the surfaces.  [default: band]"
+    "--layers",
+    default=None,
+    help="Comma-separated, for coloured text and means; default: chosen on held-out topics.",
 )
-@click.option(
-    "--layers", default=None, help="Comma-separated, for the words and the course; default: chosen on held-out topics."
-)
-@click.option("--to", type=FOLDER, required=True, help="Folder for the figures and their numbers.")
+@click.option("--to", type=FOLDER, required=True, help="Output folder for figures and tables.")
 @dtype_option
 @device_option
 @trust_option
 @seed_option
 @quiet_option
 def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int, to: Path, **options: Any) -> None:
-    """Draw the activity of answers to one question, layer by token, on one scale.
+    """Draw the activity of answers to one question by layer and token, on one scale.
 
-    Without --direction one is fitted on the built-in facts, and the page says where the answers stand among held-out
-    true and false ones. Two answers also get their difference, three or more generated ones their mean. Blue sheets
-    show what random directions do on the same tokens; the answers also come as text, coloured word by word.
+    Without --direction, one is fitted on the built-in facts, and the page compares the answers with held-out true and
+    false ones. For two answers the difference is drawn too, for three or more the mean. Blue sheets are the band of
+    random directions on the same tokens. The answers are also shown as coloured text.
 
     \b
     Examples:
@@ -133,13 +135,13 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
     if not answers and n_answers < 1:
         raise click.UsageError("Missing option '--answer' or '--generate'.")
     saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
-    asked = _numbers(options.pop("layers"), "layers")
+    given = _numbers(options.pop("layers"), "layers")
     known = None if saved is None else foretell.Direction.load(saved)
     loaded = opened_model(model, options)
     written = generated_answers(loaded, question, n_answers, seed=options["seed"]) if n_answers else []
     fitted, evidence = (known, None) if known else _fitted(loaded, foretell.fact_pairs(), options)
     layers = None if evidence is None else evidence.chosen_layers or None
-    layers = layers if asked is None else [int(n) for n in asked]
+    layers = layers if given is None else [int(n) for n in given]
     titles = [f"answer {n}" for n in range(1, len(answers) + 1)] + [f"written {n + 1}" for n in range(len(written))]
     every = [*answers, *written]
     shown = foretell.surface(loaded, fitted, question, every, titles=titles, scale=scale, layers=layers)
@@ -152,7 +154,7 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
 
 
 def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Fit the mean difference on pairs, and choose its layers without the topics they are judged on."""
+    """Fit the mean difference on pairs, and choose its layers in nested cross-validation."""
     from foretell.directions.fit_and_judge import Controls, judge_directions
 
     controls = Controls(n_random=0, n_shuffled=0, n_folds=4, transfer=False, seed=options["seed"])
@@ -169,19 +171,21 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
 @click.option(
     "--layers", default=None, help="Comma-separated; default: chosen on the topics the direction is fitted on."
 )
-@click.option("--doses", default="-2,-1,1,2", show_default=True, help="In standard deviations, shared by the layers.")
-@click.option("--random", "n_random", default=9, show_default=True, help="Random directions for control.")
-@click.option("--to", type=FOLDER, required=True, help="Folder for the figure and its numbers.")
+@click.option(
+    "--doses", default="-2,-1,1,2", show_default=True, help="In standard deviations, shared among the layers."
+)
+@click.option("--random", "n_random", default=9, show_default=True, help="Number of random directions as controls.")
+@click.option("--to", type=FOLDER, required=True, help="Output folder for the figure and its table.")
 @dtype_option
 @device_option
 @trust_option
 @seed_option
 @quiet_option
 def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **options: Any) -> None:
-    """Add a direction while MODEL reads true and false answers, and see whether it prefers the others then.
+    """Add a direction while MODEL reads true and false answers, and measure the shift of their log-odds.
 
-    The answers belong to topics that the direction was not fitted on. A large push of any kind makes a model less sure;
-    what counts is the directed part, which changes its sign with the dose.
+    The answers are of topics that the direction was not fitted on. Adding any large vector makes a model less
+    confident; the directed component, which changes sign with the dose, is specific to the direction.
 
     \b
     Examples:

@@ -36,7 +36,7 @@ _FORMATS = ("auto", "jsonl", "parquet", "csv", "alpaca", "sharegpt", "flan")
 
 
 class _Verbs(click.Group):
-    """Keeps verbs in the order of the work, not of the alphabet."""
+    """Lists verbs in the order of the workflow instead of alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -47,25 +47,25 @@ class _Verbs(click.Group):
 def cli() -> None:
     """Do a language model's internals foretell what it does?
 
-    Read where attention goes and how far hidden states lean along a direction while a model answers; label what it
-    did; and find out, with statistics that cannot fool themselves, whether the one foretells the other.
+    Record attention per prompt segment and activity along directions while a model answers, label what it did, and
+    test on held-out groups whether the signals predict the labels better than simple baselines.
 
     \b
     Start with:
-      foretell demo --to demo              everything once, on the embedded model
-      foretell study TABLE --to results    the statistics of a table you already have
+      foretell demo --to demo              the whole pipeline on the embedded model
+      foretell study TABLE --to results    statistics and report of an existing table
     """
 
 
 @cli.command()
-@click.option("--to", type=FOLDER, default=Path("demo"), show_default=True, help="Folder for everything made.")
-@click.option("--quick", is_flag=True, help="A tenth of the prompts and facts: for tests.")
+@click.option("--to", type=FOLDER, default=Path("demo"), show_default=True, help="Output folder.")
+@click.option("--quick", is_flag=True, help="Use a tenth of the prompts and facts, for testing.")
 @seed_option
 @quiet_option
 def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
-    """The whole way once, on the embedded model: answers, labels, signals, statistics, report.
+    """Run the whole pipeline on the embedded model: answers, labels, signals, statistics, report.
 
-    A second call reuses what is there.
+    A second call reuses existing results.
 
     \b
     Example:
@@ -82,13 +82,13 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
 @click.argument("model")
 @click.argument("conversations")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
-@click.option("--limit", default=3, show_default=True, help="Conversations to show; 0 shows all.")
+@click.option("--limit", default=3, show_default=True, help="Number of conversations; 0 shows all.")
 @trust_option
 def spans(model: str, conversations: str, format_: str, limit: int, trust_remote_code: bool) -> None:
-    """Show which part of each text is system, prompt, query, template and generated, as MODEL's tokens see it.
+    """Show the segments of each text (system, prompt, query, template, generated) in MODEL's tokens.
 
-    MODEL is smollm2 (the embedded one), a folder, or a hub id; only its tokenizer is loaded. CONVERSATIONS is a file,
-    or "builtin".
+    MODEL is smollm2 (the embedded model), a folder, or a hub id; only its tokenizer is loaded. CONVERSATIONS is a
+    file, or "builtin".
 
     \b
     Examples:
@@ -115,24 +115,24 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
 @cli.command()
 @click.argument("model")
 @click.argument("conversations")
-@click.option("--to", type=FOLDER, required=True, help="Folder of the run; an unfinished one goes on.")
+@click.option("--to", type=FOLDER, required=True, help="Folder of the run; an unfinished run is resumed.")
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @click.option("--direction", "directions", type=FILE, multiple=True, help="A saved direction; may be repeated.")
-@click.option("--detail", is_flag=True, help="Also contributions and entropies.")
-@click.option("--rows", is_flag=True, help="Also the masses of every generated token, in half precision; large.")
-@click.option("--max-new-tokens", default=64, show_default=True, help="Longest generated answer.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy; above 0 samples with --seed.")
-@click.option("--top-p", default=1.0, show_default=True, help="Sample only from the likeliest tokens of this mass.")
+@click.option("--detail", is_flag=True, help="Also record contributions and entropies.")
+@click.option("--rows", is_flag=True, help="Also store the masses of every generated token, in half precision; large.")
+@click.option("--max-new-tokens", default=64, show_default=True, help="Maximal length of generated answers.")
+@click.option("--temperature", default=0.0, show_default=True, help="0: greedy; above 0: sampling with --seed.")
+@click.option("--top-p", default=1.0, show_default=True, help="Nucleus sampling: mass of the most likely tokens.")
 @dtype_option
 @device_option
 @trust_option
 @seed_option
 @quiet_option
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
-    """Read MODEL on CONVERSATIONS: attention mass, activity and log-probabilities, in one pass.
+    """Record attention mass, activity and log-probabilities of MODEL on CONVERSATIONS, in one pass.
 
-    MODEL is smollm2 (the embedded one), a folder, or a hub id. CONVERSATIONS is a file, or "builtin".
+    MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file, or "builtin".
 
     \b
     Examples:
@@ -157,9 +157,9 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 
 @cli.command()
 @click.argument("run", type=FOLDER)
-@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label; default: the verifiers.")
+@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label; default: verifiers.")
 def label(run: Path, labels: Path | None) -> None:
-    """Label what the model did in RUN: by each prompt's verifier, or from a file by id.
+    """Label the answers of RUN: by each prompt's verifier, or from a file by id.
 
     \b
     Examples:
@@ -173,12 +173,12 @@ def label(run: Path, labels: Path | None) -> None:
     opened = foretell.open_run(run)
     given = None if labels is None else read_labels(labels)
     written = foretell.label(opened, labels=given)
-    told = report_labels(opened.samples, written if given is None else given)
-    say(f"{told.n_labelled} of {told.n_samples} samples labelled, {told.n_positive} of them 1")
-    for reason, count in told.reasons.items():
+    summary = report_labels(opened.samples, written if given is None else given)
+    say(f"{summary.n_labelled} of {summary.n_samples} samples labelled, {summary.n_positive} of them 1")
+    for reason, count in summary.reasons.items():
         say(f"  no label: {count} ({reason})", style="yellow")
-    if told.unmatched_ids:
-        say(f"  labels of no sample: {len(told.unmatched_ids)}, such as {told.unmatched_ids[0]}", style="yellow")
+    if summary.unmatched_ids:
+        say(f"  labels of no sample: {len(summary.unmatched_ids)}, such as {summary.unmatched_ids[0]}", style="yellow")
 
 
 cli.add_command(direction)
@@ -190,15 +190,15 @@ cli.add_command(steer)
 @click.argument("table", type=FILE)
 @click.option("--labels", type=FILE, default=None, help="File with id and behavior_label, where TABLE has none.")
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
-@click.option("--group", default=None, help="Column whose equal values must never straddle a split.")
-@click.option("--stratum", default=None, help="Column with the kind of task; default: stratum, if there is one.")
+@click.option("--group", default=None, help="Column of groups that are never split between training and test.")
+@click.option("--stratum", default=None, help="Column with the task type; default: stratum, if it exists.")
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
 @seed_option
 @quiet_option
 def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
-    """Test whether the metrics of TABLE foretell its labels. Needs no model and no torch.
+    """Test whether the metrics of TABLE predict its labels. Needs no model and no torch.
 
-    TABLE is a CSV or Parquet file (or folder of parts) with id, dataset, layer, head and the metrics, or a run.
+    TABLE is a CSV or Parquet file (or folder of Parquet files) with id, dataset, layer, head and the metrics, or a run.
 
     \b
     Examples:
@@ -221,10 +221,10 @@ def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
 
 @cli.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--surface", "surfaces", type=FOLDER, multiple=True, help="Folder of a surface; may be repeated.")
+@click.option("--surface", "surfaces", type=FOLDER, multiple=True, help="Folder of a surface; can be repeated.")
 @click.option("--to", type=FOLDER, default=None, help="Folder for the page; default: FOLDER itself.")
 def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
-    """Render the page of a finished study again, from its tables, with surfaces if there are any.
+    """Render the report of a finished study again, from its tables, optionally with surfaces.
 
     \b
     Example:
@@ -248,19 +248,19 @@ def _summarise(result: Study) -> None:
     from foretell.showing.terminal import show_table
 
     verdicts = result.tables()["verdicts"].select("dataset", "signal", "verdict", "why")
-    show_table("What was found", verdicts.columns, verdicts.rows())
+    show_table("Verdicts", verdicts.columns, verdicts.rows())
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
-        arguments: Words after `foretell`; None takes those of the process.
+        arguments: Arguments after `foretell`; None: those of the process.
 
     Returns:
         0 done, 1 failed or stopped, 2 the input or the call is wrong.
     """
-    # threads that spin while they wait slow a shared machine many times over; torch reads this when it is loaded
+    # busy-waiting threads slow down a shared machine; torch reads this variable when it is imported
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli.main(args=arguments, prog_name="foretell", standalone_mode=False)

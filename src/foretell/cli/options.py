@@ -1,4 +1,4 @@
-"""Options that several verbs of the command line share, and the model that they name."""
+"""Options that several verbs share, and loading of the model they name."""
 
 from __future__ import annotations
 
@@ -23,21 +23,19 @@ __all__ = [
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
-seed_option = click.option("--seed", default=0, show_default=True, help="Fixes every random step.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Random seed.")
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 trust_option = click.option(
-    "--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off by default."
+    "--trust-remote-code", is_flag=True, help="Run code that is part of the model. Off by default."
 )
 dtype_option = click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
 )
-device_option = click.option(
-    "--device", default=None, help="Such as cpu, cuda or mps; default: where the library puts it."
-)
+device_option = click.option("--device", default=None, help="Such as cpu, cuda or mps; default: chosen by the library.")
 
 
 def opened_model(name: str, options: dict[str, Any]) -> Model:
-    """Load the model that a verb names, taking the options that loading needs out of `options`."""
+    """Load a verb's model, and remove the options for loading from `options`."""
     import foretell
 
     settings = {key: options.pop(key) for key in ("dtype", "device", "trust_remote_code")}

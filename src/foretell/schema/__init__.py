@@ -1,1 +1,1 @@
-"""Every table's columns: name, dtype, range, null rule and meaning."""
+"""Columns of all tables: name, dtype, range, null rule and meaning."""

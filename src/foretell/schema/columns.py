@@ -1,4 +1,4 @@
-"""What a table is made of: columns with a name, dtype, range, null rule and meaning.
+"""Column specifications of tables: name, dtype, range, null rule and meaning.
 
 frame = conform(frame, table)
 """
@@ -30,13 +30,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     DType: TypeAlias = pl.DataType
-else:  # polars' dtypes print like their instances, which a run-time type checker refuses
+else:  # run-time type checkers reject polars' dtypes
     DType = object
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: what it is called, holds and means."""
+    """Specification of one column."""
 
     name: str
     dtype: DType
@@ -44,7 +44,7 @@ class Column:
     lower: float | None = None
     upper: float | None = None
     null: str | None = None
-    """When the value is null; None if it never is."""
+    """When the value is null; None if never."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Table:
 
 
 def empty(table: Table) -> pl.DataFrame:
-    """Return a frame of no rows with the table's columns."""
+    """Return an empty frame with the table's columns."""
     return pl.DataFrame(schema=table.dtypes)
 
 
@@ -70,7 +70,7 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     """Return `frame` with the table's columns in order and dtype, extra columns dropped.
 
     Raises:
-        TableError: A column that may not be null is absent or holds nulls, or a value has another type.
+        TableError: A column that must not be null is missing or has nulls, or a value has a wrong type.
     """
     expressions: list[pl.Expr] = []
     for column in table.columns:
@@ -86,7 +86,7 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
         raise TableError(f"table {table.name}: {error}") from error
     for column in table.columns:
         if column.null is None and conformed.get_column(column.name).null_count():
-            raise TableError(f'table {table.name}: column "{column.name}" must not hold nulls')
+            raise TableError(f'table {table.name}: column "{column.name}" must not have nulls')
     return conformed
 
 

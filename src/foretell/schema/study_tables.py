@@ -1,4 +1,4 @@
-"""The tables of a study: what was tested, and what came out."""
+"""The tables of a study."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 _METRIC = Column("metric", pl.String(), "column of the attention table")
-_INTERVAL = "of the 95 % interval, dependent samples kept together"
+_INTERVAL = "of the 95 % interval, clustered by group"
 
 ASSOCIATION = Table(
     "association",
@@ -38,7 +38,7 @@ ASSOCIATION = Table(
         fraction("pearson_p", "two-sided p-value of pearson"),
         number("spearman", "rank correlation of metric and label", -1, 1),
         fraction("spearman_p", "two-sided p-value of spearman"),
-        fraction("auc", "chance that a positive scores above a negative, ties one half"),
+        fraction("auc", "probability that a positive scores above a negative, ties one half"),
         fraction("auc_lower", f"lower end {_INTERVAL}"),
         fraction("auc_upper", f"upper end {_INTERVAL}"),
         fraction("auc_p", "two-sided Mann-Whitney p-value of auc"),
@@ -90,8 +90,8 @@ THRESHOLDS = Table(
         Column("objective", pl.String(), "what the threshold maximises on training groups"),
         number("threshold", "chosen value of the metric (median over folds)"),
         Column("side", pl.String(), "above: predict 1 if metric > threshold; below: the reverse", null=UNDEFINED),
-        number("train_value", "objective on the groups it was chosen on", -1, 1),
-        number("heldout_value", "objective on groups it was not chosen on", -1, 1),
+        number("train_value", "objective on training groups", -1, 1),
+        number("heldout_value", "objective on held-out groups", -1, 1),
         number("lower", f"lower end of heldout_value's interval, {_INTERVAL}", -1, 1),
         number("upper", f"upper end of heldout_value's interval, {_INTERVAL}", -1, 1),
         REASON,
@@ -101,8 +101,8 @@ THRESHOLDS = Table(
 _PROTOCOL = Column(
     "protocol",
     pl.String(),
-    "rows: random split of rows, as in the source; grouped: split by sample; "
-    "placebo: split of rows with labels shuffled between samples",
+    "rows: random split of rows, as in the source study; grouped: split by sample; "
+    "placebo: random split of rows with labels shuffled between samples",
 )
 
 FOREST = Table(
@@ -113,11 +113,11 @@ FOREST = Table(
         _PROTOCOL,
         *_AUCS,
         fraction("f1", "F1 of class 1 at probability one half"),
-        fraction("accuracy", "share of held-out rows predicted right"),
+        fraction("accuracy", "share of held-out rows predicted correctly"),
         fraction("balanced_accuracy", "mean of the two classes' recalls"),
         number("mcc", "Matthews correlation", -1, 1),
         fraction("average_precision", "area under the precision-recall curve"),
-        fraction("majority_accuracy", "accuracy of always saying the larger class"),
+        fraction("majority_accuracy", "accuracy of always predicting the majority class"),
         count("n", "held-out rows"),
         count("n_samples", "samples among them"),
         REASON,
@@ -141,30 +141,30 @@ IMPORTANCES = Table(
     ),
 )
 
-_DETECTOR = Column("detector", pl.String(), "name of the features that make one score per sample")
+_DETECTOR = Column("detector", pl.String(), "name of the feature set that gives one score per sample")
 
 DETECTORS = Table(
     "detectors",
     ("dataset", "detector"),
     (
         DATASET,
-        Column("detector", pl.String(), "name of the features that make one score per sample"),
-        Column("role", pl.String(), "detector, or baseline that needs no internals"),
+        _DETECTOR,
+        Column("role", pl.String(), "detector, or baseline without the model's internals"),
         *_AUCS,
         fraction("auc_within_strata", "AUC over pairs of samples of the same stratum"),
         fraction("auc_within_lower", f"lower end {_INTERVAL}"),
         fraction("auc_within_upper", f"upper end {_INTERVAL}"),
         Column("best_baseline", pl.String(), "baseline with the highest AUC", null="a baseline itself, or none exists"),
-        number("increment", "AUC above the best baseline", -1, 1),
+        number("increment", "AUC minus that of the best baseline", -1, 1),
         number("increment_lower", "lower end of the 95 % interval", -1, 1),
         number("increment_upper", "upper end of the 95 % interval", -1, 1),
-        number("increment_over_all", "AUC above all baselines together", -1, 1),
+        number("increment_over_all", "AUC minus that of all baselines together", -1, 1),
         number("increment_over_all_lower", "lower end of the 95 % interval", -1, 1),
         number("increment_over_all_upper", "upper end of the 95 % interval", -1, 1),
         fraction("brier", "mean squared error of the predicted probability"),
         fraction("calibration_error", "expected calibration error, ten equal-count bins"),
         count("n", "samples"),
-        count("n_features", "columns the detector sees"),
+        count("n_features", "number of feature columns"),
         REASON,
     ),
 )
@@ -188,12 +188,12 @@ TRANSFER = Table(
     "transfer",
     ("train", "dataset", "detector"),
     (
-        Column("train", pl.String(), "dataset learnt from; others: all but the judged one; itself: held-out groups"),
-        Column("dataset", pl.String(), "dataset that was judged"),
+        Column("train", pl.String(), "training dataset; others: all but the evaluated one; itself: held-out groups"),
+        Column("dataset", pl.String(), "evaluated dataset"),
         _DETECTOR,
         *_AUCS,
-        count("n_train", "samples learnt from"),
-        count("n", "samples judged"),
+        count("n_train", "training samples"),
+        count("n", "evaluated samples"),
         REASON,
     ),
 )
@@ -202,7 +202,7 @@ DIRECTIONS = Table(
     "directions",
     ("concept", "measure", "layer"),
     (
-        Column("concept", pl.String(), "what the direction stands for"),
+        Column("concept", pl.String(), "concept of the direction"),
         Column("measure", pl.String(), "score: activity along the direction; else the name of a baseline"),
         Column("layer", pl.Int32(), "decoder block, from 0", 0, null="a baseline has no layer"),
         *_AUCS,
@@ -221,6 +221,6 @@ VERDICTS = Table(
         DATASET,
         Column("signal", pl.String(), "a detector, the forest, or the best single head"),
         Column("verdict", pl.String(), "signal, weak signal, no signal found, leak, or not enough data"),
-        Column("why", pl.String(), "the rule that fired, with its numbers"),
+        Column("why", pl.String(), "the rule that applied, with its numbers"),
     ),
 )

@@ -1,7 +1,7 @@
-"""Every table's columns in one place: name, dtype, range, null rule and meaning.
+"""All tables with their column specifications: name, dtype, range, null rule and meaning.
 
-A table is a list of column specifications, so that writers, readers, documentation and tests
-share one source. Axis order everywhere is sample, layer, head, token, segment.
+Writers, readers, documentation and tests use the same specifications. The axis order is always sample, layer, head,
+token, segment.
 
     from foretell.schema.tables import ATTENTION, conform
     frame = conform(frame, ATTENTION)

@@ -1,1 +1,1 @@
-"""Showing: figures as plain data, drawn twice, and the report page. Computes no statistic."""
+"""Figures and the report page; no statistic is computed here."""

@@ -1,4 +1,4 @@
-"""The report: one page that opens without a network, with the tables and figures it shows beside it.
+"""The report: one HTML page that works offline, with its tables and figures as files.
 
 import foretell
 foretell.report(study, "out", surfaces=[surface])      # out/report.html
@@ -31,7 +31,8 @@ from foretell.storage.surfaces import Surface
 __all__ = ["report", "rerender", "save_steering", "save_surface", "write_report"]
 
 _STILL_DOTS_PER_INCH = 100
-_TITLE = "Do the model's internals foretell what it does?"
+_STEERING_TITLE = "Does adding the direction change what the model prefers?"
+_TITLE = "Do the model's internals predict what it does?"
 
 
 def report(
@@ -47,21 +48,22 @@ def report(
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
-    """Write a study as a page for people, with every table and figure beside it, and return the page's path.
+    """Write a study as an HTML page with all tables and figures, and return the path of the page.
 
-    Writes `report.html`, `study.json`, `tables/*.parquet`, `figures/*.png` and `figures/*.svg`, and what `rerender`
-    needs to make the page again (`report.json`, `surfaces/`). Everything is made in a temporary folder first and then
-    moved into place file by file, so that a failure leaves nothing half written.
+    Writes `report.html`, `study.json`, `tables/*.parquet`, `figures/*.png` and `figures/*.svg`, and the input of
+    `rerender` (`report.json`, `surfaces/`). Everything is written to a temporary folder first and then moved into place
+    file by file, so that a failure leaves no incomplete report.
 
     Args:
-        study: What `foretell.study` returned.
-        to: Folder to write to; made if absent, files of the same names are replaced.
+        study: The result of `foretell.study`.
+        to: Output folder; created if absent, files of the same names are replaced.
         surfaces: Activity surfaces to show.
         direction: A direction's held-out AUC per concept and layer; see `ReportData.from_study`.
-        direction_null: What random directions do on the same answers (`foretell.schema.tables.DIRECTION_NULL`).
-        run_facts: What is known about the run that made the table: model, an example, commands.
+        direction_null: AUC of random directions on the same answers (`foretell.schema.tables.DIRECTION_NULL`).
+        run_facts: Facts about the run: model, an example, commands.
         title: Heading of the page.
-        z_limit: Where the surfaces are clipped, in their own units; clipped scores are counted. None is 2 on scale z.
+        z_limit: Limit at which surfaces are clipped, in their own units; clipped scores are counted. None is 2 on scale
+            z.
         scale: Colours of the surfaces.
         progress: Show a bar; None shows it only on a terminal.
 
@@ -83,7 +85,7 @@ def write_report(
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
-    """Write a report of data that is already collected; see `report`."""
+    """Write a report of `ReportData`; see `report`."""
     figures: list[Figure] = [
         *_surfaces(data.surfaces, z_limit=z_limit, scale=scale),
         *study_figures(data),
@@ -107,18 +109,18 @@ def rerender(
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
-    """Make the page and figures of a finished study again from its folder, and return the page's path.
+    """Render the page and figures of a finished study again, and return the path of the page.
 
     Args:
-        folder: What `foretell study` or `report` wrote.
-        to: Folder to write to; may be `folder` itself.
-        surfaces: Folders of surfaces to show instead of those the report held.
+        folder: Output folder of `foretell study` or `report`.
+        to: Output folder; may be `folder` itself.
+        surfaces: Folders of surfaces to show instead of those of the report.
         z_limit: See `report`.
         scale: See `report`.
         progress: See `report`.
 
     Raises:
-        InputError: The folder holds no study, or a surface's folder holds no surface.
+        InputError: The folder has no study, or a surface's folder has no surface.
     """
     data, title = read_report_data(folder, surfaces=surfaces)
     return write_report(data, to, title=title or _TITLE, z_limit=z_limit, scale=scale, progress=progress)
@@ -134,19 +136,19 @@ def save_surface(
     null_band: bool = True,
     progress: bool | None = None,
 ) -> Path:
-    """Write one surface as a page that turns, as png and svg, and as a table, and return the page's path.
+    """Write one surface as an interactive page, as png and svg, and as a table, and return the path of the page.
 
     Writes `report.html`, the figures `activity` (surfaces), `activity-flat` (maps), `tokens` (the answers as coloured
     text) and `course` as png and svg, and the surface itself (`surface.json`, `surface.parquet`).
 
     Args:
-        surface: What is shown.
-        to: Folder to write to.
+        surface: The surface.
+        to: Output folder.
         beside: More surfaces for the same page by the name of their figures and folder, such as "difference" of two
             answers or "mean" of many.
         z_limit: See `report`.
         scale: See `report`.
-        null_band: Draw what random directions do on the same tokens as two sheets around the surfaces.
+        null_band: Draw the band of random directions as two sheets around the surfaces.
         progress: See `report`.
 
     Raises:
@@ -154,7 +156,7 @@ def save_surface(
     """
     more = dict(beside or {})
     every = (surface, *more.values())
-    data = ReportData(tables={}, surfaces=every, facts=RunFacts(model=surface.model, asked=surface.question))
+    data = ReportData(tables={}, surfaces=every, facts=RunFacts(model=surface.model, question=surface.question))
     figures: list[Figure] = _surfaces((surface,), z_limit=z_limit, scale=scale, null_band=null_band)
     for name, other in more.items():
         figures += surface_figures(other, z_limit=z_limit, scale=scale, name=name)
@@ -167,11 +169,11 @@ def save_surface(
 
 
 def save_steering(table: pl.DataFrame, to: Path | str, *, model: str, progress: bool | None = None) -> Path:
-    """Write a dose-response curve as a page, as png and svg, and as a table, and return the page's path.
+    """Write a dose-response curve as a page, as png and svg, and as a table, and return the path of the page.
 
     Args:
-        table: What `foretell.steer` returned.
-        to: Folder to write to.
+        table: The result of `foretell.steer`.
+        to: Output folder.
         model: Name of the model.
         progress: Show a bar; None shows it only on a terminal.
 
@@ -179,9 +181,9 @@ def save_steering(table: pl.DataFrame, to: Path | str, *, model: str, progress: 
         InputError: `to` is a file.
     """
     figures: list[Figure] = [steering_figure(table)]
-    data = ReportData(tables={}, facts=RunFacts(model=model, asked="Does the direction act?"))
+    data = ReportData(tables={}, facts=RunFacts(model=model, question=_STEERING_TITLE))
     with _whole_folder(to) as draft:
-        _write_figures_and_page(draft, data, figures, title="Does the direction act?", progress=progress)
+        _write_figures_and_page(draft, data, figures, title=_STEERING_TITLE, progress=progress)
         table.write_parquet(draft / "steering.parquet")
     return Path(to) / "report.html"
 
@@ -201,7 +203,7 @@ def _surfaces(
 
 @contextmanager
 def _whole_folder(to: Path | str) -> Iterator[Path]:
-    """Yield an empty folder whose files move to `to` once the block has ended well; else `to` stays as it was."""
+    """Yield an empty folder whose files are moved to `to` if the block succeeds; otherwise `to` is unchanged."""
     folder = Path(to)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the report")
@@ -242,9 +244,9 @@ def _write_tables(folder: Path, data: ReportData) -> None:
 
 
 def _move(draft: Path, folder: Path) -> None:
-    """Put every finished file in its place; the page goes last, so that it never shows figures that are not there.
+    """Move every finished file into place; the page is moved last, so that its figures always exist.
 
-    Files of an earlier report that this one does not have are removed, so that nobody takes them for its own.
+    Files of an earlier report that this one does not have are removed.
     """
     paths = sorted(path for path in draft.rglob("*") if path.is_file())
     old = files_of_report(folder) if (draft / "study.json").exists() else set()
@@ -253,5 +255,5 @@ def _move(draft: Path, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         old.discard(target)
-    for left in old:
-        left.unlink(missing_ok=True)
+    for path in old:
+        path.unlink(missing_ok=True)

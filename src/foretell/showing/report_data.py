@@ -1,8 +1,6 @@
-"""Everything a report shows, as plain data: a study's tables, its ledger and settings, surfaces and a direction.
+"""The content of a report as plain data: a study's tables, ledger and settings, surfaces and a direction.
 
-It knows neither how the numbers were computed nor how they will be drawn.
-
-    data = ReportData.from_study(study, surfaces=[surface], direction=table)
+data = ReportData.from_study(study, surfaces=[surface], direction=table)
 """
 
 from __future__ import annotations
@@ -22,15 +20,15 @@ __all__ = ["ColouredText", "LedgerFacts", "ReportData", "RunFacts", "StudyLike"]
 
 @runtime_checkable
 class StudyLike(Protocol):
-    """What a report needs of a study."""
+    """The interface of a study that a report uses."""
 
     @property
     def ledger(self) -> Any:
-        """Rows read, rows kept, dropped rows by reason, ids without a partner."""
+        """Rows read, rows kept, dropped rows by reason, unmatched ids."""
 
     @property
     def settings(self) -> Any:
-        """What was asked: metrics, seed, number of permutations ..."""
+        """Settings: metrics, seed, number of permutations ..."""
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """Return each result table by name."""
@@ -41,14 +39,14 @@ class StudyLike(Protocol):
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """How many rows came in, how many were kept, and why the others were not."""
+    """Numbers of rows read, kept, and dropped by reason."""
 
     n_read: int
     n_kept: int
     dropped: tuple[tuple[str, int], ...] = ()
     """Reason and number of rows."""
     unmatched: tuple[tuple[str, str], ...] = ()
-    """Id that only one of the joined files knows, and which file that is."""
+    """Id that is in only one of the joined files, and which file that is."""
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -56,7 +54,7 @@ class LedgerFacts:
         """Return the facts of a study's ledger, or of the same as plain JSON.
 
         Args:
-            ledger: A dataclass or mapping with `n_read`, `n_kept`, `entries` and the ids without a partner.
+            ledger: A dataclass or mapping with `n_read`, `n_kept`, `entries` and the unmatched ids.
         """
         if isinstance(ledger, LedgerFacts):
             return ledger
@@ -80,7 +78,7 @@ class LedgerFacts:
 
 @dataclass(frozen=True)
 class ColouredText:
-    """A piece of a rendered conversation and the segment it belongs to."""
+    """A span of a rendered conversation and its segment."""
 
     text: str
     segment: str
@@ -88,16 +86,16 @@ class ColouredText:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is known about how the table was made; every part may be missing."""
+    """How the table was made; every field may be missing."""
 
     model: str | None = None
     n_conversations: int | None = None
-    asked: str | None = None
-    """One sentence: what the study was to find out."""
+    question: str | None = None
+    """One sentence: the question of the study."""
     example: tuple[ColouredText, ...] = ()
-    """One conversation cut into its segments."""
+    """One conversation, split into segments."""
     commands: tuple[str, ...] = ()
-    """Command lines that make this report again."""
+    """Command lines that reproduce this report."""
     notes: tuple[str, ...] = ()
 
 
@@ -114,12 +112,12 @@ class ReportData:
     notes: tuple[str, ...] = ()
     surfaces: tuple[Surface, ...] = ()
     direction: pl.DataFrame | None = None
-    """How well a direction separates held-out topics, in the columns of `foretell.schema.tables.DIRECTIONS`."""
+    """Held-out AUC of a direction, in the columns of `foretell.schema.tables.DIRECTIONS`."""
     facts: RunFacts = RunFacts()
     study_json: str = "{}"
 
     def table(self, name: str) -> pl.DataFrame:
-        """Return the table of that name, of no rows if the study has none."""
+        """Return the table of that name, empty if the study does not have it."""
         found = self.tables.get(name)
         if found is not None:
             return found
@@ -151,14 +149,14 @@ class ReportData:
         direction: pl.DataFrame | None = None,
         run_facts: RunFacts | None = None,
     ) -> ReportData:
-        """Collect what a study found, with surfaces and a direction's table beside it.
+        """Collect the results of a study, with surfaces and a direction's table.
 
         Args:
             study: A finished study.
-            surfaces: Activity surfaces to show, each with its answers.
-            direction: How well a direction separates held-out topics per layer, beside baselines, in the columns of
+            surfaces: Activity surfaces to show.
+            direction: Held-out AUC of a direction and of baselines per layer, in the columns of
                 `foretell.schema.tables.DIRECTIONS`.
-            run_facts: What is known about the run that made the table.
+            run_facts: Facts about the run that made the table.
 
         Raises:
             InputError: The direction's table lacks a column.
@@ -167,7 +165,7 @@ class ReportData:
             absent = [name for name in ("concept", "measure", "layer", "auc") if name not in direction.columns]
             if absent:
                 raise InputError(
-                    f"the direction's table lacks {', '.join(absent)}; give the table that judged the direction"
+                    f"the direction's table lacks {', '.join(absent)}; give the table of the direction's evaluation"
                 )
         return cls(
             tables=dict(study.tables()),
@@ -184,7 +182,7 @@ class ReportData:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """Return the fields of a mapping or a dataclass by name; anything else has none."""
+    """Return the fields of a mapping or a dataclass by name; nothing for other objects."""
     if value is None:
         return {}
     if isinstance(value, Mapping):

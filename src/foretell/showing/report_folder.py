@@ -1,4 +1,4 @@
-"""A report's folder read back as the data it was made of, so that its page can be made again."""
+"""Reading a report's folder back as `ReportData`, so that its page can be rendered again."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FACTS = "report.json"
 
 
 def write_facts(data: ReportData, folder: Path, *, title: str) -> None:
-    """Write what a report knows beside its study, and which files it consists of.
+    """Write `report.json`: the facts of a report that are not in its study, and the list of its files.
 
     Args:
-        data: What is shown.
-        folder: Where every other file of the report already is, and nothing else.
+        data: The content of the report.
+        folder: Folder with all other files of the report, and nothing else.
         title: Heading of the page.
     """
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
@@ -33,7 +33,7 @@ def write_facts(data: ReportData, folder: Path, *, title: str) -> None:
 
 
 def files_of_report(folder: Path) -> set[Path]:
-    """Return the files of the report that a folder holds; none where no report says which are its own."""
+    """Return the files of the report in a folder; none without a `report.json`."""
     try:
         named = json.loads((folder / _FACTS).read_text(encoding="utf-8"))["files"]
         return {folder / name for name in named if not Path(name).is_absolute() and ".." not in Path(name).parts}
@@ -45,20 +45,20 @@ def read_report_data(folder: Path | str, *, surfaces: Sequence[Path | str] = ())
     """Return the data of a finished report or study and the title of its page, None if it has none yet.
 
     Args:
-        folder: What `foretell study` or `foretell.report` wrote, with `study.json` and `tables/`.
-        surfaces: Folders of surfaces to show instead of those the report held.
+        folder: Output folder of `foretell study` or `foretell.report`, with `study.json` and `tables/`.
+        surfaces: Folders of surfaces to show instead of those of the report.
 
     Raises:
-        InputError: The folder holds no study, or a file of it cannot be understood.
+        InputError: The folder has no study, or one of its files is invalid.
     """
     folder = Path(folder)
     text, summary = _json(folder / "study.json")
     tables = {path.stem: _table(path) for path in sorted((folder / "tables").glob("*.parquet"))}
     if not tables:
-        raise InputError(located(folder, "holds no tables; name a folder that foretell study wrote"))
+        raise InputError(located(folder, "has no tables; give a folder written by foretell study"))
     direction = tables.pop("direction", None)
     facts, title = _facts(folder / _FACTS)
-    held = sorted(path.parent for path in folder.glob("surfaces/*/surface.json"))
+    own = sorted(path.parent for path in folder.glob("surfaces/*/surface.json"))
     data = ReportData(
         tables=tables,
         ledger=_ledger(summary.get("ledger"), folder / "study.json"),
@@ -66,7 +66,7 @@ def read_report_data(folder: Path | str, *, surfaces: Sequence[Path | str] = ())
         settings=summary.get("settings") or {},
         versions=summary.get("versions") or {},
         notes=tuple(summary.get("notes") or ()),
-        surfaces=tuple(Surface.read(path) for path in (surfaces or held)),
+        surfaces=tuple(Surface.read(path) for path in (surfaces or own)),
         direction=direction,
         facts=facts,
         study_json=text,
@@ -83,7 +83,7 @@ def _json(path: Path) -> tuple[str, dict[str, Any]]:
     except ValueError as error:
         raise InputError(located(path, f"is not JSON: {error}")) from error
     if not isinstance(value, dict):
-        raise InputError(located(path, "holds no settings and results of a study"))
+        raise InputError(located(path, "does not have the settings and results of a study"))
     return text, value
 
 
@@ -91,14 +91,14 @@ def _table(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(located(path, f"is no Parquet table: {error}")) from error
+        raise InputError(located(path, f"is not a Parquet table: {error}")) from error
 
 
 def _ledger(value: Any, path: Path) -> LedgerFacts | None:
     try:
         return None if value is None else LedgerFacts.of(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(located(path, f"holds a ledger that cannot be understood: {error!r}")) from error
+        raise InputError(located(path, f"has an invalid ledger: {error!r}")) from error
 
 
 def _facts(path: Path) -> tuple[RunFacts, str | None]:
@@ -106,9 +106,9 @@ def _facts(path: Path) -> tuple[RunFacts, str | None]:
         return RunFacts(), None
     _, value = _json(path)
     try:
-        example = tuple(ColouredText(**piece) for piece in value["example"])
+        example = tuple(ColouredText(**span) for span in value["example"])
         commands, notes = tuple(value["commands"]), tuple(value["notes"])
-        facts = RunFacts(value["model"], value["n_conversations"], value["asked"], example, commands, notes)
+        facts = RunFacts(value["model"], value["n_conversations"], value["question"], example, commands, notes)
         return facts, value["title"]
     except (KeyError, TypeError) as error:
-        raise InputError(located(path, f"does not describe a report: {error!r}")) from error
+        raise InputError(located(path, f"is not a valid report.json: {error!r}")) from error

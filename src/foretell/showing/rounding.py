@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: few digits, no false precision, "undefined" where there is none."""
+"""Numbers as text: rounded, and "undefined" where there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 __all__ = ["UNDEFINED", "count_text", "estimate_text", "number_text", "p_text", "percent_text", "signed_text"]
 
 UNDEFINED = "undefined"
-"""What stands in place of a number that does not exist."""
+"""Text for an undefined number."""
 
 
 def _absent(value: float | None) -> bool:
@@ -15,7 +15,7 @@ def _absent(value: float | None) -> bool:
 
 
 def number_text(value: float | None, *, digits: int = 3) -> str:
-    """Return `value` with `digits` decimals, in scientific notation where that would show only zeros.
+    """Return `value` with `digits` decimals, or in scientific notation if all of them would be zero.
 
     Example:
         >>> number_text(0.58349), number_text(None), number_text(2.2e-16)
@@ -41,7 +41,7 @@ def signed_text(value: float | None, *, digits: int = 3) -> str:
 
 
 def estimate_text(estimate: float | None, lower: float | None, upper: float | None, *, digits: int = 2) -> str:
-    """Return an estimate with its interval in square brackets, or alone where it has none.
+    """Return an estimate with its interval in square brackets, or without it if there is none.
 
     Example:
         >>> estimate_text(0.584, 0.51, 0.655)
@@ -61,7 +61,7 @@ def _fixed(value: float | None, digits: int) -> str:
 
 
 def p_text(value: float | None) -> str:
-    """Return a p-value, never as a bare zero.
+    """Return a p-value, "< 0.001" if it is smaller.
 
     Example:
         >>> p_text(0.0002), p_text(0.031)
@@ -83,7 +83,7 @@ def percent_text(value: float | None) -> str:
 
 
 def count_text(value: int | None) -> str:
-    """Return a count with thousands set apart.
+    """Return a count with thousands separators.
 
     Example:
         >>> count_text(76800)

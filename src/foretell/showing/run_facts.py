@@ -1,8 +1,6 @@
-"""What a run says about itself on the report's page: the model, an example cut into segments, how it was made.
+"""Facts about a run for the report page: the model, an example with its segments, how the answers were made.
 
-    report(study, "results", run_facts=run_facts(run))
-
-It reads the run's tables and computes nothing.
+report(study, "results", run_facts=run_facts(run))
 """
 
 from __future__ import annotations
@@ -19,20 +17,20 @@ __all__ = ["run_facts"]
 
 
 def run_facts(run: Run, *, commands: Sequence[str] = ()) -> RunFacts:
-    """Return what the report's page tells about the run a study was made of.
+    """Return the facts about a run that the report page shows.
 
     Args:
         run: A run with at least one sample.
-        commands: Command lines that make the report again.
+        commands: Command lines that reproduce the report.
     """
     job, samples = run.manifest["job"], run.samples
     given = job["answers"] == "given"
     notes = [
-        "answers were given" if given else f"answers were generated, at most {job['sampling']['max_new_tokens']} tokens"
+        "answers were given" if given else f"answers were generated, up to {job['sampling']['max_new_tokens']} tokens"
     ]
     truncated = samples["truncated"].sum()
     if truncated:
-        notes.append(f"{truncated} answers ended at the token limit and were judged as they stand")
+        notes.append(f"{truncated} answers were cut at the token limit and labelled as they are")
     notes += [
         f"{count} samples were not read: {reason}"
         for reason, count in samples["reason"].drop_nulls().value_counts(sort=True).rows()
@@ -47,7 +45,7 @@ def run_facts(run: Run, *, commands: Sequence[str] = ()) -> RunFacts:
 
 
 def _example(run: Run, samples: pl.DataFrame) -> tuple[ColouredText, ...]:
-    """Return the shortest sample that has every segment, or else the first, as pieces of one segment each."""
+    """Return the shortest sample that has every segment, or else the shortest, as spans of one segment each."""
     read = samples.filter(pl.col("reason").is_null())
     if read.is_empty():
         return ()
@@ -57,6 +55,6 @@ def _example(run: Run, samples: pl.DataFrame) -> tuple[ColouredText, ...]:
     ).sort("complete", "length", "id", descending=[True, False, False])
     tokens = run.tokens.filter(pl.col("id") == ranked["id"][0]).select("text", "segment").rows()
     return tuple(
-        ColouredText("".join(text for text, _ in pieces), segment)
-        for segment, pieces in groupby(tokens, key=lambda token: token[1])
+        ColouredText("".join(text for text, _ in span), segment)
+        for segment, span in groupby(tokens, key=lambda token: token[1])
     )

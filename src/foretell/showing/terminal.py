@@ -1,4 +1,4 @@
-"""Tables and lines on a terminal: colour only where somebody looks, and no text that could steer the terminal."""
+"""Tables and lines on a terminal, coloured only on a terminal, with control characters made visible."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _COLOURS = {"system": "blue", "prompt": "green", "query": "yellow", "generated":
 
 
 def _console() -> Console:
-    # a pipe has no width; rows must not be folded for whoever reads the output with a program
+    # a pipe has no width; rows must not be wrapped, because a program may read them
     console = Console(markup=False, highlight=False, emoji=False)
     return console if console.is_terminal else Console(markup=False, highlight=False, emoji=False, width=200)
 
 
 def say(line: str, *, style: str | None = None) -> None:
-    """Print one line to standard output, its unseen characters made visible; coloured only on a terminal.
+    """Print one line to standard output with control characters made visible; coloured only on a terminal.
 
     Args:
-        line: The text; anything may be in it.
-        style: A colour that click knows, or None.
+        line: The text, not trusted.
+        style: A colour of click, or None.
     """
     click.echo(click.style(visible(line), fg=style) if style else visible(line))
 
@@ -42,7 +42,7 @@ def _cell(value: object) -> Text:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table: numbers right and with three decimals, undefined as a dash.
+    """Print a table: numbers right-aligned with three decimals, undefined as a dash.
 
     Args:
         title: Line above the table.
@@ -58,17 +58,17 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     _console().print(table)
 
 
-def show_spans(title: str, pieces: Sequence[tuple[str, str]]) -> None:
-    """Print a text in pieces, one per line after the name of its segment; each segment has a colour on a terminal.
+def show_spans(title: str, spans: Sequence[tuple[str, str]]) -> None:
+    """Print the spans of a text, one per line after the name of its segment; segments are coloured on a terminal.
 
     Args:
         title: Line above the text.
-        pieces: Segment and text of each piece, in order; anything may be in the text.
+        spans: Segment and text of each span, in order; the text is not trusted.
     """
     console = _console()
     console.print(Text(visible(title), style="bold"))
-    width = max((len(segment) for segment, _ in pieces), default=0)
-    for segment, text in pieces:
+    width = max((len(segment) for segment, _ in spans), default=0)
+    for segment, text in spans:
         style = _COLOURS.get(segment, "")
         line = Text.assemble((f"{segment:<{width}}  ", "dim"), (visible(text), style))
         console.print(line, soft_wrap=True)

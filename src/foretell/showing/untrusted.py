@@ -1,8 +1,8 @@
-"""Text of models and files made harmless and visible before it is drawn.
+"""Escaping of untrusted text (of models and files) before it is shown.
 
-A token may hold a script tag, a terminal escape, a character that turns the reading direction, or nothing at all.
-HTML is escaped by the page's templates; here is what templates cannot do: unseen characters become seen ones, plotly's
-own small markup is switched off, and JSON inside a script element cannot end that element.
+A token may be a script tag, a terminal escape, a bidirectional control character, or empty. The page's templates escape
+HTML. This module does the rest: invisible characters are made visible, plotly's markup is escaped, and JSON inside a
+script element cannot end that element.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _MAX_TOKEN = 24
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""Return `text` with every character that would act instead of being read replaced by a visible sign.
+    r"""Return `text` with every control or invisible character replaced by a visible symbol.
 
-    Control characters become their control pictures, a line feed becomes an arrow, and direction overrides, unpaired
-    surrogates and other unseen characters become their code point in brackets.
+    Control characters become control pictures, a line feed becomes an arrow, and bidirectional overrides, unpaired
+    surrogates and other invisible characters become their code point in brackets.
 
     Args:
-        text: Anything a model wrote or a file holds.
-        keep: Characters to leave as they are, such as a line feed.
+        text: Untrusted text.
+        keep: Characters to keep, such as a line feed.
 
     Example:
         >>> visible("red \x1b[31m")
@@ -53,7 +53,7 @@ def _seen(character: str) -> str:
 
 
 def token_label(text: str, *, length: int = _MAX_TOKEN) -> str:
-    """Return a token's text as a tick label: visible, without outer blanks, never empty, at most `length` long.
+    """Return a token's text as a tick label: visible, stripped, never empty, at most `length` characters.
 
     Example:
         >>> token_label(" Paris"), token_label("  "), token_label("")
@@ -66,7 +66,7 @@ def token_label(text: str, *, length: int = _MAX_TOKEN) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return visible `text` on one line, cut at `length` characters with an ellipsis.
+    """Return visible `text` on one line, truncated at `length` characters with an ellipsis.
 
     Example:
         >>> shortened("one two three", 8)
@@ -88,7 +88,7 @@ def wrapped(text: str, *, width: int, lines: int) -> tuple[str, ...]:
 
 
 def plotly_text(text: str) -> str:
-    """Return `text` so that plotly shows it letter by letter, with no tags, links, line breaks or mathematics.
+    """Return `text` escaped for plotly: no tags, links, line breaks or mathematics.
 
     Example:
         >>> plotly_text("<b>&")
@@ -99,7 +99,7 @@ def plotly_text(text: str) -> str:
 
 
 def scene_text(text: str) -> str:
-    """Return `text` for a label inside a turning plotly scene, which knows tags but no entities.
+    """Return `text` for a label inside a plotly 3-D scene, which supports tags but no entities.
 
     Example:
         >>> scene_text("<b>&")
@@ -109,7 +109,7 @@ def scene_text(text: str) -> str:
 
 
 def script_json(value: object) -> str:
-    r"""Return `value` as JSON that is safe inside a script element: it holds no `<`, `>`, `&` or line separator.
+    r"""Return `value` as JSON that is safe inside a script element: without `<`, `>`, `&` and line separators.
 
     Raises:
         ValueError: A number is not finite; use None instead.

@@ -48,9 +48,9 @@ def test_a_course_shows_its_numbers_and_the_band(surface: Surface) -> None:
         assert null.lower is not None
         assert set(null.lower) == {-1.5}
         assert panel.levels[0].value == pytest.approx(np.mean(line))
-    assert "77 directions drawn at random" in figure.words.caption
+    assert "77 random directions" in figure.words.caption
     assert "layers 1, 2" in figure.words.caption
-    assert "One example proves nothing by itself" in figure.words.caption
+    assert "not evidence" in figure.words.caption
     to_matplotlib.draw(figure)
     assert len(to_plotly.draw(figure)) == 2
 
@@ -107,7 +107,7 @@ def test_steering_shows_the_table(steering: pl.DataFrame, tmp_path: Path) -> Non
     assert f"p = {row['directed_p']:.2f}" in figure.words.caption
     alone = steering_figure(steering.filter(pl.col("dose") >= 0).with_columns(directed=pl.lit(None, pl.Float64)))
     assert len(alone.panels) == 1
-    assert "cannot be told apart" in alone.words.caption
+    assert "cannot be computed" in alone.words.caption
     page = save_steering(steering, tmp_path / "out", model="tiny", progress=False)
     assert page.exists()
     assert pl.read_parquet(tmp_path / "out" / "steering.parquet").equals(steering)
@@ -189,7 +189,7 @@ def test_the_band_of_random_directions_is_drawn_into_the_surface(banded: Surface
     drawn, flat = surface_figures(banded)
     assert drawn.band_label == "77 random directions, 5th to 95th percentile"
     outside = np.concatenate([((a.activity < -1.0) | (a.activity > 0.5)).ravel() for a in banded.answers])
-    assert f"{outside.mean():.0%} of the scores lie outside" in drawn.words.caption
+    assert f"{outside.mean():.0%} of the scores are outside" in drawn.words.caption
     assert "Blue sheets" not in flat.words.caption
     assert flat.band_label == ""
     for picture in to_plotly.draw(drawn):

@@ -150,7 +150,7 @@ def test_transfer_and_reliability_hold_their_tables(data: ReportData) -> None:
     assert reliability is not None
     first = data.table("transfer").filter(pl.col("dataset") == "alpaca")
     assert [dot.estimate for dot in transfer.panels[0].dots] == first["auc"].to_list()
-    assert transfer.panels[0].dots[0].label == "all heads, learnt from flan"
+    assert transfer.panels[0].dots[0].label == "all heads, fitted on flan"
     line = data.table("reliability").filter((pl.col("dataset") == "flan") & (pl.col("detector") == "lengths"))
     np.testing.assert_array_equal(reliability.panels[1].curves[1].y, line["observed"].to_numpy())
 
@@ -169,7 +169,7 @@ def test_surfaces_count_what_they_clip() -> None:
         assert panel.n_below == int((answer.activity < -1).sum())
         np.testing.assert_array_equal(panel.values, answer.activity)
     above = sum(panel.n_above for panel in solid.panels)
-    assert f"{above} lie above 1" in solid.words.caption.replace("and ", "lie ").replace("lie lie", "lie")
+    assert f"{above} are above 1" in solid.words.caption
     assert solid.extend == "both"
     assert surface_figures(surface, z_limit=50)[0].extend == "neither"
     assert (solid.shape, flat.shape) == ("surface", "flat")

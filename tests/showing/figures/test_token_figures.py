@@ -47,7 +47,7 @@ def test_values_are_means_over_the_chosen_layers(surface: Surface) -> None:
     assert not figure.panels[1].outside.any()
     assert (figure.z_limit, figure.extend) == (2.0, "both")
     assert "mean over layers 1, 2" in figure.words.caption
-    assert "2 of 10 tokens lie beyond ±2" in figure.words.caption
+    assert "2 of 10 tokens are beyond ±2" in figure.words.caption
     assert "1 tokens have no activity" in figure.words.caption
     assert "Underlined" in figure.words.caption
     one = token_figure(surface, layers=(3,))
@@ -74,7 +74,7 @@ def test_paper_and_page_have_the_colours_of_the_surface(surface: Surface) -> Non
             assert token.paper in on_paper
             if np.isnan(value):
                 assert token.paper == UNDEFINED_COLOUR
-                assert "undefined" in token.told
+                assert "undefined" in token.tooltip
                 continue
             expected = np.array(map_(0.5 + np.clip(value, -2, 2) / 4)[:3]) * 255
             found = [int(token.paper[place : place + 2], 16) for place in (1, 3, 5)]
@@ -103,8 +103,8 @@ def test_the_page_shows_every_token_once_with_its_score_and_runs_none(surface: S
     attributes = r'(?: class="(outside)")? style="background:(#\w{6});color:(#\w{6})" title="([^"]*)"'
     spans = re.findall(rf"<span{attributes}>(.*?)</span>", block, re.DOTALL)
     assert len(spans) == len(TOKENS) + 2
-    told = [unescape(span[3]) for span in spans]
-    assert told[0].startswith("token 0: “E”, activity 5.00; random directions −1.50 to 1.50")
+    tooltips = [unescape(span[3]) for span in spans]
+    assert tooltips[0].startswith("token 0: “E”, activity 5.00; random directions −1.50 to 1.50")
     text = [unescape(span[4]) for span in spans]
     assert text[: len(TOKENS)] == ["E", "lon", " is", "↵\n", TOKENS[4], "⟨U+202E⟩", "∅", " 你好"]
     assert [bool(span[0]) for span in spans[:3]] == [True, True, False]

@@ -53,53 +53,53 @@ def test_each_sentence_has_a_stated_rule_and_every_source_leads_to_a_cell(data: 
 @pytest.mark.parametrize(
     ("lower", "upper", "words"),
     [
-        (0.02, 0.1, "say more than the baselines do"),
+        (0.02, 0.1, "predict the label better than the baseline does"),
         (-0.02, 0.1, "interval includes 0"),
-        (-0.2, -0.1, "say less than the baselines do"),
+        (-0.2, -0.1, "predict the label worse than the baseline does"),
         (None, None, "without an interval"),
     ],
 )
-def test_the_gain_is_judged_by_its_interval(
+def test_the_increment_is_interpreted_by_its_interval(
     data: ReportData, lower: float | None, upper: float | None, words: str
 ) -> None:
     changed = _with(data, "detectors", increment=0.04, increment_lower=lower, increment_upper=upper)
     assert words in _say(changed, "detector")[0].text
 
 
-def test_an_undefined_gain_is_told_with_its_reason(data: ReportData) -> None:
+def test_an_undefined_increment_has_its_reason(data: ReportData) -> None:
     changed = _with(data, "detectors", increment=None, reason="no column can make a baseline")
     assert "undefined (no column can make a baseline)" in _say(changed, "detector")[0].text
 
 
-def test_strata_are_set_beside_the_whole(data: ReportData) -> None:
+def test_the_auc_within_strata_is_compared_with_that_over_all_samples(data: ReportData) -> None:
     assert "0.70 instead of 0.79" in _say(data, "strata")[0].text
-    assert "no lower than" in _say(data, "strata", "flan")[0].text
+    assert "not lower than" in _say(data, "strata", "flan")[0].text
     assert _say(_with(data, "detectors", auc_within_strata=None), "strata") == []
 
 
 def test_the_best_head_is_named_with_its_corrected_p(data: ReportData) -> None:
     found = _say(data, "head", "sharegpt")[0].text
-    assert "2 stand out" in found
+    assert "2 are significant" in found
     assert "layer 12, head 4, PAM_norm" in found
     assert "corrected p 0.003" in found
     lost = _say(_with(data, "association", p_max=0.4), "head")[0].text
-    assert "none stands out" in lost
-    assert "not shown to be more than luck" in lost
+    assert "none is significant" in lost
+    assert "by chance" in lost
     assert _say(_with(data, "association", p_max=None), "head") == []
 
 
 def test_the_leak_is_the_difference_and_needs_the_placebo(data: ReportData) -> None:
     text = _say(data, "leak")[0].text
     assert "+0.13" in text
-    assert "is leak" in text
-    assert "no leak is shown" in _say(_with(data, "forest", auc_lower=0.45), "leak")[0].text
+    assert "is leakage" in text
+    assert "no leakage is shown" in _say(_with(data, "forest", auc_lower=0.45), "leak")[0].text
     alone = replace(
         data, tables={**data.tables, "forest": data.table("forest").filter(pl.col("protocol") != "placebo")}
     )
     assert "shuffled" not in _say(alone, "leak")[0].text
 
 
-def test_accuracy_is_held_against_the_larger_class(data: ReportData) -> None:
+def test_accuracy_is_compared_with_the_majority_class(data: ReportData) -> None:
     assert "no evidence" in _say(data, "accuracy")[0].text
     assert "no evidence" not in _say(_with(data, "forest", accuracy=0.9), "accuracy")[0].text
 
@@ -111,7 +111,7 @@ def test_equal_impurities_are_called_an_artefact_and_unequal_ones_are_not(data: 
 
 def test_permutation_names_only_columns_above_zero(data: ReportData) -> None:
     assert "PAM_norm" in _say(data, "permutation", "sharegpt")[0].text
-    assert "no held-out AUC" in _say(data, "permutation", "alpaca")[0].text
+    assert "does not significantly lower" in _say(data, "permutation", "alpaca")[0].text
 
 
 def test_shares_and_letters_are_explained_only_where_they_occur(data: ReportData) -> None:
@@ -127,16 +127,16 @@ def test_shares_and_letters_are_explained_only_where_they_occur(data: ReportData
     assert not {"simplex", "letters"} & {sentence.rule for sentence in narrate(other)[-1].sentences}
 
 
-def test_a_direction_below_its_baseline_is_told(data: ReportData) -> None:
+def test_a_direction_is_compared_with_its_baselines(data: ReportData) -> None:
     assert data.direction is not None
     text = next(s.text for s in narrate(data)[-1].sentences if s.rule == "direction")
     assert "best at layer 29: AUC 0.98 [0.93, 1.00]" in text
-    assert "mean logprob (lower is more of it) stays below that: 0.91" in text
+    assert "mean logprob (lower is more of the concept) is below that: 0.91" in text
     likelier = pl.when(pl.col("measure") == "mean_logprob").then(0.004).otherwise(pl.col("auc")).alias("auc")
-    beaten = replace(data, direction=data.direction.with_columns(likelier))
-    text = next(s.text for s in narrate(beaten)[-1].sentences if s.rule == "direction")
-    assert "mean logprob (lower is more of it) does as well or better: 1.00" in text
+    worse = replace(data, direction=data.direction.with_columns(likelier))
+    text = next(s.text for s in narrate(worse)[-1].sentences if s.rule == "direction")
+    assert "mean logprob (lower is more of the concept) is as good or better: 1.00" in text
 
 
-def test_nothing_is_said_of_nothing() -> None:
+def test_an_empty_report_has_no_sentences() -> None:
     assert narrate(ReportData(tables={})) == ()

@@ -1,4 +1,4 @@
-"""Grouped bars with intervals on paper."""
+"""Grouped bars with intervals, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HATCHES = ("", "///", "...", "xx", "\\\\")
 
 
 def draw_bars(figure: BarFigure) -> Canvas:
-    """Return the bars drawn, each panel with its reference line."""
+    """Draw the bars, each panel with its reference line."""
     canvas, every = grid(
         len(figure.panels), n_columns=figure.n_columns, width=4.8, height=2.9, title=figure.words.title
     )

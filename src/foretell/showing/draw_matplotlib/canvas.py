@@ -1,4 +1,4 @@
-"""Paper, type and text shared by every drawing: one style, fonts that have the characters, no mathematics in names."""
+"""Style, fonts and text of all matplotlib drawings."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ LINE_STYLES: dict[str, Any] = {
     "dashdot": (0, (6, 2, 1.2, 2)),
     "longdash": (0, (9, 3)),
 }
-"""Plotly's names of line styles in matplotlib's words."""
+"""Matplotlib's line styles by plotly's names."""
 
 MARKER_SHAPES = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "x": "X", "star": "*"}
-"""Plotly's names of markers in matplotlib's words."""
+"""Matplotlib's markers by plotly's names."""
 
 CELL_FONT = "DejaVu Sans Mono"
-"""The font of text in equal widths; it comes with matplotlib."""
+"""The monospaced font; it is part of matplotlib."""
 
 _FIRST_FONT = "DejaVu Sans"
 _OTHER_FONTS = (
@@ -65,14 +65,14 @@ _OTHER_FONTS = (
     "Arial Unicode MS",
 )
 _INK = "#20242b"
-_SELECTORS = dict.fromkeys((0xFE0E, 0xFE0F))  # they choose between two looks of a sign, and there is one at most
+_SELECTORS = dict.fromkeys((0xFE0E, 0xFE0F))  # variation selectors; fonts here have one variant at most
 
 
 @cache
 def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
-    """Return the families to draw with and the characters they hold together."""
+    """Return the font families to use and the set of their characters."""
     paths: dict[str, str] = {}
-    bold: set[str] = set()  # a family without a bold face makes matplotlib complain for every bold title
+    bold: set[str] = set()  # matplotlib warns about every bold title if a family has no bold face
     for entry in font_manager.fontManager.ttflist:
         if entry.name in (_FIRST_FONT, *_OTHER_FONTS) and entry.style == "normal":
             if entry.weight in (400, "normal"):
@@ -88,7 +88,7 @@ def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """Draw inside this block in the project's style, whatever the caller has set for matplotlib."""
+    """Use the project's style inside this block, independent of the caller's matplotlib settings."""
     settings: dict[Any, Any] = {
         "font.family": list(_fonts()[0]),
         "font.size": 9.0,
@@ -126,11 +126,11 @@ def paper_style() -> Iterator[None]:
 
 
 def drawable(text: str, *, in_cells: bool = False) -> str:
-    r"""Return visible `text` in which characters that no font at hand holds are their code points in brackets.
+    r"""Return visible `text` with characters that no installed font has replaced by their code points in brackets.
 
     Args:
-        text: Anything a model wrote or a file holds.
-        in_cells: For text of equal widths (`CELL_FONT`): only its own characters and wide ones are kept.
+        text: Untrusted text.
+        in_cells: For monospaced text (`CELL_FONT`): only characters of that font and wide ones are kept.
 
     Example:
         >>> drawable("a\ue000b")
@@ -140,7 +140,7 @@ def drawable(text: str, *, in_cells: bool = False) -> str:
     shown = visible(text, keep="\n").translate(_SELECTORS)
 
     def held(character: str) -> bool:
-        # A picture of a control character is a cell wide in the other fonts too.
+        # Control pictures have the width of one cell in the other fonts too.
         other = unicodedata.east_asian_width(character) in "WF" or "\u2400" <= character <= "\u243f"
         return ord(character) in (known if other or not in_cells else _cell_characters())
 
@@ -154,7 +154,7 @@ def _cell_characters() -> frozenset[int]:
 
 
 def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", width: int = 44) -> None:
-    """Set the words around an axes, wrapped and with no character read as mathematics."""
+    """Set title and labels of an axes, wrapped and without mathematical markup."""
     if title:
         lines = "\n".join(wrapped(title, width=width, lines=2))
         axes.set_title(drawable(lines), parse_math=False)
@@ -165,7 +165,7 @@ def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", 
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """Add a legend below the axes whose labels are not read as mathematics."""
+    """Add a legend below the axes, without mathematical markup."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
@@ -182,10 +182,10 @@ def grid(n_panels: int, *, n_columns: int, width: float, height: float, title: s
 
     Args:
         n_panels: Number of axes.
-        n_columns: At most so many side by side.
-        width: Of one panel, in inches.
-        height: Of one panel, in inches.
-        title: Over the whole canvas.
+        n_columns: Maximal number of columns.
+        width: Width of one panel, in inches.
+        height: Height of one panel, in inches.
+        title: Title of the canvas.
     """
     n_columns = max(1, min(n_columns, n_panels))
     n_rows = math.ceil(n_panels / n_columns)
@@ -202,7 +202,7 @@ def grid(n_panels: int, *, n_columns: int, width: float, height: float, title: s
 
 
 def empty_panel(axes: Axes, note: str) -> None:
-    """Say inside an axes why it shows nothing."""
+    """Write the reason why an axes is empty."""
     lines = "\n".join(wrapped(note, width=34, lines=6))
     axes.text(
         0.5,
@@ -221,12 +221,12 @@ def empty_panel(axes: Axes, note: str) -> None:
 
 
 def colour_map(name: str, stops: Stops) -> LinearSegmentedColormap:
-    """Return a scale of the palette as a matplotlib colour map."""
+    """Return a colour scale of the palette as a matplotlib colour map."""
     return LinearSegmentedColormap.from_list(name, list(stops), N=256)
 
 
 def thinned(n_labels: int, most: int) -> list[int]:
-    """Return the places of at most `most` evenly spaced labels out of `n_labels`, the first among them.
+    """Return the indices of at most `most` evenly spaced labels out of `n_labels`, including the first.
 
     Example:
         >>> thinned(7, 3)
@@ -237,6 +237,6 @@ def thinned(n_labels: int, most: int) -> list[int]:
 
 
 def set_labels(axes: Axes, axis: str, places: Sequence[float], labels: Sequence[str], **options: Any) -> None:
-    """Put tick labels that are not read as mathematics on one axis of an axes."""
+    """Set tick labels on one axis, without mathematical markup."""
     target = getattr(axes, f"{axis}axis")
     target.set_ticks(list(places), labels=[drawable(label) for label in labels], parse_math=False, **options)

@@ -1,4 +1,4 @@
-"""Lines on paper: ROC curves, and numbers per layer with bands and baselines."""
+"""Curves drawn with matplotlib: ROC curves, and values per layer with bands and baselines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["draw_curves"]
 
 
 def draw_curves(figure: CurveFigure) -> Canvas:
-    """Return the lines drawn, at most three panels side by side."""
+    """Draw the curves, at most three panels side by side."""
     single = len(figure.panels) == 1
     n_lines = max((len(panel.curves) + len(panel.levels) for panel in figure.panels), default=0)
     width, height = (6.4, 4.6) if single else (4.0, 3.6)
@@ -66,7 +66,7 @@ def _line(axes: Axes, curve: Curve, *, thin: bool) -> None:
 
 
 def _marker_places(curve: Curve, *, thin: bool) -> list[int]:
-    """Return every point of a short line, and eight points at even steps along x of a long one."""
+    """Return all points of a short line, or eight points evenly spaced along x of a long one."""
     if curve.x.size <= (24 if thin else 64):
         return list(range(curve.x.size))
     start = 0.06 + 0.03 * curve.tone

@@ -1,4 +1,4 @@
-"""Estimates with intervals on paper, one below the other."""
+"""Estimates with intervals, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["draw_dots"]
 
 
 def draw_dots(figure: DotFigure) -> Canvas:
-    """Return the estimates drawn, at most two panels side by side, with one legend below."""
+    """Draw the estimates, at most two panels side by side, with one legend below."""
     most = max((len(panel.dots) + len(panel.undefined) for panel in figure.panels), default=1)
     n_columns = 1 if len(figure.panels) == 1 else 2
     width = 7.0 if n_columns == 1 else 5.6

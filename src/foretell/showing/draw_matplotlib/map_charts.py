@@ -1,4 +1,4 @@
-"""Layer x head maps on paper, with one colour bar."""
+"""Layer x head maps, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["draw_maps"]
 
 
 def draw_maps(figure: MapFigure) -> Canvas:
-    """Return the maps drawn: layers from left to right, heads from top to bottom."""
+    """Draw the maps: layers from left to right, heads from top to bottom."""
     n_layers = max(panel.values.shape[0] for panel in figure.panels)
     n_heads = max(panel.values.shape[1] for panel in figure.panels)
     width = float(np.clip(0.11 * n_layers + 0.7, 2.8, 5.0))

@@ -1,4 +1,4 @@
-"""Activity surfaces on paper: any number of answers on one scale with one colour bar."""
+"""Activity surfaces, drawn with matplotlib: any number of answers on one scale."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _TITLE_HEIGHT, _FOOT_HEIGHT = 0.75, 0.3
 _SHEET, _SHEET_MESH = 0.05, 0.4
 """Opacity of a sheet and of its mesh."""
 _SHEET_TILES = 11
-"""Tiles of a sheet along each axis, at most: a coarse mesh leaves the surface's colours as they are."""
+"""Maximal number of tiles of a sheet along each axis: a coarse mesh does not cover the surface's colours."""
 
 
 def draw_surfaces(figure: SurfaceFigure) -> Canvas:
-    """Return the answers side by side, as surfaces or as flat maps."""
+    """Draw the answers side by side, as surfaces or as flat maps."""
     n_columns = min(len(figure.panels), 3 if len(figure.panels) == 3 else 2)
     n_rows = math.ceil(len(figure.panels) / n_columns)
     most_tokens = max(len(panel.tokens) for panel in figure.panels)
@@ -93,7 +93,7 @@ def _answer_lines(panel: SurfacePanel, columns: int) -> tuple[str, ...]:
 def _panel_words(
     canvas: Canvas, panel: SurfacePanel, box: tuple[float, float, float, float], size: tuple[float, float]
 ) -> None:
-    """Write a panel's title and answer at its top."""
+    """Write a panel's title and answer above it."""
     left, bottom, width, height = box
     columns = _text_columns(width * size[0])
     lines = _answer_lines(panel, columns)
@@ -120,11 +120,11 @@ def _surface(
     n_tokens = len(panel.tokens)
     _solids(axes, figure, panel, lambda z: colours(limits(z)))
     axes.view_init(elev=figure.camera[0], azim=figure.camera[1])
-    # Seen from higher up, the box reaches farther down the page.
+    # With a higher elevation the box extends further down.
     axes.set_box_aspect(BOX, zoom=1.12 - 0.008 * (figure.camera[0] - 30.0))
     axes.set(zlim=(-figure.z_limit, figure.z_limit), xlim=(figure.layers[0], figure.layers[-1] or 1))
     axes.set_ylim(0, max(n_tokens - 1, 1))
-    # The lowest tick would stand on the last token's label.
+    # The lowest tick would overlap the last token's label.
     axes.set_zticks(np.linspace(-figure.z_limit, figure.z_limit, 9)[1:])
     places = thinned(n_tokens, 16)
     labels = [token_label(drawable(panel.tokens[index]), length=14) for index in places]
@@ -133,14 +133,14 @@ def _surface(
     axes.tick_params(axis="x", pad=-2, labelsize=7.5)
     axes.tick_params(axis="z", pad=0, labelsize=7.5)
     axes.set_xlabel("Layer", labelpad=0)
-    axes.set_zlabel("")  # the colour bar names the axis, and a label here runs into the next panel
+    axes.set_zlabel("")  # the colour bar has the label, and one here would overlap the next panel
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
         axis._axinfo["grid"].update(color="#d9dde3", linewidth=0.6)
 
 
 def _solids(axes: Any, figure: SurfaceFigure, panel: SurfacePanel, paint: Callable[[np.ndarray], Any]) -> None:
-    """Draw the surface and its sheets as one heap of tiles, so that what is nearer to the eye covers what is behind."""
+    """Draw the surface and its sheets as one collection of tiles, so that they are sorted by depth together."""
     limit = figure.z_limit
     z = np.clip(panel.values, -limit, limit)
     tiles, heights, lone = _tiles(z, np.array(figure.layers), np.arange(z.shape[1]))
@@ -159,25 +159,25 @@ def _solids(axes: Any, figure: SurfaceFigure, panel: SurfacePanel, paint: Callab
             every.append(sheet)
             faces.append(np.tile(to_rgba(colour, _SHEET), (len(sheet), 1)))
             edges.append(np.tile(to_rgba(colour, _SHEET_MESH), (len(sheet), 1)))
-    if sum(len(part) for part in every):
-        heap = Poly3DCollection(
+    if sum(len(group) for group in every):
+        collection = Poly3DCollection(
             np.concatenate(every), facecolors=np.concatenate(faces), edgecolors=np.concatenate(edges), linewidths=0.3
         )
-        axes.add_collection3d(heap, autolim=False)
+        axes.add_collection3d(collection, autolim=False)
     if lone.any():
         layer, token = np.nonzero(lone)
         axes.scatter(np.array(figure.layers)[layer], token, z[lone], c=paint(z[lone]), s=14)
 
 
 def _coarse(n_points: int) -> Int[np.ndarray, " kept"]:
-    """Return evenly spaced places out of `n_points`, the first and the last among them."""
+    """Return evenly spaced indices out of `n_points`, including the first and the last."""
     return np.unique(np.linspace(0, n_points - 1, min(n_points, _SHEET_TILES + 1)).round().astype(np.int64))
 
 
 def _tiles(
     z: Float[np.ndarray, "layer token"], layers: Int[np.ndarray, " layer"], tokens: Int[np.ndarray, " token"]
 ) -> tuple[Float[np.ndarray, "tile 4 3"], Float[np.ndarray, " tile"], Bool[np.ndarray, "layer token"]]:
-    """Return the defined tiles between neighbouring points, their mean heights, and the points that are in no tile."""
+    """Return the tiles between defined neighbouring points, their mean heights, and the points in no tile."""
     x, y = np.meshgrid(layers.astype(float), tokens.astype(float), indexing="ij")
     points = np.stack([x, y, z], axis=-1)
     before, after = slice(None, -1), slice(1, None)

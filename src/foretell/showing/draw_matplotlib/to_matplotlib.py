@@ -1,6 +1,6 @@
-"""Figures drawn for paper: png at 200 dots per inch and svg, the same bytes for the same numbers.
+"""Draw figures with matplotlib: png at 200 dots per inch, svg and pdf, with identical bytes for identical values.
 
-Only matplotlib's object interface is used, so that nothing of a caller's own pyplot figures is touched.
+Only matplotlib's object interface is used, so that the caller's pyplot state is not changed.
 
     from foretell.showing.draw_matplotlib import to_matplotlib
     to_matplotlib.save(figure, "figures")
@@ -33,12 +33,12 @@ Format = Literal["png", "svg", "pdf"]
 
 
 def draw(figure: Figure) -> Canvas:
-    """Return the figure drawn on a matplotlib canvas that belongs to no window."""
+    """Return the figure drawn on a matplotlib canvas without a window."""
     with paper_style():
         canvas = _drawn(figure)
         if canvas.get_layout_engine() is not None:
             canvas.draw_without_rendering()
-            canvas.set_layout_engine("none")  # the layout is settled once and not again for every file format
+            canvas.set_layout_engine("none")  # compute the layout once, not for every file format
         return canvas
 
 
@@ -55,10 +55,10 @@ def _drawn(figure: Figure) -> Canvas:
 
 
 def render(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
-    """Return a drawn canvas as the bytes of a picture file, without dates or names of programs.
+    """Return a drawn canvas as the bytes of an image file, without timestamps or program names.
 
     Args:
-        canvas: What `draw` returned.
+        canvas: The result of `draw`.
         kind: Picture format.
         dots_per_inch: Resolution of a png.
     """
@@ -74,12 +74,12 @@ def render(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) 
 
 
 def save(figure: Figure, folder: Path | str, *, kinds: tuple[Format, ...] = ("png", "svg")) -> tuple[Path, ...]:
-    """Draw a figure once and write it in each format; each file is written whole or not at all.
+    """Draw a figure once and write it in each format, atomically.
 
     Args:
         figure: Any figure of `foretell.showing.figures.figure`.
-        folder: Where to; made if absent.
-        kinds: Picture formats; the figure's name becomes the file name.
+        folder: Output folder; created if absent.
+        kinds: Image formats; the figure's name is the file name.
     """
     canvas = draw(figure)
     paths = []

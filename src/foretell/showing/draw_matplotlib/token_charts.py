@@ -1,4 +1,4 @@
-"""Answers on paper as coloured text: one block of lines per answer, tokens on the colour of their score."""
+"""Answers as coloured text, drawn with matplotlib: each token on the colour of its score."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ["draw_tokens"]
 
 _WIDTH = 7.4
 _COLUMNS = 92
-"""Cells of one line."""
+"""Cells per line."""
 _CELL = 0.07
-"""Inches; a whole number of dots at 100 and 200 per inch, so that letters do not creep out of their cells."""
+"""Width in inches; a whole number of dots at 100 and 200 per inch, so that characters stay in their cells."""
 _LINE = 0.215
 _SIZE = _CELL * 72 / 0.602
-"""Points; a letter of the font is 0.602 times as wide as its size."""
-_MOST_LINES = 40
-_BRACKETS = str.maketrans("⟨⟩", "[]")  # the angled ones are no cell wide
+"""Font size in points; a character of the font is 0.602 times as wide as its size."""
+_MAX_LINES = 40
+_BRACKETS = str.maketrans("⟨⟩", "[]")  # angle brackets do not have the width of a cell
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A token, or the part of it that one line has room for."""
+class _Run:
+    """A token, or the characters of it that fit on one line."""
 
     text: str
     line: int
@@ -44,9 +44,9 @@ class _Piece:
 
 
 def draw_tokens(figure: TokenFigure) -> Canvas:
-    """Return all answers below each other with one colour bar at the foot."""
-    laid = [_laid(panel.tokens) for panel in figure.panels]
-    blocks = [0.34 + _LINE * (pieces[-1].line + 1 if pieces else 1) for pieces in laid]
+    """Draw all answers below each other, with one colour bar at the bottom."""
+    laid_out = [_layout(panel.tokens) for panel in figure.panels]
+    blocks = [0.34 + _LINE * (runs[-1].line + 1 if runs else 1) for runs in laid_out]
     height = 0.78 + sum(blocks) + 0.62
     canvas = Canvas(figsize=(_WIDTH, height))
     axes = canvas.add_axes((0, 0, 1, 1))
@@ -55,10 +55,10 @@ def draw_tokens(figure: TokenFigure) -> Canvas:
     _words(axes, figure.question, (0.3, height - 0.12), fontsize=13, fontweight="bold", columns=70)
     _words(axes, figure.words.title, (0.3, height - 0.42), fontsize=9.5, color="#4b5563", columns=100)
     top = height - 0.78
-    for panel, pieces, block in zip(figure.panels, laid, blocks, strict=True):
+    for panel, runs, block in zip(figure.panels, laid_out, blocks, strict=True):
         _words(axes, panel.title, (0.3, top), fontsize=9.5, fontweight="bold", columns=90)
-        for piece in pieces:
-            _piece(axes, figure, panel, piece, top=top - 0.22)
+        for run in runs:
+            _draw_run(axes, figure, panel, run, top=top - 0.22)
         top -= block
     limits = Normalize(-figure.z_limit, figure.z_limit)
     colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale])
@@ -77,33 +77,33 @@ def _words(axes: Axes, text: str, at: tuple[float, float], *, columns: int, **fo
     axes.text(*at, "".join(lines), va="top", parse_math=False, **font)  # type: ignore[arg-type]
 
 
-def _laid(tokens: tuple[str, ...]) -> list[_Piece]:
-    """Return the tokens in lines of cells; a token that is longer than a line is cut at its end."""
-    pieces: list[_Piece] = []
+def _layout(tokens: tuple[str, ...]) -> list[_Run]:
+    """Return the tokens in lines of cells; a token that is longer than a line is broken."""
+    runs: list[_Run] = []
     line = column = 0
     for token, text in enumerate(tokens):
-        left = drawable(visible(text), in_cells=True).translate(_BRACKETS) or "∅"
-        while left:
-            room = _COLUMNS - column
-            if _cells(left) > room and column and _cells(left) <= _COLUMNS:
-                line, column, room = line + 1, 0, _COLUMNS
-            taken, width = _taken(left, room)
+        rest = drawable(visible(text), in_cells=True).translate(_BRACKETS) or "∅"
+        while rest:
+            available = _COLUMNS - column
+            if _cells(rest) > available and column and _cells(rest) <= _COLUMNS:
+                line, column, available = line + 1, 0, _COLUMNS
+            taken, width = _prefix(rest, available)
             if not taken:
                 line, column = line + 1, 0
                 continue
-            if line == _MOST_LINES:
-                return [*pieces, _Piece("…", line - 1, _COLUMNS + 1, 1, token)]
-            pieces.append(_Piece(taken, line, column, width, token))
-            left, column = left[len(taken) :], column + width
-    return pieces
+            if line == _MAX_LINES:
+                return [*runs, _Run("…", line - 1, _COLUMNS + 1, 1, token)]
+            runs.append(_Run(taken, line, column, width, token))
+            rest, column = rest[len(taken) :], column + width
+    return runs
 
 
-def _taken(text: str, room: int) -> tuple[str, int]:
-    """Return as many characters as fit into `room` cells, and the cells they take."""
+def _prefix(text: str, available: int) -> tuple[str, int]:
+    """Return the longest prefix that fits into the available cells, and its width."""
     width = 0
     for index, character in enumerate(text):
         more = _cells(character)
-        if width + more > room:
+        if width + more > available:
             return text[:index], width
         width += more
     return text, width
@@ -113,23 +113,23 @@ def _cells(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _piece(axes: Axes, figure: TokenFigure, panel: TokenPanel, piece: _Piece, *, top: float) -> None:
-    value = float(panel.values[piece.token])
+def _draw_run(axes: Axes, figure: TokenFigure, panel: TokenPanel, run: _Run, *, top: float) -> None:
+    value = float(panel.values[run.token])
     defined = np.isfinite(value)
     place = 0.5 + value / (2 * figure.z_limit)
     colour = mixed(COLOUR_SCALES[figure.scale], place) if defined else UNDEFINED_COLOUR
-    left, low = 0.3 + piece.column * _CELL, top - (piece.line + 1) * _LINE
-    width = piece.width * _CELL
+    left, low = 0.3 + run.column * _CELL, top - (run.line + 1) * _LINE
+    width = run.width * _CELL
     axes.add_patch(Rectangle((left, low + 0.025), width, _LINE - 0.05, facecolor=colour, linewidth=0))
     axes.text(
         left,
         low + _LINE / 2 - 0.005,
-        piece.text,
+        run.text,
         va="center_baseline",
         family=[CELL_FONT, *rcParams["font.family"]],
         fontsize=_SIZE,
         color=ink_on(colour),
         parse_math=False,
     )
-    if panel.outside[piece.token]:
+    if panel.outside[run.token]:
         axes.plot([left + 0.01, left + width - 0.01], [low + 0.012] * 2, color="#111827", linewidth=1.1)

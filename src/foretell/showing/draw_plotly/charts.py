@@ -1,4 +1,4 @@
-"""Curves, intervals and bars for the page."""
+"""Curves, intervals and bars, drawn with plotly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEGEND_LINE = 20
 
 
 def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
-    """Return one picture of lines per panel, the legend below it."""
+    """Return one plotly figure of curves per panel, with the legend below."""
     made = []
     for panel in figure.panels:
         if panel.note is not None:
@@ -57,7 +57,7 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
 
 
 def _height(figure: CurveFigure) -> int:
-    """Return the height without legend; a single ROC panel is wide, so it is made tall too."""
+    """Return the height without legend; a single ROC panel is wide, so it is also tall."""
     if not figure.roc:
         return 360
     return 560 if len(figure.panels) == 1 else 400
@@ -100,7 +100,7 @@ def _curve(curve: Curve, *, per_point: bool) -> list[Any]:
 
 
 def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
-    """Return one picture of estimates with intervals per panel."""
+    """Return one plotly figure of estimates with intervals per panel."""
     made = []
     for panel in figure.panels:
         if not panel.dots:
@@ -182,7 +182,7 @@ def _open_dots(chosen: list[tuple[int, Dot]], name: str) -> go.Scatter:
 
 
 def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
-    """Return one picture of grouped bars per panel."""
+    """Return one plotly figure of grouped bars per panel."""
     made = []
     for panel in figure.panels:
         if panel.note is not None:

@@ -1,4 +1,4 @@
-"""Layer x head maps and activity surfaces for the page."""
+"""Layer x head maps and activity surfaces, drawn with plotly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _grid(values: Float[np.ndarray, "row column"]) -> list[list[float | None]]:
 
 
 def map_pictures(figure: MapFigure) -> tuple[go.Figure, ...]:
-    """Return one map per panel, all on the same scale."""
+    """Return one map per panel, all with the same scale."""
     made = []
     for panel in figure.panels:
         if panel.note is not None:
@@ -65,12 +65,12 @@ def map_pictures(figure: MapFigure) -> tuple[go.Figure, ...]:
 
 
 def surface_pictures(figure: SurfaceFigure) -> tuple[go.Figure, ...]:
-    """Return one turning surface, or one flat map, per answer; the page draws the colour bar they share."""
+    """Return one 3-D surface, or one flat map, per answer; the page draws the common colour bar."""
     return tuple(_surface(figure, p) if figure.shape == "surface" else _flat(figure, p) for p in figure.panels)
 
 
 def _hover(figure: SurfaceFigure, panel: SurfacePanel) -> dict[str, Any]:
-    """Return the numbers of one answer, tokens downwards, with each token's text for the pointer."""
+    """Return axes, values and hover text of one answer, with tokens as rows."""
     text = [[plotly_text(token)] * len(figure.layers) for token in panel.tokens]
     return {
         "x": list(figure.layers),
@@ -106,7 +106,7 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "z": _EYE_DISTANCE * math.sin(elevation),
     }
     small = {"tickfont": {"size": 10}, "showspikes": False}
-    heights = np.linspace(-limit, limit, 5)[1:].tolist()  # the lowest would stand on the first layer's number
+    heights = np.linspace(-limit, limit, 5)[1:].tolist()  # the lowest tick would overlap the first layer's label
     scene = {
         "xaxis": {"title": {"text": "layer"}, **small},
         "yaxis": {"title": {"text": ""}, **_token_ticks(panel, 16, scene_text), **small},
@@ -139,7 +139,7 @@ def _sheets(
     ends: tuple[Float[np.ndarray, "layer token"] | None, Float[np.ndarray, "layer token"] | None],
     named: tuple[str, str],
 ) -> list[go.Surface]:
-    """Return both ends of a band as thin sheets with one entry in the legend, which switches them off and on."""
+    """Return both ends of a band as thin sheets with one legend entry that toggles them."""
     name, colour = named
     return [
         go.Surface(

@@ -1,4 +1,4 @@
-"""The empty picture every plotly drawing starts from."""
+"""The layout common to all plotly figures."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def lines(text: str, width: int) -> str:
 
 
 def picture(traces: list[Any], *, title: str, height: int, **layout: Any) -> go.Figure:
-    """Return a plotly figure without a template, that fills its box in width.
+    """Return a plotly figure without a template, as wide as its container.
 
     Args:
         traces: Plotly traces.
-        title: Untrusted text above the picture; empty for none.
+        title: Untrusted text above the figure; empty for none.
         height: In pixels.
         layout: Further layout entries.
     """
@@ -40,7 +40,7 @@ def picture(traces: list[Any], *, title: str, height: int, **layout: Any) -> go.
 
 
 def empty_picture(title: str, note: str, *, height: int = 260) -> go.Figure:
-    """Return a picture that says why it shows nothing."""
+    """Return an empty figure with the reason."""
     hidden = {"visible": False}
     made = picture([], title=title, height=height, xaxis=hidden, yaxis=hidden)
     made.add_annotation(

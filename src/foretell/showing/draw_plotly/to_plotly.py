@@ -1,7 +1,7 @@
-"""Figures drawn for a page: one plotly picture per panel, so that a narrow screen can put them below each other.
+"""Draw figures with plotly: one plotly figure per panel, so that panels can be stacked on narrow screens.
 
-The pictures carry no colours of their own for paper, text and grid: `template` gives those, one for light and one for
-dark, and the page switches between them.
+Background, text and grid colours are not set in the figures but in `template`, one for light and one for dark, and the
+page switches between them.
 
     from foretell.showing.draw_plotly import to_plotly
     pictures = to_plotly.draw(figure)
@@ -29,7 +29,7 @@ _INKS: dict[Theme, tuple[str, str, str]] = {
 
 
 def draw(figure: Figure) -> tuple[go.Figure, ...]:
-    """Return one plotly figure per panel, in the order of the panels; none for coloured text, which is HTML."""
+    """Return one plotly figure per panel, in order; none for coloured text, which is HTML."""
     if isinstance(figure, CurveFigure):
         return curve_pictures(figure)
     if isinstance(figure, DotFigure):
@@ -42,13 +42,13 @@ def draw(figure: Figure) -> tuple[go.Figure, ...]:
 
 
 def payload(picture: go.Figure) -> dict[str, Any]:
-    """Return what plotly's script needs to draw a picture: data and layout as plain JSON values."""
+    """Return data and layout of a plotly figure as plain JSON values."""
     plain = json.loads(picture.to_json())
     return {"data": plain["data"], "layout": plain["layout"]}
 
 
 def template(theme: Theme) -> dict[str, Any]:
-    """Return the colours of paper, text and grid for light or dark pages."""
+    """Return the background, text and grid colours for light or dark pages."""
     ink, line, paper = _INKS[theme]
     axis = {"gridcolor": line, "linecolor": ink, "zerolinecolor": line, "tickcolor": line, "automargin": True}
     spatial = {"gridcolor": line, "linecolor": line, "zerolinecolor": line, "color": ink, "backgroundcolor": paper}

@@ -1,1 +1,1 @@
-"""Every figure as plain data, before anything is drawn."""
+"""Figures as plain data, independent of the plotting library."""

@@ -1,4 +1,4 @@
-"""Curves of a study: ROC of single metrics and of the forest, and numbers per layer."""
+"""Curves of a study: ROC of single metrics and of the forest, calibration, and values per layer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from foretell.showing.rounding import estimate_text
 __all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "reliability_figure", "roc_figure", "segment_figure"]
 
 PROTOCOLS = {"rows": "rows (source)", "grouped": "grouped by sample", "placebo": "placebo labels"}
-"""What each forest protocol is called in figures."""
+"""Names of the forest protocols in figures."""
 
 _LEVELS = ("sample", "row")
 
 
 def roc_figure(data: ReportData) -> CurveFigure | None:
-    """Return the ROC curves of each metric alone, one panel per dataset, by sample and by row."""
+    """Return the ROC curves of each single metric, one panel per dataset, by sample and by row."""
     roc, points = data.table("roc"), data.table("roc_points")
     if roc.is_empty():
         return None
@@ -55,11 +55,11 @@ def roc_figure(data: ReportData) -> CurveFigure | None:
         panels.append(CurvePanel(dataset, tuple(curves), note=None if curves else reasons(rows)))
     words = Words(
         name="roc-single-metrics",
-        title="One metric alone: ROC per dataset",
+        title="ROC of single metrics, per dataset",
         caption=(
-            "Each metric by itself as a score for the label. Solid: one value per sample (mean over its layers and "
-            "heads). Dotted: every row of the table. The legend gives the area under the curve with its 95 % interval; "
-            "rows of one sample are kept together for it. The grey diagonal is chance."
+            "Each metric as a score for the label. Solid: one value per sample (mean over its layers and heads). "
+            "Dotted: every row of the table. The legend gives the AUC with its 95 % interval, clustered by sample. The "
+            "grey diagonal is chance."
         ),
         alt="ROC curves of each metric, one panel per dataset. "
         + listed(f"{row['dataset']} {row['metric']} {row['level']} {estimate_text(row['auc'], None, None)}"
@@ -94,11 +94,11 @@ def forest_figure(data: ReportData) -> CurveFigure | None:
         )
     words = Words(
         name="roc-forest",
-        title="Random forest on the metrics: ROC of every dataset and protocol",
+        title="Random forest on the metrics: ROC by dataset and protocol",
         caption=(
-            "Dashed: rows split at random, as in the source, so that rows of one sample stand on both sides. Solid: "
-            "whole samples held out, the honest one. Dotted: the row split again, with labels shuffled between "
-            "samples; whatever it scores above 0.5 is leak. Colour and marker name the dataset."
+            "Dashed: random split of rows, as in the source study, with rows of one sample in both training and test "
+            "sets. Solid: whole samples held out. Dotted: random split of rows with labels shuffled between samples; "
+            "an AUC above 0.5 is leakage. Colour and marker give the dataset."
         ),
         alt="ROC curves of the random forest. "
         + listed(f"{row['dataset']} {row['protocol']} {estimate_text(row['auc'], None, None)}"
@@ -109,7 +109,7 @@ def forest_figure(data: ReportData) -> CurveFigure | None:
 
 
 def reliability_figure(data: ReportData) -> CurveFigure | None:
-    """Return predicted probability against observed frequency, one panel per dataset."""
+    """Return the reliability diagram, one panel per dataset."""
     reliability = data.table("reliability")
     if reliability.is_empty():
         return None
@@ -129,9 +129,9 @@ def reliability_figure(data: ReportData) -> CurveFigure | None:
         panels.append(CurvePanel(str(part.item(0, "dataset")), tuple(curves)))
     words = Words(
         "reliability",
-        "Does a predicted probability mean what it says?",
-        "Mean predicted probability of held-out samples, in bins of equal counts, against the share of them whose "
-        "label is 1. On the diagonal a probability can be taken at its word.",
+        "Calibration of predicted probabilities",
+        "Mean predicted probability of held-out samples, in bins of equal counts, against the share of samples with "
+        "label 1. Calibrated probabilities are on the diagonal.",
         "Predicted probability against observed frequency per dataset and detector.",
     )
     return CurveFigure(words, tuple(panels), "Predicted probability", "Observed share", roc=True)
@@ -157,9 +157,9 @@ def segment_figure(data: ReportData) -> CurveFigure | None:
     )
     words = Words(
         "segment-masses",
-        "Where attention lands, by layer",
-        "Share of attention that each segment receives from the generated tokens, mean over heads and samples. Shares "
-        "of prompt, query and system alone describe only the part that is not on template and generated tokens.",
+        "Attention mass per segment, by layer",
+        "Share of attention from the generated tokens on each segment, mean over heads and samples. The normalised "
+        "shares of prompt, query and system ignore the attention on template and generated tokens.",
         "Lines of attention mass per segment over layers, one panel per dataset.",
     )
     return CurveFigure(words, panels, "Layer", "Attention mass", y_range=(0.0, 1.0))
@@ -175,10 +175,10 @@ def _layer_curve(frame: pl.DataFrame, label: str, value: str, index: int) -> Cur
 
 
 def direction_figure(data: ReportData) -> CurveFigure | None:
-    """Return the direction's held-out AUC per layer, one panel per concept, with baselines as level lines.
+    """Return the direction's held-out AUC per layer, one panel per concept, with baselines as horizontal lines.
 
-    A baseline that is lower where the concept is present has an AUC below one half; it is drawn at one minus that, and
-    its label says so, because it separates just as well.
+    A baseline with an AUC below one half (it is lower where the concept is present) is drawn at one minus its AUC, and
+    its label says so.
     """
     direction = data.direction
     if direction is None or direction.is_empty():
@@ -192,11 +192,11 @@ def direction_figure(data: ReportData) -> CurveFigure | None:
     lowest = min((float(np.nanmin(y)) for y in values if np.isfinite(y).any()), default=0.5)
     words = Words(
         "direction-by-layer",
-        "How well the direction separates held-out topics, by layer",
-        "AUC on topics the direction was not fitted on, with 95 % interval; dotted, over pairs of one topic only. "
+        "Held-out AUC of the direction, by layer",
+        "AUC on topics the direction was not fitted on, with 95 % interval; dotted: over pairs of one topic only. "
         + ("" if null.is_empty() else "Random directions: mean, with the 5th to 95th percentile of their AUC. ")
-        + "Horizontal lines are baselines that need no internals, such as the answer's log-probability: a direction "
-        "that stays below them has found nothing new.",
+        + "Horizontal lines are baselines without the model's internals, such as the answer's log-probability; a "
+        "direction below them adds nothing to them.",
         "Line of held-out AUC per layer with baselines as horizontal lines.",
     )
     return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))

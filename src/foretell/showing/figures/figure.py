@@ -1,7 +1,7 @@
-"""Every figure as plain data, before anything is drawn.
+"""Figures as plain data, independent of matplotlib and plotly.
 
-A figure is a frozen dataclass of panels; it holds the numbers that will be seen and the words around them, and nothing
-about matplotlib or plotly. Numbers come from tables as they are: nothing is estimated here.
+A figure is a frozen dataclass of panels with the values to draw and the text around them. Values are taken from tables;
+nothing is estimated here.
 
     figures = study_figures(data)           # in foretell.showing.figures.study_figures
     to_matplotlib.save(figures[0], folder)
@@ -41,19 +41,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Words:
-    """What a figure is called and what is said about it."""
+    """Name, title, caption and alternative text of a figure."""
 
     name: str
     """File name without extension."""
     title: str
     caption: str
     alt: str
-    """What the picture shows, for who cannot see it."""
+    """Alternative text for screen readers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One line, with a band around it where `lower` and `upper` are given."""
+    """One line, with a band if `lower` and `upper` are given."""
 
     label: str
     x: Float[np.ndarray, " point"]
@@ -61,7 +61,7 @@ class Curve:
     tone: int
     dash: int = 0
     marker: int | None = None
-    """Marker shape, or None for a bare line."""
+    """Marker shape, or None for a line without markers."""
     lower: Float[np.ndarray, " point"] | None = None
     upper: Float[np.ndarray, " point"] | None = None
 
@@ -77,7 +77,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class CurvePanel:
-    """Axes with lines; `note` says why there are none."""
+    """Axes with lines; `note` is the reason if there are none."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -87,14 +87,14 @@ class CurvePanel:
 
 @dataclass(frozen=True, eq=False)
 class CurveFigure:
-    """Lines over a continuous axis: ROC curves, or a number per layer."""
+    """Lines over a continuous axis: ROC curves, or a value per layer."""
 
     words: Words
     panels: tuple[CurvePanel, ...]
     x_label: str
     y_label: str
     roc: bool = False
-    """True draws a unit square with the diagonal of chance."""
+    """Whether to draw a unit square with the diagonal."""
     y_range: tuple[float, float] | None = None
 
 
@@ -108,12 +108,12 @@ class Dot:
     upper: float | None
     tone: int
     second: float | None = None
-    """Another number of the same thing, drawn as an open diamond."""
+    """A second value, drawn as an open diamond."""
 
 
 @dataclass(frozen=True)
 class DotPanel:
-    """Estimates one below the other; `undefined` names those without a number."""
+    """Estimates one below the other; `undefined` lists those without a value."""
 
     title: str
     dots: tuple[Dot, ...]
@@ -123,7 +123,7 @@ class DotPanel:
 
 @dataclass(frozen=True)
 class DotFigure:
-    """Estimates with intervals against a reference line."""
+    """Estimates with intervals and a reference line."""
 
     words: Words
     panels: tuple[DotPanel, ...]
@@ -133,11 +133,11 @@ class DotFigure:
     reference: float | None = None
     reference_label: str = ""
     tone_labels: tuple[str, ...] = ()
-    """What each tone stands for, if it stands for something."""
+    """Legend labels of the tones, if any."""
 
     @property
     def x_range(self) -> tuple[float, float] | None:
-        """Ends of an axis that holds every number of every panel, so that panels can be compared."""
+        """Common limits of the x axis of all panels."""
         dots = [dot for panel in self.panels for dot in panel.dots]
         if not dots:
             return None
@@ -182,13 +182,13 @@ class BarFigure:
 
 @dataclass(frozen=True, eq=False)
 class MapPanel:
-    """A number per layer and head."""
+    """A value per layer and head."""
 
     title: str
     values: Float[np.ndarray, "layer head"]
     """nan where undefined or not in the table."""
     marked: Bool[np.ndarray, "layer head"]
-    """Cells that pass the corrected test."""
+    """Cells that are significant after correction."""
     layers: tuple[int, ...]
     heads: tuple[int, ...]
     note: str | None = None
@@ -196,7 +196,7 @@ class MapPanel:
 
 @dataclass(frozen=True, eq=False)
 class MapFigure:
-    """Maps with one colour scale centred where there is no relation."""
+    """Maps with one colour scale, centred at no association."""
 
     words: Words
     panels: tuple[MapPanel, ...]
@@ -205,26 +205,25 @@ class MapFigure:
     limit: float
     """The scale runs from centre - limit to centre + limit."""
     value_label: str
-    mark_label: str
 
 
 @dataclass(frozen=True, eq=False)
 class SurfacePanel:
-    """Activity while one answer was written."""
+    """Activity along one answer."""
 
     title: str
     answer: str
     tokens: tuple[str, ...]
-    """Text of each token as it stands in the answer."""
+    """Text of each token."""
     values: Float[np.ndarray, "layer token"]
-    """Scores as they are, not clipped."""
+    """Scores, not clipped."""
     n_below: int
     n_above: int
     lower: Float[np.ndarray, "layer token"] | None = None
     """Lower end of an interval around the scores, drawn as a sheet."""
     upper: Float[np.ndarray, "layer token"] | None = None
     null_lower: Float[np.ndarray, "layer token"] | None = None
-    """Lower end of the band of random directions, drawn as a sheet of another colour."""
+    """Lower end of the band of random directions, drawn as a sheet in another colour."""
     null_upper: Float[np.ndarray, "layer token"] | None = None
 
 
@@ -243,27 +242,27 @@ class SurfaceFigure:
     """Elevation and azimuth in degrees."""
     scale: ColourScale = "green-red"
     extend: Literal["neither", "min", "max", "both"] = field(default="neither")
-    """Which ends of the scale hold clipped values."""
+    """Which ends of the scale include clipped values."""
     band_label: str = ""
-    """What the sheets of random directions are called in the legend."""
+    """Legend label of the band of random directions."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenPanel:
-    """The tokens of one answer, each with one number."""
+    """The tokens of one answer, each with one score."""
 
     title: str
     tokens: tuple[str, ...]
-    """Text of each token as it stands in the answer."""
+    """Text of each token."""
     values: Float[np.ndarray, " token"]
-    """Scores as they are, not clipped; nan where undefined."""
+    """Scores, not clipped; nan where undefined."""
     null_lower: Float[np.ndarray, " token"] | None = None
     """Lower end of the band of random directions; tokens outside are underlined."""
     null_upper: Float[np.ndarray, " token"] | None = None
 
     @property
     def outside(self) -> Bool[np.ndarray, " token"]:
-        """Tokens whose score lies outside the band of random directions."""
+        """Tokens whose score is outside the band of random directions."""
         if self.null_lower is None or self.null_upper is None:
             return np.zeros(len(self.tokens), dtype=bool)
         return np.asarray((self.values < self.null_lower) | (self.values > self.null_upper))
@@ -271,7 +270,7 @@ class TokenPanel:
 
 @dataclass(frozen=True, eq=False)
 class TokenFigure:
-    """Answers as text, one below the other, every token coloured by its score on one scale."""
+    """Answers as text, every token coloured by its score, on one scale."""
 
     words: Words
     question: str

@@ -1,4 +1,4 @@
-"""Estimates with intervals: importances, detectors against baselines, threshold rules."""
+"""Estimates with intervals: importances, detectors and baselines, threshold rules, transfer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["detector_figures", "importance_figure", "threshold_figure", "transfe
 
 
 def importance_figure(data: ReportData) -> BarFigure | None:
-    """Return the importances, impurity beside permutation, for each dataset."""
+    """Return impurity and permutation importances for each dataset."""
     importances = data.table("importances")
     if importances.is_empty():
         return None
@@ -54,11 +54,11 @@ def importance_figure(data: ReportData) -> BarFigure | None:
             panels.append(BarPanel(title, metrics, tuple(series), y_label, reference, reference_label, note))
     words = Words(
         name="importances",
-        title="What the forest used: two kinds of importance",
+        title="Feature importances of the forest",
         caption=(
-            f"Left: impurity importance. {len(metrics)} exchangeable columns get 1/{len(metrics)} each (dashed line) "
-            "even on pure noise, so equal bars there are no finding. Right: how much held-out AUC is lost when a "
-            "column is shuffled; 0 (dashed line) means that the forest did not need it. Whiskers are 95 % intervals."
+            f"Left: impurity importance. {len(metrics)} exchangeable columns have 1/{len(metrics)} each (dashed line) "
+            "even on pure noise, so equal bars are not a result. Right: permutation importance, the held-out AUC lost "
+            "when a column is shuffled; 0 (dashed line) means no effect. Whiskers are 95 % intervals."
         ),
         alt="Bars of impurity and permutation importance per dataset and metric.",
     )
@@ -66,7 +66,7 @@ def importance_figure(data: ReportData) -> BarFigure | None:
 
 
 def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
-    """Return the detectors' AUC beside the baselines', and what each adds to the best baseline."""
+    """Return the AUC of detectors and baselines, and the increments over the best baseline."""
     detectors = data.table("detectors")
     if detectors.is_empty():
         return ()
@@ -75,10 +75,10 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
     auc = DotFigure(
         Words(
             "detectors",
-            "Detectors against baselines",
-            "AUC on samples that were not used for fitting, with 95 % interval. A detector (blue) uses the model's "
-            "internals; a baseline (orange) uses only what anyone could see, such as lengths or log-probability. Open "
-            "diamonds: AUC within strata, where the kind of task can no longer be guessed. The dashed line is chance.",
+            "Detectors and baselines",
+            "AUC on held-out samples, with 95 % interval. Detectors (blue) use the model's internals; baselines "
+            "(orange) use only what is known without them, such as lengths or log-probability. Open diamonds: AUC "
+            "within strata, which removes the effect of the task type. The dashed line is chance.",
             "Held-out AUC of detectors and baselines per dataset. "
             + listed(
                 f"{row['dataset']} {row['detector']} {estimate_text(row['auc'], row['auc_lower'], row['auc_upper'])}"
@@ -99,16 +99,16 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
     gain = DotFigure(
         Words(
             "increments",
-            "What a detector adds to the best baseline",
-            "Difference in held-out AUC to the best baseline, with 95 % interval. An interval that includes 0 (dashed "
-            "line) means that the internals added nothing that could be shown.",
+            "Increment over the best baseline",
+            "Held-out AUC minus that of the best baseline, with 95 % interval. Where the interval includes 0 (dashed "
+            "line), no improvement over the baseline is shown.",
             "Increment in AUC over the best baseline, per dataset and detector.",
         ),
         increments,
-        x_label="AUC above the best baseline",
+        x_label="AUC minus that of the best baseline",
         first_label="increment",
         reference=0.0,
-        reference_label="no gain",
+        reference_label="no increment",
     )
     return auc, gain
 
@@ -136,7 +136,7 @@ def _detector_panels(detectors: pl.DataFrame, value: str, *, second: str | None)
 
 
 def threshold_figure(data: ReportData) -> DotFigure | None:
-    """Return each threshold rule's value on held-out groups, beside its value where it was chosen."""
+    """Return each threshold rule's value on held-out and on training groups."""
     thresholds = data.table("thresholds")
     if thresholds.is_empty():
         return None
@@ -165,8 +165,8 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
     words = Words(
         "thresholds",
         "Threshold rules",
-        "The rule “predict 1 if the metric is above (or below) t”. Filled: the objective on groups the threshold was "
-        "not chosen on, with 95 % interval. Open: the same on the groups it was chosen on; the gap is optimism.",
+        "The rule “predict 1 if the metric is above (or below) t”. Filled: the objective on held-out groups, with 95 % "
+        "interval. Open: the same on the training groups, where t was chosen; the difference is optimism.",
         "Held-out and training value of each threshold rule per dataset and metric.",
     )
     return DotFigure(
@@ -174,13 +174,13 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
         tuple(panels),
         x_label="Value of the objective",
         first_label="held out",
-        second_label="where it was chosen",
+        second_label="training groups",
         tone_labels=tuple(objectives),
     )
 
 
 def transfer_figure(data: ReportData) -> DotFigure | None:
-    """Return how a detector learnt from one dataset does on another, one panel per judged dataset."""
+    """Return the AUC of detectors fitted on one dataset and evaluated on another, one panel per evaluated dataset."""
     transfer = data.table("transfer")
     if transfer.is_empty():
         return None
@@ -189,19 +189,19 @@ def transfer_figure(data: ReportData) -> DotFigure | None:
     for dataset in ordered(transfer, "dataset"):
         dots, undefined = [], []
         for row in matching(transfer, dataset=dataset):
-            label = f"{row['detector']}, learnt from {row['train']}"
+            label = f"{row['detector']}, fitted on {row['train']}"
             if row["auc"] is None:
                 undefined.append((label, reasons([row])))
                 continue
             tone = detectors.index(row["detector"])
             dots.append(Dot(label, row["auc"], row["auc_lower"], row["auc_upper"], tone))
-        panels.append(DotPanel(f"judged on {dataset}", tuple(dots), tuple(undefined)))
+        panels.append(DotPanel(f"evaluated on {dataset}", tuple(dots), tuple(undefined)))
     words = Words(
         "transfer",
-        "Does it hold on another dataset?",
-        "AUC with 95 % interval of a detector that learnt from other datasets, beside the held-out AUC of one that "
-        "learnt from the dataset itself. A signal that is the model's, and not the dataset's, survives the move.",
-        "AUC of detectors learnt from each dataset, one panel per judged dataset.",
+        "Transfer to other datasets",
+        "AUC with 95 % interval of a detector fitted on other datasets, and held-out AUC of one fitted on the dataset "
+        "itself. A signal that is not specific to a dataset transfers.",
+        "AUC of detectors fitted on each dataset, one panel per evaluated dataset.",
     )
     return DotFigure(
         words,

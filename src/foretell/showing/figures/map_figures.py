@@ -1,4 +1,4 @@
-"""Maps of a number per layer and head, with one scale for all datasets and metrics."""
+"""Maps of a statistic per layer and head, with one scale for all datasets and metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def map_figures(data: ReportData) -> tuple[MapFigure, ...]:
     """Return one map figure per statistic: Pearson, Spearman and AUC, with a panel per dataset and metric.
 
     A cell is marked where its max-statistic p-value is below 0.05. The scale is symmetric about the value of no
-    relation and wide enough for the largest cell, so that no value is clipped.
+    association, and its limit is the largest cell, so that no value is clipped.
     """
     association = data.table("association")
     if association.is_empty():
@@ -46,13 +46,13 @@ def _map_figure(association: pl.DataFrame, statistic: str) -> MapFigure:
     words = Words(
         f"map-{statistic}",
         f"{value_label}, per layer and head",
-        f"White is no relation ({centre:g}); red is more of the metric where the behaviour happened, blue is less. "
-        f"A ring marks the cells whose max-statistic permutation p-value, corrected for all heads and metrics of the "
-        f"dataset, is below {_SIGNIFICANT:g}: {marked} of {cells}. Grey cells are undefined.",
+        f"White is no association ({centre:g}); red: the metric is higher where the behaviour happened, blue: lower. "
+        f"Rings mark cells whose max-statistic p-value (corrected for all heads and metrics of the dataset) is below "
+        f"{_SIGNIFICANT:g}: {marked} of {cells}. Grey cells are undefined.",
         f"Colour maps of {value_label} by layer and head, one per dataset and metric; {marked} of {cells} cells "
         "are significant.",
     )
-    return MapFigure(words, panels, len(metrics), centre, float(limit), value_label, f"corrected p < {_SIGNIFICANT:g}")
+    return MapFigure(words, panels, len(metrics), centre, float(limit), value_label)
 
 
 def _panel(part: pl.DataFrame, title: str, statistic: str) -> MapPanel:

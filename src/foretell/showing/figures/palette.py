@@ -1,7 +1,7 @@
-"""Colours, dashes and markers, named once and used by both ways of drawing.
+"""Colours, dashes and markers of both plotting libraries.
 
-Every pair of lines that must be told apart differs in more than its hue, so that a page printed in grey still reads.
-A colour scale is a tuple of (position from 0 to 1, colour), which matplotlib and plotly both understand.
+Lines differ in more than hue, so that figures can be read in greyscale. A colour scale is a tuple of (position from 0
+to 1, colour), the format of both matplotlib and plotly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ __all__ = [
     "MARKERS",
     "NEUTRAL",
     "NULL_BAND",
-    "SEGMENT_COLOURS",
     "TONES",
     "UNDEFINED_COLOUR",
     "ColourScale",
@@ -32,31 +31,31 @@ __all__ = [
 Stops = tuple[tuple[float, str], ...]
 
 ColourScale = Literal["green-red", "colour-blind-safe"]
-"""How an activity surface is coloured: the classic scale, or one that every eye can read."""
+"""Colour scale of activity surfaces: green to red, or one for colour-blind readers."""
 
 TONES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
-"""Line colours after Okabe and Ito, of different lightness, readable on white and on near-black."""
+"""Line colours (Okabe and Ito), with different lightness, for light and dark backgrounds."""
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
-"""Line styles in plotly's words."""
+"""Line styles, by plotly's names."""
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
-"""Marker shapes in plotly's words."""
+"""Marker shapes, by plotly's names."""
 
 NEUTRAL = "#8a8f98"
-"""Reference lines: a grey that shows on light and on dark paper."""
+"""Reference lines: a grey for light and dark backgrounds."""
 
 UNDEFINED_COLOUR = "#e5e7eb"
-"""Cells and words without a number."""
+"""Cells and tokens without a value."""
 
 INTERVAL = "#6b7280"
 """Sheets of an interval."""
 
 NULL_BAND = "#1f4fd8"
-"""Sheets of random directions: a blue that no scale of the surfaces has."""
+"""Sheets of random directions: a blue that is in no colour scale of the surfaces."""
 
 DIVERGING: Stops = ((0.0, "#2166ac"), (0.25, "#92c5de"), (0.5, "#f7f7f7"), (0.75, "#f4a582"), (1.0, "#b2182b"))
-"""Below the centre blue, above it red; told apart under every common colour blindness."""
+"""Blue below the centre, red above; distinguishable with all common forms of colour blindness."""
 
 COLOUR_SCALES: dict[str, Stops] = {
     "green-red": (
@@ -74,20 +73,11 @@ COLOUR_SCALES: dict[str, Stops] = {
         (1.0, "#c2171c"),
     ),
 }
-"""Scales of the activity surface, low to high."""
-
-SEGMENT_COLOURS = {
-    "system": "#8C6BB1",
-    "prompt": "#0072B2",
-    "query": "#E69F00",
-    "template": "#8a8f98",
-    "generated": "#009E73",
-}
-"""Colour of each segment."""
+"""Colour scales of the activity surface, low to high."""
 
 
 def tone(index: int) -> str:
-    """Return the line colour of the `index`-th thing, starting over after the last.
+    """Return the line colour of an index, cyclically.
 
     Example:
         >>> tone(0)
@@ -97,7 +87,7 @@ def tone(index: int) -> str:
 
 
 def dash(index: int) -> str:
-    """Return the line style of the `index`-th thing, starting over after the last.
+    """Return the line style of an index, cyclically.
 
     Example:
         >>> dash(1)
@@ -107,7 +97,7 @@ def dash(index: int) -> str:
 
 
 def marker(index: int) -> str:
-    """Return the marker of the `index`-th thing, starting over after the last.
+    """Return the marker of an index, cyclically.
 
     Example:
         >>> marker(2)
@@ -117,7 +107,7 @@ def marker(index: int) -> str:
 
 
 def mixed(stops: Stops, place: float) -> str:
-    """Return the colour of a scale at a place from 0 to 1, mixed from its neighbours; beyond the ends, the end's.
+    """Return the interpolated colour of a scale at a position, clipped to 0 and 1.
 
     Example:
         >>> mixed(((0.0, "#000000"), (1.0, "#ffffff")), 0.5), mixed(DIVERGING, 7.0)
@@ -133,7 +123,7 @@ def mixed(stops: Stops, place: float) -> str:
 
 
 def ink_on(colour: str) -> str:
-    """Return black or white, whichever is easier to read on a colour (relative luminance of WCAG 2).
+    """Return black or white, whichever has more contrast to a colour (relative luminance of WCAG 2).
 
     Example:
         >>> ink_on("#ffe45e"), ink_on("#00682f")

@@ -1,4 +1,4 @@
-"""Every figure of a study, in the order a reader meets them."""
+"""All figures of a study, in reading order."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["study_figures"]
 
 
 def study_figures(data: ReportData) -> tuple[Figure, ...]:
-    """Return every figure the study's tables allow, in the order a reader meets them.
+    """Return the figures of a study's tables, in reading order.
 
-    A figure whose table is empty is left out; a dataset without a number stays as a panel that says why.
+    A figure whose table is empty is omitted; a dataset without values is a panel with the reason.
     """
     candidates: list[Figure | None] = [
         roc_figure(data),

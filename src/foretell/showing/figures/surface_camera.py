@@ -1,8 +1,7 @@
-"""From where to look at activity surfaces, so that they read from left to right and hide least of themselves.
+"""The camera of activity surfaces: the view with the least occlusion.
 
-The eye stands in front of the surface and to its right (azimuth -70 to -30 degrees), so that layers always run from
-left to right and tokens from the front to the back; from other sides one of both would run backwards. What is left to
-choose is how far to the side, and how high.
+The azimuth is between -70 and -30 degrees, so that layers always run from left to right and tokens from front to back.
+Azimuth and elevation are chosen within these limits.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ _ELEVATIONS = (30.0, 36.0, 42.0, 48.0)
 _AZIMUTHS = (-70.0, -62.0, -55.0, -46.0, -38.0, -30.0)
 _RAY_STEPS = 40
 _STEEPER = 0.002
-"""Share of hidden weight, per degree, that a view must save to be taken instead of the preferred one."""
+"""Penalty per degree of deviation from the preferred view, as a share of hidden weight."""
 
 
 def best_camera(heights: list[Float[np.ndarray, "..."]]) -> tuple[float, float]:
-    """Return elevation and azimuth, in degrees, of the view in which the surfaces hide least of themselves.
+    """Return elevation and azimuth, in degrees, of the view with the least occlusion.
 
-    Hidden points count by how far they lie from zero, so that a peak or a pit is not given up for a plain. All
-    surfaces are seen from the same side.
+    Hidden points are weighted by their distance from zero, so that peaks and pits count more than flat regions. All
+    surfaces have the same view.
 
     Args:
         heights: `(layer, token)` arrays scaled to -1 to 1; nan hides nothing.
@@ -52,7 +51,7 @@ def best_camera(heights: list[Float[np.ndarray, "..."]]) -> tuple[float, float]:
 def hidden_points(
     height: Float[np.ndarray, "layer token"], camera: tuple[float, float]
 ) -> Bool[np.ndarray, "layer token"]:
-    """Return which points of a surface lie behind another part of it, seen from far away.
+    """Return which points of a surface are hidden behind others in an orthographic view.
 
     Args:
         height: Scaled to -1 to 1; nan hides nothing.

@@ -1,4 +1,4 @@
-"""The activity of several answers side by side on one scale, as surfaces and as flat maps."""
+"""The activity of several answers side by side, on one scale, as surfaces and as flat maps."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def surface_figures(
     null_band: bool = True,
     name: str = "activity",
 ) -> tuple[SurfaceFigure, SurfaceFigure]:
-    """Return the surfaces of all answers and the same numbers as flat maps.
+    """Return the surfaces of all answers, and the same values as flat maps.
 
     Args:
         surface: One question with its answers.
-        z_limit: Scores beyond plus or minus this are drawn at the limit and counted, in the units of the surface; None
-            is 2 on scale z, and elsewhere the largest score, so that nothing is clipped.
+        z_limit: Scores beyond plus or minus this limit are clipped and counted, in the units of the surface; None is 2
+            on scale z, and otherwise the largest score, so that nothing is clipped.
         scale: Colours from low to high.
-        null_band: Draw what random directions do on the same tokens as two sheets, where the surface knows it.
-        name: Start of the file names.
+        null_band: Draw the band of random directions as two sheets, if the surface has it.
+        name: Prefix of the file names.
 
     Raises:
         InputError: There is no answer, an answer has no token, or the limit is not positive.
@@ -76,7 +76,7 @@ def surface_figures(
 
 
 def scale_label(surface: Surface) -> str:
-    """Return the unit of a surface in words.
+    """Return the unit of a surface.
 
     Example:
         >>> scale_label(Surface("?", "lying", "z", "tiny", (0,), ()))
@@ -86,7 +86,7 @@ def scale_label(surface: Surface) -> str:
 
 
 def layers_text(layers: Sequence[int]) -> str:
-    """Return layers as a reader would write them.
+    """Return layers as text, consecutive ones as a range.
 
     Example:
         >>> layers_text((3, 4, 5)), layers_text((3, 5))
@@ -110,7 +110,7 @@ def default_limit(surface: Surface) -> float:
 
 
 def answer_title(answer: AnswerActivity) -> str:
-    """Return an answer's title with its log-probability, the baseline that any direction must be held against."""
+    """Return an answer's title with its mean log-probability, which is the baseline of any direction."""
     if answer.mean_logprob is None:
         return answer.title
     return f"{answer.title} (mean log-probability {number_text(answer.mean_logprob, digits=2)})"
@@ -130,13 +130,13 @@ def _figure(
     cells = sum(int(np.isfinite(panel.values).sum()) for panel in panels)
     missing = sum(int((~np.isfinite(panel.values)).sum()) for panel in panels)
     unit = scale_label(surface)
-    sides = [f"{n} lie {side}" for n, side in ((below, f"below −{z_limit:g}"), (above, f"above {z_limit:g}")) if n]
+    sides = [f"{n} are {side}" for n, side in ((below, f"below −{z_limit:g}"), (above, f"above {z_limit:g}")) if n]
     clipped = (
-        f" Of {cells} scores, {' and '.join(sides)}; they are drawn at the limit."
+        f" Of {cells} scores, {' and '.join(sides)}; they are clipped to the limit."
         if sides
-        else f" All {cells} scores lie within ±{z_limit:g}; none is clipped."
+        else f" All {cells} scores are within ±{z_limit:g}; none is clipped."
     )
-    gaps = f" {missing} scores are undefined and left open." if missing else ""
+    gaps = f" {missing} scores are undefined and not drawn." if missing else ""
     solid = shape == "surface"
     ends = " Grey sheets: 95 % interval of the mean at each point." if solid and panels[0].lower is not None else ""
     band = _band_label(surface) if solid and panels[0].null_lower is not None else ""
@@ -148,9 +148,9 @@ def _figure(
     likely = " Log-probabilities are in nats per token." if known else ""
     words = Words(
         name,
-        f"Activity along “{surface.concept}” while answering",
-        f"One point per layer and generated token of {surface.model}; the score is the hidden state's lean along the "
-        f"direction “{surface.concept}” ({unit}; higher is more of it). All panels share one "
+        f"Activity along “{surface.concept}” by layer and token",
+        f"One point per layer and generated token of {surface.model}: the projection of the hidden state on the "
+        f"direction “{surface.concept}” ({unit}; higher is more of the concept). All panels have the same "
         f"scale.{clipped}{gaps}{ends}{sheets}{likely}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
@@ -176,12 +176,12 @@ def _band_label(surface: Surface) -> str:
 
 
 def _band_words(surface: Surface, panels: tuple[SurfacePanel, ...], label: str) -> str:
-    """Say what the sheets are and how much of the surface leaves them."""
+    """Describe the sheets, and how many scores are outside of them."""
     outside = inside = 0
     for panel in panels:
         if panel.null_lower is not None and panel.null_upper is not None:
             known = np.isfinite(panel.values)
             beyond = (panel.values < panel.null_lower) | (panel.values > panel.null_upper)
             outside, inside = outside + int(beyond[known].sum()), inside + int((~beyond)[known].sum())
-    scaled = ", each with its own scale from the same calibration tokens" if surface.scale == "z" else ""
-    return f"Blue sheets: {label}{scaled}; {outside / max(outside + inside, 1):.0%} of the scores lie outside."
+    scaled = ", each calibrated on the same tokens" if surface.scale == "z" else ""
+    return f"Blue sheets: {label}{scaled}; {outside / max(outside + inside, 1):.0%} of the scores are outside."

@@ -1,4 +1,4 @@
-"""Cells of a table as figures need them: rows by value, columns as numbers, reasons as text."""
+"""Access to the cells of a table: rows by value, columns as numbers, reasons as text."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def column(frame: pl.DataFrame, name: str) -> Float[np.ndarray, " point"]:
 
 
 def ordered(frame: pl.DataFrame, name: str) -> list[str]:
-    """Return the different values of a column, in the order they first appear."""
+    """Return the distinct values of a column in order of first occurrence."""
     return [str(value) for value in frame.get_column(name).unique(maintain_order=True).to_list()]
 
 
 def reasons(rows: Iterable[dict[str, Any]]) -> str:
-    """Return why these rows have no numbers."""
+    """Return the reasons why these rows have no values."""
     reasons = dict.fromkeys(str(row["reason"]) for row in rows if row.get("reason"))
     return "; ".join(reasons) or "no numbers in the table"
 
 
 def listed(parts: Iterable[str], *, most: int = 24) -> str:
-    """Return the parts as one sentence, cut after `most`."""
+    """Return the parts as one sentence, at most `most` of them."""
     entries = list(parts)
     tail = f"; and {len(entries) - most} more" if len(entries) > most else ""
     return "; ".join(entries[:most]) + tail + "."

@@ -1,4 +1,4 @@
-"""Answers as coloured text: the activity surface flattened to one number per token, where the words can be read."""
+"""Answers as coloured text: the activity of each token, averaged over layers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def token_figure(
     scale: ColourScale = "green-red",
     name: str = "tokens",
 ) -> TokenFigure:
-    """Return every answer as text whose tokens are coloured by their activity, on the scale of the surface.
+    """Return every answer as text with tokens coloured by activity, on the scale of the surface.
 
     Args:
         surface: One question with its answers.
-        layers: One layer, or several to take the mean over; None takes those of the surface's course, else all.
+        layers: One layer, or several to average; None: those of the surface's course, else all.
         z_limit: As in `foretell.showing.figures.surface_figures.surface_figures`.
         scale: Colours from low to high.
         name: File name without extension.
@@ -37,7 +37,7 @@ def token_figure(
         InputError: There is no answer, or the surface has no such layer.
 
     Undefined:
-        A token is left without colour where a layer has no activity.
+        A token has no colour where a layer has no activity.
     """
     if not surface.answers:
         raise InputError("the surface holds no answer")
@@ -49,22 +49,22 @@ def token_figure(
     n_outside = int(sum(panel.outside.sum() for panel in panels))
     banded = panels[0].null_lower is not None
     what = f"mean over layers {layers_text(chosen)}" if len(chosen) > 1 else f"layer {chosen[0]}"
-    clipped = f" {below + above} of {len(values)} tokens lie beyond ±{z_limit:g} and have the last colour."
+    clipped = f" {below + above} of {len(values)} tokens are beyond ±{z_limit:g} and have the colour of the limit."
     missing = int(np.isnan(values).sum())
     words = Words(
         name,
-        f"Activity along “{surface.concept}”, word by word",
-        f"Each token of the answer in the colour of its activity, {what} of {surface.model} "
+        f"Activity along “{surface.concept}”, as coloured text",
+        f"Each token of the answer is coloured by its activity, {what} of {surface.model} "
         f"({scale_label(surface)}; higher is more of “{surface.concept}”)."
         f"{clipped if below + above else ''}"
         f"{f' {missing} tokens have no activity and no colour.' if missing else ''}"
         + (
-            f" Underlined: the {n_outside} of {len(values)} tokens outside the 5th to 95th percentile of random "
+            f" Underlined: {n_outside} of {len(values)} tokens are outside the 5th to 95th percentile of random "
             "directions."
             if banded
             else ""
         ),
-        f"The words of {len(panels)} answers, each coloured by activity.",
+        f"The tokens of {len(panels)} answers, coloured by activity.",
     )
     return TokenFigure(
         words=words,
@@ -94,7 +94,7 @@ def _panel(surface: Surface, index: int, chosen: tuple[int, ...]) -> TokenPanel:
         lower, upper = np.array(course.null_lower[index]), np.array(course.null_upper[index])
     elif len(rows) == 1:
         lower, upper = (_row(ends, rows[0]) for ends in (answer.null_lower, answer.null_upper))
-    # A band of the mean over several layers cannot be had from the bands of each.
+    # The band of a mean over layers cannot be computed from the bands of the layers.
     return TokenPanel(answer_title(answer), answer.tokens, _mean(answer, rows), lower, upper)
 
 

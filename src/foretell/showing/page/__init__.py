@@ -1,1 +1,1 @@
-"""The report page: sentences, tables and coloured text as HTML."""
+"""The HTML report page: sentences, tables and coloured text."""

@@ -1,4 +1,4 @@
-"""Coloured text for the page: each token made visible, with its colours and the words that the pointer shows."""
+"""Coloured text for the page: each token with its colours and tooltip."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["ColouredToken", "coloured_tokens"]
 
 @dataclass(frozen=True)
 class ColouredToken:
-    """One token as a template writes it; the template escapes it."""
+    """One token, as passed to the template, which escapes it."""
 
     text: str
     paper: str
-    """Colour behind it."""
+    """Background colour."""
     ink: str
-    told: str
-    """What the pointer shows: number, text and score of the token."""
+    tooltip: str
+    """Index, text and score of the token."""
     outside: bool
 
 
@@ -39,11 +39,11 @@ def coloured_tokens(figure: TokenFigure, panel: TokenPanel) -> tuple[ColouredTok
         defined = bool(np.isfinite(value))
         place = 0.5 + float(value) / (2 * figure.z_limit)
         paper = mixed(COLOUR_SCALES[figure.scale], place) if defined else UNDEFINED_COLOUR
-        told = f"token {index}: “{token_label(token)}”, activity {number_text(float(value), digits=2)}"
+        tooltip = f"token {index}: “{token_label(token)}”, activity {number_text(float(value), digits=2)}"
         if panel.null_lower is not None and panel.null_upper is not None:
             ends = (number_text(float(end[index]), digits=2) for end in (panel.null_lower, panel.null_upper))
-            told += f"; random directions {' to '.join(ends)}"
-        # A line feed is shown, and then breaks the line as it does in the answer.
+            tooltip += f"; random directions {' to '.join(ends)}"
+        # A line feed is made visible and also breaks the line, as in the answer.
         text = visible(token).replace("↵", "↵\n") or "∅"
-        made.append(ColouredToken(text, paper, ink_on(paper), told, bool(panel.outside[index])))
+        made.append(ColouredToken(text, paper, ink_on(paper), tooltip, bool(panel.outside[index])))
     return tuple(made)

@@ -1,6 +1,6 @@
-"""What the numbers say, in plain words, each sentence from a stated rule and traceable to the cells it was made from.
+"""The results in words: every sentence follows a stated rule and names the table cells it is based on.
 
-No number is computed here beyond the difference of two cells that stand beside each other in the sentence.
+Nothing is computed here except the difference of two cells that the sentence shows.
 
     for chapter in narrate(data):
         for sentence in chapter.sentences:
@@ -27,11 +27,11 @@ from foretell.showing.rounding import (
 __all__ = ["VERDICT_WORDS", "Chapter", "Sentence", "narrate", "rules"]
 
 VERDICT_WORDS = {
-    "signal": "it foretells the label",
-    "weak signal": "it foretells the label a little",
-    "no signal found": "it does not foretell the label, as far as this table can tell",
-    "leak": "it seems to foretell the label only because rows of one sample stood on both sides of the split",
-    "not enough data": "it cannot be judged with this little data",
+    "signal": "it predicts the label on held-out samples",
+    "weak signal": "weak evidence that it predicts the label",
+    "no signal found": "no evidence that it predicts the label",
+    "leak": "it seems to predict the label only because rows of one sample were in both training and test sets",
+    "not enough data": "too few samples for a conclusion",
 }
 """Each verdict as a clause about the signal."""
 
@@ -41,10 +41,10 @@ _SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Sentence:
-    """One statement and where its numbers stand."""
+    """One statement and the table cells of its numbers."""
 
     rule: str
-    """Name of the rule that made it; `rules()` explains each."""
+    """Name of the rule that applied; `rules()` explains each."""
     text: str
     sources: tuple[str, ...] = ()
     """Cells such as `forest[dataset=flan, protocol=rows].auc`."""
@@ -52,29 +52,29 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What is said about one dataset, or about everything."""
+    """The statements about one dataset, or about all datasets."""
 
     title: str
     sentences: tuple[Sentence, ...]
 
 
 def rules() -> dict[str, str]:
-    """Return every rule by name, in words a reader can check."""
+    """Return a description of every rule by name."""
     return {
-        "verdict": "repeats the verdict table, with each verdict put as a sentence",
-        "detector": "takes the detector of highest held-out AUC and says whether its increment's interval lies above, "
-        "around or below 0",
-        "strata": "sets that detector's AUC within strata beside its AUC over all samples",
-        "head": f"names the row of smallest max-statistic p-value; it counts as found below {_SIGNIFICANT:g}",
-        "leak": "subtracts the grouped forest's AUC from the row split's; the placebo shows leak where its interval "
-        "lies above 0.5",
-        "accuracy": "compares the grouped forest's accuracy with that of always saying the larger class",
-        "impurity": f"fires where all impurity importances lie within {_EQUAL_SHARES:g} of an equal share",
-        "permutation": "names the columns whose permutation importance (grouped) has an interval above 0",
-        "simplex": "fires where the metrics are the three normalised shares",
-        "letters": "always said where metrics carry the letters of segments",
-        "ledger": "repeats the ledger",
-        "direction": "names the layer of highest held-out AUC and compares it with the baselines",
+        "verdict": "each row of the verdict table as a sentence",
+        "detector": "the detector with the highest held-out AUC, and whether the interval of its increment is above, "
+        "includes or is below 0",
+        "strata": "that detector's AUC within strata compared with its AUC over all samples",
+        "head": f"the row with the smallest max-statistic p-value; it is significant below {_SIGNIFICANT:g}",
+        "leak": "the AUC of the row split minus that of the grouped split; there is leakage where the interval of the "
+        "placebo is above 0.5",
+        "accuracy": "the accuracy of the grouped forest compared with that of always predicting the majority class",
+        "impurity": f"applies where all impurity importances are within {_EQUAL_SHARES:g} of an equal share",
+        "permutation": "the columns whose permutation importance (grouped) has an interval above 0",
+        "simplex": "applies where the metrics are the three normalised shares",
+        "letters": "applies where metric names contain the letters of segments",
+        "ledger": "rows read and kept, from the ledger",
+        "direction": "the layer with the highest held-out AUC, compared with the baselines",
     }
 
 
@@ -83,7 +83,7 @@ def _cell(table: str, column: str, row: dict[str, Any], *keys: str) -> str:
 
 
 def narrate(data: ReportData) -> tuple[Chapter, ...]:
-    """Return the report's sentences: one chapter per dataset, then what holds for all of them."""
+    """Return the report's sentences: one chapter per dataset, then one about all datasets."""
     chapters = []
     for dataset in data.datasets:
         sentences = [
@@ -97,7 +97,7 @@ def narrate(data: ReportData) -> tuple[Chapter, ...]:
             chapters.append(Chapter(dataset, tuple(sentences)))
     general = [*_ledger(data), *_direction(data), *_simplex(data)]
     if general:
-        chapters.append(Chapter("Of all of them", tuple(general)))
+        chapters.append(Chapter("All datasets", tuple(general)))
     return tuple(chapters)
 
 
@@ -128,48 +128,47 @@ def _detector(data: ReportData, dataset: str) -> list[Sentence]:
     auc = estimate_text(best["auc"], best["auc_lower"], best["auc_upper"])
     baselines = frame.filter(pl.col("role") == "baseline").sort("auc", descending=True, maintain_order=True)
     sources = [_cell("detectors", "auc", best, "dataset", "detector")]
-    beside = ""
+    comparison = ""
     if not baselines.is_empty():
         second = baselines.row(0, named=True)
-        beside = f"; the best baseline, {second['detector']}, reaches {number_text(second['auc'], digits=2)}"
+        comparison = f"; the best baseline, {second['detector']}, has {number_text(second['auc'], digits=2)}"
         sources.append(_cell("detectors", "auc", second, "dataset", "detector"))
-    text = f"The best detector, {best['detector']}, reaches held-out AUC {auc}{beside}."
+    text = f"The best detector, {best['detector']}, has held-out AUC {auc}{comparison}."
     if best["increment"] is not None:
         gain = estimate_text(best["increment"], best["increment_lower"], best["increment_upper"])
-        text += f" Its gain over the best baseline is {gain}: {_gain_words(best)}."
+        text += f" Its increment over the best baseline is {gain}: {_increment_words(best)}."
         sources.append(_cell("detectors", "increment", best, "dataset", "detector"))
     elif best["reason"]:
-        text += f" What it adds to a baseline is undefined ({best['reason']})."
+        text += f" Its increment over the best baseline is undefined ({best['reason']})."
     made = [Sentence("detector", text, tuple(sources))]
     if best["auc_within_strata"] is not None:
         within = number_text(best["auc_within_strata"], digits=2)
         made.append(
             Sentence(
                 "strata",
-                f"Within samples of the same kind of task its AUC is {within} instead of "
-                f"{number_text(best['auc'], digits=2)}; what is above that may be no more than telling kinds of task "
-                "apart.",
+                f"Within samples of the same task type its AUC is {within} instead of "
+                f"{number_text(best['auc'], digits=2)}; the difference may be due to separating task types.",
                 (_cell("detectors", "auc_within_strata", best, "dataset", "detector"),),
             )
             if best["auc_within_strata"] < best["auc"]
             else Sentence(
                 "strata",
-                f"Within samples of the same kind of task its AUC is {within}, no lower than over all samples.",
+                f"Within samples of the same task type its AUC is {within}, not lower than over all samples.",
                 (_cell("detectors", "auc_within_strata", best, "dataset", "detector"),),
             )
         )
     return made
 
 
-def _gain_words(row: dict[str, Any]) -> str:
+def _increment_words(row: dict[str, Any]) -> str:
     lower, upper = row["increment_lower"], row["increment_upper"]
     if lower is None or upper is None:
-        return "without an interval, so nothing can be said about it"
+        return "without an interval, so there is no conclusion"
     if lower > 0:
-        return "the internals say more than the baselines do"
+        return "the internals predict the label better than the baseline does"
     if upper < 0:
-        return "the internals say less than the baselines do"
-    return "the interval includes 0, so it is not shown that the internals say more than the baselines do"
+        return "the internals predict the label worse than the baseline does"
+    return "the interval includes 0, so no improvement over the baseline is shown"
 
 
 def _head(data: ReportData, dataset: str) -> list[Sentence]:
@@ -188,10 +187,10 @@ def _head(data: ReportData, dataset: str) -> list[Sentence]:
     rho = number_text(best["spearman"], digits=2)
     how_many = count_text(passing) if passing else "none"
     lead = f"Of {count_text(tested.height)} combinations of layer, head and metric, {how_many} "
-    lead += "stand" if passing > 1 else "stands"
-    text = f"{lead} out after correction for having looked at all of them. The strongest is {name}: AUC {auc}, rank "
+    lead += "are" if passing > 1 else "is"
+    text = f"{lead} significant after correction for multiple testing. The strongest is {name}: AUC {auc}, rank "
     text += f"correlation {rho}, corrected p {p_text(best['p_max'])}"
-    text += "." if passing else "; some head is always the strongest, and this one is not shown to be more than luck."
+    text += "." if passing else "; the strongest of this many is expected to reach this AUC by chance."
     keys = ("dataset", "layer", "head", "metric")
     return [
         Sentence(
@@ -207,21 +206,21 @@ def _leak(data: ReportData, dataset: str) -> list[Sentence]:
     if rows and grouped and rows["auc"] is not None and grouped["auc"] is not None:
         sources = [_cell("forest", "auc", row, "dataset", "protocol") for row in (rows, grouped)]
         text = (
-            f"Random forest: AUC {number_text(rows['auc'], digits=2)} when rows are split at random as in the source, "
-            f"{number_text(grouped['auc'], digits=2)} when whole samples are held out. The difference, "
-            f"{signed_text(rows['auc'] - grouped['auc'], digits=2)}, comes from the way of splitting."
+            f"Random forest: AUC {number_text(rows['auc'], digits=2)} with a random split of rows (as in the source "
+            f"study), {number_text(grouped['auc'], digits=2)} with whole samples held out. The difference, "
+            f"{signed_text(rows['auc'] - grouped['auc'], digits=2)}, is due to the split."
         )
         if placebo and placebo["auc"] is not None:
             sources.append(_cell("forest", "auc", placebo, "dataset", "protocol"))
             leaks = placebo["auc_lower"] is not None and placebo["auc_lower"] > 0.5
             text += (
-                " With labels shuffled between samples, where nothing can be foretold, the row split scores "
+                " With labels shuffled between samples the row split has AUC "
                 f"{estimate_text(placebo['auc'], placebo['auc_lower'], placebo['auc_upper'])}: "
             )
             text += (
-                "it recognises samples instead of foretelling behaviour, and that much of its score is leak."
+                "it recognises samples instead of predicting behaviour, and this part of its AUC is leakage."
                 if leaks
-                else "no leak is shown on this table."
+                else "no leakage is shown on this table."
             )
         made.append(Sentence("leak", text, tuple(sources)))
     if grouped and grouped["accuracy"] is not None and grouped["majority_accuracy"] is not None:
@@ -229,9 +228,9 @@ def _leak(data: ReportData, dataset: str) -> list[Sentence]:
         made.append(
             Sentence(
                 "accuracy",
-                f"With whole samples held out the forest is right on {percent_text(grouped['accuracy'])} of rows; "
-                f"always saying the larger class is right on {percent_text(grouped['majority_accuracy'])}"
-                + ("." if better else ", so that its accuracy and F1 are no evidence of a signal."),
+                f"With whole samples held out the forest's accuracy is {percent_text(grouped['accuracy'])}; always "
+                f"predicting the majority class has {percent_text(grouped['majority_accuracy'])}"
+                + ("." if better else ", so its accuracy and F1 are no evidence of a signal."),
                 tuple(
                     _cell("forest", column, grouped, "dataset", "protocol")
                     for column in ("accuracy", "majority_accuracy")
@@ -253,8 +252,8 @@ def _importances(data: ReportData, dataset: str) -> list[Sentence]:
         made.append(
             Sentence(
                 "impurity",
-                f"The impurity importances are near 1/{len(metrics)} each ({values}). Exchangeable columns get that on "
-                "pure noise too: it does not mean that all of them matter equally.",
+                f"The impurity importances are near 1/{len(metrics)} each ({values}). Exchangeable columns have this "
+                "value on pure noise too: it does not mean that all columns matter equally.",
                 tuple(_cell("importances", "importance", row, *keys) for row in impurity),
             )
         )
@@ -263,9 +262,9 @@ def _importances(data: ReportData, dataset: str) -> list[Sentence]:
         needed = [row for row in permuted if row["lower"] is not None and row["lower"] > 0]
         names = ", ".join(f"{row['metric']} ({number_text(row['importance'])})" for row in needed)
         text = (
-            f"Shuffling {names} costs the forest held-out AUC that is distinguishable from 0."
+            f"Shuffling {names} significantly lowers the forest's held-out AUC."
             if needed
-            else "Shuffling any one metric costs the forest no held-out AUC that is distinguishable from 0."
+            else "Shuffling any single metric does not significantly lower the forest's held-out AUC."
         )
         sources = tuple(_cell("importances", "lower", row, *keys) for row in permuted)
         made.append(Sentence("permutation", text, sources))
@@ -278,7 +277,7 @@ def _ledger(data: ReportData) -> list[Sentence]:
         return []
     dropped = ledger.n_read - ledger.n_kept
     text = f"{count_text(ledger.n_read)} rows were read and {count_text(ledger.n_kept)} kept"
-    text += f"; {count_text(dropped)} were dropped, each counted under its reason below." if dropped else "."
+    text += f"; {count_text(dropped)} were dropped, counted by reason below." if dropped else "."
     return [Sentence("ledger", text, ("ledger",))]
 
 
@@ -298,11 +297,11 @@ def _direction(data: ReportData) -> list[Sentence]:
         for row in part.filter(pl.col("measure") != "score").to_dicts():
             reach = max(row["auc"], 1 - row["auc"])
             side = "higher" if row["auc"] >= 0.5 else "lower"
-            verb = "stays below that" if reach < best["auc"] else "does as well or better"
+            verb = "is below that" if reach < best["auc"] else "is as good or better"
             name = row["measure"].replace("_", " ")
-            text += f" The baseline {name} ({side} is more of it) {verb}: {number_text(reach, digits=2)}."
+            text += f" The baseline {name} ({side} is more of the concept) {verb}: {number_text(reach, digits=2)}."
             sources.append(_cell("direction", "auc", row, "concept", "measure"))
-        text += " The best of many layers is always a little flattered by having been picked."
+        text += " The AUC of the best of many layers is slightly optimistic."
         made.append(Sentence("direction", text, tuple(sources)))
     return made
 
@@ -314,8 +313,8 @@ def _simplex(data: ReportData) -> list[Sentence]:
         made.append(
             Sentence(
                 "simplex",
-                "Three shares that sum to 1 are two numbers, not three: where one rises another must fall, so their "
-                "correlations with the label cannot be read one by one.",
+                "Three shares that sum to 1 have two degrees of freedom: if one rises another must fall, so their "
+                "correlations with the label cannot be interpreted separately.",
                 ("settings.metrics",),
             )
         )
@@ -323,8 +322,8 @@ def _simplex(data: ReportData) -> list[Sentence]:
         made.append(
             Sentence(
                 "letters",
-                "Which part of a conversation the letters in a metric's name stand for is a setting of whoever made "
-                "the table. No spelling of them is a standard, and none is claimed here.",
+                "Which segment the letters in a metric's name refer to depends on the program that made the table. "
+                "There is no standard expansion of these letters.",
                 ("settings.metrics",),
             )
         )

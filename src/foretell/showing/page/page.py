@@ -1,4 +1,4 @@
-"""The report page: what the templates are given, and one HTML text that needs no network and runs no foreign script."""
+"""The report page: the context of the templates, and one HTML file that works offline and runs no external script."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from foretell.showing.untrusted import script_json, visible
 __all__ = ["render_page"]
 
 _NAMES = {
-    "verdicts": "In plain words",
-    "asked": "What was asked",
-    "read": "What was read",
-    "dropped": "What was dropped",
-    "surfaces": "Activity while answering",
+    "verdicts": "Summary",
+    "question": "Question and settings",
+    "data": "Model and data",
+    "dropped": "Dropped rows",
+    "surfaces": "Activity by layer and token",
     "figures": "Figures",
-    "tables": "Numbers",
-    "again": "How to reproduce this",
+    "tables": "Tables",
+    "reproduce": "How to reproduce this",
 }
 _SUBTITLES = {
-    True: "What a model's internals foretell, how much of it a baseline would have told, and what is leak.",
-    False: "How far a model's hidden states lean along a direction while it answers, layer by layer, token by token.",
+    True: "How well a model's internals predict its behaviour, compared with baselines, and checked for leakage.",
+    False: "Activity of a model's hidden states along a direction, by layer and generated token.",
 }
-_QUESTION = "Do the signals read from inside the model foretell whether it shows the behaviour?"
+_QUESTION = "Do signals recorded inside the model predict whether it shows the behaviour?"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Panel:
     title: str = ""
     text: str = ""
     tokens: tuple[ColouredToken, ...] = ()
-    """Words instead of a picture."""
+    """Coloured text instead of a picture."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _View:
-    """One figure as the template sees it."""
+    """One figure, as passed to the template."""
 
     name: str
     title: str
@@ -74,7 +74,7 @@ class _View:
     css: str = ""
     surface: bool = False
     answers: bool = False
-    """Panels that stand side by side with a heading each, so that their pictures begin at one height."""
+    """Panels side by side with a heading each, whose pictures are aligned at the top."""
     bar: _Bar | None = None
 
 
@@ -84,7 +84,7 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
     Args:
         data: Everything that is shown.
         figures: Figures in reading order, surfaces included.
-        stills: A png per figure name, shown until the figure is drawn, in print, and where no script runs.
+        stills: A png per figure name, shown until the figure is drawn, in print, and without scripts.
         title: Heading of the page.
     """
     pictures: dict[str, Any] = {}
@@ -99,16 +99,16 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         "templates": {theme: to_plotly.template(theme) for theme in ("light", "dark")},
     }
     page_script = files("foretell.showing.page").joinpath("templates/report.js").read_text(encoding="utf-8")
-    context = _words(data)
-    parts = {
+    context = _text(data)
+    sections = {
         "verdicts": bool(data.datasets) or bool(context["chapters"]),
-        "asked": True,
-        "read": bool(context["read_facts"] or context["example"]),
+        "question": True,
+        "data": bool(context["read_facts"] or context["example"]),
         "dropped": data.ledger is not None or bool(data.notes),
         "surfaces": bool(surface_views),
         "figures": bool(views),
         "tables": bool(context["tables"]),
-        "again": True,
+        "reproduce": True,
     }
     return (
         _environment()
@@ -116,7 +116,7 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         .render(
             **context,
             title=title,
-            contents=[(name, _NAMES[name]) for name, present in parts.items() if present],
+            contents=[(name, _NAMES[name]) for name, present in sections.items() if present],
             views=views,
             surface_views=surface_views,
             policy=_policy(_plotly_script(), page_script),
@@ -144,14 +144,14 @@ def _environment() -> Environment:
 
 @cache
 def _plotly_script() -> str:
-    """Return plotly's minified script with line ends as an HTML parser leaves them, so that its hash holds."""
+    """Return plotly's minified script with line ends as an HTML parser normalises them, so that its hash is valid."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _policy(*scripts: str) -> str:
-    """Return a content security policy under which only these scripts run and nothing is loaded from anywhere."""
+    """Return a content security policy that allows only these scripts and no external resource."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
     )
@@ -210,8 +210,8 @@ def _bar(figure: SurfaceFigure | TokenFigure) -> _Bar:
     return _Bar(f"{low}−{limit}", f"{high}{limit}", figure.z_label, stops)
 
 
-def _words(data: ReportData) -> dict[str, Any]:
-    """Return everything of the page that is text."""
+def _text(data: ReportData) -> dict[str, Any]:
+    """Return the text of the page."""
     facts = data.facts
     verdicts = data.table("verdicts")
     cards = [
@@ -241,7 +241,7 @@ def _words(data: ReportData) -> dict[str, Any]:
         "cards": cards,
         "chapters": [chapter for chapter in map(_without_verdicts, narrate(data)) if chapter.sentences],
         "rules": rules(),
-        "asked": facts.asked or _QUESTION,
+        "question": facts.question or _QUESTION,
         "settings": [(name.replace("_", " "), _value(value)) for name, value in data.settings.items()],
         "read_facts": [(name, value) for name, value in read_facts if value is not None],
         "example": facts.example,
@@ -256,12 +256,12 @@ def _words(data: ReportData) -> dict[str, Any]:
 
 
 def _without_verdicts(chapter: Chapter) -> Chapter:
-    """Return a chapter without the sentences that stand on the cards already."""
+    """Return a chapter without the sentences that are on the cards."""
     return Chapter(chapter.title, tuple(s for s in chapter.sentences if s.rule != "verdict"))
 
 
 def _value(value: Any) -> str:
-    """Return a setting as a reader would write it."""
+    """Return a setting as text."""
     if value is None:
         return "none"
     if isinstance(value, bool):

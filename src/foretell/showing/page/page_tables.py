@@ -1,4 +1,4 @@
-"""Result tables as a page shows them: few digits, short, with a reason wherever a number is undefined."""
+"""Result tables of the page: rounded, shortened, with a reason for every undefined number."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Cell", "PageTable", "page_tables"]
 
 _TOP = 20
 _CAPTIONS = {
-    "verdicts": "Verdicts, with the rule that fired",
-    "roc": "One metric alone",
+    "verdicts": "Verdicts, with the rule that applied",
+    "roc": "Single metrics",
     "forest": "Random forest, three protocols",
     "importances": "Importances",
     "detectors": "Detectors and baselines",
-    "transfer": "Learnt on one dataset, judged on another",
+    "transfer": "Fitted on one dataset, evaluated on another",
     "thresholds": "Threshold rules",
     "association": "Strongest layers and heads",
 }
@@ -36,12 +36,12 @@ class Cell:
     text: str
     number: bool = False
     reason: int | None = None
-    """Number of the footnote that says why it is undefined."""
+    """Number of the footnote with the reason why it is undefined."""
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table ready to be written as HTML."""
+    """A table prepared for the HTML template."""
 
     name: str
     caption: str
@@ -53,10 +53,10 @@ class PageTable:
 
 
 def page_tables(data: ReportData) -> tuple[PageTable, ...]:
-    """Return the result tables a page shows, in reading order; empty ones are left out.
+    """Return the result tables of the page in reading order, without empty ones.
 
-    The association table holds a row per layer, head and metric; its strongest 20 rows are shown, those of smallest
-    corrected p-value first.
+    The association table has a row per layer, head and metric; the 20 rows with the smallest corrected p-values are
+    shown.
     """
     made = []
     for name, caption in _CAPTIONS.items():
@@ -86,7 +86,7 @@ def _page_table(name: str, caption: str, frame: pl.DataFrame, note: str | None) 
         for column in shown:
             cell = _cell(row[column], column)
             if cell.text == UNDEFINED:
-                reason = visible(str(row.get("reason") or _silent_reason(column)))
+                reason = visible(str(row.get("reason") or _default_reason(column)))
                 cell = Cell(UNDEFINED, number=True, reason=footnotes.setdefault(reason, len(footnotes) + 1))
             cells.append(cell)
         rows.append(tuple(cells))
@@ -94,9 +94,9 @@ def _page_table(name: str, caption: str, frame: pl.DataFrame, note: str | None) 
     return PageTable(name, caption, header, tuple(rows), tuple(footnotes), note)
 
 
-def _silent_reason(column: str) -> str:
+def _default_reason(column: str) -> str:
     if column.startswith("increment"):
-        return "a baseline has no increment over itself"
+        return "baselines have no increment"
     return "not estimated for this row"
 
 

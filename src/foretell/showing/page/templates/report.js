@@ -22,15 +22,15 @@
 
   const withTheme = (picture) => ({ ...picture.layout, template: page.templates[theme()] });
 
-  // Turning one surface turns its neighbours, so that the answers stay comparable.
-  const turnTogether = (figure, plot) => {
+  // Rotating one surface rotates the others of the figure, so that the answers stay comparable.
+  const rotateTogether = (figure, plot) => {
     plot.on("plotly_relayout", (change) => {
       const camera = change["scene.camera"];
-      if (!camera || figure.dataset.turning) return;
-      figure.dataset.turning = "yes";
+      if (!camera || figure.dataset.rotating) return;
+      figure.dataset.rotating = "yes";
       const others = [...figure.querySelectorAll(".plot")].filter((other) => other !== plot && drawn.has(other));
       Promise.all(others.map((other) => Plotly.relayout(other, { "scene.camera": camera }))).finally(() => {
-        delete figure.dataset.turning;
+        delete figure.dataset.rotating;
       });
     });
   };
@@ -43,11 +43,11 @@
         const picture = page.pictures[plot.dataset.picture];
         await Plotly.newPlot(plot, picture.data, withTheme(picture), config(figure.dataset.surface));
         drawn.set(plot, picture);
-        if (figure.dataset.surface) turnTogether(figure, plot);
+        if (figure.dataset.surface) rotateTogether(figure, plot);
       }
     } catch (error) {
       figure.classList.remove("live");
-      console.warn("a figure stays a still picture:", error);
+      console.warn("a figure is shown as a static image:", error);
     }
   };
 
@@ -60,7 +60,7 @@
     }
   };
 
-  // One after the other, with a breath between them, so that the page can be read while it fills.
+  // One figure at a time, yielding in between, so that the page stays responsive while it is drawn.
   const drawAll = async () => {
     for (const figure of document.querySelectorAll("figure[data-figure]")) {
       await draw(figure);
