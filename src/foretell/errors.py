@@ -3,10 +3,10 @@
 ```
 ForetellError
 ├── InputError            the file, table, setting or call is wrong        (exit code 2)
-│   ├── TableError        a table lacks a column, is empty, or holds a wrong value
-│   ├── ConversationError a conversation file cannot be understood
+│   ├── TableError        a table lacks a column, is empty, or has a wrong value
+│   ├── ConversationError a conversation file is invalid
 │   ├── SpanError         a template's text cannot be split into segments
-│   ├── ModelError        a name or folder holds no model that can be loaded
+│   ├── ModelError        a name or folder does not lead to a loadable model
 │   └── MissingExtraError an optional part of foretell is not installed
 ├── NotReadableError      this model cannot be read exactly                (exit code 1)
 └── RunError              a run folder is damaged or belongs to another job (exit code 1)
@@ -46,11 +46,11 @@ class InputError(ForetellError):
 
 
 class TableError(InputError):
-    """A table lacks a column, is empty, or holds a value it must not hold."""
+    """A table lacks a column, is empty, or has a wrong value."""
 
 
 class ConversationError(InputError):
-    """A file of conversations is not of the shape it should be."""
+    """A file of conversations is invalid."""
 
 
 class SpanError(InputError):
@@ -82,7 +82,7 @@ class TemplateWarning(UserWarning):
 
 
 def located(path: Path | str, message: str, *, row: int | None = None, column: str | None = None) -> str:
-    """Return `message` after the place it speaks of, such as `prompts.csv, row 3, column "id": ...`.
+    """Return `message` prefixed with its location, such as `prompts.csv, row 3, column "id": ...`.
 
     Args:
         path: The file.

@@ -49,8 +49,9 @@ def said(verb: object, *words: object, code: int = 0) -> str:
 
 
 def test_instructed_pairs_are_fitted_and_compared_with_stated_ones(pairs: Path, tmp_path: Path) -> None:
-    shown = said(direction, "--pairs", pairs, "--instructed", "--positive-system", "Lie.", "--negative-system",
-                 "Be honest.", "--to", tmp_path / "instructed.safetensors", "--tables", tmp_path / "judged")  # fmt: skip
+    systems = ("--instructed", "--positive-system", "Lie.", "--negative-system", "Be honest.")
+    targets = ("--to", tmp_path / "instructed.safetensors", "--tables", tmp_path / "judged")
+    shown = said(direction, "--pairs", pairs, *systems, *targets)
     assert "transfer between stated and instructed pairs" in shown
     assert Direction.load(tmp_path / "instructed.safetensors").source.n_pairs == 8
     moved = pl.read_parquet(tmp_path / "judged" / "stated_and_instructed.parquet")

@@ -1,1 +1,1 @@
-"""Conversations: one sample each, from files of any kind or built in."""
+"""Conversations, read from files or built in."""

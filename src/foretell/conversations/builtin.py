@@ -1,4 +1,4 @@
-"""Prompts and facts that come with foretell, written for it, so that a first study needs no other file.
+"""Built-in prompts and facts.
 
 conversations = builtin_conversations("alpaca")
 facts = builtin_facts("capitals")
@@ -18,7 +18,7 @@ from foretell.errors import InputError
 __all__ = ["BUILTIN_DATASETS", "Fact", "builtin_conversations", "builtin_facts"]
 
 BUILTIN_DATASETS = {"alpaca": "alpaca.json", "sharegpt": "sharegpt.json", "flan": "flan.tsv"}
-"""File of each built-in set, in the shape it is named after."""
+"""File of each built-in set; the shape of the file is the name of the set."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def builtin_conversations(dataset: str | None = None) -> list[Conversation]:
 
 
 def builtin_facts(topic: str | None = None) -> list[Fact]:
-    """Return the built-in facts, for contrast between true and false answers.
+    """Return the built-in facts, each with a true and a false answer.
 
-    Within a topic the false answers are the true answers of other questions, so that no word tells them apart.
+    Within a topic the false answers are the true answers of other questions, so that single words do not separate them.
 
     Args:
         topic: One of the topics; None gives all.

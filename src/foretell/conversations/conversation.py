@@ -1,4 +1,4 @@
-"""One sample: what was said to a model, what it answered, and which part of it is which segment."""
+"""One sample: messages, answer, segments and label."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Conversation:
     messages: tuple[Message, ...]
     answer: str | None = None
     group: str | None = None
-    """Samples of one group depend on each other; None means the sample stands alone."""
+    """Samples of one group are dependent; None: the sample is its own group."""
     stratum: str | None = None
-    """Kind of task, which may itself predict the label."""
+    """Task type, which may itself predict the label."""
     verifier: Mapping[str, Any] | None = field(default=None, hash=False)
     """A check of the answer: `{"name": ..., **arguments}`, see `foretell.labels.verifiers`."""
     behavior_label: int | None = None

@@ -1,8 +1,6 @@
-"""Records from a JSON, JSONL, CSV, TSV or Parquet file, told apart by their content; hostile bytes are refused.
+"""Records from JSON, JSONL, CSV, TSV or Parquet files; the format is recognised by the content.
 
-It knows no meaning of any column: whoever calls it does.
-
-    container, records = read_records(path)
+container, records = read_records(path)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conversations from files made here or elsewhere: own tables, Alpaca, ShareGPT and FLAN.
+"""Conversations from files in our own format, Alpaca, ShareGPT or FLAN.
 
 conversations = read_conversations("prompts.jsonl")
 """

@@ -1,7 +1,7 @@
-"""One record of each shape as a `Conversation`: our own, Alpaca, ShareGPT and FLAN.
+"""Conversion of records of each shape (our own, Alpaca, ShareGPT, FLAN) to `Conversation`.
 
-A record is a mapping from field to value; where it came from (JSON, CSV, Parquet) does not matter here.
-A record that does not fit raises `FieldError`, which knows the column; the reader adds file and row.
+A record is a mapping from field to value, from any file format. An invalid record raises `FieldError`, which names the
+column; the reader adds file and row.
 """
 
 from __future__ import annotations

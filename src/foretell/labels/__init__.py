@@ -1,1 +1,1 @@
-"""Labels of what a model did: from verifiers that check its answer, or from files."""
+"""Labels of answers, from verifiers or from files."""

@@ -1,4 +1,4 @@
-"""The outer form of an answer: JSON, lists, paragraphs, titles, quotes and commas."""
+"""Verifiers of format: JSON, lists, paragraphs, titles, quotes and commas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From answers to labels: 1 the behaviour happened, 0 it did not, null unknown, always with the source that said so.
+"""Labels of answers with their source: 1 the behaviour happened, 0 it did not, null unknown.
 
 frame = label(run)                          # by the verifiers the run's prompts name
 frame = label(run, labels="judged.csv")     # by a file with the columns id and behavior_label
@@ -28,7 +28,7 @@ _COLUMNS = ("id", "behavior_label")
 
 @runtime_checkable
 class Labelled(Protocol):
-    """A run as far as labels need it."""
+    """The interface of a run that labelling uses."""
 
     @property
     def samples(self) -> pl.DataFrame:
@@ -42,7 +42,7 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What a table of labels covers."""
+    """Coverage of a table of labels."""
 
     n_samples: int
     n_labelled: int
@@ -58,7 +58,7 @@ class LabelReport:
 
 
 def label_conversations(conversations: Sequence[Conversation], answers: Mapping[str, str | None]) -> pl.DataFrame:
-    """Return what the conversations' verifiers say about answers.
+    """Return labels of answers from the conversations' verifiers.
 
     Args:
         conversations: The prompts, each with or without a verifier.
@@ -156,7 +156,7 @@ def label(run: Labelled, *, labels: Path | str | pl.DataFrame | None = None) -> 
 
 
 def report_labels(samples: pl.DataFrame, labels: pl.DataFrame) -> LabelReport:
-    """Return what labels cover of samples, and the ids that match on neither side.
+    """Return the coverage of samples by labels, and the unmatched ids of both.
 
     Args:
         samples: Any table with the samples' ids.

@@ -1,4 +1,4 @@
-"""How many words and sentences: see `foretell.labels.text` for what each of them is."""
+"""Verifiers of length in words and sentences, as defined in `foretell.labels.text`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict, the register of verifiers by name, and how a specification runs one."""
+"""The registry of verifiers by name, their verdict, and running them from a specification."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["VERIFIERS", "Verdict", "all_of", "check_specification", "register", 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an answer followed its instruction, and what was seen."""
+    """Whether an answer followed its instruction, and the reason."""
 
     followed: bool | None
-    """None where nothing can be said, such as for an empty answer."""
+    """None where it is undefined, such as for an empty answer."""
     reason: str
 
 
@@ -68,7 +68,7 @@ def check_specification(specification: Mapping[str, Any]) -> None:
 
 
 def verify(answer: str | None, specification: Mapping[str, Any]) -> Verdict:
-    """Say whether an answer does what its specification asks.
+    """Return whether an answer satisfies a specification.
 
     Args:
         answer: What the model wrote.

@@ -1,6 +1,6 @@
-"""What a word and a sentence are, for every script, in time linear in the text.
+"""Splitting text into words and sentences, for every script, in linear time.
 
-No regular expression: an answer of a million hostile characters costs about a second.
+There are no regular expressions: an adversarial answer of a million characters takes about a second.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Deterministic checks of an answer: did the model do what it was told?
+"""Verifiers: deterministic checks whether an answer followed its instruction.
 
-A verifier is a pure function `answer, **arguments -> Verdict`. A prompt names its verifier as plain data, so that it
-can stand in a table cell, and `verify` runs it. Nothing here knows models, tables or statistics.
+A verifier is a pure function `answer, **arguments -> Verdict`. A prompt names its verifier as plain data, which fits
+into a table cell, and `verify` runs it.
 
     from foretell.labels.verifiers import verify
     verify("Rain fell all day.", {"name": "max_words", "count": 12}).followed

@@ -1,4 +1,4 @@
-"""Which words, letters, numbers and scripts an answer uses, and how it begins and ends."""
+"""Verifiers of words, letters, numbers, scripts, beginning and end."""
 
 from __future__ import annotations
 

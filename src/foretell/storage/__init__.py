@@ -1,1 +1,1 @@
-"""Runs and surfaces on disk, written whole or not at all."""
+"""Runs and surfaces on disk, written atomically."""

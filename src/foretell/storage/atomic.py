@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["written_whole"]
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block ends, and vanishes if it fails.
+    """Yield a temporary path in the same folder; it replaces `path` if the block succeeds and is deleted otherwise.
 
     The file can be read by whom the umask allows it, also where a library writes its files for this user alone.
 

@@ -1,8 +1,8 @@
-"""The run store: what one model did on one set of conversations, as a folder of Parquet parts and a manifest.
+"""Runs: the results of one model on one set of conversations, as a folder of Parquet parts and a manifest.
 
-A part is written whole under a temporary name, renamed, and only then entered in the manifest with its
-checksum. A part the manifest does not know was cut off while being written, and is written again when the run
-resumes. Columns are those of `foretell.schema.tables`.
+A part is written to a temporary name, renamed, and then added to the manifest with its checksum. A part that is not in
+the manifest is incomplete and is written again when the run is resumed. Columns are those of
+`foretell.schema.tables`.
 
     run = foretell.open_run("run")
     run.table().write_csv("table.csv")
@@ -30,7 +30,6 @@ from foretell.storage.atomic import written_whole
 __all__ = ["Run", "RunTable", "is_run", "open_run"]
 
 RunTable = Literal["samples", "attention", "checkpoints", "rows", "tokens", "activity"]
-RUN_TABLES: tuple[RunTable, ...] = ("samples", "attention", "checkpoints", "rows", "tokens", "activity")
 
 _FORMAT = 2
 """1: `activity` and `rows` counted `position` from the start of the answer, and answers had no token ids."""
@@ -60,14 +59,14 @@ class Run:
 
     @classmethod
     def create(cls, path: Path | str | None, job: Mapping[str, Any]) -> Run:
-        """Start a run, or go on with the one in the folder if it is the same job.
+        """Start a run, or resume the one in the folder if it is the same job.
 
         Args:
-            path: Folder of the run; None makes a temporary one that goes away with the returned object.
-            job: What fixes the numbers: model, conversations, settings, seed; must be plain JSON.
+            path: Folder of the run; None: a temporary one that is deleted with the returned object.
+            job: Everything that determines the results: model, conversations, settings, seed; must be plain JSON.
 
         Raises:
-            RunError: The folder holds a run of another job, or something that is no run.
+            RunError: The folder has a run of another job, or other files.
         """
         job = json.loads(json.dumps(job))
         if path is None:
@@ -94,7 +93,7 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What the run is: format, foretell's version, the job, its parts and whether it is finished."""
+        """Format, foretell's version, the job, the parts, and whether the run is finished."""
         path = self.path / _MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -116,11 +115,11 @@ class Run:
 
     @property
     def part_names(self) -> frozenset[str]:
-        """Names of the parts that are wholly written."""
+        """Names of the complete parts."""
         return frozenset(part["name"] for part in self.manifest["parts"])
 
     def append(self, name: str, tables: Mapping[RunTable, pl.DataFrame]) -> None:
-        """Add one part: its rows in each table, checked against the schema, written whole.
+        """Add one part: its rows in each table, checked against the schema and written atomically.
 
         Raises:
             TableError: A frame lacks a column, or a value has another type.
@@ -199,9 +198,9 @@ class Run:
         return [_conversation(row) for row in self.samples.iter_rows(named=True)]
 
     def table(self) -> pl.DataFrame:
-        """Return what a study needs in one table: the attention rows with each sample's label and baselines.
+        """Return the input of a study: the attention rows with each sample's label and baselines.
 
-        Rows of samples without a label are kept, so that a study's ledger counts them.
+        Rows of samples without a label are included, so that a study's ledger counts them.
         """
         samples = self.samples.select("id", *_SAMPLE_COLUMNS)
         return self.attention.join(samples, on="id", how="left").sort("dataset", "id", "layer", "head")
