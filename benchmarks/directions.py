@@ -23,13 +23,13 @@ import polars as pl
 from tqdm import tqdm
 
 import foretell
+from foretell.conversations.pairs import ContrastPair, instructed_pairs
+from foretell.directions.activations.paired import Activations, AnswerFacts, read_activations
+from foretell.directions.contrasts import found_vectors
+from foretell.directions.controls import transfer_scores
 from foretell.directions.evidence import Controls, judge
 from foretell.directions.fit_and_judge import fact_pairs
-from foretell.reading.activations.paired import Activations, AnswerFacts, read_activations
-from foretell.reading.directions.contrasts import found_vectors
-from foretell.reading.directions.controls import transfer_scores
-from foretell.reading.directions.estimators import METHODS
-from foretell.reading.directions.pairs import ContrastPair, instructed_pairs
+from foretell.stats.directions.estimators import METHODS
 from foretell.stats.directions.null_band import agreement, transfer_matrix
 
 N_PARTS = 5

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from foretell.reading.activations.paired import CALIBRATION_BYTES, Sink, Together
-from foretell.reading.directions.components import RunningComponent
-from foretell.reading.directions.contrasts import RunningContrast, calibrated, oriented
-from foretell.reading.directions.random_directions import random_scale
+from foretell.directions.activations.paired import CALIBRATION_BYTES, Sink, Together
+from foretell.directions.components import RunningComponent
+from foretell.directions.contrasts import RunningContrast, calibrated, oriented
+from foretell.directions.random_directions import random_scale
 
 BATCH = 250
 SIGNAL = 0.5

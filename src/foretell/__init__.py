@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from foretell.conversations.conversation import Message as Message
     from foretell.conversations.conversation import Span as Span
     from foretell.conversations.formats import read_conversations as read_conversations
+    from foretell.conversations.pairs import ContrastPair as ContrastPair
+    from foretell.conversations.pairs import instructed_pairs as instructed_pairs
+    from foretell.conversations.pairs import read_pairs as read_pairs
+    from foretell.directions.direction import Direction as Direction
+    from foretell.directions.fit import fit_direction as fit_direction
     from foretell.directions.fit_and_judge import fact_pairs as fact_pairs
     from foretell.directions.fit_and_judge import judge_directions as judge_directions
     from foretell.directions.fit_and_judge import steer as steer
+    from foretell.directions.surface import surface as surface
     from foretell.labels.label import label as label
     from foretell.reading.capture.listen import listen as listen
-    from foretell.reading.directions.direction import Direction as Direction
-    from foretell.reading.directions.fit import fit_direction as fit_direction
-    from foretell.reading.directions.pairs import ContrastPair as ContrastPair
-    from foretell.reading.directions.pairs import instructed_pairs as instructed_pairs
-    from foretell.reading.directions.pairs import read_pairs as read_pairs
-    from foretell.reading.directions.surface import surface as surface
     from foretell.reading.models.load import Model as Model
     from foretell.reading.models.load import load_model as load_model
     from foretell.reading.runs.read import read as read
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from foretell.storage.surfaces import Surface as Surface
 
 _HOME = {
-    "ContrastPair": "foretell.reading.directions.pairs",
+    "ContrastPair": "foretell.conversations.pairs",
     "Conversation": "foretell.conversations.conversation",
-    "Direction": "foretell.reading.directions.direction",
+    "Direction": "foretell.directions.direction",
     "Message": "foretell.conversations.conversation",
     "Model": "foretell.reading.models.load",
     "Run": "foretell.storage.runs",
@@ -55,8 +55,8 @@ _HOME = {
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",
     "fact_pairs": "foretell.directions.fit_and_judge",
-    "fit_direction": "foretell.reading.directions.fit",
-    "instructed_pairs": "foretell.reading.directions.pairs",
+    "fit_direction": "foretell.directions.fit",
+    "instructed_pairs": "foretell.conversations.pairs",
     "judge_directions": "foretell.directions.fit_and_judge",
     "label": "foretell.labels.label",
     "listen": "foretell.reading.capture.listen",
@@ -64,12 +64,12 @@ _HOME = {
     "open_run": "foretell.storage.runs",
     "read": "foretell.reading.runs.read",
     "read_conversations": "foretell.conversations.formats",
-    "read_pairs": "foretell.reading.directions.pairs",
+    "read_pairs": "foretell.conversations.pairs",
     "report": "foretell.showing.report",
     "steer": "foretell.directions.fit_and_judge",
     "stream_association": "foretell.stats.heads.out_of_core",
     "study": "foretell.stats.study",
-    "surface": "foretell.reading.directions.surface",
+    "surface": "foretell.directions.surface",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

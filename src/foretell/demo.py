@@ -18,6 +18,7 @@ import polars as pl
 
 from foretell.conversations.builtin import BUILTIN_DATASETS, builtin_conversations
 from foretell.conversations.conversation import Conversation
+from foretell.directions.direction import Direction
 from foretell.directions.fit_and_judge import (
     Controls,
     DirectionEvidence,
@@ -25,9 +26,8 @@ from foretell.directions.fit_and_judge import (
     judge_directions,
     with_held_out_comparison,
 )
+from foretell.directions.surface import surface
 from foretell.labels.label import label
-from foretell.reading.directions.direction import Direction
-from foretell.reading.directions.surface import surface
 from foretell.reading.models.load import Model, load_model
 from foretell.reading.runs.read import read
 from foretell.showing.report import report

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from foretell.cli import direction_verbs
 from foretell.cli.direction_verbs import direction, steer, surface
-from foretell.reading.directions.direction import Direction
+from foretell.directions.direction import Direction
 from foretell.schema.tables import TABLES
 from foretell.storage.surfaces import Surface
 from tests.reading.tiny import tiny_model

@@ -8,6 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from foretell.conversations.pairs import ContrastPair, instructed_from
+from foretell.directions.activations.paired import read_activations
+from foretell.directions.contrasts import found_vectors
+from foretell.directions.controls import scored, transfer_scores
+from foretell.directions.cross_validation import topic_folds
+from foretell.directions.fit import fit_direction, heldout_scores
 from foretell.directions.fit_and_judge import (
     Controls,
     JudgedDirections,
@@ -18,17 +24,11 @@ from foretell.directions.fit_and_judge import (
     transfer_between,
     with_held_out_comparison,
 )
+from foretell.directions.surface import surface
 from foretell.errors import InputError
-from foretell.reading.activations.paired import read_activations
-from foretell.reading.directions.contrasts import found_vectors
-from foretell.reading.directions.controls import scored, transfer_scores
-from foretell.reading.directions.cross_validation import topic_folds
-from foretell.reading.directions.estimators import METHODS
-from foretell.reading.directions.fit import fit_direction, heldout_scores
-from foretell.reading.directions.pairs import ContrastPair, instructed_from
-from foretell.reading.directions.surface import surface
 from foretell.reading.models.load import Model
 from foretell.schema.tables import TABLES
+from foretell.stats.directions.estimators import METHODS
 from foretell.stats.directions.null_band import layer_aucs
 from tests.reading.tiny import tiny_model
 

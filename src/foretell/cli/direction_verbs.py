@@ -52,6 +52,7 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
       foretell direction smollm2 --pairs refusals.csv --concept refusal --to refusal.safetensors
       foretell direction smollm2 --instructed --to told-to-lie.safetensors
     """
+    from foretell.conversations.pairs import instructed_from, read_pairs
     from foretell.directions.fit_and_judge import (
         Controls,
         fact_pairs,
@@ -59,7 +60,6 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
         judge_directions,
         transfer_between,
     )
-    from foretell.reading.directions.pairs import instructed_from, read_pairs
     from foretell.showing.terminal import say, show_table
 
     instructed, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
@@ -128,7 +128,7 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
     """
     import foretell
     from foretell.directions.fit_and_judge import companion_surfaces, with_held_out_comparison
-    from foretell.reading.directions.surface import generated_answers
+    from foretell.directions.surface import generated_answers
     from foretell.showing.report import save_surface
     from foretell.showing.terminal import say
 

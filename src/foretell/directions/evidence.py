@@ -17,9 +17,10 @@ import polars as pl
 from jaxtyping import Int
 from tqdm import tqdm
 
-from foretell.reading.activations.paired import Activations
-from foretell.reading.directions.controls import nested_scores, random_scores, shuffled_scores, transfer_scores
-from foretell.reading.directions.cross_validation import (
+from foretell.conversations.pairs import ContrastPair
+from foretell.directions.activations.paired import Activations
+from foretell.directions.controls import nested_scores, random_scores, shuffled_scores, transfer_scores
+from foretell.directions.cross_validation import (
     HeldOut,
     held_out_scores,
     joined_layers,
@@ -27,8 +28,7 @@ from foretell.reading.directions.cross_validation import (
     score_table,
     topic_folds,
 )
-from foretell.reading.directions.estimators import Method
-from foretell.reading.directions.pairs import ContrastPair
+from foretell.stats.directions.estimators import Method
 from foretell.stats.directions.null_band import chosen_layers, layer_aucs, null_band, transfer_matrix
 from foretell.stats.directions.separation import separation
 
@@ -60,7 +60,7 @@ class DirectionEvidence:
     tables: Mapping[str, pl.DataFrame]
     """`directions`, `direction_null`, `direction_choice` and `direction_transfer` of `foretell.schema.tables`."""
     scores: pl.DataFrame
-    """Held-out score of every answer and layer, see `foretell.reading.directions.fit.heldout_scores`."""
+    """Held-out score of every answer and layer, see `foretell.directions.fit.heldout_scores`."""
 
     @property
     def chosen_layers(self) -> tuple[int, ...]:
@@ -162,7 +162,7 @@ def separation_table(scores: pl.DataFrame, concept: str, *, n_fits: int | None =
     """Return AUCs of held-out scores, log-probability and length: the table `directions`.
 
     Args:
-        scores: Held-out scores, see `foretell.reading.directions.fit.heldout_scores`.
+        scores: Held-out scores, see `foretell.directions.fit.heldout_scores`.
         concept: Concept of the direction.
         n_fits: Number of folds of topics; None: one per topic.
     """

@@ -13,19 +13,19 @@ import numpy as np
 import polars as pl
 
 from foretell.conversations.builtin import builtin_facts
+from foretell.conversations.pairs import ContrastPair, pairs_from_facts
+from foretell.directions.activations.paired import TokenChoice, read_activations, states_needed
+from foretell.directions.activations.stored import MEMORY_BYTES, room_for
+from foretell.directions.controls import transfer_scores
+from foretell.directions.cross_validation import leave_topic_out, require_topics, topic_folds
+from foretell.directions.direction import Direction
 from foretell.directions.evidence import Controls, DirectionEvidence, judge, separation_table
+from foretell.directions.fit import direction_of
+from foretell.directions.steering import steered_odds
 from foretell.errors import InputError
-from foretell.reading.activations.paired import TokenChoice, read_activations, states_needed
-from foretell.reading.activations.stored import MEMORY_BYTES, room_for
-from foretell.reading.directions.controls import transfer_scores
-from foretell.reading.directions.cross_validation import leave_topic_out, require_topics, topic_folds
-from foretell.reading.directions.direction import Direction
-from foretell.reading.directions.estimators import Method, method_named
-from foretell.reading.directions.fit import direction_of
-from foretell.reading.directions.pairs import ContrastPair, pairs_from_facts
-from foretell.reading.directions.steering import steered_odds
 from foretell.reading.models.load import Model
 from foretell.stats.directions.dose_response import dose_response
+from foretell.stats.directions.estimators import Method, method_named
 from foretell.stats.directions.null_band import agreement, transfer_matrix
 from foretell.stats.directions.surface_means import compared_with_held_out, mean_surface
 from foretell.storage.surfaces import Surface, difference
@@ -106,14 +106,14 @@ def judge_directions(
     layer chosen without the topics on which it is evaluated; and the direction of each topic evaluated on each other
     topic.
 
-    The hidden states of all pairs are stored (`foretell.reading.activations.stored.state_bytes` gives their size), in a
-    temporary file if they exceed `memory_bytes`. Layers are fitted and evaluated one by one, which takes a few times
-    the memory of the states of one layer.
+    The hidden states of all pairs are stored (`foretell.directions.activations.stored.state_bytes` gives their size),
+    in a temporary file if they exceed `memory_bytes`. Layers are fitted and evaluated one by one, which takes a few
+    times the memory of the states of one layer.
 
     Args:
         model: A loaded model.
         pairs: Contrast pairs of two topics or more; three for choosing a layer.
-        methods: Names or functions, see `foretell.reading.directions.estimators`.
+        methods: Names or functions, see `foretell.stats.directions.estimators`.
         concept: Concept of the direction.
         tokens: Hidden states that represent an answer; with "every" a pair counts as many times as its shorter answer
             has tokens.
@@ -290,7 +290,7 @@ def fit_and_judge(
         model: A loaded model.
         pairs: Contrast pairs of two topics or more.
         concept: Concept of the direction.
-        method: Name of a method, see `foretell.reading.directions.estimators`.
+        method: Name of a method, see `foretell.stats.directions.estimators`.
         memory_bytes: As in `judge_directions`.
         seed: Random seed.
         progress: Show a bar; None shows it on a terminal only.

@@ -13,14 +13,14 @@ from polars.testing import assert_frame_equal
 
 import foretell
 from foretell.conversations.conversation import Conversation, Message, Span
+from foretell.directions.direction import Direction
 from foretell.errors import ConversationError, InputError
 from foretell.reading.chat.spans import render
-from foretell.reading.directions.direction import Direction
 from foretell.reading.models.load import Model
 from foretell.reading.runs.read import read
 from foretell.schema.tables import MASSES
 from foretell.storage.runs import Run, open_run
-from tests.reading.directions.test_direction import direction_for
+from tests.directions.test_direction import direction_for
 from tests.reading.tiny import CHATML, tiny_model
 from tests.reading.tokenizer_kinds import byte_level, unigram, wordpiece
 

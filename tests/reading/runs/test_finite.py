@@ -19,7 +19,7 @@ from foretell.reading.runs.answers import force
 from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.read import read
 from foretell.storage.runs import Run
-from tests.reading.directions.test_direction import direction_for
+from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 
 TABLES = ("samples", "attention", "checkpoints", "rows", "tokens", "activity")

@@ -20,7 +20,7 @@ from foretell.reading.runs import answers as answering
 from foretell.reading.runs.answers import Answered, Sampling, force, generate
 from foretell.reading.runs.prefix_cache import common_beginning, first_tokens, prompts_once, shareable_tokens
 from foretell.reading.runs.read import read
-from tests.reading.directions.test_direction import direction_for
+from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 
 ANSWERS = ("A river.", "It is a long and winding river, they say.", "No.")

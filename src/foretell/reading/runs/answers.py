@@ -21,10 +21,10 @@ from transformers import Cache, GenerationConfig
 from foretell.errors import InputError
 from foretell.reading.capture.listen import Capture, listen
 from foretell.reading.chat.spans import Rendered, pad_batch
-from foretell.reading.directions.direction import Direction
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts, cache_argument, cache_from
 from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
+from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 
 __all__ = ["Answered", "Sampling", "force", "generate"]
@@ -90,7 +90,7 @@ def force(
     model: Model,
     rendered: Sequence[Rendered],
     *,
-    directions: Sequence[Direction] = (),
+    directions: Sequence[ReadableDirection] = (),
     detail: bool = False,
     rows: bool = False,
 ) -> list[Answered]:
@@ -117,7 +117,7 @@ def _forced(
     model: Model,
     rendered: Sequence[Rendered],
     *,
-    directions: Sequence[Direction],
+    directions: Sequence[ReadableDirection],
     detail: bool,
     rows: bool,
     use_cache: bool = False,
@@ -153,7 +153,7 @@ def generate(
     rendered: Sequence[Rendered],
     *,
     sampling: Sampling,
-    directions: Sequence[Direction] = (),
+    directions: Sequence[ReadableDirection] = (),
     detail: bool = False,
     rows: bool = False,
 ) -> list[Answered]:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from foretell.reading.directions.direction import Direction
 from foretell.reading.runs.answers import Answered
+from foretell.reading.signals.activity import ReadableDirection
 
 __all__ = ["not_finite"]
 
@@ -22,7 +22,7 @@ _REMEDY = {
 }
 
 
-def not_finite(answered: Answered, directions: Sequence[Direction], dtype: torch.dtype) -> str | None:
+def not_finite(answered: Answered, directions: Sequence[ReadableDirection], dtype: torch.dtype) -> str | None:
     """Return which signals of an answer are not finite, and what to do; None if all are.
 
     What is undefined by itself does not count: lift on a segment without tokens, activity in a layer without a
@@ -45,7 +45,7 @@ def not_finite(answered: Answered, directions: Sequence[Direction], dtype: torch
     if not np.isfinite(answered.logprob).all():
         found.append("log-probabilities")
     for index, direction in enumerate(directions):
-        defined = np.array([reason is None for reason in direction.reasons])
+        defined = np.nan_to_num(np.asarray(direction.standard_deviation, dtype=np.float64)) > 0
         blocks = ~np.isfinite(answered.activity[:, :, index]).all(axis=1) & defined
         if blocks.any():
             found.append(f'activity of "{direction.concept}" ({_layers(blocks, range(len(blocks)))})')

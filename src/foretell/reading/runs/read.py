@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -21,12 +21,12 @@ from foretell.errors import InputError, SpanError
 from foretell.reading.chat.fingerprint import template_fingerprint
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.chat.tokens import token_texts
-from foretell.reading.directions.direction import Direction
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import Answered, Sampling, force, generate
 from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.sample_rows import Reading, Unread, tables
+from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.runs import Run
 
@@ -40,13 +40,21 @@ _NO_TOKENS = "the answer has no tokens"
 _UNREAD_PART = "unread"
 
 
+@runtime_checkable
+class FittedDirection(ReadableDirection, Protocol):
+    """A direction that knows which model it was fitted on."""
+
+    def check_fits(self, model: Model) -> None:
+        """Refuse another model, or warn of another chat template."""
+
+
 @dataclass(frozen=True)
 class _Task:
     """What is done to every conversation of a run."""
 
     model: Model
     answers: Answers
-    directions: tuple[Direction, ...]
+    directions: tuple[FittedDirection, ...]
     sampling: Sampling
     batch_tokens: int
     detail: bool
@@ -90,7 +98,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     conversations: Sequence[Conversation],
     *,
     answers: Answers = "given",
-    directions: Sequence[Direction] = (),
+    directions: Sequence[FittedDirection] = (),
     to: Path | str | None = None,
     max_new_tokens: int = 64,
     temperature: float = 0.0,

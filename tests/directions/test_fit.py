@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float
 
 from foretell.conversations.builtin import builtin_facts
+from foretell.conversations.pairs import ContrastPair, pairs_from_facts
+from foretell.directions.activations.paired import read_activations
+from foretell.directions.contrasts import fit_rows
+from foretell.directions.cross_validation import leave_topic_out
+from foretell.directions.direction import Direction
+from foretell.directions.fit import direction_of, fit_direction, heldout_scores
 from foretell.errors import InputError
-from foretell.reading.activations.paired import read_activations
-from foretell.reading.directions.contrasts import fit_rows
-from foretell.reading.directions.cross_validation import leave_topic_out
-from foretell.reading.directions.direction import Direction
-from foretell.reading.directions.estimators import METHODS, mean_difference
-from foretell.reading.directions.fit import direction_of, fit_direction, heldout_scores
-from foretell.reading.directions.pairs import ContrastPair, pairs_from_facts
 from foretell.reading.models.load import Model
+from foretell.stats.directions.estimators import METHODS, mean_difference
 from tests.reading.tiny import tiny_model
 
 TOPICS = ("one", "two", "three")

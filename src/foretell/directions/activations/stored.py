@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foretell.conversations.pairs import SIDES
 from foretell.errors import InputError
-from foretell.reading.directions.pairs import SIDES
 
 __all__ = ["MEMORY_BYTES", "Stored", "room_for", "state_bytes"]
 

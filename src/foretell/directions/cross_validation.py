@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from foretell.conversations.pairs import SIDES, ContrastPair
+from foretell.directions.activations.paired import Activations, AnswerFacts
+from foretell.directions.contrasts import fit_rows
 from foretell.errors import InputError
-from foretell.reading.activations.paired import Activations, AnswerFacts
-from foretell.reading.directions.contrasts import fit_rows
-from foretell.reading.directions.estimators import Method
-from foretell.reading.directions.pairs import SIDES, ContrastPair
+from foretell.stats.directions.estimators import Method
 
 __all__ = [
     "HeldOut",
@@ -154,7 +154,7 @@ def leave_topic_out(pairs: Sequence[ContrastPair], name: str, find: Method, acti
         activations: What was read of the pairs.
 
     Returns:
-        The table described at `foretell.reading.directions.fit.heldout_scores`, in the order of `pairs`.
+        The table described at `foretell.directions.fit.heldout_scores`, in the order of `pairs`.
     """
     folds = topic_folds(pairs)
     n_layers = activations.hidden.shape[2]

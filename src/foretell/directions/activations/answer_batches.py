@@ -15,9 +15,9 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import Cache
 
+from foretell.conversations.pairs import SIDES, ContrastPair
 from foretell.errors import InputError
 from foretell.reading.chat.spans import render
-from foretell.reading.directions.pairs import SIDES, ContrastPair
 from foretell.reading.models.load import Model
 from foretell.reading.runs.prefix_cache import plain_memory
 from foretell.schema.tables import SEGMENTS

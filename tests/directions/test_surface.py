@@ -12,14 +12,14 @@ import torch
 
 from foretell.conversations.builtin import builtin_facts
 from foretell.conversations.conversation import Conversation, Message
+from foretell.conversations.pairs import ContrastPair, pairs_from_facts
+from foretell.directions.activations.paired import read_activations
+from foretell.directions.direction import Direction
+from foretell.directions.fit import fit_direction
+from foretell.directions.random_directions import random_vectors
+from foretell.directions.surface import generated_answers, surface
 from foretell.errors import InputError
-from foretell.reading.activations.paired import read_activations
 from foretell.reading.chat.spans import render
-from foretell.reading.directions.direction import Direction
-from foretell.reading.directions.fit import fit_direction
-from foretell.reading.directions.pairs import ContrastPair, pairs_from_facts
-from foretell.reading.directions.random_directions import random_vectors
-from foretell.reading.directions.surface import generated_answers, surface
 from foretell.reading.hooks.residual_stream import capture_residual
 from foretell.reading.models.load import Model
 from foretell.storage.surfaces import Surface, builtin_surface_question

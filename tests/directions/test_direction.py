@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 
 from foretell.conversations.builtin import builtin_facts
 from foretell.conversations.conversation import Conversation, Message
+from foretell.conversations.pairs import pairs_from_facts
+from foretell.directions.direction import Direction, DirectionSource
+from foretell.directions.fit import fit_direction
 from foretell.errors import InputError, TemplateWarning
 from foretell.reading.chat.fingerprint import template_fingerprint
-from foretell.reading.directions.direction import Direction, DirectionSource
-from foretell.reading.directions.fit import fit_direction
-from foretell.reading.directions.pairs import pairs_from_facts
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
 from foretell.reading.runs.read import read
@@ -125,7 +125,7 @@ def test_a_failing_save_leaves_the_old_file(
         draft.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("foretell.reading.directions.direction.save_file", broken)
+    monkeypatch.setattr("foretell.directions.direction.save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         direction.save(path)
     assert path.read_bytes() == before

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from foretell.conversations.pairs import ContrastPair
+from foretell.directions.activations.paired import Activations, AnswerFacts
+from foretell.directions.contrasts import fit_rows
+from foretell.directions.cross_validation import topic_folds
 from foretell.directions.evidence import Controls, judge
-from foretell.reading.activations.paired import Activations, AnswerFacts
-from foretell.reading.directions.contrasts import fit_rows
-from foretell.reading.directions.cross_validation import topic_folds
-from foretell.reading.directions.estimators import METHODS
-from foretell.reading.directions.pairs import ContrastPair
+from foretell.stats.directions.estimators import METHODS
 from foretell.stats.directions.null_band import layer_aucs
 
 N_TOPICS, PER_TOPIC, WIDTH = 5, 12, 8

@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from foretell.reading.directions import components
-from foretell.reading.directions.components import RunningComponent
-from foretell.reading.directions.contrasts import RunningContrast
-from foretell.reading.directions.estimators import mean_difference, paired_component
-from foretell.reading.directions.fit import fit_direction
-from foretell.reading.directions.pairs import ContrastPair
+from foretell.conversations.pairs import ContrastPair
+from foretell.directions import components
+from foretell.directions.components import RunningComponent
+from foretell.directions.contrasts import RunningContrast
+from foretell.directions.fit import fit_direction
+from foretell.stats.directions.estimators import mean_difference, paired_component
 from tests.reading.tiny import tiny_model
 
 

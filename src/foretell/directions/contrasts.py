@@ -1,6 +1,6 @@
 """From two sides of hidden states to unit vectors with sign and scale, or a reason where there is none.
 
-The rules are stated in `foretell.reading.directions.fit`; nothing here knows a model.
+The rules are stated in `foretell.directions.fit`; nothing here knows a model.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foretell.conversations.pairs import SIDES
 from foretell.errors import InputError
-from foretell.reading.directions.estimators import Method, mean_difference
-from foretell.reading.directions.pairs import SIDES
+from foretell.stats.directions.estimators import Method, mean_difference
 
 __all__ = ["Contrast", "Fitted", "RunningContrast", "calibrated", "fit_rows", "found_vectors", "oriented"]
 

@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy import stats
 
+from foretell.directions.direction import Direction
+from foretell.directions.random_directions import random_scale, random_vectors
 from foretell.errors import InputError
-from foretell.reading.directions.direction import Direction
-from foretell.reading.directions.random_directions import random_scale, random_vectors
-from tests.reading.directions.test_direction import direction_for
+from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 
 

@@ -20,9 +20,9 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from foretell.directions.random_directions import RandomScale
 from foretell.errors import InputError, TemplateWarning, located
 from foretell.reading.chat.fingerprint import template_fingerprint
-from foretell.reading.directions.random_directions import RandomScale
 from foretell.reading.models.fingerprints import weights_differ
 from foretell.reading.models.load import Model
 from foretell.storage.atomic import written_whole

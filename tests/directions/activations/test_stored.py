@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from foretell.conversations.pairs import ContrastPair
+from foretell.directions.activations.paired import TokenChoice, read_activations, states_needed
+from foretell.directions.activations.stored import Stored, room_for, state_bytes
+from foretell.directions.fit import fit_direction, heldout_scores
 from foretell.directions.fit_and_judge import Controls, judge_directions
 from foretell.errors import InputError
-from foretell.reading.activations.paired import TokenChoice, read_activations, states_needed
-from foretell.reading.activations.stored import Stored, room_for, state_bytes
-from foretell.reading.directions.fit import fit_direction, heldout_scores
-from foretell.reading.directions.pairs import ContrastPair
 from foretell.reading.models.load import Model
 from tests.reading.tiny import tiny_model
 

@@ -23,17 +23,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from foretell.errors import InputError
-from foretell.reading.activations.answer_batches import (
+from foretell.conversations.pairs import SIDES, ContrastPair
+from foretell.directions.activations.answer_batches import (
     AnswerBatch,
     Prefix,
     answer_batches,
     answer_tokens,
     shared_prefix,
 )
-from foretell.reading.activations.paired import answer_logprob
-from foretell.reading.directions.direction import Direction
-from foretell.reading.directions.pairs import SIDES, ContrastPair
+from foretell.directions.activations.paired import answer_logprob
+from foretell.directions.direction import Direction
+from foretell.errors import InputError
 from foretell.reading.hooks.residual_stream import residual_blocks
 from foretell.reading.models.load import Model
 

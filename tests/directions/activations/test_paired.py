@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foretell.conversations.pairs import ContrastPair
+from foretell.directions.activations import paired as module
+from foretell.directions.activations.answer_batches import Prefix, answer_batches, answer_tokens, shared_prefix
+from foretell.directions.activations.paired import TokenChoice, read_activations, stream_activations
+from foretell.directions.contrasts import RunningContrast
 from foretell.errors import InputError
-from foretell.reading.activations import paired as module
-from foretell.reading.activations.answer_batches import Prefix, answer_batches, answer_tokens, shared_prefix
-from foretell.reading.activations.paired import TokenChoice, read_activations, stream_activations
 from foretell.reading.chat.spans import render
-from foretell.reading.directions.contrasts import RunningContrast
-from foretell.reading.directions.pairs import ContrastPair
 from foretell.reading.hooks.residual_stream import capture_residual
 from foretell.reading.models.load import Model
 from tests.reading.tiny import tiny_model

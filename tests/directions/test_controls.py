@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretell.reading.activations.paired import Activations, AnswerFacts
-from foretell.reading.directions.contrasts import found_vectors
-from foretell.reading.directions.controls import (
+from foretell.directions.activations.paired import Activations, AnswerFacts
+from foretell.directions.contrasts import found_vectors
+from foretell.directions.controls import (
     answer_states,
     nested_scores,
     random_scores,
     shuffled_scores,
     transfer_scores,
 )
-from foretell.reading.directions.estimators import METHODS, mean_difference
+from foretell.stats.directions.estimators import METHODS, mean_difference
 from foretell.stats.directions.null_band import layer_aucs
 
 NAMED = ("mean-difference", mean_difference)

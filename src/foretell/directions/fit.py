@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from foretell.reading.activations.paired import (
+from foretell.conversations.pairs import ContrastPair
+from foretell.directions.activations.paired import (
     CALIBRATION_BYTES,
     Activations,
     AnswerFacts,
@@ -28,17 +29,16 @@ from foretell.reading.activations.paired import (
     states_needed,
     stream_activations,
 )
-from foretell.reading.activations.stored import MEMORY_BYTES, room_for
+from foretell.directions.activations.stored import MEMORY_BYTES, room_for
+from foretell.directions.components import RunningComponent
+from foretell.directions.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
+from foretell.directions.cross_validation import leave_topic_out, require_topics
+from foretell.directions.direction import Direction, DirectionSource
+from foretell.directions.random_directions import random_scale
 from foretell.reading.chat.fingerprint import template_fingerprint
-from foretell.reading.directions.components import RunningComponent
-from foretell.reading.directions.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
-from foretell.reading.directions.cross_validation import leave_topic_out, require_topics
-from foretell.reading.directions.direction import Direction, DirectionSource
-from foretell.reading.directions.estimators import Method, mean_difference, method_named, paired_component
-from foretell.reading.directions.pairs import ContrastPair
-from foretell.reading.directions.random_directions import random_scale
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
+from foretell.stats.directions.estimators import Method, mean_difference, method_named, paired_component
 
 __all__ = ["direction_of", "fit_direction", "heldout_scores"]
 
@@ -64,7 +64,7 @@ def fit_direction(
     Args:
         model: A loaded model.
         pairs: Contrast pairs; the positive answers show more of the concept.
-        method: Name of a built-in method (`foretell.reading.directions.estimators.METHODS`), or a function from
+        method: Name of a built-in method (`foretell.stats.directions.estimators.METHODS`), or a function from
             positive and negative
             rows `(row, layer, width)` to vectors `(layer, width)`.
         concept: What higher activity means.
@@ -120,7 +120,7 @@ def direction_of(
     Args:
         model: The model they were read from.
         pairs: The pairs they were read of.
-        activations: What `foretell.reading.activations.paired.read_activations` returned.
+        activations: What `foretell.directions.activations.paired.read_activations` returned.
         named: The method's name and function.
         concept: What higher activity means.
         seed: The seed they were read with.

@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from foretell.errors import InputError
-from foretell.reading.activations.answer_batches import (
+from foretell.conversations.pairs import SIDES, ContrastPair
+from foretell.directions.activations.answer_batches import (
     AnswerBatch,
     AnswerTokens,
     Prefix,
@@ -31,8 +31,8 @@ from foretell.reading.activations.answer_batches import (
     answer_tokens,
     shared_prefix,
 )
-from foretell.reading.activations.stored import Stored, state_bytes
-from foretell.reading.directions.pairs import SIDES, ContrastPair
+from foretell.directions.activations.stored import Stored, state_bytes
+from foretell.errors import InputError
 from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import cache_argument
@@ -155,7 +155,7 @@ def read_activations(
         calibration_bytes: Bound on the memory of the calibration tokens. Where not all fit, pairs are chosen in turn
             from each topic.
         folder: Where a file for the hidden states is made, which must stay as long as they are used; None keeps them in
-            memory (`foretell.reading.activations.stored.state_bytes` says how much).
+            memory (`foretell.directions.activations.stored.state_bytes` says how much).
         seed: Order in which pairs are chosen for calibration.
         progress: Show a bar; None shows it on a terminal only.
 

@@ -1,7 +1,7 @@
 """Ways to find a direction: functions from two activation arrays to one vector per layer.
 
 Each takes the positive and the negative rows, `(row, layer, width)`, and returns `(layer, width)`. Length and sign do
-not matter: `foretell.reading.directions.fit` makes unit vectors that point to the positive side. A user's own function
+not matter: `foretell.directions.fit` makes unit vectors that point to the positive side. A user's own function
 of this form serves as well. Sums are taken in float64.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from foretell.errors import InputError
-from foretell.reading.directions.consistency import consistent_weights
+from foretell.stats.directions.consistency import consistent_weights
 
 __all__ = [
     "METHODS",
@@ -92,7 +92,7 @@ def contrast_consistent(
     Which answer shows the concept is not used: only the sign that is fixed afterwards knows it. Rows must be paired.
 
     Source:
-        Burns et al. (2023), arXiv 2212.03827, equation 1; see `foretell.reading.directions.consistency` for what
+        Burns et al. (2023), arXiv 2212.03827, equation 1; see `foretell.stats.directions.consistency` for what
         differs.
     """
     return _by_layer(consistent_weights, positive, negative)

@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 import torch
 
+from foretell.conversations.pairs import ContrastPair
+from foretell.directions.direction import Direction
 from foretell.directions.fit_and_judge import steer
+from foretell.directions.steering import adding, steered_odds
 from foretell.errors import InputError
 from foretell.reading.chat.spans import render
-from foretell.reading.directions.direction import Direction
-from foretell.reading.directions.pairs import ContrastPair
-from foretell.reading.directions.steering import adding, steered_odds
 from foretell.reading.models.load import Model
-from tests.reading.directions.test_direction import direction_for
+from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 
 PAIRS = [

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from foretell.reading.activations.paired import Activations
-from foretell.reading.directions.contrasts import found_vectors
-from foretell.reading.directions.estimators import Method
+from foretell.directions.activations.paired import Activations
+from foretell.directions.contrasts import found_vectors
+from foretell.stats.directions.estimators import Method
 
 __all__ = ["answer_states", "nested_scores", "random_scores", "scored", "shuffled_scores", "transfer_scores"]
 

@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.conversations.conversation import Conversation, Message
+from foretell.directions.course import SCALES, Scale, banded, course, random_activity
+from foretell.directions.direction import Direction
 from foretell.errors import InputError
 from foretell.reading.capture.listen import listen
 from foretell.reading.chat.spans import Rendered, pad_batch, render, token_texts
-from foretell.reading.directions.course import SCALES, Scale, banded, course, random_activity
-from foretell.reading.directions.direction import Direction
 from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import Sampling, generate
@@ -50,7 +50,7 @@ def surface(
     """Read how far the hidden states lean along a direction, per layer and token, while each answer is written.
 
     Scores are standard deviations above the direction's calibration tokens; higher is more of its concept. One example
-    proves nothing: `foretell.reading.directions.fit.heldout_scores` says how well the direction tells answers apart at
+    proves nothing: `foretell.directions.fit.heldout_scores` says how well the direction tells answers apart at
     all.
 
     Args:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from foretell.errors import InputError
-from foretell.reading.directions.estimators import (
+from foretell.stats.directions.estimators import (
     METHODS,
     contrast_consistent,
     linear_discriminant,

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from foretell.reading.directions.random_directions import RandomScale
+from foretell.directions.random_directions import RandomScale
 from foretell.storage.surfaces import AnswerActivity, Course
 
 __all__ = ["SCALES", "Scale", "banded", "course", "random_activity"]

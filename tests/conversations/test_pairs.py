@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from foretell.conversations.builtin import Fact, builtin_facts
+from foretell.conversations.pairs import ContrastPair, instructed_pairs, pairs_from_facts, read_pairs
 from foretell.errors import InputError, TableError
-from foretell.reading.directions.pairs import ContrastPair, instructed_pairs, pairs_from_facts, read_pairs
 
 FACT = Fact("peru", "capitals", "What is the capital of Peru?", "It is Lima.", "It is Quito.")
 ROWS: list[dict[str, object]] = [

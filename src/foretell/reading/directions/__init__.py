@@ -1,1 +1,0 @@
-"""Directions: contrast pairs, estimators, cross-validation, steering and activity surfaces."""
