@@ -27,7 +27,7 @@ def test_runs_cover_every_key_that_has_a_segment_once() -> None:
     covered = torch.full_like(CODES, -1)
     runs = KeySegments(CODES).runs(8)
     for run in runs:
-        assert bool(torch.all(covered[run.samples, run.keys] == -1))
+        assert covered[run.samples, run.keys].eq(-1).all()
         covered[run.samples, run.keys] = run.segment
     assert torch.equal(covered, CODES)
     # Samples with the same segments share their runs.
