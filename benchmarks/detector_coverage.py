@@ -1,10 +1,10 @@
-"""How often 95 % intervals of held-out numbers hold the true ones: detectors, increments, forests, rules, transfer.
+"""Coverage of 95 % intervals of held-out statistics: detectors, increments, forests, threshold rules, transfer.
 
     python benchmarks/detector_coverage.py --write docs/concepts/held-out-intervals.md --keep /tmp/scores
 
-Every study is simulated and judged by the package's own functions. The true value is what the procedure gives on
-average at that number of samples: the mean over all simulated studies of a cell. What takes time are the fits; with
-`--keep` their scores are stored, so that another rule for the interval can be judged on the same ones.
+Every study is simulated and analysed by the package's own functions. The true value is the expectation of the procedure
+at that number of samples: the mean over all simulated studies of a cell. Most of the time is spent on fits; with
+`--keep` their scores are stored, so that another interval can be evaluated on the same scores.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from tqdm import tqdm
 
+from detector_coverage_page import PAGE
 from foretell.stats.auc.fold_auc import fold_auc, fold_auc_difference, nadeau_bengio_factor
 from foretell.stats.auc.intervals import Estimate, auc_interval
 from foretell.stats.detectors.features import Features
@@ -35,8 +36,7 @@ from foretell.stats.forest.thresholds import threshold_rules
 REPEATS = 5
 EFFECTS = ("none", "medium", "strong")
 DISTANCES = {1: (0.0, 0.74, 1.81), 20: (0.0, 1.3, 2.4), 300: (0.0, 2.2, 4.0)}
-"""How far the classes are apart, in standard deviations, by number of features and effect."""
-PAGE = Path(__file__).with_name("detector_coverage.md")
+"""Distance of the class means, in standard deviations, by number of features and effect."""
 
 Arrays = dict[str, Any]
 
@@ -52,7 +52,7 @@ class Cell:
     """One in how many groups is positive."""
     per_group: int = 1
     mixed: bool = False
-    """Whether a group holds both labels."""
+    """Whether a group has both labels."""
 
     @property
     def name(self) -> str:
@@ -69,16 +69,16 @@ class Cell:
 
     @property
     def has_baseline(self) -> bool:
-        """Whether a baseline of one column is judged beside the detector."""
+        """Whether the detector is compared with a baseline of one column."""
         return self.n_features == 20 and self.n < 300 and self.per_group == 1
 
 
-ALONE = [(60, 2), (60, 6), (100, 2), (100, 10), (300, 2), (300, 10)]
+INDEPENDENT = [(60, 2), (60, 6), (100, 2), (100, 10), (300, 2), (300, 10)]
 """Samples, and one in how many is positive, where every sample is its own group."""
 WIDE = [(60, 2), (100, 10), (300, 2)]
-"""Those also tried with 300 features."""
+"""Those that are also simulated with 300 features."""
 FORESTS: dict[str, dict[str, float]] = {
-    "60 samples, nothing": {},
+    "60 samples, no effect": {},
     "60 samples, fingerprint": {"fingerprint": 0.6},
     "60 samples, fingerprint, weak effect": {"fingerprint": 0.3, "effect": 0.15},
     "60 samples, fingerprint, effect": {"fingerprint": 0.4, "effect": 0.6},
@@ -89,7 +89,7 @@ FORESTS: dict[str, dict[str, float]] = {
 
 def cells() -> list[Cell]:
     """Return every kind of study for detectors."""
-    kinds = [(n, p, rate, 1, False) for n, rate in ALONE for p in (1, 20, 300) if p < 300 or (n, rate) in WIDE]
+    kinds = [(n, p, rate, 1, False) for n, rate in INDEPENDENT for p in (1, 20, 300) if p < 300 or (n, rate) in WIDE]
     kinds += [(n, p, rate, 4, False) for n, rate in ((100, 2), (300, 6)) for p in (1, 20)] + [(100, 20, 2, 4, True)]
     return [Cell(n, p, effect, rate, per, mixed) for n, p, rate, per, mixed in kinds for effect in range(3)]
 
@@ -118,7 +118,7 @@ def drawn(cell: Cell, study: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
 
 def simulated(cell: Cell, n_studies: int) -> Arrays:
     """Return the held-out scores of all studies of a cell."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("S", "F", "L", "G", "K", "B")}
+    stored: dict[str, list[np.ndarray]] = {name: [] for name in ("S", "F", "L", "G", "K", "B")}
     for study in range(n_studies):
         features, label, group, stratum, baseline = drawn(cell, study)
         found = held_out_scores(
@@ -127,25 +127,25 @@ def simulated(cell: Cell, n_studies: int) -> Arrays:
         if found.reason is not None:
             continue
         for name, value in (("S", found.score), ("F", found.fold), ("L", label), ("G", group), ("K", stratum)):
-            parts[name].append(value)
+            stored[name].append(value)
         if cell.has_baseline:
-            rival = Features("b", "baseline", (baseline[:, None],))
-            parts["B"].append(held_out_scores(rival, label, group=group, n_repeats=REPEATS, seed=study).score)
+            single = Features("b", "baseline", (baseline[:, None],))
+            stored["B"].append(held_out_scores(single, label, group=group, n_repeats=REPEATS, seed=study).score)
     small = {"S": np.float32, "F": np.int8, "L": np.int8, "G": np.int16, "K": np.int8, "B": np.float32}
-    return {name: np.array(values, dtype=small[name]) for name, values in parts.items()}
+    return {name: np.array(values, dtype=small[name]) for name, values in stored.items()}
 
 
 def simulated_forests(kind: Mapping[str, float], n_studies: int) -> Arrays:
-    """Return what forests on rows say of the held-out rows of all studies of a kind."""
-    parts: dict[str, list[np.ndarray]] = {}
+    """Return the held-out scores of forests on rows of all studies of a kind."""
+    stored: dict[str, list[np.ndarray]] = {}
     for study in range(n_studies):
         features, label, sample = head_rows(study, **kind)
         found = judge_forest(features, label, sample, n_trees=20, n_repeats=3, seed=study, n_jobs=1)
         for protocol, result in found.items():
-            for name in ("score", "part", "repeat", "label", "group"):
-                parts.setdefault(f"{protocol}_{name}", []).append(getattr(result, name))
-        parts.setdefault("permuted", []).append(found["grouped"].permuted.astype(np.float32))
-    return {name: np.array(values) for name, values in parts.items()}
+            for name in ("score", "fold", "repeat", "label", "group"):
+                stored.setdefault(f"{protocol}_{name}", []).append(getattr(result, name))
+        stored.setdefault("permuted", []).append(found["grouped"].permuted.astype(np.float32))
+    return {name: np.array(values) for name, values in stored.items()}
 
 
 def head_rows(
@@ -161,12 +161,12 @@ def head_rows(
     return shares.reshape(-1, 3), np.repeat(label, heads), np.repeat(np.arange(samples), heads)
 
 
-def kept(folder: Path | None, name: str, make: Callable[[], Arrays]) -> Arrays:
+def cached(folder: Path | None, name: str, make: Callable[[], Arrays]) -> Arrays:
     """Return stored arrays, or make and store them."""
     path = None if folder is None else folder / f"{name}.npz"
     if path is not None and path.exists():
-        with np.load(path) as stored:
-            return {key: stored[key] for key in stored.files}
+        with np.load(path) as archive:
+            return {key: archive[key] for key in archive.files}
     made = make()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,11 +181,11 @@ def judged(scores: Arrays, n_repeats: int, kind: str) -> list[Estimate]:
         label, stratum = scores["L"][study].astype(np.int64), scores["K"][study].astype(np.int64)
         score = scores["S"][study, :n_repeats].astype(np.float64)
         heldout = HeldOutScores(score, scores["F"][study, :n_repeats].astype(np.int64), None)
-        part = stratum if kind == "within" else np.zeros(len(label), dtype=np.int64)
-        splits, truth = heldout.splits(scores["G"][study].astype(np.int64), part), np.tile(label, n_repeats)
+        within = stratum if kind == "within" else np.zeros(len(label), dtype=np.int64)
+        splits, truth = heldout.splits(scores["G"][study].astype(np.int64), within), np.tile(label, n_repeats)
         if kind == "gain":
-            rival = scores["B"][study, :n_repeats].astype(np.float64).ravel()
-            found.append(fold_auc_difference(score.ravel(), rival, truth, splits))
+            baseline = scores["B"][study, :n_repeats].astype(np.float64).ravel()
+            found.append(fold_auc_difference(score.ravel(), baseline, truth, splits))
         else:
             found.append(fold_auc(score.ravel(), truth, splits))
     return found
@@ -193,32 +193,32 @@ def judged(scores: Arrays, n_repeats: int, kind: str) -> list[Estimate]:
 
 def forest_result(scores: Arrays, study: int, protocol: Protocol) -> ForestResult:
     """Return a forest's stored scores as a result."""
-    score, part, repeat, label, group = (
-        scores[f"{protocol}_{name}"][study] for name in ("score", "part", "repeat", "label", "group")
+    score, fold, repeat, label, group = (
+        scores[f"{protocol}_{name}"][study] for name in ("score", "fold", "repeat", "label", "group")
     )
     nothing = np.zeros(len(label), dtype=np.int64)
     permuted = scores["permuted"][study].astype(np.float64) if protocol == "grouped" else np.zeros((1, 0, len(label)))
     row, n_folds = np.arange(len(label)), 3 if protocol == "grouped" else 1
     filled = (permuted, np.zeros((1, permuted.shape[1])), nothing, n_folds)
-    return ForestResult(protocol, score, score > 0.5, label, nothing, part, group, group, repeat, row, *filled)
+    return ForestResult(protocol, score, score > 0.5, label, nothing, fold, group, group, repeat, row, *filled)
 
 
-def held(found: Sequence[Estimate], truth: float | Sequence[float] | np.ndarray) -> tuple[float, float, int]:
-    """Return the share of intervals below the truth, that above it, and how many there are."""
-    there = [index for index, one in enumerate(found) if one.lower is not None and one.upper is not None]
-    lower, upper = (np.array([getattr(found[index], end) for index in there]) for end in ("lower", "upper"))
-    aim = np.broadcast_to(truth, len(found))[there]
-    return float(np.mean(upper < aim - 1e-9)), float(np.mean(lower > aim + 1e-9)), len(there)
+def misses(found: Sequence[Estimate], truth: float | Sequence[float] | np.ndarray) -> tuple[float, float, int]:
+    """Return the shares of intervals below and above the truth, and the number of intervals."""
+    defined = [index for index, one in enumerate(found) if one.lower is not None and one.upper is not None]
+    lower, upper = (np.array([getattr(found[index], end) for index in defined]) for end in ("lower", "upper"))
+    target = np.broadcast_to(truth, len(found))[defined]
+    return float(np.mean(upper < target - 1e-9)), float(np.mean(lower > target + 1e-9)), len(defined)
 
 
 def mean_of(found: Sequence[Estimate]) -> float:
-    """Return the mean estimate: the true value of the procedure, but for the simulation's own error."""
+    """Return the mean estimate: the expectation of the procedure, up to the error of the simulation."""
     return float(np.mean([one.estimate for one in found if one.estimate is not None]))
 
 
 def shown(found: Sequence[Estimate], truth: float | np.ndarray | None = None) -> str:
     """Return the coverage in percent."""
-    below, above, _ = held(found, mean_of(found) if truth is None else truth)
+    below, above, _ = misses(found, mean_of(found) if truth is None else truth)
     return f"{100 * (1 - below - above):.0f}"
 
 
@@ -229,7 +229,7 @@ def detector_tables(keep: Path | None, n_studies: int) -> dict[str, str]:
     alarms: list[bool] = []
     rows: dict[str, list[list[str]]] = {}
     for cell in tqdm(cells(), desc="detectors", unit="cell"):
-        scores = kept(keep, cell.name, partial(simulated, cell, round(cell.cost * n_studies)))
+        scores = cached(keep, cell.name, partial(simulated, cell, round(cell.cost * n_studies)))
         five, within, one = (judged(scores, r, kind) for r, kind in ((5, "auc"), (5, "within"), (1, "auc")))
         truth = mean_of(five)
         entry = [f"{truth:.2f}", shown(five), shown(one, truth), shown(within)]
@@ -255,8 +255,8 @@ def detector_tables(keep: Path | None, n_studies: int) -> dict[str, str]:
 
 
 def coverage(found: Sequence[Estimate]) -> float:
-    """Return the share of intervals that hold the mean estimate."""
-    below, above, _ = held(found, mean_of(found))
+    """Return the share of intervals that cover the mean estimate."""
+    below, above, _ = misses(found, mean_of(found))
     return 1 - below - above
 
 
@@ -271,7 +271,9 @@ def summary(covered: Mapping[str, Sequence[float]]) -> dict[str, str]:
 def setting_of(cell: Cell, scores: Arrays) -> str:
     """Return samples, positives and groups in words."""
     positive = "about half" if cell.mixed else str(int(scores["L"][0].sum()))
-    groups = f"groups of {cell.per_group}{', both labels' if cell.mixed else ''}" if cell.per_group > 1 else "alone"
+    groups = (
+        f"groups of {cell.per_group}{', both labels' if cell.mixed else ''}" if cell.per_group > 1 else "independent"
+    )
     return f"{cell.n}, {positive} positive | {groups}"
 
 
@@ -280,7 +282,7 @@ def forest_table(keep: Path | None, n_studies: int) -> str:
     lines = []
     for name, kind in tqdm(FORESTS.items(), desc="forests", unit="kind"):
         file = "forest_" + name.replace(", ", "_").replace(" ", "-")
-        scores = kept(keep, file, partial(simulated_forests, kind, n_studies))
+        scores = cached(keep, file, partial(simulated_forests, kind, n_studies))
         found: dict[str, list[Estimate]] = {}
         drops: list[list[Estimate]] = []
         for study in range(len(scores["grouped_score"])):
@@ -296,7 +298,7 @@ def forest_table(keep: Path | None, n_studies: int) -> str:
 
 
 def rule_tables(n_studies: int) -> dict[str, str]:
-    """Return the table on threshold rules, and how often intervals hold that take the cuts as given."""
+    """Return the table on threshold rules, and the coverage of intervals that are conditional on the cuts."""
     lines, given = [], []
     kinds = [(n, rate, shift) for n, rate in ((60, 2), (100, 10), (300, 2)) for shift in (0.0, 1.0)]
     for n, rate, shift in tqdm(kinds, desc="rules", unit="kind"):
@@ -310,13 +312,13 @@ def rule_tables(n_studies: int) -> dict[str, str]:
                 found[rule.objective].append(rule.heldout)
         given.append(coverage([narrowed(one, np.sqrt(nadeau_bengio_factor(5))) for one in found["youden"]]))
         columns = (f"{mean_of(found[name]):.2f}: {shown(found[name])}" for name in OBJECTIVES)
-        words = f"{n} samples, one in {rate} positive, {'an effect' if shift else 'nothing'}"
+        words = f"{n} samples, one in {rate} positive, {'effect' if shift else 'no effect'}"
         lines.append(f"| {words} | " + " | ".join(columns) + " |")
     return {"rules": "\n".join(lines), "given": f"{100 * min(given):.0f} to {100 * max(given):.0f} %"}
 
 
 def narrowed(one: Estimate, by: float) -> Estimate:
-    """Return an estimate with its interval as it was before it was made wider."""
+    """Return an estimate with its interval before it was widened."""
     if one.estimate is None or one.lower is None or one.upper is None:
         return one
     lower, upper = (one.estimate + (end - one.estimate) / by for end in (one.lower, one.upper))
@@ -324,18 +326,18 @@ def narrowed(one: Estimate, by: float) -> Estimate:
 
 
 def transfer_table(n_studies: int) -> str:
-    """Return the table on a detector that was learnt elsewhere, against its own AUC and that of all such detectors."""
+    """Return the table on transfer: coverage of the fitted detector's AUC and of the mean of such detectors."""
     lines = []
     for n, effect in tqdm([(n, effect) for n in (60, 300) for effect in range(3)], desc="transfer", unit="kind"):
         found, own = [], []
         distance = DISTANCES[20][effect] / np.sqrt(20)
         for study in range(n_studies):
             generator = np.random.default_rng([13, n, effect, study])
-            learnt, fresh = np.arange(n) % 2, np.arange(10_100) % 2
-            features = generator.normal(size=(n, 20)) + distance * learnt[:, None]
+            train, fresh = np.arange(n) % 2, np.arange(10_100) % 2
+            features = generator.normal(size=(n, 20)) + distance * train[:, None]
             others = generator.normal(size=(10_100, 20)) + distance * fresh[:, None]
             block = np.zeros(20, dtype=np.int64)
-            score, _ = fit_and_score("logistic", (features, learnt, np.arange(n)), others, block=block, seed=study)
+            score, _ = fit_and_score("logistic", (features, train, np.arange(n)), others, block=block, seed=study)
             found.append(auc_interval(score[:100], fresh[:100]))
             ranks = rankdata(score[100:])
             own.append((ranks[fresh[100:] == 1].sum() - 5000 * 5001 / 2) / 5000**2)
@@ -351,7 +353,7 @@ def machine() -> str:
 
 
 def numbers(keep: Path | None, n_studies: int) -> Iterator[tuple[str, str]]:
-    """Yield everything that the page shows, by name."""
+    """Yield the values of the page's placeholders by name."""
     yield from detector_tables(keep, n_studies).items()
     yield "forests", forest_table(keep, round(0.6 * n_studies))
     yield from rule_tables(n_studies).items()
@@ -369,7 +371,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder of stored scores")
     parser.add_argument("--write", type=Path, help="page to write")
     options = parser.parse_args()
-    page = PAGE.read_text(encoding="utf-8").format(**dict(numbers(options.keep, options.studies)))
+    page = PAGE.format(**dict(numbers(options.keep, options.studies)))
     if options.write:
         options.write.write_text(page, encoding="utf-8")
     print(machine())

@@ -1,9 +1,9 @@
-"""How often 95 % intervals of an AUC hold the true one: ours beside four others.
+"""Coverage of 95 % intervals of an AUC: foretell's and four others.
 
     python benchmarks/interval_coverage.py --write docs/concepts/intervals.md
 
-Scores of negatives are standard normal, those of positives normal around the value that makes the AUC what it should be
-(or with twice, or half, the spread). Every cell is the share of simulated studies whose interval holds that AUC.
+Scores of negatives are standard normal, those of positives normal with the mean that gives the true AUC (with equal or
+twice the standard deviation). Every cell is the share of simulated studies whose interval covers the true AUC.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from foretell.stats.heads.association import column_statistics, statistics_from_
 
 SIZES = ((20, 20), (20, 200), (200, 20), (50, 50), (10, 10), (5, 5), (5, 50), (50, 5))
 AREAS = (0.5, 0.6, 0.7, 0.8, 0.9)
-METHODS = ("ours", "DeLong, Wald", "DeLong, log-odds", "Newcombe 5", "bootstrap")
+METHODS = ("foretell", "DeLong, Wald", "DeLong, log-odds", "Newcombe 5", "bootstrap")
 GROUPED_AREAS = (0.5, 0.7, 0.85)
 SHIFTS = {area: float(np.sqrt(2) * special.ndtri(area)) for area in GROUPED_AREAS}
 SHARES_OF_GROUP = (0.8, 0.1)
@@ -34,38 +34,37 @@ GROUPS = {
     "40 of 1 to 8, a fifth positive": (UNEVEN, 0.2, False),
     "40 of 1 to 8, both labels in a group": (UNEVEN, 0.5, True),
 }
-PAGE = """# Which interval for an AUC
+PAGE = """# Confidence intervals of an AUC
 
-Every AUC of foretell has a 95 % interval. Which formula it comes from was chosen by simulation: {n:,} studies per cell,
-scores normal in both classes, true AUC 0.5 to 0.9 (lowest to highest coverage over these). The bootstrap resamples
-positives and negatives apart, 300 times, in {n_bootstrap:,} studies per cell.
+Every AUC has a 95 % interval. The formula was chosen by simulation: {n:,} studies per cell, normal scores in both
+classes, true AUC 0.5 to 0.9 (lowest to highest coverage over these). The bootstrap resamples positives and negatives
+separately, 300 times, in {n_bootstrap:,} studies per cell.
 
 {normal}
 
-*Ours* is DeLong's variance, moved towards Newcombe's by 20 / (20 + degrees of freedom), in Newcombe's score interval
-with Student's t (`foretell.stats.auc.intervals.interval_of_auc`). From 20 samples per class on it holds the true value
-in 94 to 96 % of studies, give or take what {n:,} simulations can tell, and in no less than 92 % down to 5. Wald
-intervals and the bootstrap are too short wherever a class is small, and Wald's leave [0, 1]; log-odds intervals are too
-short where one class is small and too wide where both are.
+*foretell* is Newcombe's score interval with Student's t, with DeLong's variance shrunk towards Newcombe's by
+20 / (20 + degrees of freedom) (`foretell.stats.auc.intervals.interval_of_auc`). With 20 or more samples per class it
+covers the true value in 94 to 96 % of studies, up to the error of {n:,} simulations, and with 5 or more in at least
+92 %. Wald intervals and the bootstrap are too short where a class is small, and Wald intervals leave [0, 1]. Log-odds
+intervals are too short where one class is small, and too wide where both are.
 
-## Where it is less sure
+## Limits
 
-Where the classes have very different spreads and the smaller class has only a handful of samples, no method that knows
-nothing of the distributions covers 95 %: the few samples do not show the spread. Positives with twice the spread of the
-negatives:
+Where the classes have very different variances and the smaller class has few samples, no distribution-free method
+covers 95 %, because few samples do not show the variance. Positives with twice the standard deviation of the negatives:
 
 {wide}
 
 ## Groups of dependent samples
 
-Where samples depend on each other within groups (several answers to one prompt, many heads of one answer), the variance
-is Obuchowski's over groups, in the same score interval, and nothing is borrowed from Newcombe's variance. Groups count
-as many as would tell as much if they had one size (`foretell.stats.auc.intervals.effective_groups`). {n_grouped:,}
-studies per cell, true AUC {grouped_areas}; samples of a group share 80 % or 10 % of their variance.
+Where samples are dependent within groups (several answers to one prompt, many heads of one answer), the variance is
+Obuchowski's over groups, in the same score interval, without shrinkage towards Newcombe's variance. The number of
+groups is the effective one (`foretell.stats.auc.intervals.effective_groups`). {n_grouped:,} studies per cell, true AUC
+{grouped_areas}; samples of a group share 80 % or 10 % of their variance.
 
 {grouped}
 
-Intervals of held-out scores are another matter, see [held-out intervals](held-out-intervals.md).
+Intervals of held-out scores are described in [held-out intervals](held-out-intervals.md).
 
 Made by `python benchmarks/interval_coverage.py --write docs/concepts/intervals.md`.
 """
@@ -141,8 +140,8 @@ def grouped_table(n: int) -> str:
         cells = []
         for share in SHARES_OF_GROUP:
             for area in GROUPED_AREAS:
-                held = [_grouped_coverage(generator, sizes, rate, mixed, share, area) for _ in range(n // 50)]
-                cells.append(f"{100 * np.mean(held):.1f}")
+                covered = [_grouped_coverage(generator, sizes, rate, mixed, share, area) for _ in range(n // 50)]
+                cells.append(f"{100 * np.mean(covered):.1f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -150,7 +149,7 @@ def grouped_table(n: int) -> str:
 def _grouped_coverage(
     generator: np.random.Generator, sizes: Any, rate: float, mixed: bool, share: float, area: float
 ) -> float:
-    """Return the share of 50 studies with one set of labels whose clustered interval holds the AUC."""
+    """Return the share of 50 studies with one set of labels whose clustered interval covers the AUC."""
     codes = np.repeat(np.arange(len(sizes)), sizes)
     of_group = generator.permutation(np.arange(len(sizes)) < round(rate * len(sizes)))
     label = generator.random(codes.size) < rate if mixed else of_group[codes]

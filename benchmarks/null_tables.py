@@ -1,9 +1,9 @@
-"""How often per-head statistics find something where there is nothing, and the right heads where there is something.
+"""False-positive rates of per-head statistics on null tables, and their power on tables with an effect.
 
     python benchmarks/null_tables.py --write docs/concepts/null-tables.md
 
-A table is 60 heads of one dataset. Single p-values are judged by how many fall below 5 % and 1 %, the best of a table
-by how often it does, finds among many by their share that is false.
+A table has 60 heads of one dataset. Reported are the shares of p-values below 5 % and 1 %, the family-wise error rate,
+the false discovery rate and the power.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from foretell.stats.heads.max_statistic import benjamini_hochberg, max_statistic
 
 N_HEADS = 60
 KINDS = ("pearson_p", "spearman_p", "auc_p")
-PAGE = """# What is found where there is nothing
+PAGE = """# False positives on null tables
 
-With a thousand heads, some go with any label by luck. What every p-value of foretell does then was simulated: tables of
-{n_heads} heads whose label means nothing, {n_tables:,} tables per row. A p-value that is what it says falls below 5 %
-in 5 % of heads, whatever the label's rate, ties, or groups of dependent samples.
+Among a thousand heads some correlate with any label by chance. This page measures the false-positive rates of all
+p-values by simulation: tables of {n_heads} heads with a label that is independent of everything, {n_tables:,} tables
+per row. A valid p-value is below 0.05 in 5 % of heads, whatever the frequency of the label, ties, or groups of
+dependent samples.
 
 {single}
 
-*Groups, one label* are 30 prompts with 4 answers each that share most of their signal and have one label; in *groups,
-both labels* each answer has its own; *groups of 1 to 8* are 40 prompts with one label each, half of them with one
-answer and a quarter with eight. *Groups ignored* is the first of these judged as if every answer stood alone: the
-mistake that a table without a `group` column makes. The tests with groups are score tests, whose variance is that of a
-label that means nothing; sandwich variances around what was found called 13 % of the heads of the third kind
-significant at 5 %, and 6 % at 1 %.
+*Groups, one label*: 30 prompts with 4 answers each, which share most of their signal and have one label. *Groups, both
+labels*: each answer has its own label. *Groups of 1 to 8*: 40 prompts with one label each; half of them have one answer
+and a quarter have eight. *Groups ignored*: the first of these analysed as if all answers were independent, as happens
+without a `group` column. The tests with groups are score tests, which use the variance under the null hypothesis. With
+sandwich variances, 13 % of the heads of the third kind were significant at 5 %, and 6 % at 1 %.
 
-## The best of many
+## Family-wise error
 
-The chance that *any* head of a null table has a corrected p-value (`p_max`, {n_permutations} permutations) or a false
-discovery rate (`q_value`) of at most 5 %. With three standard errors of the simulation, anything up to {bound:.1f} % is
-in keeping with 5 %.
+The probability that *any* head of a null table has a max-statistic p-value (`p_max`, {n_permutations} permutations) or
+a false discovery rate (`q_value`) of at most 5 %. Within three standard errors of the simulation, up to {bound:.1f} %
+is consistent with 5 %.
 
 {family}
 
-In *kind of task told* the label is three times as frequent in one of two kinds of task, and heads tell the kinds apart
-but nothing else. `p_max` permutes within the kinds; `q_value`, and `p_max` without a `stratum` column, do not know of
-them.
+In the last two rows the label is three times as frequent in one of two task types, and heads separate the types but
+carry no other signal. `p_max` permutes within types if there is a `stratum` column; `q_value` ignores types.
 
-## Finds among many
+## False discoveries and power
 
-A tenth of 200 heads carry an effect of 0.9 standard deviations, 100 samples, {n_planted} tables: of the heads with
-`q_value` at most 10 %, {false:.1f} % are false; {power:.0f} % of the heads with an effect are among them. With `p_max`
-at most 5 %, {strict_power:.0f} % of them are found, and {any_false:.1f} % of tables have any false find.
+A tenth of 200 heads have an effect of 0.9 standard deviations, 100 samples, {n_planted} tables. Of the heads with
+`q_value` at most 10 %, {false:.1f} % are false discoveries, and {power:.0f} % of the heads with an effect are among
+them. With `p_max` at most 5 %, {strict_power:.0f} % of them are found, and {any_false:.1f} % of tables have any false
+discovery.
 
 Made by `python benchmarks/null_tables.py --write docs/concepts/null-tables.md`.
 """
@@ -60,7 +60,7 @@ Made by `python benchmarks/null_tables.py --write docs/concepts/null-tables.md`.
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose label means nothing (beyond its kind of task)."""
+    """A table whose label is independent of the heads, given the task type."""
 
     values: np.ndarray
     label: np.ndarray
@@ -68,8 +68,8 @@ class Table:
     stratum: np.ndarray | None = None
 
 
-def plain(n_positive: int, n_negative: int, *, ties: bool = False) -> Callable[[np.random.Generator], Table]:
-    """Return what makes a table of independent samples."""
+def independent(n_positive: int, n_negative: int, *, ties: bool = False) -> Callable[[np.random.Generator], Table]:
+    """Return a function that makes a table of independent samples."""
 
     def make(generator: np.random.Generator) -> Table:
         values = generator.gamma(2.0, size=(n_positive + n_negative, N_HEADS))
@@ -80,9 +80,9 @@ def plain(n_positive: int, n_negative: int, *, ties: bool = False) -> Callable[[
 
 
 def grouped(
-    sizes: Sequence[int] = (4,) * 30, *, mixed: bool = False, told: bool = True, rate: float = 0.5
+    sizes: Sequence[int] = (4,) * 30, *, mixed: bool = False, given: bool = True, rate: float = 0.5
 ) -> Callable[[np.random.Generator], Table]:
-    """Return what makes a table of groups of dependent samples."""
+    """Return a function that makes a table of groups of dependent samples."""
     codes = np.repeat(np.arange(len(sizes)), sizes)
 
     def make(generator: np.random.Generator) -> Table:
@@ -90,7 +90,7 @@ def grouped(
         values = shared[codes] + generator.normal(size=(codes.size, N_HEADS))
         of_group = generator.permutation(np.arange(len(sizes)) < rate * len(sizes))
         label = generator.random(codes.size) < rate if mixed else of_group[codes]
-        return Table(values, label.astype(np.int8), codes if told else None)
+        return Table(values, label.astype(np.int8), codes if given else None)
 
     return make
 
@@ -98,37 +98,37 @@ def grouped(
 UNEVEN = (1,) * 20 + (3,) * 10 + (8,) * 10
 
 
-def kinds_of_task(*, told: bool) -> Callable[[np.random.Generator], Table]:
-    """Return what makes a table whose heads and label both depend on the kind of task."""
+def task_types(*, given: bool) -> Callable[[np.random.Generator], Table]:
+    """Return a function that makes a table whose heads and label both depend on the task type."""
 
     def make(generator: np.random.Generator) -> Table:
         kind = generator.integers(0, 2, 100)
         label = generator.random(100) < np.where(kind == 1, 0.75, 0.25)
         values = generator.normal(size=(100, N_HEADS)) + kind[:, None]
-        return Table(values, label.astype(np.int8), stratum=kind if told else None)
+        return Table(values, label.astype(np.int8), stratum=kind if given else None)
 
     return make
 
 
 SINGLE = {
-    "20 + 20 samples": plain(20, 20),
-    "20 + 200": plain(20, 200),
-    "150 + 150": plain(150, 150),
-    "150 + 150, many ties": plain(150, 150, ties=True),
-    "5 + 50": plain(5, 50),
+    "20 + 20 samples": independent(20, 20),
+    "20 + 200": independent(20, 200),
+    "150 + 150": independent(150, 150),
+    "150 + 150, many ties": independent(150, 150, ties=True),
+    "5 + 50": independent(5, 50),
     "groups, one label": grouped(),
     "groups, both labels": grouped(mixed=True),
     "groups of 1 to 8, a fifth positive": grouped(UNEVEN, rate=0.2),
-    "groups ignored": grouped(told=False),
+    "groups ignored": grouped(given=False),
 }
 FAMILY = {
-    "20 + 20 samples": plain(20, 20),
-    "20 + 200": plain(20, 200),
+    "20 + 20 samples": independent(20, 20),
+    "20 + 200": independent(20, 200),
     "groups, one label": grouped(),
     "groups, both labels": grouped(mixed=True),
     "groups of 1 to 8, a fifth positive": grouped(UNEVEN, rate=0.2),
-    "kind of task told": kinds_of_task(told=True),
-    "kind of task not told": kinds_of_task(told=False),
+    "task types given": task_types(given=True),
+    "task types not given": task_types(given=False),
 }
 
 
@@ -157,7 +157,7 @@ def single(n_tables: int) -> str:
 
 
 def family(n_tables: int, n_permutations: int) -> str:
-    """Return how often a null table has any find as a Markdown table."""
+    """Return the family-wise error rates as a Markdown table."""
     lines = ["| null table | `p_max` at most 5 % | `q_value` at most 5 % |", "|---|---|---|"]
     for name, make in FAMILY.items():
         corrected, discovered = [], []
@@ -173,7 +173,7 @@ def family(n_tables: int, n_permutations: int) -> str:
 
 
 def planted(n_tables: int, n_permutations: int) -> dict[str, float]:
-    """Return the shares of false and of missed finds, in percent, where a tenth of the heads carry an effect."""
+    """Return false discoveries and power, in percent, where a tenth of the heads have an effect."""
     generator = np.random.default_rng(1)
     label = np.arange(100) % 2
     false, power, strict, wrong = [], [], [], []

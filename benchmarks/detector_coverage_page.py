@@ -1,0 +1,86 @@
+"""The page that `detector_coverage.py` writes, with a placeholder for every number."""
+
+PAGE = """# Coverage of held-out intervals
+
+A detector's AUC is computed on held-out samples, in folds, repeated five times. Its interval must account for the
+sampling of test samples and of training samples. The second part cannot be estimated without bias from one table,
+because training sets overlap. This page describes the method and its coverage in simulations. The true value is the
+expectation of the procedure at the given number of samples: the mean over all simulated studies of a kind.
+
+{studies} studies per kind ({fewer} where fits are slow): the error of each percentage is about {error} points, and
+larger with fewer studies. All statistics are computed by the package's own functions.
+
+## Method
+
+1. **Conditional on the fits**, pairs of a positive and a negative are compared within one fold only. The variance sums,
+   over any two pairs that share a group, the product of their deviations from the AUC of all folds, and counts two
+   pairs that share both groups once. DeLong's variance fold by fold is too small where a fold has few samples of a
+   label: a single positive seems to have no variance.
+2. **For overlapping training sets**, that variance of one repeat is multiplied by 1 / repeats + folds x (test size /
+   training size), the corrected resampled variance of Nadeau and Bengio (2003): 1.45 for five repeats of five folds,
+   2.25 for one, 1.25 for a single split that holds out a fifth. None of these numbers was tuned.
+3. **The interval** is Newcombe's score interval with that variance (see [intervals](intervals.md)), with Student's t;
+   the degrees of freedom are the number of groups of the rarer label minus 1. A difference of AUCs has a symmetric
+   Student's t interval.
+
+## Detectors
+
+Ridge logistic regression, with the penalty chosen in nested folds, five folds. Features are normal; the three numbers
+of a cell are for no effect, a medium and a strong effect. *Within strata*: only pairs of the same of three task types,
+which are independent of everything here, so the truth is the same.
+
+| samples | groups | features | true AUC | five repeats, % | one repeat, % | within strata, five repeats, % |
+|---|---|---|---|---|---|---|
+{aucs}
+
+Coverage with five repeats, the default: {five_range}. One repeat: {one_range}. Within strata: {within_range}.
+
+Coverage is near 95 % for detectors with many columns. It is higher for a single column, within strata, and with one
+repeat: a single column leaves little to fit, and the correction assumes more. It is lowest where a label has ten
+samples or about a dozen groups; below ten there is no verdict. An interval above one half without any effect, which a
+false *signal* requires, occurred in {alarms} of all studies without an effect.
+
+## Increments over a baseline
+
+AUC of the detector on twenty columns, minus that of a baseline of one column that is correlated with the first of them.
+
+| samples | groups | effect | increment | five repeats, % | one repeat, % |
+|---|---|---|---|---|---|
+{gains}
+
+Coverage with five repeats: {gain_range}.
+
+## Forests on rows
+
+Twenty trees on rows of three shares, twenty heads per sample (twelve with 150 samples), three folds, three repeats.
+Mean AUC, and coverage of the interval. *Row split* and *placebo* use one random split of rows: their intervals are over
+the samples of that split. They describe the variation of the score over samples, not whether the score is leakage; that
+is shown by the placebo and by held-out groups. Last, the permutation importances of the first two columns on held-out
+groups.
+
+| table | held-out groups | row split | placebo | permutation importances |
+|---|---|---|---|---|
+{forests}
+
+## Threshold rules
+
+A cut chosen on four fifths of the groups and evaluated on the rest, once, six rows per sample. The interval is the
+percentile interval over resampled groups, widened by the root of 2.25, because other samples would have given other
+cuts. Without this factor, the interval of Youden's index covered in {given}.
+
+| table | Youden | F1 | balanced accuracy | accuracy |
+|---|---|---|---|---|
+{rules}
+
+## Transfer to another dataset
+
+Fitted on one dataset of twenty columns, evaluated on 100 samples of another. The interval is conditional on the fitted
+detector. It is not meant for the mean of all detectors that could be fitted on as many samples, and covers that mean
+less often where a detector depends strongly on its training samples.
+
+| training samples | effect | mean AUC | covers this detector's AUC, % | covers the mean of all such detectors, % |
+|---|---|---|---|---|
+{transfer}
+
+Made by `python benchmarks/detector_coverage.py --write docs/concepts/held-out-intervals.md` ({machine}).
+"""
