@@ -385,9 +385,9 @@ def test_segments_that_do_not_speak_of_the_tokens(generator: np.random.Generator
     given, model = by_hand.text(generator, ((5, 0),)), tiny_model()
     network: Any = model.model
     two = np.array([[3, 2]])
-    with torch.no_grad(), listen(model, two), pytest.raises(InputError, match="segments tell of 2 tokens"):
+    with torch.no_grad(), listen(model, two), pytest.raises(InputError, match="segments are for 2 tokens"):
         model.model(given.token_ids)
-    with pytest.raises(InputError, match="segments tell of 2 tokens, and the prompts have 5"), listen(model, two):
+    with pytest.raises(InputError, match="segments are for 2 tokens, and the prompts have 5"), listen(model, two):
         network.generate(**given.prompts, max_new_tokens=2)
     with torch.no_grad(), listen(model, given.segments) as capture:
         model.model(given.token_ids)

@@ -1,6 +1,6 @@
 """Attention calls of the present pass, turned into rows of the recording, layer by layer.
 
-It is told where a pass stands, and knows nothing of how calls are observed.
+How calls are observed is no concern of this module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Notice that the samples of a cache changed places between two passes, as a search over beams makes them.
+"""Detect that the samples of a cache changed places between two passes, as beam search makes them.
 
 The key of a pass's last token in the last layer depends on the whole text before it, so that two different texts do
 not share it. At the next pass each sample must still have its own.
@@ -71,7 +71,7 @@ class CacheOrder:
             self.raise_moves()
 
     def raise_moves(self) -> None:
-        """Raise what an accelerator found since the last time; asking it at every pass would make it wait.
+        """Raise if a pass since the last call moved samples; on an accelerator this waits for its results.
 
         Raises:
             InputError: Samples changed places.

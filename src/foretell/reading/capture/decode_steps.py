@@ -27,7 +27,7 @@ from foretell.reading.hooks.attention_interface import AttentionCall
 __all__ = ["DecodeSteps", "StepGroup"]
 
 _MOST_STEPS = 32
-"""Beyond it nothing is gained: reading 32 steps at once took 1.10 of the bare generation, 64 as long, 8 took 1.11."""
+"""The calls of one reading are then spread over 32 tokens, which leaves 3 % of them per token."""
 
 
 @dataclass

@@ -20,7 +20,7 @@ from foretell.reading.models.signatures import cache_of
 __all__ = ["Call", "next_call"]
 
 _PER_TOKEN = ("inputs_embeds", "labels", "cache_position", "token_type_ids")
-"""Arguments of a call that speak of its own tokens only."""
+"""Arguments of a call that belong to its own tokens only."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def next_call(call: Call, token_ids: Int[Tensor, "sample token"], first: int) ->
         InputError: The call had a mask of its own for each query, which cannot be continued.
     """
     cache = cache_of(call.arguments)
-    # A cache of fixed size has no room for a token more: the whole text is fed instead.
+    # A cache of fixed size cannot take another token: the whole text is fed instead.
     start = first if cache is not None and not getattr(cache, "is_compileable", False) else 0
     arguments = {
         key: value

@@ -100,7 +100,7 @@ def _begin(session: Session, recording: Recording, bound: dict[str, Any]) -> int
     prompt = ids if embeddings is None else embeddings
     n_segments = recording.segments.shape[1]
     if prompt is not None and prompt.shape[1] != n_segments:
-        raise InputError(f"segments tell of {n_segments} tokens, and the prompts have {prompt.shape[1]}")
+        raise InputError(f"segments are for {n_segments} tokens, and the prompts have {prompt.shape[1]}")
     session.generation = Generation(n_segments, _n_beams(session, bound))
     return 0 if ids is None and embeddings is not None else n_segments if ids is None else int(ids.shape[1])
 

@@ -1,4 +1,4 @@
-"""Capture what any loaded decoder computes: whatever runs inside `listen` is read, and its numbers stay as they are.
+"""Record what a loaded decoder computes inside a block; its own numbers do not change.
 
 It reads; it does not render text, store tables or know statistics.
 
@@ -95,11 +95,11 @@ def listen(
         check: compare with eager attention on a short random text first, once per configuration.
 
     Yields:
-        `Capture`, whose arrays speak of what ran so far.
+        `Capture`, whose arrays hold what ran so far.
 
     Raises:
         InputError: Segments are no matrix of codes -1 to 4, a direction does not fit the model, the model is
-            already being listened to, or it was given something that the segments do not speak of.
+            already being listened to, or the tokens it was given do not match the segments.
         NotReadableError: The model cannot be read exactly; the message says why.
     """
     network = _network(model)

@@ -1,7 +1,7 @@
-"""What forward passes left behind, by the column of the sequence that it belongs to.
+"""What forward passes computed, by the column of the sequence that it belongs to.
 
-A column is a place in the padded sequence. A pass covers the columns that it feeds: what stood there is replaced, and
-what stood behind them is dropped, because the model's cache no longer holds it. It knows nothing of hooks.
+A column is a place in the padded sequence. A pass covers the columns that it feeds. What was recorded there is
+replaced, and what was recorded behind them is dropped, because the model's cache no longer holds it.
 
     current = recording.begin(start, width, token_ids)
     recording.write(current, layer, {"mass": mass})
@@ -75,7 +75,7 @@ class Recording:
     layers: set[int] | None = None
     """Layers whose attention every pass was read in; None before the first pass with rows."""
     has_unmasked_padding: bool = False
-    """Whether a pass was given no mask although padding stands before its tokens."""
+    """Whether a pass was given no mask although there is padding before its tokens."""
     padding: dict[torch.device, Tensor] = field(default_factory=dict)
     """The largest mass that a row has on padding, by device."""
     _ids: Tensor | None = None
@@ -116,7 +116,7 @@ class Recording:
             n_same: columns that are known to be fed again as they were.
 
         Returns:
-            The pass, and how many of the columns so far it leaves as they are.
+            The pass, and how many of the columns so far it does not change.
 
         Raises:
             InputError: Rows are added up, and some of those were of columns that the pass feeds again.
@@ -166,7 +166,7 @@ class Recording:
                 different = min(self.layers ^ current.layers)
                 raise NotReadableError(
                     f"{self.model_name}: block {different} was not run in every pass (an early exit does that), so "
-                    "the layers speak of different tokens"
+                    "the layers have different tokens"
                 )
             self.layers = set(current.layers)
         self.seen = np.pad(self.seen[: current.start], (0, current.width), constant_values=True)
@@ -178,7 +178,7 @@ class Recording:
             self.seen = self.seen[:n_columns]
 
     def _unchanged(self, start: int, width: int, token_ids: Tensor | None) -> int:
-        """Return how many of the columns so far the pass leaves as they are."""
+        """Return how many of the columns so far the pass does not change."""
         known = self._ids
         if start or known is None or token_ids is None:
             return min(start, self.n_columns)

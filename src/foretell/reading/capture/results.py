@@ -92,7 +92,7 @@ class Capture:
             del vars(self)[name]
 
     def close(self) -> None:
-        """Let go of the model, at the end of the block."""
+        """Drop the reference to the model at the end of the block."""
         self._block = None
 
     @cached_property
@@ -112,7 +112,7 @@ class Capture:
                 "(start a thread under contextvars.copy_context() to have its passes read)"
             )
         if n_columns < n_given:
-            raise InputError(f"segments tell of {n_given} tokens, and the model was given {n_columns}")
+            raise InputError(f"segments are for {n_given} tokens, and the model was given {n_columns}")
         every = np.asarray(recording.codes(n_columns) == GENERATED)
         if not every.any():
             raise InputError("segments have no generated token (code 4), and no token was generated: nothing was read")
@@ -226,7 +226,7 @@ class Capture:
 
         Per row it is the norm of attention applied to the values of that segment only, through the head's slice of
         the output projection, over the sum of the five norms. Layers in `projected` have such a projection; in the
-        others something stands between the heads and it, and the norm is that of the head's own output.
+        others another operation comes between the heads and it, and the norm is that of the head's own output.
 
         Undefined:
             nan where `listen` was not asked for it, and where the values are not seen.
@@ -271,7 +271,7 @@ class Capture:
         It is `logits.log_softmax(-1)` at the position before the token, at the token's id.
 
         Undefined:
-            nan where no generated token counts, where no token stands before it, and where the pass made no
+            nan where no generated token counts, for the first token of a text, and where the pass made no
             logits for the position before it.
         """
         return self._token_numbers("logprob")

@@ -1,7 +1,7 @@
 """Receives the hook calls of forward passes and records what each of them computed.
 
-It follows where each pass stands in its sequences (prompt, decode step, whole text) from the model's own arguments,
-and knows nothing of how hooks are attached.
+The place of each pass in its sequences (prompt, decode step, whole text) comes from the model's own arguments. Hooks are
+attached elsewhere.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from foretell.reading.signals.masks import QueryRows
 __all__ = ["Generation", "Session"]
 
 _SHARE_OF_HELD_STEPS = 4
-"""What is held of decode steps may take one part in so many of a chunk."""
+"""What is held of decode steps may take one part in so many of a chunk, beside the scores that are made of it."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Session:
         self._pass: Pass | None = None
         self._finished: Pass | None = None
         self._is_step = False
-        self._asked: dict[str, Any] | None = None
+        self._model_call: dict[str, Any] | None = None
         self._call: dict[str, Any] = {}
         self._token_ids: Tensor | None = None
         self._embeddings: Tensor | None = None
@@ -103,10 +103,10 @@ class Session:
         self.reader.order.raise_moves()
 
     def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        """Remember what the whole model is asked."""
+        """Remember the arguments of the whole model."""
         if self.scope.is_active:
-            self._asked = _bound(self.model, arguments, options)
-            _refuse_transforms(self._asked)
+            self._model_call = _bound(self.model, arguments, options)
+            _refuse_transforms(self._model_call)
 
     def before_decoder(self, module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Start a pass: find out which tokens it is given, and which of them are rows."""
@@ -126,8 +126,8 @@ class Session:
         _refuse_transforms(bound)
         n_samples, width = given.shape[:2]
         self._refuse_other_samples(n_samples)
-        asked = bound if self._asked is None else self._asked
-        token_ids = next((one["input_ids"] for one in (asked, bound) if one.get("input_ids") is not None), None)
+        call = bound if self._model_call is None else self._model_call
+        token_ids = next((one["input_ids"] for one in (call, bound) if one.get("input_ids") is not None), None)
         if token_ids is None and self._fed_again is not None:
             token_ids = self._fed_again[0]
         if token_ids is not None and token_ids.shape != (n_samples, width):
@@ -136,8 +136,8 @@ class Session:
         start = 0 if cache is None else int(cache.get_seq_length())
         self._refuse_second_text(start, width, token_ids)
         if start == 0:
-            self._embeddings = bound.get("inputs_embeds") if asked.get("input_ids") is None else None
-        self._call, self._token_ids = asked, token_ids
+            self._embeddings = bound.get("inputs_embeds") if call.get("input_ids") is None else None
+        self._call, self._token_ids = call, token_ids
         self._is_inference = torch.is_inference_mode_enabled()
         self._begin(start, width, grows=_grows(cache))
 
@@ -153,7 +153,7 @@ class Session:
         n_given = self._recording.segments.shape[1]
         if self.generation is None and start == 0 and same < n_given < width:
             raise InputError(
-                f"segments tell of {n_given} tokens, and the first pass was given {width}: give a code for each token"
+                f"segments are for {n_given} tokens, and the first pass was given {width}: give a code for each token"
             )
         self.capture.forget()
         if self._call.get("attention_mask") is None:
@@ -209,13 +209,13 @@ class Session:
         """Read the log-probabilities of this pass's tokens, and hold the logits of the next one."""
         if not self.scope.is_active:
             return
-        asked, self._asked = self._asked, None
+        call, self._model_call = self._model_call, None
         current, self._finished = self._finished, None
-        if asked is None or current is None or self._scores is None:
+        if call is None or current is None or self._scores is None:
             return
         logits = _logits(output, self.model)
         if logits is not None:
-            self._scores.end(current, self._token_ids, logits, _positions(asked, logits.shape[1], current.width))
+            self._scores.end(current, self._token_ids, logits, _positions(call, logits.shape[1], current.width))
 
     def finish(self, token_ids: Tensor) -> None:
         """Feed the last tokens of `token_ids` that no pass has seen.
@@ -320,9 +320,9 @@ def _logits(output: Any, model: PreTrainedModel) -> Tensor | None:
     return logits if isinstance(logits, Tensor) and logits.ndim == 3 else None
 
 
-def _positions(asked: Mapping[str, Any], n_logits: int, width: int) -> np.ndarray:
+def _positions(call: Mapping[str, Any], n_logits: int, width: int) -> np.ndarray:
     """Return the positions within the pass that logits were made for."""
-    kept = asked.get("logits_to_keep")
+    kept = call.get("logits_to_keep")
     if isinstance(kept, Tensor) and kept.numel() == n_logits:
         return np.asarray(np.arange(width)[kept.detach().cpu().numpy()])
     return np.arange(width - n_logits, width)

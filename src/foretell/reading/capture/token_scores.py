@@ -1,7 +1,7 @@
 """Log-probabilities and entropies of generated tokens, also of a token that a later pass feeds.
 
-The logits at a column speak of the token in the next one, which may be known only at the next pass. So the logits of
-the last columns are held, a few of them, because a cache that is cut back goes on from an earlier column.
+The logits at a column predict the token of the next one, which may come only with the next pass. So the logits of the
+last columns are held: more than one, because a cache may be cut back and continued from an earlier column.
 
     scores = TokenScores(recording, entropy=True, chunk_bytes=64 << 20)
     scores.begin(current, token_ids, same)
@@ -54,11 +54,11 @@ class TokenScores:
         self._entropy = entropy
         self._chunk_bytes = chunk_bytes
         self._held: list[_Held] = []
-        self._let_go = -1
+        self._last_dropped = -1
         """The last column whose logits are no longer held."""
 
     def clear(self) -> None:
-        """Let go of all logits."""
+        """Drop all logits."""
         self._held.clear()
 
     def begin(self, current: Pass, token_ids: Int[Tensor, "sample token"], same: int) -> None:
@@ -67,7 +67,7 @@ class TokenScores:
         Args:
             current: the pass.
             token_ids: what it is given.
-            same: columns that it leaves as they are.
+            same: columns that it does not change.
 
         Raises:
             InputError: The cache was cut back so far that those logits are no longer held.
@@ -79,7 +79,7 @@ class TokenScores:
             return
         found = next((one for one in self._held if one.end == known), None)
         if found is None:
-            if known - 1 <= self._let_go:
+            if known - 1 <= self._last_dropped:
                 raise InputError(
                     f"the cache was cut back to {known} tokens, and the logits of so early a token are no longer held; "
                     "listen with logprob=False, or feed the whole text again"
@@ -129,7 +129,7 @@ class TokenScores:
         while len(self._held) > 1 and n_bytes > _HELD_BYTES:
             oldest = self._held.pop(0)
             n_bytes -= oldest.logits.nbytes
-            self._let_go = max(self._let_go, oldest.end - 1)
+            self._last_dropped = max(self._last_dropped, oldest.end - 1)
 
     def _write(self, place: Place, logits: Tensor, positions: Tensor, tokens: Tensor, valid: Tensor) -> None:
         device = logits.device

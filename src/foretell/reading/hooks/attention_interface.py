@@ -1,8 +1,8 @@
 """Observe a model's attention where it looks it up in the library's attention interface.
 
 A module looks its attention function up by a name in its configuration. Inside `observed_attention` the modules of one
-decoder have copies of their configurations in which that name is one of ours. Behind it stands the function that the
-model would have called anyway; an observer sees its arguments and its untouched output.
+decoder have copies of their configurations in which that name is one of ours. It leads to the function that
+the model would have called anyway; an observer sees its arguments and its output.
 
     with observed_attention(model, observer, scope=scope):
         model(**inputs)
@@ -58,8 +58,8 @@ class _Name(str):
 
     It reads and compares like the original (or, in the block that asked for it, like another implementation), because
     models choose code paths by `== "eager"`. While it is registered only its hash differs, so that a look-up finds what
-    stands under this very object; afterwards it leads to the original again, also for a pass of another thread that
-    still has it in hand.
+    is registered under this very object. Afterwards it leads to the original again, also for a pass of another thread
+    that still holds it.
     """
 
     _numbers = itertools.count(1)
