@@ -16,6 +16,7 @@ from foretell.reading.capture.listen import listen
 from foretell.reading.models.blocks import decoder_of
 from foretell.reading.models.load import Model
 from tests.reading import by_hand
+from tests.reading.oracle import assert_captured
 from tests.reading.tiny import CONFIGURATIONS, tiny_model
 
 LENGTHS = ((13, 7), (8, 4), (20, 9))
@@ -280,6 +281,16 @@ def test_half_precision_is_close_to_its_own_eager_attention(dtype: torch.dtype, 
         model.model(**given.inputs)
     assert np.abs(capture.mass - by_hand.eager_masses(eager.model, given)).max() < 2e-2
     assert np.abs(capture.mass.sum(-1) - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral"])
+def test_double_precision_is_read_too(kind: str, generator: np.random.Generator) -> None:
+    given, model = by_hand.text(generator, LENGTHS), tiny_model(kind, dtype=torch.float64)
+    with torch.no_grad(), listen(model, given.segments, contribution=True, entropy=True) as capture:
+        model.model(**given.inputs)
+    for sample, codes in enumerate(given.segments):
+        assert_captured(capture, sample, model, given.token_ids[sample], codes)
+    assert np.isfinite(capture.contribution).all()
 
 
 @pytest.mark.parametrize("kind", ["bloom", "gpt_neo", "diffllama"])

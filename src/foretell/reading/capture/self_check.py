@@ -123,7 +123,9 @@ def _compare(
         )
         if expected.shape != mass[:, place, : expected.shape[1]].shape:
             raise NotReadableError(f"{name}: attention of block {capture.layers[place]} has an unexpected shape")
-        deviation = float(np.abs(expected - mass[:, place, : expected.shape[1]]).max())
+        # In float64 the library's own eager attention has no numbers for a padded text; the other text remains.
+        known = [sample for sample, own in enumerate(expected) if sample == 0 or np.isfinite(own).all()]
+        deviation = float(np.abs(expected - mass[:, place, : expected.shape[1]])[known].max())
         if not deviation <= tolerance:
             raise NotReadableError(
                 f"{name}: masses of block {capture.layers[place]} are off by {deviation:.2g} from its eager attention"

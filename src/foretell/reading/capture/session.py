@@ -1,7 +1,6 @@
 """Receives the hook calls of forward passes and records what each of them computed.
 
-The place of each pass in its sequences (prompt, decode step, whole text) comes from the model's own arguments. Hooks are
-attached elsewhere.
+The place of each pass in its sequences (prompt, decode step, whole text) comes from the model's own arguments.
 """
 
 from __future__ import annotations

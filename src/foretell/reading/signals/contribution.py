@@ -51,7 +51,7 @@ def written_norms(
         factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection.
     """
     if factors is not None:
-        parts = parts @ factors.to(parts.device).transpose(1, 2)
+        parts = parts @ factors.to(parts).transpose(1, 2)
     return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
 
 

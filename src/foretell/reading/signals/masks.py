@@ -142,9 +142,9 @@ def _stated(mask: Tensor, rows: QueryRows, indicators: Tensor) -> Mask:
     if own.dtype == torch.bool:
         visible, added = own, _hiding(~own)
     else:
-        least = torch.finfo(own.dtype).min
+        visible = own > torch.finfo(own.dtype).min / 2
         # Minus infinity in a whole row would make its softmax undefined.
-        visible, added = own > least / 2, own.float().clamp_min(least)
+        added = own.float().clamp_min(torch.finfo(torch.float32).min)
     # An accelerator would have to be waited for to find out that the first keys are seen by all.
     first = _first_touched(added) if added.device.type == "cpu" else 0
     counts = (visible.float() @ indicators.transpose(1, 2)[:, None]).mean(1)
