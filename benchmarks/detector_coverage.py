@@ -38,7 +38,7 @@ EFFECTS = ("none", "medium", "strong")
 DISTANCES = {1: (0.0, 0.74, 1.81), 20: (0.0, 1.3, 2.4), 300: (0.0, 2.2, 4.0)}
 """Distance of the class means, in standard deviations, by number of features and effect."""
 
-Arrays = dict[str, Any]
+Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def drawn(cell: Cell, study: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     return features, label, group, stratum, baseline
 
 
-def simulated(cell: Cell, n_studies: int) -> Arrays:
+def simulated(cell: Cell, n_studies: int) -> Fields:
     """Return the held-out scores of all studies of a cell."""
     stored: dict[str, list[np.ndarray]] = {name: [] for name in ("S", "F", "L", "G", "K", "B")}
     for study in range(n_studies):
@@ -135,7 +135,7 @@ def simulated(cell: Cell, n_studies: int) -> Arrays:
     return {name: np.array(values, dtype=small[name]) for name, values in stored.items()}
 
 
-def simulated_forests(kind: Mapping[str, float], n_studies: int) -> Arrays:
+def simulated_forests(kind: Mapping[str, float], n_studies: int) -> Fields:
     """Return the held-out scores of forests on rows of all studies of a kind."""
     stored: dict[str, list[np.ndarray]] = {}
     for study in range(n_studies):
@@ -161,7 +161,7 @@ def head_rows(
     return shares.reshape(-1, 3), np.repeat(label, heads), np.repeat(np.arange(samples), heads)
 
 
-def cached(folder: Path | None, name: str, make: Callable[[], Arrays]) -> Arrays:
+def cached(folder: Path | None, name: str, make: Callable[[], Fields]) -> Fields:
     """Return stored arrays, or make and store them."""
     path = None if folder is None else folder / f"{name}.npz"
     if path is not None and path.exists():
@@ -174,7 +174,7 @@ def cached(folder: Path | None, name: str, make: Callable[[], Arrays]) -> Arrays
     return made
 
 
-def judged(scores: Arrays, n_repeats: int, kind: str) -> list[Estimate]:
+def judged(scores: Fields, n_repeats: int, kind: str) -> list[Estimate]:
     """Return the estimate of every study: `auc`, `within` strata, or `gain` over the baseline."""
     found = []
     for study in range(len(scores["S"])):
@@ -191,7 +191,7 @@ def judged(scores: Arrays, n_repeats: int, kind: str) -> list[Estimate]:
     return found
 
 
-def forest_result(scores: Arrays, study: int, protocol: Protocol) -> ForestResult:
+def forest_result(scores: Fields, study: int, protocol: Protocol) -> ForestResult:
     """Return a forest's stored scores as a result."""
     score, fold, repeat, label, group = (
         scores[f"{protocol}_{name}"][study] for name in ("score", "fold", "repeat", "label", "group")
@@ -268,7 +268,7 @@ def summary(covered: Mapping[str, Sequence[float]]) -> dict[str, str]:
     }
 
 
-def setting_of(cell: Cell, scores: Arrays) -> str:
+def setting_of(cell: Cell, scores: Fields) -> str:
     """Return samples, positives and groups in words."""
     positive = "about half" if cell.mixed else str(int(scores["L"][0].sum()))
     groups = (

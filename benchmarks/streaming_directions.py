@@ -57,8 +57,8 @@ def main() -> None:
             hidden[:, 0] += strength * shift
             hidden[:, 1] -= strength * shift
             sink.add(layer, np.arange(start, start + n), hidden)
-            room = calibration[2 * start : 2 * (start + n), layer]
-            room[:] = hidden.reshape(-1, options.width)[: len(room)].numpy()
+            rows = calibration[2 * start : 2 * (start + n), layer]
+            rows[:] = hidden.reshape(-1, options.width)[: len(rows)].numpy()
     read = time.perf_counter() - started
     calibration = calibration[: 2 * options.pairs]
     sums = contrast.contrast()

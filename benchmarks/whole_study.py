@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--layers", type=int, default=16)
     parser.add_argument("--heads", type=int, default=16)
-    asked = parser.parse_args()
-    frame = table(asked.samples, asked.layers, asked.heads)
+    options = parser.parse_args()
+    frame = table(options.samples, options.layers, options.heads)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "table.csv"
         frame.write_csv(path)

@@ -81,7 +81,7 @@ def run_demo(
     quick: bool = False,
     seed: int = 0,
     progress: bool | None = None,
-    tell: Callable[[str], None] = lambda _line: None,
+    print_line: Callable[[str], None] = lambda _line: None,
 ) -> Path:
     """Run the whole pipeline on the embedded model and return the path of the report.
 
@@ -91,13 +91,13 @@ def run_demo(
         quick: Use a tenth of the prompts and facts.
         seed: Random seed.
         progress: Show bars; None shows them on a terminal only.
-        tell: Called with one line before each stage.
+        print_line: Called with one line before each stage.
 
     Raises:
         ModelError: The package with the embedded weights is not installed.
         RunError: The folder has a run of another job.
     """
-    demo = _Demo(folder, quick, seed, progress, tell)
+    demo = _Demo(folder, quick, seed, progress, print_line)
     direction, evidence = _direction(demo)
     run = _run(demo, direction)
     labels = label(run)

@@ -124,18 +124,18 @@ def test_a_twin_shares_weights_and_nothing_else() -> None:
     assert not set(map(id, model.model.modules())) & set(map(id, twin.model.modules()))
 
 
-def test_what_is_heard_in_turn_is_what_is_heard_alone() -> None:
+def test_interleaved_models_record_what_each_records_alone() -> None:
     model = tiny_model("llama")
     twins = [layer_by_layer.twin(model) for _ in range(3)]
     token_ids = torch.arange(10, 34)[None]
     codes = np.repeat([[0, 1, 2, 3, 4]], 5, axis=1)[:, :24]
     codes.sort(axis=1)
-    heard: list[np.ndarray] = []
+    masses: list[np.ndarray] = []
 
     def read(one: Model) -> None:
         with listen(one, codes) as found:
             one.model(token_ids)
-        heard.append(found.mass)
+        masses.append(found.mass)
 
     runs: dict[str, Callable[[], object]] = {str(number): partial(read, one) for number, one in enumerate(twins)}
     runs["bare"] = lambda: twins[0].model(token_ids)
@@ -143,6 +143,6 @@ def test_what_is_heard_in_turn_is_what_is_heard_alone() -> None:
     stops = [block for one in twins for block in decoder_blocks(one.model)]
     layer_by_layer.in_turn(runs, stops, go_on=lambda n: n < 2, now=lambda: 0.0)
     read(model)
-    assert len(heard) == 7
-    for one in heard:
-        np.testing.assert_array_equal(one, heard[-1])
+    assert len(masses) == 7
+    for one in masses:
+        np.testing.assert_array_equal(one, masses[-1])

@@ -101,8 +101,8 @@ def test_a_study_without_torch_writes_report_tables_and_figures(studied: Path) -
     wanted = {"association", "roc", "thresholds", "forest", "importances", "detectors", "verdicts"}
     assert wanted <= {path.stem for path in (out / "tables").glob("*.parquet")}
     assert {path.suffix for path in (out / "figures").iterdir()} == {".png", ".svg"}
-    told = json.loads((out / "study.json").read_text())
-    assert {"settings", "ledger", "validity", "versions", "verdicts"} <= set(told)
+    summary = json.loads((out / "study.json").read_text())
+    assert {"settings", "ledger", "validity", "versions", "verdicts"} <= set(summary)
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def test_true_and_false_answers_share_their_frame() -> None:
         assert fact.true_answer[:shared] == fact.false_answer[:shared]
 
 
-def test_no_word_tells_true_from_false() -> None:
+def test_no_word_separates_true_from_false() -> None:
     for topic in {fact.topic for fact in builtin_facts()}:
         true: Counter[str] = Counter()
         false: Counter[str] = Counter()

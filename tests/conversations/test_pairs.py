@@ -78,7 +78,7 @@ def test_the_same_answer_under_two_system_messages_is_a_pair(tmp_path: Path) -> 
     assert pair.conversation("negative")[0].messages[0].content == "Be true."
 
 
-def test_both_sides_of_a_pair_are_told_apart_and_stay_together() -> None:
+def test_both_sides_of_a_pair_differ_and_stay_together() -> None:
     pair = ContrastPair("p", "t", "q", "yes", "no")
     (positive, yes), (negative, no) = pair.conversation("positive"), pair.conversation("negative")
     assert (yes, no) == ("yes", "no")

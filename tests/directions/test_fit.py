@@ -195,7 +195,7 @@ def lying(smollm2: Model) -> tuple[Direction, pl.DataFrame]:
 
 
 @pytest.mark.model
-def test_lying_is_told_apart_on_topics_it_was_not_fitted_on(lying: tuple[Direction, pl.DataFrame]) -> None:
+def test_lying_is_separated_on_topics_it_was_not_fitted_on(lying: tuple[Direction, pl.DataFrame]) -> None:
     direction, scores = lying
     assert direction.reasons == (None,) * 30
     middle = scores.filter(pl.col("layer").is_between(12, 16)).group_by("id", "side").agg(pl.col("score").mean())

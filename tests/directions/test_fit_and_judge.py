@@ -1,4 +1,4 @@
-"""The room above both wings: one reading gives directions, their evidence, and where answers stand."""
+"""One reading of the pairs gives directions, their evidence, and the rank of given answers."""
 
 from __future__ import annotations
 
@@ -130,14 +130,14 @@ def test_halves_share_no_topic() -> None:
 
 
 def test_transfer_between_sets_judges_each_on_topics_it_was_not_fitted_on(model: Model) -> None:
-    told = instructed_from(PAIRS, positive_system="Lie.", negative_system="Be honest.")
-    sets = {"stated": PAIRS, "instructed": told}
+    instructed = instructed_from(PAIRS, positive_system="Lie.", negative_system="Be honest.")
+    sets = {"stated": PAIRS, "instructed": instructed}
     found = transfer_between(model, sets, progress=False)
     assert found.columns == list(TABLES["direction_transfer"].dtypes)
     assert found.select("train", "judged").rows() == [(a, b) for a in sets for b in sets]
     assert found["auc"].null_count() == 0
     assert set(found["n"]) == {2 * len(PAIRS)}
-    activations = read_activations(model, [*PAIRS, *told], tokens="mean", progress=False)
+    activations = read_activations(model, [*PAIRS, *instructed], tokens="mean", progress=False)
     named = ("mean-difference", METHODS["mean-difference"])
     for train, own in (("stated", slice(0, 12)), ("instructed", slice(12, 24))):
         layer, area = found.filter((pl.col("train") == train) & (pl.col("judged") != train)).row(0)[4:6]

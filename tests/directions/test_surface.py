@@ -103,8 +103,8 @@ def test_what_cannot_be_read_is_said_and_nothing_is_written(model: Model, direct
 def test_the_false_answer_runs_hotter_than_the_true_one(smollm2: Model) -> None:
     pairs = pairs_from_facts(builtin_facts())[::6]
     fitted = fit_direction(smollm2, pairs, progress=False)
-    asked = builtin_surface_question()
-    read = surface(smollm2, fitted, asked.question, asked.answers, titles=asked.titles)
+    builtin = builtin_surface_question()
+    read = surface(smollm2, fitted, builtin.question, builtin.answers, titles=builtin.titles)
     false, true = (answer.activity[5:21].mean() for answer in read.answers)
     assert [answer.title for answer in read.answers] == ["false answer", "true answer"]
     assert false > true

@@ -43,11 +43,11 @@ def test_the_false_answer_runs_hotter_than_the_true_one(demo: Path) -> None:
 
 def test_a_second_call_makes_nothing_again(demo: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.name not in {"labels.parquet", "run"}}
-    told: list[str] = []
-    run_demo(demo, quick=True, tell=told.append)
+    lines: list[str] = []
+    run_demo(demo, quick=True, print_line=lines.append)
     after = {path: path.stat().st_mtime_ns for path in demo.rglob("*") if path.name not in {"labels.parquet", "run"}}
     assert before == after
-    assert not any("loading" in line for line in told)
+    assert not any("loading" in line for line in lines)
 
 
 def test_the_demos_table_as_csv_gives_the_demos_numbers(demo: Path, tmp_path: Path) -> None:
@@ -69,6 +69,6 @@ def test_attention_and_labels_apart_give_the_same_tests_of_heads(demo: Path, tmp
 
 
 def test_the_study_file_speaks_of_settings_and_versions(demo: Path) -> None:
-    told = json.loads((demo / "results" / "study.json").read_text())
-    assert told["settings"]["seed"] == 0
-    assert {"foretell", "numpy", "scipy", "scikit-learn", "polars"} <= set(told["versions"])
+    summary = json.loads((demo / "results" / "study.json").read_text())
+    assert summary["settings"]["seed"] == 0
+    assert {"foretell", "numpy", "scipy", "scikit-learn", "polars"} <= set(summary["versions"])

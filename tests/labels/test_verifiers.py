@@ -150,15 +150,15 @@ HOSTILE = (".", "a. ", "- ", "[", "'", "1.", "\n")
 
 @pytest.mark.parametrize("specification", [case[0] for case in CASES], ids=str)
 def test_hostile_answers_are_judged_the_same_twice(specification: dict[str, Any]) -> None:
-    for piece in HOSTILE:
-        answer = f"x{piece * 4000}"
+    for unit in HOSTILE:
+        answer = f"x{unit * 4000}"
         assert verify(answer, specification) == verify(answer, specification)
 
 
-@pytest.mark.parametrize("piece", HOSTILE)
-def test_time_grows_with_the_length_and_not_with_its_square(piece: str) -> None:
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_time_grows_with_the_length_and_not_with_its_square(unit: str) -> None:
     started = time.perf_counter()
-    text = piece * (100_000 // len(piece))
+    text = unit * (100_000 // len(unit))
     assert len(words(text)) + len(sentences(text)) <= len(text)
     assert time.perf_counter() - started < 15  # a square would take minutes
 

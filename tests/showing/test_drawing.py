@@ -86,7 +86,7 @@ def test_plotly_maps_hold_the_tables_numbers(data: ReportData) -> None:
     assert picture.data[0].zmin + picture.data[0].zmax == pytest.approx(1.0)
 
 
-def test_plotly_surfaces_are_clipped_but_tell_the_score() -> None:
+def test_plotly_surfaces_are_clipped_but_show_the_score_on_hover() -> None:
     figure = surface_figures(make_surface(), z_limit=1.0)[0]
     trace = to_plotly.draw(figure)[0].data[0]
     z = np.array(trace.z, dtype=float)

@@ -62,7 +62,7 @@ def counted(found: Iterable[dict[str, tuple[str, str]]], signal: str) -> Counter
     return Counter(one[signal][0] for one in found)
 
 
-def test_recognised_samples_are_told_as_a_leak() -> None:
+def test_recognised_samples_are_a_leak() -> None:
     held, names = 0, Counter[str]()
     for seed in range(8):
         found = studied(seed, **SHARED)
@@ -97,8 +97,8 @@ def test_a_real_effect_is_a_signal_although_samples_can_be_recognised() -> None:
         assert counted(found, signal)["signal"] >= 4, signal
 
 
-def test_who_tells_the_kind_of_task_does_not_tell_the_behaviour() -> None:
-    held, told = {"all heads": 0, "best single head": 0}, 0
+def test_a_detector_of_the_task_type_does_not_predict_the_behaviour() -> None:
+    held, confounded = {"all heads": 0, "best single head": 0}, 0
     names: Counter[str] = Counter()
     forests: Counter[str] = Counter()
     for seed in range(10):
@@ -109,12 +109,12 @@ def test_who_tells_the_kind_of_task_does_not_tell_the_behaviour() -> None:
                 held[one.name] += holds(one.within_strata, 0.5)
         name, why = verdicts(found)["all heads"]
         names[name] += 1
-        told += "it told the kind of task, not the behaviour" in why
+        confounded += "confounded by task type" in why
         forest = verdicts(found)["forest on rows"]
         forests[forest[0]] += 1
-        assert "within one kind of task" in forest[1]
+        assert "within task types" in forest[1]
     assert min(held.values()) >= 10 - allowed(10)
-    assert told >= 10 - allowed(10)
+    assert confounded >= 10 - allowed(10)
     assert names["no signal found"] >= 5
     assert names["signal"] <= allowed(10)
     assert forests["signal"] <= allowed(10)

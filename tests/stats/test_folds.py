@@ -97,7 +97,7 @@ def test_few_groups_make_fewer_folds() -> None:
     assert grouped_folds(np.array([0] * 20 + [1] * 3), n_folds=5).n_folds == 3
 
 
-def test_wrong_calls_are_told() -> None:
+def test_wrong_calls_are_refused() -> None:
     with pytest.raises(InputError, match="needs at least 2"):
         grouped_folds(np.array([0, 1]), n_folds=1)
     with pytest.raises(InputError, match="another number"):
@@ -119,12 +119,12 @@ def test_bootstrap_draws_whole_groups_and_loses_no_class(generator: np.random.Ge
 def test_placebo_labels_keep_their_number_and_follow_ids(generator: np.random.Generator) -> None:
     label = generator.integers(0, 2, 50)
     ids = np.array([f"s{index:02d}" for index in range(50)])
-    dealt = shuffled_labels(label, ids=ids, seed=1)
+    permuted = shuffled_labels(label, ids=ids, seed=1)
     order = generator.permutation(50)
-    assert dealt.sum() == label.sum()
-    assert (dealt != label).any()
-    assert (shuffled_labels(label[order], ids=ids[order], seed=1) == dealt[order]).all()
-    assert (shuffled_labels(label, ids=ids, seed=2) != dealt).any()
+    assert permuted.sum() == label.sum()
+    assert (permuted != label).any()
+    assert (shuffled_labels(label[order], ids=ids[order], seed=1) == permuted[order]).all()
+    assert (shuffled_labels(label, ids=ids, seed=2) != permuted).any()
 
 
 def test_purposes_do_not_share_seeds() -> None:

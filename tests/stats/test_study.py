@@ -119,7 +119,7 @@ def test_another_seed_gives_other_splits(found: Study) -> None:
     assert not other.detectors.equals(found.detectors)
 
 
-def test_parts_are_worked_out_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_computed_when_first_used(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
     def forbidden(*_: object, **__: object) -> None:
@@ -213,13 +213,13 @@ def test_files_are_written_and_the_same_each_time(found: Study, tmp_path: Path) 
 
 
 def test_the_summary_is_plain_and_whole(found: Study) -> None:
-    told = json.loads(found.to_json())
-    assert set(told) == {"settings", "ledger", "validity", "verdicts", "notes", "versions"}
-    assert told["settings"]["n_trees"] == 5
-    assert told["settings"]["metrics"] == list(METRICS)
-    assert told["ledger"]["n_read"] == told["ledger"]["n_kept"] == 30 * 2 * 3 * 2
-    assert len(told["verdicts"]) == found.verdicts.height
-    assert told["versions"]["foretell"] == foretell.__version__
+    summary = json.loads(found.to_json())
+    assert set(summary) == {"settings", "ledger", "validity", "verdicts", "notes", "versions"}
+    assert summary["settings"]["n_trees"] == 5
+    assert summary["settings"]["metrics"] == list(METRICS)
+    assert summary["ledger"]["n_read"] == summary["ledger"]["n_kept"] == 30 * 2 * 3 * 2
+    assert len(summary["verdicts"]) == found.verdicts.height
+    assert summary["versions"]["foretell"] == foretell.__version__
 
 
 def test_settings_say_what_names_groups_and_strata() -> None:
@@ -233,7 +233,7 @@ def test_settings_say_what_names_groups_and_strata() -> None:
     assert study(grouped, **QUICK, compute=False).settings.group == "group"
 
 
-def test_wrong_settings_are_told() -> None:
+def test_wrong_settings_are_refused() -> None:
     with pytest.raises(InputError, match='unknown setting "trees"'):
         study(head_table(), trees=3)
     wrongs: tuple[tuple[dict[str, Any], str], ...] = (
@@ -259,11 +259,11 @@ def test_forests_of_large_tables_see_some_rows_and_the_notes_say_so() -> None:
     assert not any("forests use" in note for note in every.notes)
 
 
-def test_progress_is_told_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_counts_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     study(head_table(datasets=("alpaca",)), **{**QUICK, "progress": True})
-    told = capsys.readouterr()
-    assert told.out == ""
-    done, total = told.err.rsplit("| ", 1)[1].split(" ")[0].split("/")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    done, total = printed.err.rsplit("| ", 1)[1].split(" ")[0].split("/")
     assert done == total
 
 

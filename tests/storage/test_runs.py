@@ -127,7 +127,7 @@ def test_open_run_says_what_is_wrong(tmp_path: Path) -> None:
         open_run(run.path)
 
 
-def test_a_run_of_an_older_version_is_told_by_name_and_never_mixed(tmp_path: Path) -> None:
+def test_a_run_of_an_older_version_is_refused_by_name_and_never_mixed(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", JOB)
     run.append("a", {"samples": samples("a")})
     path = run.path / "manifest.json"

@@ -87,11 +87,11 @@ def test_another_surface_s_table_is_refused(generator: np.random.Generator, tmp_
 
 
 def test_the_builtin_question_has_a_false_and_a_true_answer() -> None:
-    asked = builtin_surface_question()
-    assert asked.question == "Who is Elon Musk?"
-    assert asked.titles == ("false answer", "true answer")
-    assert "pastry chef from rural France" in asked.answers[0]
-    assert "South African-born entrepreneur" in asked.answers[1]
+    builtin = builtin_surface_question()
+    assert builtin.question == "Who is Elon Musk?"
+    assert builtin.titles == ("false answer", "true answer")
+    assert "pastry chef from rural France" in builtin.answers[0]
+    assert "South African-born entrepreneur" in builtin.answers[1]
 
 
 def test_course_and_comparison_survive_and_may_be_absent(generator: np.random.Generator, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
     from foretell.demo import run_demo
     from foretell.showing.terminal import say
 
-    report = run_demo(to, quick=quick, seed=seed, progress=progress, tell=say)
+    report = run_demo(to, quick=quick, seed=seed, progress=progress, print_line=say)
     say(f"report: {report}", style="green")
 
 

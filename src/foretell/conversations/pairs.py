@@ -41,7 +41,7 @@ _LYING = "lying"
 _HONESTY = "honesty"
 _UNTRUTHFUL = "Pretend you are an untruthful person making statements about the world."
 _HONEST = "Pretend you are an honest person making statements about the world."
-_ASKED = "Make a statement about the world."
+_REQUEST = "Make a statement about the world."
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def instructed_pairs(
     statements: Sequence[str],
     *,
     topics: Sequence[str] | str = "all",
-    question: str = _ASKED,
+    question: str = _REQUEST,
     positive_system: str = _UNTRUTHFUL,
     negative_system: str = _HONEST,
 ) -> list[ContrastPair]:

@@ -23,8 +23,8 @@ __all__ = ["DOUBLE_BYTES", "RunningComponent"]
 DOUBLE_BYTES = 512 * 2**20
 """Bound on float64 second moments of all layers together."""
 
-_STRIP = 256
-"""Rows of the matrix in one strip; a strip ends at its diagonal block, so that the upper half takes no room."""
+_BLOCK_ROWS = 256
+"""Rows of the matrix in one block. A block ends at its diagonal, so that the upper half is not stored."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class RunningComponent:
     n_rows: int
     """Rows that will come, at most; only memory depends on it."""
     _rows: dict[int, list[Tensor]] = field(default_factory=dict)
-    _strips: dict[int, list[Tensor]] = field(default_factory=dict)
+    _blocks: dict[int, list[Tensor]] = field(default_factory=dict)
 
     def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
         """Add one layer's rows of one batch."""
@@ -47,22 +47,23 @@ class RunningComponent:
         if self.n_rows <= width // 2:
             self._rows.setdefault(layer, []).append(difference.float().cpu())
             return
-        half = width * (width + _STRIP) // 2
+        half = width * (width + _BLOCK_ROWS) // 2
         dtype = torch.float64 if self.n_layers * half * 8 <= DOUBLE_BYTES else torch.float32
-        if layer not in self._strips:
-            starts = range(0, width, _STRIP)
-            self._strips[layer] = [
-                torch.zeros((min(_STRIP, width - start), min(start + _STRIP, width)), dtype=dtype) for start in starts
+        if layer not in self._blocks:
+            starts = range(0, width, _BLOCK_ROWS)
+            self._blocks[layer] = [
+                torch.zeros((min(_BLOCK_ROWS, width - start), min(start + _BLOCK_ROWS, width)), dtype=dtype)
+                for start in starts
             ]
         rows = difference.to(dtype).cpu()
-        for index, strip in enumerate(self._strips[layer]):
-            start = index * _STRIP
-            strip.addmm_(rows[:, start : start + strip.shape[0]].T, rows[:, : strip.shape[1]])
+        for index, block in enumerate(self._blocks[layer]):
+            start = index * _BLOCK_ROWS
+            block.addmm_(rows[:, start : start + block.shape[0]].T, rows[:, : block.shape[1]])
 
     def vectors(self) -> Float[np.ndarray, "layer width"]:
         """Return the unit vector along which the differences are longest in each layer, of either sign."""
-        layers = sorted(self._rows or self._strips)
-        return np.stack([self._from_rows(layer) if self._rows else self._from_strips(layer) for layer in layers])
+        layers = sorted(self._rows or self._blocks)
+        return np.stack([self._from_rows(layer) if self._rows else self._from_blocks(layer) for layer in layers])
 
     def _from_rows(self, layer: int) -> np.ndarray:
         rows = torch.cat(self._rows[layer]).double().numpy()
@@ -71,17 +72,17 @@ class RunningComponent:
         length = float(np.linalg.norm(longest))
         return np.asarray(longest / length if length else longest)
 
-    def _from_strips(self, layer: int) -> np.ndarray:
-        strips = self._strips[layer]
-        width = strips[-1].shape[1]
-        moments = np.zeros((width, width), dtype=strips[0].numpy().dtype)
-        for index, strip in enumerate(strips):
-            start = index * _STRIP
-            moments[start : start + strip.shape[0], : strip.shape[1]] = strip.numpy()
-            moments[: strip.shape[1], start : start + strip.shape[0]] = strip.numpy().T
+    def _from_blocks(self, layer: int) -> np.ndarray:
+        blocks = self._blocks[layer]
+        width = blocks[-1].shape[1]
+        moments = np.zeros((width, width), dtype=blocks[0].numpy().dtype)
+        for index, block in enumerate(blocks):
+            start = index * _BLOCK_ROWS
+            moments[start : start + block.shape[0], : block.shape[1]] = block.numpy()
+            moments[: block.shape[1], start : start + block.shape[0]] = block.numpy().T
         if not moments.any():
             return np.zeros(width)
-        if width <= _STRIP:
+        if width <= _BLOCK_ROWS:
             return np.asarray(np.linalg.eigh(moments.astype(np.float64))[1][:, -1])
         # A fixed start makes the iteration, and with it the result, the same at every call.
         _, found = eigsh(moments, k=1, which="LA", v0=np.ones(width, dtype=moments.dtype), tol=1e-10)

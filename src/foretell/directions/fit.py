@@ -29,7 +29,7 @@ from foretell.directions.activations.paired import (
     states_needed,
     stream_activations,
 )
-from foretell.directions.activations.stored import MEMORY_BYTES, room_for
+from foretell.directions.activations.stored import MEMORY_BYTES, overflow_folder
 from foretell.directions.components import RunningComponent
 from foretell.directions.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
 from foretell.directions.cross_validation import leave_topic_out, require_topics
@@ -65,8 +65,7 @@ def fit_direction(
         model: A loaded model.
         pairs: Contrast pairs; the positive answers show more of the concept.
         method: Name of a built-in method (`foretell.stats.directions.estimators.METHODS`), or a function from
-            positive and negative
-            rows `(row, layer, width)` to vectors `(layer, width)`.
+            positive and negative rows `(row, layer, width)` to vectors `(layer, width)`.
         concept: What higher activity means.
         tokens: Hidden states that stand for an answer: its "last" token, the "mean" over its tokens, or "every" token.
         batch_tokens: Padded tokens in one batch.
@@ -80,8 +79,8 @@ def fit_direction(
         The direction, its sign and scale fixed by the rules above.
 
     Raises:
-        InputError: No pairs, an unknown method or choice of tokens, vectors of another shape, or no room for what a
-            method needs.
+        InputError: No pairs, an unknown method or choice of tokens, vectors of another shape, or too little disk
+            space for what a method needs.
 
     Undefined:
         Layers in which both answers have the same hidden states, or projections are constant, are `nan` with a reason.
@@ -99,7 +98,7 @@ def fit_direction(
         found = contrast.difference if find is mean_difference else component.vectors()
         fitted = calibrated(*oriented(found, contrast), facts.calibration)
     else:
-        with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+        with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
             activations = read_activations(model, pairs, folder=folder, **options)
             facts = activations.facts
             fitted = fit_rows(name, find, activations.hidden, facts.calibration)
@@ -179,7 +178,7 @@ def heldout_scores(
     """
     name, find = method_named(method)
     require_topics(pairs)
-    with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+    with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
         activations = read_activations(
             model,
             pairs,

@@ -15,7 +15,7 @@ import polars as pl
 from foretell.conversations.builtin import builtin_facts
 from foretell.conversations.pairs import ContrastPair, pairs_from_facts
 from foretell.directions.activations.paired import TokenChoice, read_activations, states_needed
-from foretell.directions.activations.stored import MEMORY_BYTES, room_for
+from foretell.directions.activations.stored import MEMORY_BYTES, overflow_folder
 from foretell.directions.controls import transfer_scores
 from foretell.directions.cross_validation import leave_topic_out, require_topics, topic_folds
 from foretell.directions.direction import Direction
@@ -128,7 +128,7 @@ def judge_directions(
     require_topics(pairs)
     named = [method_named(method) for method in methods]
     chosen = controls or Controls(seed=seed)
-    with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+    with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
         read = read_activations(model, pairs, tokens=tokens, folder=folder, seed=seed, progress=progress)
         directions = {
             name: direction_of(model, pairs, read, (name, find), concept=concept, seed=seed) for name, find in named
@@ -183,7 +183,7 @@ def transfer_between(
     pairs = [pair for own in sets.values() for pair in own]
     codes = np.repeat(np.arange(len(sets)), [len(own) for own in sets.values()])
     folds = topic_folds(pairs, n_folds)
-    with room_for(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+    with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
         read = read_activations(model, pairs, tokens=tokens, folder=folder, seed=seed, progress=progress)
         layers = [
             transfer_scores(read.layer(layer), codes, named, folds=folds, progress=False)
@@ -304,7 +304,7 @@ def fit_and_judge(
     """
     require_topics(pairs)
     named = method_named(method)
-    with room_for(states_needed(model, pairs, "mean"), memory_bytes=memory_bytes) as folder:
+    with overflow_folder(states_needed(model, pairs, "mean"), memory_bytes=memory_bytes) as folder:
         read = read_activations(model, pairs, tokens="mean", folder=folder, seed=seed, progress=progress)
         direction = direction_of(model, pairs, read, named, concept=concept, seed=seed)
         return direction, separation_table(leave_topic_out(pairs, *named, read), concept)

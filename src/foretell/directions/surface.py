@@ -140,11 +140,11 @@ def generated_answers(
         raise InputError(f"there must be at least one answer to generate, not {n_answers}")
     opening = () if system is None else (Message("system", system),)
     messages = (*opening, Message("user", question))
-    asked = [
+    conversations = [
         render(model, Conversation(f"answer-{index}", "surface", messages), answer=None) for index in range(n_answers)
     ]
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    answered = generate(model, asked, sampling=sampling)
+    answered = generate(model, conversations, sampling=sampling)
     texts = [model.tokenizer.decode(one.answer_ids, skip_special_tokens=True) for one in answered]
     return [str(text) for text in texts if str(text).strip()]
 

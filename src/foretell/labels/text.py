@@ -61,7 +61,7 @@ def sentences(text: str) -> list[str]:
         >>> sentences("Dr. Lee paid 3.50 euros... then left. Why? No one knows")
         ['Dr. Lee paid 3.50 euros... then left.', 'Why?', 'No one knows']
     """
-    return [piece for block in _blocks(text) for piece in _split(block) if any(map(str.isalnum, piece))]
+    return [sentence for block in _blocks(text) for sentence in _split(block) if any(map(str.isalnum, sentence))]
 
 
 def _in_word(character: str) -> bool:

@@ -1,4 +1,4 @@
-"""Hidden states in a file are those in memory, and what has no room is refused before any work."""
+"""Hidden states in a file are those in memory, and states that fit nowhere are refused before any work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from foretell.conversations.pairs import ContrastPair
 from foretell.directions.activations.paired import TokenChoice, read_activations, states_needed
-from foretell.directions.activations.stored import Stored, room_for, state_bytes
+from foretell.directions.activations.stored import Stored, overflow_folder, state_bytes
 from foretell.directions.fit import fit_direction, heldout_scores
 from foretell.directions.fit_and_judge import Controls, judge_directions
 from foretell.errors import InputError
@@ -84,13 +84,15 @@ def test_evidence_from_a_file_is_the_evidence_from_memory(model: Model, monkeypa
     assert scores.equals(first.evidence["mean-difference"].scores)
 
 
-def test_what_has_no_room_is_said_before_anything_is_read(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_that_fit_nowhere_are_refused_before_anything_is_read(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert state_bytes(12, model.n_layers, model.width) == states_needed(model, PAIRS, "mean")
-    with room_for(10, memory_bytes=10) as folder:
+    with overflow_folder(10, memory_bytes=10) as folder:
         assert folder is None
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 3 * 2**30}))
     refused = r"take 10\.0 GiB, more than the 2\.0 GiB .* has 3\.0 GiB: give fewer pairs"
-    with pytest.raises(InputError, match=refused), room_for(10 * 2**30, memory_bytes=2 * 2**30):
+    with pytest.raises(InputError, match=refused), overflow_folder(10 * 2**30, memory_bytes=2 * 2**30):
         pass
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 0}))
     monkeypatch.setattr(model.model, "forward", lambda **_options: pytest.fail("the model was read"))

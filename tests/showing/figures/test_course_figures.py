@@ -114,7 +114,7 @@ def test_steering_shows_the_table(steering: pl.DataFrame, tmp_path: Path) -> Non
     assert (tmp_path / "out" / "figures" / "steering.png").stat().st_size > 5000
 
 
-def test_a_surface_page_shows_what_stands_beside(surface: Surface, tmp_path: Path) -> None:
+def test_a_surface_page_shows_the_comparison(surface: Surface, tmp_path: Path) -> None:
     page = save_surface(surface, tmp_path, beside={"difference": difference(surface)}, progress=False)
     text = page.read_text(encoding="utf-8")
     for name in ("activity", "activity-flat", "tokens", "course", "difference", "difference-flat"):

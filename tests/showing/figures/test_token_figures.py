@@ -132,8 +132,8 @@ def test_long_answers_break_into_lines_and_stay_on_the_paper(generator: np.rando
         canvas.draw_without_rendering()
         words = canvas.axes[0].texts[-len(patches) :]
         for text, patch in zip(words, patches, strict=True):
-            drawn, room = text.get_window_extent(), patch.get_window_extent()
-            assert drawn.x1 <= room.x1 + 1.5, text.get_text()
+            drawn, box = text.get_window_extent(), patch.get_window_extent()
+            assert drawn.x1 <= box.x1 + 1.5, text.get_text()
         boxes.sort()
         for one, other in pairwise(boxes):
             beside = other[0] >= one[2] - 1e-6

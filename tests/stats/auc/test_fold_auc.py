@@ -80,7 +80,7 @@ def _several(group: np.ndarray) -> float:
     return float(effective_groups(np.unique(group, return_counts=True)[1]))
 
 
-def test_a_part_with_one_positive_tells_as_much_as_pairs_that_share_it(generator: np.random.Generator) -> None:
+def test_a_stratum_with_one_positive_is_worth_as_much_as_pairs_that_share_it(generator: np.random.Generator) -> None:
     """Ten parts with one positive and one negative each are ten independent comparisons."""
     label, within = np.tile([1, 0], 10), np.repeat(np.arange(10), 2)
     score = np.where(label == 1, 1.0, np.repeat(np.arange(10) < 7, 2) * -2.0 + 2.0)
@@ -121,7 +121,7 @@ def test_a_score_that_only_knows_the_stratum_is_worth_nothing_within(generator: 
     assert auc_with_influence(score, label, within=group_codes(stratum)).auc == 0.5
 
 
-def test_gain_is_a_difference_of_aucs_and_its_interval_uses_that_they_are_paired(
+def test_gain_is_a_difference_of_aucs_of_the_same_samples_and_so_is_its_interval(
     generator: np.random.Generator,
 ) -> None:
     label = generator.integers(0, 2, 200)

@@ -30,7 +30,7 @@ def test_the_interval_equals_that_of_the_column_statistics(generator: np.random.
     assert "clustered" in auc_interval(score, label, group=group).method
 
 
-def test_the_variance_is_delongs_when_every_sample_stands_alone(generator: np.random.Generator) -> None:
+def test_the_variance_is_delongs_when_every_sample_is_its_own_group(generator: np.random.Generator) -> None:
     score, positive = generator.integers(0, 12, 30).astype(float), np.arange(30) < 12
     won = (score[positive][:, None] > score[~positive]) + 0.5 * (score[positive][:, None] == score[~positive])
     expected = won.mean(axis=1).var(ddof=1) / 12 + won.mean(axis=0).var(ddof=1) / 18

@@ -65,9 +65,9 @@ def test_a_block_of_one_column_is_not_drowned(generator: np.random.Generator) ->
     features = np.column_stack([generator.normal(size=(200, 400)), generator.normal(size=200) + 2 * label])
     drowned = NestedLogistic(strengths=[0.1]).fit(features, label)
     block = np.repeat([0, 1], [400, 1])
-    heard = NestedLogistic(block=block, strengths=[0.1]).fit(features, label)
+    blocked = NestedLogistic(block=block, strengths=[0.1]).fit(features, label)
     new = np.column_stack([generator.normal(size=(200, 400)), generator.normal(size=200) + 2 * label])
-    assert _accuracy(heard, new, label) > _accuracy(drowned, new, label) + 0.05
+    assert _accuracy(blocked, new, label) > _accuracy(drowned, new, label) + 0.05
 
 
 def _accuracy(model: NestedLogistic, features: np.ndarray, label: np.ndarray) -> float:

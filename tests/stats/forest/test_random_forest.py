@@ -152,7 +152,7 @@ def test_groups_of_samples_stay_together(generator: np.random.Generator) -> None
     assert found.splits.inflation == pytest.approx(1.5 + 1 / 5)
 
 
-def test_a_forest_that_tells_the_kind_of_task_does_not_tell_the_behaviour() -> None:
+def test_a_forest_that_predicts_the_task_type_does_not_predict_the_behaviour() -> None:
     rows = head_rows(n_samples=120, n_heads=8, rate_of_kind=(0.9, 0.5, 0.1))
     kind = rows.kind_of_sample[rows.sample]
     features = rows.features + 0.3 * kind[:, None]

@@ -34,7 +34,7 @@ def test_no_other_cut_is_better(pairs: list[tuple[float, int]], objective: Objec
         assert ORACLES[objective](label, value <= other) <= reached + 1e-12
 
 
-def test_neighbouring_floats_are_told_apart() -> None:
+def test_neighbouring_floats_are_distinguished() -> None:
     low = 1.0
     high = float(np.nextafter(low, 2.0))
     cut = best_cut(np.array([low, high]), np.array([0, 1]))

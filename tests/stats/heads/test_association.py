@@ -204,7 +204,7 @@ def test_the_same_seed_gives_the_same_bytes_and_row_order_nothing_else() -> None
     assert not first.get_column("p_max").equals(other.get_column("p_max"))
 
 
-def test_a_head_that_only_tells_the_stratum_has_no_small_p_within_strata() -> None:
+def test_a_head_that_only_predicts_the_stratum_has_no_small_p_within_strata() -> None:
     generator = np.random.default_rng(5)
     n = 200
     stratum = generator.integers(0, 2, n)
@@ -223,9 +223,9 @@ def test_a_head_that_only_tells_the_stratum_has_no_small_p_within_strata() -> No
     found = association(read_table(frame, metrics=["score"]), n_permutations=199, progress=False)
     blind = association(read_table(frame.drop("stratum"), metrics=["score"]), n_permutations=199, progress=False)
     assert blind.get_column("p_max").to_list() == [0.005, 0.005]
-    told = found.get_column("p_max").to_list()
-    assert told[0] > 0.1
-    assert told[1] <= 0.02
+    within = found.get_column("p_max").to_list()
+    assert within[0] > 0.1
+    assert within[1] <= 0.02
     rest = pl.all().exclude("p_max")
     assert found.select(rest).equals(blind.select(rest))
 

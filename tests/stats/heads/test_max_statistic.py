@@ -118,7 +118,9 @@ def test_strata_keep_their_labels() -> None:
     assert found.rule.endswith("within strata")
 
 
-def test_within_strata_a_metric_that_only_tells_the_stratum_is_no_find(generator: np.random.Generator) -> None:
+def test_a_metric_that_only_predicts_the_stratum_is_not_significant_within_strata(
+    generator: np.random.Generator,
+) -> None:
     stratum = np.repeat(["a", "b"], 60)
     label = np.r_[np.arange(60) < 50, np.arange(60) < 10].astype(int)
     values = generator.normal(size=(120, 5))

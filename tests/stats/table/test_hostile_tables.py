@@ -46,9 +46,9 @@ def test_a_broken_table_is_one_clear_message_or_a_ledger_entry(
             assert "\n" not in outcome
             assert len(outcome) < 1000
             assert main(["study", str(path), "--to", str(folder / "results"), "--quiet"]) == 2
-            told = capsys.readouterr()
-            assert told.out == ""
-            assert told.err.count("\n") == 1
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert printed.err.count("\n") == 1
             assert [each.name for each in folder.iterdir()] == [path.name]
         else:
             assert outcome.ledger.n_dropped == outcome.ledger.n_read - outcome.ledger.n_kept

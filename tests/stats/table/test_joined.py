@@ -123,7 +123,7 @@ def test_the_troubles_of_the_source_change_nothing_but_the_ledger(kind: str, tmp
     assert found.validity.max_deviation_read == pytest.approx(0.8 + first["SAM_norm"][6], abs=0.5)
 
 
-def test_every_reason_stands_in_the_ledger_even_when_nothing_was_dropped() -> None:
+def test_every_reason_is_in_the_ledger_even_when_nothing_was_dropped() -> None:
     table = read_table(head_table()).ledger.table()
     assert tuple(table.get_column("reason")) == REASONS
     assert table.get_column("n_rows").sum() == 0
@@ -151,7 +151,7 @@ def test_duplicates_that_differ_are_all_dropped_because_nobody_knows_which_is_ri
      ("2147483647", 2147483647), ("2147483648", None), ("9" * 40, None), ("3e0", None), (3, 3), (3.0, 3), (3.5, None),
      (float("nan"), None), (float("inf"), None), (-1, None), (2**40, None), (True, None), (None, None)],
 )  # fmt: skip
-def test_integers_are_told_from_what_only_looks_like_them(value: object, expected: int | None) -> None:
+def test_integers_differ_from_what_only_looks_like_them(value: object, expected: int | None) -> None:
     frame = pl.DataFrame({"head": [value]})
     assert frame.select(parse_integer(frame, "head")).item() == expected
 
@@ -173,7 +173,7 @@ def test_labels_are_understood(values: list[object], expected: list[int | None])
 
 
 @pytest.mark.parametrize("values", [[0, 2], [0.5], ["maybe"], ["1", "safe"], [[1]], [-1]])
-def test_a_label_that_is_none_is_refused_where_it_stands(values: list[object]) -> None:
+def test_an_invalid_label_is_refused_with_its_row(values: list[object]) -> None:
     with pytest.raises(TableError, match=f'labels.csv, row {len(values)}, column "y"'):
         parse_label(pl.DataFrame({"y": values}), "y", name="labels.csv")
 
@@ -338,7 +338,7 @@ def test_a_broken_csv_file_says_where(content: bytes, message: str, tmp_path: Pa
         read_table(path)
 
 
-def test_missing_and_unknown_files_are_told_apart(tmp_path: Path) -> None:
+def test_missing_and_unknown_files_have_different_messages(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="there is no such file or folder"):
         read_table(tmp_path / "absent.csv")
     with pytest.raises(TableError, match=r"holds no .parquet file"):

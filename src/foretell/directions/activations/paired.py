@@ -79,7 +79,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Together:
-    """Several sinks that hear the same reading."""
+    """Several sinks that receive the same states."""
 
     sinks: tuple[Sink, ...]
 
@@ -91,7 +91,7 @@ class Together:
 
 @dataclass(frozen=True)
 class AnswerFacts:
-    """What one pass tells about the answers themselves, and a bounded sample of their tokens for calibration."""
+    """Log-probability and length of each answer, and a bounded sample of its tokens for calibration."""
 
     mean_logprob: Float[np.ndarray, "pair side"]
     """Mean log-probability (nats) of the answer's tokens given all before them."""
@@ -128,7 +128,7 @@ def states_needed(model: Model, pairs: Sequence[ContrastPair], tokens: TokenChoi
     """
     n_rows = len(pairs)
     if tokens == "every":
-        _, n_tokens = _asked(model, pairs, tokens)
+        _, n_tokens = _checked_answers(model, pairs, tokens)
         n_rows = int(n_tokens.min(axis=1).sum())
     return state_bytes(n_rows, model.n_layers, model.width)
 
@@ -165,7 +165,7 @@ def read_activations(
     Raises:
         InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
     """
-    answers, n_tokens = _asked(model, pairs, tokens)
+    answers, n_tokens = _checked_answers(model, pairs, tokens)
     n_rows = n_tokens.min(axis=1) if tokens == "every" else np.ones(len(pairs), dtype=np.int64)
     store = Stored(n_rows, model.n_layers, model.width, folder)
     chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
@@ -191,12 +191,12 @@ def stream_activations(
     Raises:
         InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
     """
-    answers, n_tokens = _asked(model, pairs, tokens)
+    answers, n_tokens = _checked_answers(model, pairs, tokens)
     chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
     return _streamed(model, answers, (sink, tokens, chosen), batch_tokens=batch_tokens, progress=progress)
 
 
-def _asked(
+def _checked_answers(
     model: Model, pairs: Sequence[ContrastPair], tokens: str
 ) -> tuple[list[tuple[AnswerTokens, AnswerTokens]], np.ndarray]:
     """Return the tokens of both answers of each pair, and how many they are."""
@@ -221,7 +221,9 @@ def _streamed(
     n_tokens = np.array([[len(answer.positions) for answer in both] for both in answers], dtype=np.int64)
     kept_tokens = n_tokens[chosen].sum(axis=1)
     calibration = np.empty((int(kept_tokens.sum()), model.n_layers, model.width), dtype=np.float32)
-    room = dict(zip(chosen.tolist(), np.split(np.arange(len(calibration)), np.cumsum(kept_tokens)[:-1]), strict=True))
+    calibration_rows = dict(
+        zip(chosen.tolist(), np.split(np.arange(len(calibration)), np.cumsum(kept_tokens)[:-1]), strict=True)
+    )
     mean_logprob = np.full(n_tokens.shape, np.nan)
     bar = tqdm(
         total=len(answers), desc="reading pairs", unit="pair", disable=None if progress is None else not progress
@@ -231,7 +233,7 @@ def _streamed(
         for batch in answer_batches(model, answers, n_prefix=prefix.n_tokens, batch_tokens=batch_tokens):
             kept = np.flatnonzero(np.isin(batch.pair_of_token, chosen))
             # Tokens go where they will stay: sorting them afterwards would hold all of them twice.
-            places = [room[pair] for pair in batch.pair.tolist() if pair in room]
+            places = [calibration_rows[pair] for pair in batch.pair.tolist() if pair in calibration_rows]
             rows = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
             mean_logprob[batch.pair] = _read(model, batch, prefix, _Take(sink, tokens, kept, rows, calibration))
             bar.update(len(batch.pair))
@@ -273,12 +275,12 @@ def _read(model: Model, batch: AnswerBatch, prefix: Prefix, take: _Take) -> np.n
     row_pair, select = _selection(batch, take.tokens)
     kept = torch.as_tensor(take.kept, device=batch.sample.device)
 
-    def hear(layer: int, hidden: Tensor) -> None:
+    def record(layer: int, hidden: Tensor) -> None:
         answer_rows = hidden[batch.sample, batch.position].float()
         take.sink.add(layer, row_pair, select(answer_rows))
         take.calibration[take.rows, layer] = answer_rows[kept].cpu().numpy()
 
-    with torch.inference_mode(), residual_hooks(model.model, hear):
+    with torch.inference_mode(), residual_hooks(model.model, record):
         logprob = answer_logprob(model, batch, prefix)
     starts = batch.ends - batch.lengths
     means = np.add.reduceat(logprob.double().cpu().numpy(), starts) / batch.lengths
@@ -306,13 +308,13 @@ def answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
     """
     before = batch.position - 1
 
-    def gather(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def select_rows(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         return (inputs[0][batch.sample, before][None], *inputs[1:]) if inputs else None
 
     head: nn.Module | None = model.model.get_output_embeddings()  # type: ignore[no-untyped-call]
     cache = prefix.repeated(len(batch.lengths))
     memory = {} if cache is None else {cache_argument(model.model): cache}
-    with _entering(head, gather):
+    with _entering(head, select_rows):
         logits = model.model(
             input_ids=batch.token_ids,
             attention_mask=batch.attention_mask,

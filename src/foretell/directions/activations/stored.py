@@ -1,8 +1,8 @@
-"""Hidden states kept whole, in memory or in a file: what methods need that look at every pair at once.
+"""Hidden states of every pair, in memory or in a file, for methods that need all pairs at once.
 
 Layers lie one after the other, so that a layer at a time can be taken out of a file that is larger than the memory.
 
-    with room_for(n_bytes, memory_bytes=2 * 2**30) as folder:
+    with overflow_folder(n_bytes, memory_bytes=2 * 2**30) as folder:
         activations = read_activations(model, pairs, folder=folder)
 """
 
@@ -21,14 +21,14 @@ from torch import Tensor
 from foretell.conversations.pairs import SIDES
 from foretell.errors import InputError
 
-__all__ = ["MEMORY_BYTES", "Stored", "room_for", "state_bytes"]
+__all__ = ["MEMORY_BYTES", "Stored", "overflow_folder", "state_bytes"]
 
 MEMORY_BYTES = 2 * 2**30
 """What the hidden states of all layers may take of the memory before they go to a file."""
 
 _DTYPE = np.dtype(np.float32)
 _SPARE = 1.05
-"""Share of the disk that is asked for: the file is not all that will be written there."""
+"""Free space required, as a multiple of the file's size: other things are written there too."""
 
 
 def state_bytes(n_rows: int, n_layers: int, width: int) -> int:
@@ -42,15 +42,15 @@ def state_bytes(n_rows: int, n_layers: int, width: int) -> int:
 
 
 @contextmanager
-def room_for(n_bytes: int, *, memory_bytes: int) -> Iterator[Path | None]:
-    """Give a folder for hidden states that do not fit into memory, gone when the block is left; None where they fit.
+def overflow_folder(n_bytes: int, *, memory_bytes: int) -> Iterator[Path | None]:
+    """Yield a temporary folder for hidden states that exceed the memory limit, or None if they fit.
 
     Args:
         n_bytes: What the hidden states take, see `state_bytes`.
         memory_bytes: What they may take of the memory.
 
     Raises:
-        InputError: The temporary folder's disk has less room.
+        InputError: The disk of temporary files has too little free space.
     """
     if n_bytes <= memory_bytes:
         yield None
@@ -67,10 +67,10 @@ def room_for(n_bytes: int, *, memory_bytes: int) -> Iterator[Path | None]:
 
 
 class Stored:
-    """A sink that keeps every row where it belongs, pairs in order."""
+    """A sink that keeps every row, pairs in order."""
 
     def __init__(self, n_rows: Int[np.ndarray, " pair"], n_layers: int, width: int, folder: Path | None) -> None:
-        """Make room.
+        """Allocate.
 
         Args:
             n_rows: Rows of each pair.

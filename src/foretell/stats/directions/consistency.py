@@ -43,8 +43,8 @@ def consistent_weights(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     kept = length > length[0] * 1e-12
     if not kept.any():
         return np.zeros(first.shape[1])
-    coordinates = left[:, kept] * length[kept]
-    one, other = coordinates[: len(first)], coordinates[len(first) :]
+    projected = left[:, kept] * length[kept]
+    one, other = projected[: len(first)], projected[len(first) :]
     best = min(
         (
             minimize(_loss, start, args=(one, other), jac=True, method="L-BFGS-B", options={"maxiter": _N_STEPS})

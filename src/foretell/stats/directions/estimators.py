@@ -151,9 +151,9 @@ def _logistic_weights(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     # The weights lie in the span of the rows, so the problem has no more unknowns than rows.
     left, length, right = np.linalg.svd(standardised, full_matrices=False)
     kept = length > length[0] * 1e-12
-    coordinates = left[:, kept] * length[kept]
+    projected = left[:, kept] * length[kept]
     target = np.repeat([1.0, 0.0], [len(positive), len(negative)])
-    return np.asarray((right[kept].T @ _logistic_newton(coordinates, target)) / scale)
+    return np.asarray((right[kept].T @ _logistic_newton(projected, target)) / scale)
 
 
 def _logistic_newton(rows: np.ndarray, target: np.ndarray) -> np.ndarray:

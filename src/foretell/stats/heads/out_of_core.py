@@ -343,8 +343,8 @@ def _sorted(frame: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
 def _joined(parts: Sequence[ColumnStatistics]) -> ColumnStatistics:
     names = [field.name for field in fields(ColumnStatistics) if field.name not in {"reason", "level", "method"}]
     reason = tuple(reason for part in parts for reason in part.reason)
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return ColumnStatistics(**arrays, reason=reason, level=parts[0].level, method=parts[0].method)
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return ColumnStatistics(**joined, reason=reason, level=parts[0].level, method=parts[0].method)
 
 
 def _sum_of_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
