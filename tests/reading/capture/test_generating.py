@@ -139,7 +139,7 @@ def test_decode_steps_are_deferred_and_read_together(
     np.testing.assert_allclose(capture.token_entropy, forced.token_entropy, atol=1e-4)
 
 
-def test_what_was_heard_can_be_asked_for_between_steps(generator: np.random.Generator) -> None:
+def test_results_can_be_read_between_steps(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, ((13, 0), (7, 0)))
     model = tiny_model()
     seen: list[np.ndarray] = []

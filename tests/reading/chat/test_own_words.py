@@ -147,7 +147,7 @@ def test_what_is_given_keeps_its_segment_beside_any_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTHING)
-def test_what_stands_around_turns_is_template(name: str) -> None:
+def test_what_is_around_turns_is_template(name: str) -> None:
     tokenizer = tiny_tokenizer(NOTHING[name])
     assert held(render(tokenizer, conversation(USER), answer="ok"), "system") == ""
     assert held(render(tokenizer, conversation(USER, *LATER), answer="ok"), "system") == ""

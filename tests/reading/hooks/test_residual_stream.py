@@ -72,7 +72,7 @@ def test_a_model_that_hands_on_something_else_is_refused_by_name() -> None:
     assert residual_blocks(network)[1] is last
 
 
-def test_parts_of_blocks_stand_for_blocks_where_there_are_none(generator: np.random.Generator) -> None:
+def test_parts_of_blocks_replace_blocks_where_there_are_none(generator: np.random.Generator) -> None:
     network = tiny_model("xlm", emb_dim=32, n_layers=3, n_heads=4).model
     network.train(True)
     found = residual_blocks(network)
@@ -163,7 +163,7 @@ def test_hooks_of_others_count_whenever_they_are_registered(
         assert torch.equal(captured[layer], expected[layer]), layer
 
 
-def test_hooks_that_hide_what_the_library_records_are_told(
+def test_hooks_that_hide_what_the_library_records_are_reported(
     generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = by_hand.text(generator, ((9, 4),))

@@ -116,7 +116,7 @@ def test_float16_is_the_same_where_that_can_be_known_and_else_the_reason_is_said
     assert "are others" in str(weights_differ(exact, weights_fingerprint(half)))
 
 
-def test_a_name_of_an_older_version_is_told_from_other_weights() -> None:
+def test_a_name_of_an_older_version_differs_from_other_weights() -> None:
     reason = weights_differ(tiny_model().model, "854b0902e780217e")
     assert reason is not None
     assert "older version" in reason

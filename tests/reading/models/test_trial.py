@@ -81,7 +81,7 @@ def test_another_forward_makes_another_model() -> None:
     assert identity_of(model) == first
 
 
-def test_settings_that_refuse_to_be_compared_are_told_apart() -> None:
+def test_settings_that_refuse_to_be_compared_differ() -> None:
     model = tiny_model().model
     model.config.inner = Incomparable(num_hidden_layers=1)
     first = identity_of(model)

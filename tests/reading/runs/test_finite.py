@@ -120,10 +120,10 @@ def test_what_is_named_is_what_is_not_finite() -> None:
     contribution = whole.contribution.copy()
     assert not_finite(whole, directions, torch.float16) is None
     contribution[0, 1] = [0.0, np.nan, 0.0, 0.0, 0.0]
-    told = not_finite(dataclasses.replace(whole, contribution=contribution), directions, torch.float16)
-    assert told == "contributions (layer 0) are not finite in float16; load the model in bfloat16 or float32"
+    message = not_finite(dataclasses.replace(whole, contribution=contribution), directions, torch.float16)
+    assert message == "contributions (layer 0) are not finite in float16; load the model in bfloat16 or float32"
     every = dataclasses.replace(sound, activity=activity, mass=mass, logprob=logprob)
-    told = not_finite(every, directions, torch.float32)
-    assert told is not None
-    assert told.startswith("attention masses (layers 1 to 2) and log-probabilities and activity")
-    assert "in float32; the model itself" in told
+    message = not_finite(every, directions, torch.float32)
+    assert message is not None
+    assert message.startswith("attention masses (layers 1 to 2) and log-probabilities and activity")
+    assert "in float32; the model itself" in message

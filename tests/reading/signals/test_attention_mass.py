@@ -82,7 +82,7 @@ def test_a_stated_scale_and_a_position_bias_are_part_of_the_scores(generator: np
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_weighed_in_single(dtype: torch.dtype, generator: np.random.Generator) -> None:
+def test_half_precision_is_summed_in_single(dtype: torch.dtype, generator: np.random.Generator) -> None:
     call = a_call(generator, dtype=dtype)
     found = read(call)
     assert found.mass.dtype == torch.float32
@@ -90,7 +90,7 @@ def test_half_precision_is_weighed_in_single(dtype: torch.dtype, generator: np.r
     np.testing.assert_allclose(found.mass.sum(-1).numpy(), 1.0, atol=1e-6)
 
 
-def test_mass_on_padding_is_told_apart(generator: np.random.Generator) -> None:
+def test_mass_on_padding_is_separate(generator: np.random.Generator) -> None:
     call = a_call(generator)
     open_call = AttentionCall(call.module, call.own, "sdpa", call.query, call.key, call.value, None, {})
     found = read(open_call)

@@ -66,10 +66,10 @@ class RowStore:
         n_samples, _, width, _ = values.shape
         first = int(place.first[0])
         if bool((place.first == first).all()):
-            rows = self._room(quantity, layer, values, first + width)[:, :, first : first + width]
+            rows = self._allocated(quantity, layer, values, first + width)[:, :, first : first + width]
             rows.copy_(values if valid is None else torch.where(valid[:, None, :, None], values, rows))
             return
-        rows = self._room(quantity, layer, values, place.end)
+        rows = self._allocated(quantity, layer, values, place.end)
         for sample in range(n_samples):
             start, count = int(place.first[sample]), int(place.n_rows[sample])
             own, new = rows[sample, :, start : start + count], values[sample, :, :count]
@@ -102,7 +102,7 @@ class RowStore:
         """Drop everything."""
         self._rows.clear()
 
-    def _room(self, quantity: str, layer: int, like: Tensor, n_rows: int) -> Tensor:
+    def _allocated(self, quantity: str, layer: int, like: Tensor, n_rows: int) -> Tensor:
         by_layer = self._rows.setdefault(quantity, {})
         rows = by_layer.get(layer)
         if rows is None or rows.shape[2] < n_rows:
