@@ -70,28 +70,39 @@ def test_masses_are_exact_or_refused(kind: str) -> None:
     if model is None:
         outcomes[kind] = f"not compared: {reason}"
         pytest.skip(outcomes[kind])
-    segments, inputs = text()
-    attentions = attention_of(model)
     try:
-        with torch.no_grad():
-            before = model(**inputs).logits
-            with listen(model, segments, logprob=False) as capture:
-                during = model(**inputs).logits
+        deviation = largest_deviation(model)
+        if deviation >= 1e-5:
+            # Many random layers amplify rounding, and then two ways of attending differ without either being wrong.
+            deviation = largest_deviation(model.to(torch.float64))  # type: ignore[arg-type]
     except NotReadableError as error:
         outcomes[kind] = f"refused: {error}"
         named = type(model).__name__ in str(error)
         if not named:
             raise
         return
+    assert deviation < 1e-5
+    outcomes[kind] = "read"
+
+
+def largest_deviation(model: PreTrainedModel) -> float:
+    """Of any mass that is read from the model's own eager attention."""
+    segments, inputs = text()
+    attentions = attention_of(model)
+    with torch.no_grad():
+        before = model(**inputs).logits
+        with listen(model, segments, logprob=False) as capture:
+            during = model(**inputs).logits
     assert torch.equal(before, during), "logits changed"
     assert len(capture.layers) == len(attentions)
-    for place, weights in enumerate(attentions):
-        expected = masses(weights.float().numpy(), segments)
-        assert np.abs(capture.mass[:, place, : expected.shape[1]] - expected).max() < 1e-5
     assert set(capture.layers) | set(capture.without_attention) == set(
         range(len(capture.layers) + len(capture.without_attention))
     )
-    outcomes[kind] = "read"
+    deviations = []
+    for place, weights in enumerate(attentions):
+        expected = masses(weights.float().numpy(), segments)
+        deviations.append(float(np.abs(capture.mass[:, place, : expected.shape[1]] - expected).max()))
+    return max(deviations)
 
 
 def masses(weights: np.ndarray, segments: np.ndarray) -> np.ndarray:
