@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+)
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from foretell.errors import NotReadableError
@@ -64,6 +71,24 @@ def test_a_decoder_is_as_deep_as_it_is_whatever_its_encoder_was(kind: str) -> No
     loaded = Model(model=model, tokenizer=tiny_tokenizer(), name=kind)
     assert (loaded.n_layers, loaded.n_heads) == (4, 4)
     assert_residual_is_the_librarys(model, 4)
+
+
+def small(model: str, **settings: Any) -> PreTrainedConfig:
+    return AutoConfig.for_model(model, vocab_size=260, d_model=32, encoder_ffn_dim=48, decoder_ffn_dim=48, **settings)
+
+
+@pytest.mark.parametrize("kind", ["bart", "mvp"])
+def test_the_decoder_of_an_encoder_decoder_is_found(kind: str) -> None:
+    settings = {"encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 2, "decoder_attention_heads": 8}
+    whole = AutoModelForSeq2SeqLM.from_config(small(kind, **settings))  # type: ignore[no-untyped-call]
+    assert n_heads_of(whole) == 8
+    assert decoder_blocks(whole) == tuple(whole.get_submodule("model.decoder.layers").children())
+    vision = AutoConfig.for_model("vit", hidden_size=32, intermediate_size=48, num_hidden_layers=3, image_size=28)
+    vision.num_attention_heads = 4
+    both = VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, small(kind, **settings))
+    reader = VisionEncoderDecoderModel(both)
+    assert n_heads_of(reader) == 8
+    assert decoder_blocks(reader) == tuple(reader.get_submodule("decoder.model.decoder.layers").children())
 
 
 @pytest.mark.parametrize(

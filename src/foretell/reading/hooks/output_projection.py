@@ -118,7 +118,7 @@ class _Pass(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
         self._paths = [{id(module): path for path, module in block.named_modules()} for block in blocks]
         self._layer: int | None = None
         self._running: list[str] = []
-        self._kept: dict[int, Tensor] = {}
+        self._kept: dict[tuple[torch.device, int] | None, Tensor] = {}
         self._candidates: defaultdict[int, list[_Candidate]] = defaultdict(list)
         self._uses: defaultdict[int, list[tuple[str, ...]]] = defaultdict(list)
         self.attended: defaultdict[int, list[Tensor]] = defaultdict(list)
@@ -169,7 +169,7 @@ class _Pass(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
 
     def _keep(self, tensor: Tensor) -> None:
         memory = _memory_of(tensor)
-        if memory:
+        if memory is not None:
             self._kept[memory] = tensor
 
     def _is_kept(self, tensor: Tensor) -> bool:
@@ -205,12 +205,12 @@ class _Pass(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
             self._keep(call.output)
 
 
-def _memory_of(tensor: Tensor) -> int:
+def _memory_of(tensor: Tensor) -> tuple[torch.device, int] | None:
     try:
-        return tensor.untyped_storage().data_ptr()
+        return tensor.device, tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
         # Some kinds of tensors, such as sparse ones, have no memory of their own.
-        return 0
+        return None
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -229,4 +229,4 @@ def _is_same(first: Tensor, second: Tensor) -> bool:
     if first.shape[-1:] != second.shape[-1:] or first.numel() != second.numel():
         return False
     wide = torch.promote_types(first.dtype, second.dtype)
-    return torch.equal(first.reshape(-1).to(wide), second.reshape(-1).to(wide))
+    return torch.equal(first.reshape(-1).to(second.device, wide), second.reshape(-1).to(wide))

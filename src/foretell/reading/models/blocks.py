@@ -21,9 +21,9 @@ from foretell.reading.models.trial import FAILURES, evaluating, identity_of, in_
 
 __all__ = ["decoder_blocks", "decoder_of", "layer_lists", "modules_in", "n_heads_of"]
 
-_N_LAYERS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
-_N_HEADS = ("decoder_attention_heads", "num_decoder_attention_heads", "num_attention_heads")
-"""Names of a configuration's numbers for its decoder; the general name may be that of its encoder's."""
+_LAYERS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
+_HEADS = ("decoder_attention_heads", "num_decoder_attention_heads", "num_attention_heads")
+"""Names of a configuration's numbers; the last one may be that of an encoder, if there is another."""
 _RUN: dict[tuple[object, ...], tuple[int, ...]] = {}
 """Which blocks a pass runs, by the model's identity."""
 
@@ -53,9 +53,16 @@ def modules_in(root: nn.Module) -> list[nn.Module]:
 
 def n_heads_of(model: PreTrainedModel) -> int | None:
     """Return the number of query heads in the decoder's blocks; None if its configuration names none."""
-    settings = model.config.get_text_config(decoder=True)
-    counts = (getattr(settings, name, None) for name in _N_HEADS)
-    return next((count for count in counts if isinstance(count, int)), None)
+    return next(iter(_counts(model, _HEADS)), None)
+
+
+def _counts(model: PreTrainedModel, names: tuple[str, str, str]) -> list[int]:
+    """Return what a configuration has under these names, its own names for a decoder first."""
+    *specific, general = names
+    text = model.config.get_text_config(decoder=True)
+    places = [*((settings, name) for settings in (model.config, text) for name in specific), (text, general)]
+    values = (getattr(settings, name, None) for settings, name in places)
+    return [value for value in values if isinstance(value, int)]
 
 
 def decoder_blocks(model: PreTrainedModel) -> Blocks:
@@ -100,7 +107,7 @@ def _lists(model: PreTrainedModel) -> list[Blocks]:
     own = (type(model.config), type(settings), type(vars(decoder).get("config")))
     blocks = tuple(_recorded_blocks(decoder, "", _recorders(model), own))
     if not blocks:
-        blocks = _counted_blocks(decoder, settings, own)
+        blocks = _counted_blocks(decoder, _counts(model, _LAYERS), own)
     if not blocks:
         raise NotReadableError(f"{type(model).__name__}: no list of decoder blocks was found in it")
     ids = set(map(id, blocks))
@@ -149,12 +156,11 @@ def _recorded_blocks(
     return [block for blocks in found for block in blocks]
 
 
-def _counted_blocks(decoder: nn.Module, settings: PreTrainedConfig, own: tuple[type, ...]) -> Blocks:
+def _counted_blocks(decoder: nn.Module, counts: list[int], own: tuple[type, ...]) -> Blocks:
     """Return the list of modules whose length a configuration names, or else the one with the most parameters."""
     candidates: list[nn.ModuleList] = []
-    for name in _N_LAYERS:
-        n_layers = getattr(settings, name, None)
-        candidates = candidates or [one for one in _module_lists(decoder, own) if len(one) == n_layers]
+    for count in counts:
+        candidates = candidates or [one for one in _module_lists(decoder, own) if len(one) == count]
     candidates = candidates or list(_outermost_lists(decoder, own))
     sizes = [sum(parameter.numel() for parameter in one.parameters()) for one in candidates]
     return tuple(candidates[sizes.index(max(sizes))]) if sizes else ()

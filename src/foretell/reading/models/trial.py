@@ -84,17 +84,16 @@ def _structure(model: PreTrainedModel) -> tuple[object, ...]:
     seen = {id(model)}
     waiting: list[nn.Module] = [model]
     while waiting:
-        children = vars(waiting.pop())["_modules"]
+        own = vars(waiting.pop())
+        children = own["_modules"]
         structure.append(tuple(children))
+        if "forward" in own:
+            structure.append(_code_of(own["forward"]))
         for child in children.values():
             structure.append(type(child))
-            if child is None or id(child) in seen:
-                continue
-            seen.add(id(child))
-            waiting.append(child)
-            forward = vars(child).get("forward")
-            if forward is not None:
-                structure.append(_code_of(forward))
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                waiting.append(child)
     return tuple(structure)
 
 
