@@ -53,12 +53,17 @@ def test_the_projection_of_every_layer_is_found(kind: str, attention: str) -> No
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_projection_outside_the_attention_module_is_found() -> None:
-    model, reason = build("bert", runs=lambda model: model(**trial_text(model)[0]))
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        pytest.param("bert", "attention.output.dense", id="outside the attention module"),
+        pytest.param("falcon", "self_attention.dense", id="attention that calls the fused kernel itself"),
+    ],
+)
+def test_projections_in_other_places_are_found(kind: str, path: str) -> None:
+    model, reason = build(kind, runs=lambda model: model(**trial_text(model)[0]))
     assert model is not None, reason
-    expected = {
-        layer: block.get_submodule("attention.output.dense") for layer, block in enumerate(decoder_blocks(model))
-    }
+    expected = {layer: block.get_submodule(path) for layer, block in enumerate(decoder_blocks(model))}
     assert output_projections(model) == expected
 
 
