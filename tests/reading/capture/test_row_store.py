@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from foretell.reading.capture.row_store import Place, RowStore
-from foretell.reading.capture.running_sums import RunningSums
+from foretell.reading.capture.row_store import Place, RowStore, RunningSums
 
 
 def place(first: list[int], n_rows: list[int]) -> Place:

@@ -23,7 +23,8 @@ from transformers import StoppingCriteriaList
 
 from foretell.errors import InputError
 from foretell.reading.capture.recording import Recording
-from foretell.reading.capture.session import Generation, Session
+from foretell.reading.capture.refused_calls import Generation
+from foretell.reading.capture.session import Session
 
 __all__ = ["followed_generation"]
 
@@ -77,7 +78,7 @@ def followed_generation(session: Session, recording: Recording) -> Iterator[None
             with _observed(session, ends):
                 output = generate(*arguments, **options)
             sequences = output if isinstance(output, Tensor) else output.sequences
-            _finish(session, sequences, n_given, ends)
+            _finish(session, recording, sequences, n_given, ends)
         finally:
             session.generation = None
         return output
@@ -101,7 +102,7 @@ def _begin(session: Session, recording: Recording, bound: dict[str, Any]) -> int
     n_segments = recording.segments.shape[1]
     if prompt is not None and prompt.shape[1] != n_segments:
         raise InputError(f"segments are for {n_segments} tokens, and the prompts have {prompt.shape[1]}")
-    session.generation = Generation(n_segments, _n_beams(session, bound))
+    session.generation = Generation(_n_beams(session, bound))
     return 0 if ids is None and embeddings is not None else n_segments if ids is None else int(ids.shape[1])
 
 
@@ -153,11 +154,10 @@ def _replaced(model: torch.nn.Module, name: str, value: Callable[..., Any]) -> I
             vars(model)[name] = own
 
 
-def _finish(session: Session, sequences: Tensor, n_given: int, ends: list[_Ends]) -> None:
+def _finish(session: Session, recording: Recording, sequences: Tensor, n_given: int, ends: list[_Ends]) -> None:
     """Feed the last token, and let only the tokens up to each answer's end count."""
     n_new = sequences.shape[1] - n_given
-    generation = session.generation
-    n_prompt = generation.n_prompt if generation is not None and generation.n_prompt is not None else n_given
+    n_prompt = recording.segments.shape[1]
     if n_prompt != n_given:
         # Prompts that were fed as embeddings have no token ids.
         new = sequences[:, n_given:]

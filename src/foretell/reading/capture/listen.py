@@ -33,7 +33,7 @@ from foretell.reading.hooks.attention_interface import observed_attention
 from foretell.reading.hooks.function_mode import observed_primitives
 from foretell.reading.hooks.output_projection import head_factors, output_projections
 from foretell.reading.hooks.residual_stream import residual_blocks, residual_hooks
-from foretell.reading.models.blocks import decoder_blocks, decoder_of, layer_lists
+from foretell.reading.models.blocks import decoder_blocks, decoder_of, layer_lists, n_heads_of
 from foretell.reading.models.load import Model
 from foretell.reading.signals.activity import Projection, ReadableDirection
 from foretell.reading.signals.attention_mass import Quantities
@@ -195,7 +195,6 @@ def _captured(
 
 def _session(model: PreTrainedModel, recording: Recording, settings: _Settings, blocks: Sequence[nn.Module]) -> Session:
     text_settings = model.config.get_text_config(decoder=True)
-    n_heads = getattr(text_settings, "num_attention_heads", None)
     projections = output_projections(model) if settings.quantities.contribution else {}
 
     def factors_of(layer: int, n_heads: int) -> Tensor | None:
@@ -204,7 +203,7 @@ def _session(model: PreTrainedModel, recording: Recording, settings: _Settings, 
     reader = AttentionReader(
         recording,
         blocks,
-        n_heads=n_heads if isinstance(n_heads, int) else 0,
+        n_heads=n_heads_of(model) or 0,
         chunk_bytes=settings.chunk_bytes,
         quantities=settings.quantities,
         head_factors=factors_of if projections else None,

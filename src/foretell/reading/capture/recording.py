@@ -19,8 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from foretell.errors import InputError, NotReadableError
-from foretell.reading.capture.row_store import Place, RowStore
-from foretell.reading.capture.running_sums import RunningSums
+from foretell.reading.capture.row_store import Place, RowStore, RunningSums
 from foretell.schema.tables import SEGMENTS
 
 __all__ = ["GENERATED", "Pass", "Recording"]

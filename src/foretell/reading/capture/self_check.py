@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
-from foretell.errors import NotReadableError
+from foretell.errors import InputError, NotReadableError
 from foretell.reading.capture.results import Capture
 from foretell.reading.hooks.attention_interface import eager_attention
 from foretell.reading.models.trial import FAILURES, WIDTH, evaluating, first_line, identity_of, trial_text
@@ -101,7 +101,7 @@ def _compare_path(model: PreTrainedModel, path: AttentionPath, expected: list[to
     try:
         capture = read(path, codes, lambda: model(**inputs))
         _compare(name, capture, expected, codes, _TOLERANCE.get(model.dtype, 5e-2))
-    except FAILURES as error:
+    except (*FAILURES, InputError) as error:
         raise NotReadableError(f"{name}: reading a short text failed: {first_line(error)}") from error
 
 

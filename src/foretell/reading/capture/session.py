@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,20 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from foretell.errors import InputError, NotReadableError
+from foretell.errors import InputError
 from foretell.reading.capture.attention_reader import AttentionReader
 from foretell.reading.capture.cache_order import MOVED
 from foretell.reading.capture.decode_steps import DecodeSteps
 from foretell.reading.capture.feeding import Call, next_call
 from foretell.reading.capture.recording import Pass, Recording
+from foretell.reading.capture.refused_calls import (
+    Generation,
+    own_tokens,
+    refuse_other_samples,
+    refuse_recomputing,
+    refuse_second_text,
+    refuse_transforms,
+)
 from foretell.reading.capture.results import Capture
 from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.scope import Scope
@@ -29,23 +36,10 @@ from foretell.reading.models.signatures import cache_argument, cache_of
 from foretell.reading.signals.activity import Projection
 from foretell.reading.signals.masks import QueryRows
 
-__all__ = ["Generation", "Session"]
+__all__ = ["Session"]
 
 _SHARE_OF_HELD_STEPS = 4
 """What is held of decode steps may take one part in so many of a chunk, beside the scores that are made of it."""
-
-
-@dataclass
-class Generation:
-    """One call of `generate`."""
-
-    n_prompt: int | None
-    """Columns of its prompts; None: those of the segments."""
-    n_beams: int
-    attention_mask: Tensor | None = None
-    """`(sample, token)` that goes with the tokens so far."""
-    knows_mask: bool = False
-    is_started: bool = False
 
 
 class Session:
@@ -105,26 +99,18 @@ class Session:
         """Remember the arguments of the whole model."""
         if self.scope.is_active:
             self._model_call = _bound(self.model, arguments, options)
-            _refuse_transforms(self._model_call)
+            refuse_transforms(self._model_call)
 
     def before_decoder(self, module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Start a pass: find out which tokens it is given, and which of them are rows."""
         if not self.scope.is_active:
             return
         self._abandon()
-        self._refuse_recomputing()
+        refuse_recomputing(self.model)
         bound = _bound(module, arguments, options)
-        given = next((bound[name] for name in ("input_ids", "inputs_embeds") if bound.get(name) is not None), None)
-        if given is None:
-            raise NotReadableError(f"{type(module).__name__}: it is given neither token ids nor embeddings")
-        if bound.get("encoder_hidden_states") is not None:
-            raise NotReadableError(
-                f"{type(module).__name__}: it attends to an encoder's states, and that is not read; "
-                "only a decoder's attention to its own tokens is"
-            )
-        _refuse_transforms(bound)
-        n_samples, width = given.shape[:2]
-        self._refuse_other_samples(n_samples)
+        refuse_transforms(bound)
+        n_samples, width = own_tokens(module, bound).shape[:2]
+        refuse_other_samples(n_samples, self._recording, self.generation)
         call = bound if self._model_call is None else self._model_call
         token_ids = next((one["input_ids"] for one in (call, bound) if one.get("input_ids") is not None), None)
         if token_ids is None and self._fed_again is not None:
@@ -133,7 +119,8 @@ class Session:
             token_ids = None
         cache = cache_of(bound, module)
         start = 0 if cache is None else int(cache.get_seq_length())
-        self._refuse_second_text(start, width, token_ids)
+        if self.generation is not None and self._fed_again is None:
+            refuse_second_text(start, width, token_ids, self._recording, self.generation)
         if start == 0:
             self._embeddings = bound.get("inputs_embeds") if call.get("input_ids") is None else None
         self._call, self._token_ids = call, token_ids
@@ -254,39 +241,6 @@ class Session:
         finally:
             self._fed_again = None
 
-    def _refuse_recomputing(self) -> None:
-        if self.model.training and any(getattr(one, "gradient_checkpointing", False) for one in self.model.modules()):
-            raise NotReadableError(
-                f"{type(self.model).__name__}: gradient checkpointing runs blocks again in the backward pass; "
-                "switch it off, or call model.eval() first"
-            )
-
-    def _refuse_other_samples(self, n_samples: int) -> None:
-        n_expected = self._recording.n_samples
-        if n_samples != n_expected:
-            raise InputError(f"segments are for {n_expected} samples, and the model got {n_samples}")
-        if self.generation is not None and self.generation.n_beams > 1:
-            raise InputError(
-                f"generate: with num_beams={self.generation.n_beams} samples change places, and rows of one sample "
-                "would be of several texts; generate first, and read the finished texts"
-            )
-
-    def _refuse_second_text(self, start: int, width: int, token_ids: Tensor | None) -> None:
-        """Refuse a pass of `generate` over another text than that of its prompts."""
-        generation, recording = self.generation, self._recording
-        if generation is None or self._fed_again is not None:
-            return
-        n_known = recording.n_columns
-        n_prompt = recording.segments.shape[1] if generation.n_prompt is None else generation.n_prompt
-        if generation.is_started and n_known >= n_prompt > start:
-            known = recording.token_ids(n_known) if start == 0 and width >= n_known else None
-            if known is None or token_ids is None or not torch.equal(known, token_ids[:, :n_known].to(known.device)):
-                raise InputError(
-                    "generate: a second text is fed to the model in the same call (guidance does that), so rows would "
-                    "be of another text; generate first, and read the finished texts"
-                )
-        generation.is_started = True
-
 
 def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `module` is called with, by name."""
@@ -295,13 +249,6 @@ def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, 
     bound = dict(inspect.signature(module.forward).bind_partial(*arguments, **options).arguments)
     named = bound.pop("kwargs", {})
     return {**bound, **named}
-
-
-def _refuse_transforms(arguments: Mapping[str, Any]) -> None:
-    """Refuse tensors inside a function transform, whose numbers cannot be taken out."""
-    tensors = [value for value in arguments.values() if isinstance(value, Tensor)]
-    if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors):
-        raise NotReadableError("a pass inside torch.func (vmap, grad, ...) cannot be read; call the model outside")
 
 
 def _grows(cache: Any) -> bool:

@@ -68,9 +68,12 @@ def output_projections(model: PreTrainedModel) -> dict[int, nn.Module]:
             with evaluating(model):
                 paths = _found(model, blocks)
         except FAILURES as error:
-            raise NotReadableError(
-                f"{type(model).__name__}: its output projections cannot be looked for: {first_line(error)}"
-            ) from error
+            # A hook that fails here fails in the pass to come, where its error is the user's.
+            if identity not in _PATHS:
+                raise NotReadableError(
+                    f"{type(model).__name__}: its output projections cannot be looked for: {first_line(error)}"
+                ) from error
+            paths = _PATHS[identity]
         if not is_hooked:
             _PATHS[identity] = paths
     return {layer: blocks[layer].get_submodule(path) for layer, path in paths.items()}

@@ -20,6 +20,8 @@ from foretell.schema.tables import SEGMENTS
 __all__ = ["N_SEGMENTS", "KeySegments", "SegmentRun"]
 
 N_SEGMENTS = len(SEGMENTS)
+_UNKNOWN = -2
+"""Code of keys that are no token of the text: unused places of a cache, or keys that a model makes of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class KeySegments:
         self._runs: dict[int, list[SegmentRun]] = {}
 
     def indicators(self, n_keys: int, device: torch.device) -> Float[Tensor, "sample code key"]:
-        """1 where a key belongs to a segment; the last of the six rows is 1 where it belongs to none (padding)."""
+        """1 where a key belongs to a segment; the last of the six rows is 1 where it is padding."""
         if (n_keys, device) not in self._indicators:
             codes = self._key_codes(n_keys)
-            known = torch.where(codes < 0, N_SEGMENTS, codes)
+            known = torch.where(codes == -1, N_SEGMENTS, codes)
             rows = torch.arange(N_SEGMENTS + 1)
             self._indicators[n_keys, device] = (known[:, None] == rows[:, None]).float().to(device)
         return self._indicators[n_keys, device]
@@ -63,7 +65,7 @@ class KeySegments:
         n_tokens = self._codes.shape[1]
         first = max(n_tokens - n_keys, 0)
         codes = self._codes[:, first : first + n_keys]
-        return torch.nn.functional.pad(codes, (0, n_keys - codes.shape[1]), value=-1)
+        return torch.nn.functional.pad(codes, (0, n_keys - codes.shape[1]), value=_UNKNOWN)
 
 
 def _runs(codes: Int[np.ndarray, "sample key"]) -> list[SegmentRun]:
