@@ -41,5 +41,5 @@ def test_segment_outputs_add_up_values_of_their_own_keys(generator: np.random.Ge
     values = torch.from_numpy(generator.normal(size=(3, 2, 8, 5)).astype(np.float32))
     found = segment_outputs(weights, values, KeySegments(CODES).runs(8))
     for code in range(5):
-        own = weights.double() * (code == CODES)[:, None, None]
+        own = weights.double() * torch.eq(CODES, code)[:, None, None]
         np.testing.assert_allclose(found[code].numpy(), (own @ values.double()).numpy(), atol=1e-5)
