@@ -16,7 +16,6 @@ from foretell.reading.capture.cache_order import CacheOrder
 from foretell.reading.capture.decode_steps import DecodeSteps
 from foretell.reading.capture.recording import Pass, Recording
 from foretell.reading.hooks.attention_interface import AttentionCall
-from foretell.reading.models.blocks import modules_in
 from foretell.reading.signals.attention_mass import Quantities, RowReader, SegmentMass
 
 __all__ = ["AttentionReader"]
@@ -48,7 +47,7 @@ class AttentionReader:
         head_factors: HeadFactors | None,
     ) -> None:
         self._recording = recording
-        self._layer_of = {id(module): layer for layer, block in enumerate(blocks) for module in modules_in(block)}
+        self._layer_of = {id(module): layer for layer, block in enumerate(blocks) for module in block.modules()}
         self._n_heads = n_heads
         self._chunk_bytes = chunk_bytes
         self._quantities = quantities

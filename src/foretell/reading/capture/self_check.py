@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 from foretell.errors import InputError, NotReadableError
 from foretell.reading.capture.results import Capture
 from foretell.reading.hooks.attention_interface import eager_attention
-from foretell.reading.models.trial import FAILURES, WIDTH, evaluating, first_line, identity_of, trial_text
+from foretell.reading.models.load import first_line
+from foretell.reading.models.trial import FAILURES, WIDTH, evaluating, identity_of, trial_text
 from foretell.reading.signals.attention_mass import Quantities
 from foretell.schema.tables import SEGMENTS
 

@@ -25,7 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 
 from foretell.errors import NotReadableError
 from foretell.reading.hooks.scope import Scope
-from foretell.reading.models.blocks import decoder_of, modules_in
+from foretell.reading.models.blocks import decoder_of
 
 __all__ = ["AttentionCall", "Observer", "eager_attention", "observed_attention"]
 
@@ -117,7 +117,7 @@ def observed_attention(model: PreTrainedModel, observer: Observer, *, scope: Sco
     with contextlib.ExitStack() as stack:
         if scope is None:
             stack.enter_context(shown.entered())
-        modules = modules_in(decoder_of(model))
+        modules = list(decoder_of(model).modules())
         stack.enter_context(_renamed(model, modules, shown, inside=None, observer=observer))
         yield
 
@@ -126,7 +126,7 @@ def observed_attention(model: PreTrainedModel, observer: Observer, *, scope: Sco
 def eager_attention(model: PreTrainedModel) -> Iterator[None]:
     """Let the decoder compute its attention eagerly inside the block, in the caller's thread or coroutine only."""
     scope = Scope()
-    with scope.entered(), _renamed(model, modules_in(model), scope, inside="eager", observer=None):
+    with scope.entered(), _renamed(model, list(model.modules()), scope, inside="eager", observer=None):
         yield
 
 

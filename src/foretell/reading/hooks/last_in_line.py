@@ -2,8 +2,8 @@
 
 It knows nothing of where a model's residual stream is.
 
-    from foretell.reading.hooks.last_in_line import last_in_line, returned_hidden
-    with last_in_line(blocks, given, lambda layer, output: print(layer, returned_hidden(output)), active):
+    from foretell.reading.hooks.last_in_line import last_in_line, returned_part
+    with last_in_line(blocks, given, lambda layer, output: print(layer, returned_part(output)), active):
         model(**inputs)
 """
 
@@ -15,8 +15,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-__all__ = ["given_hidden", "is_hooked_by_others", "last_in_line", "returned_hidden"]
+__all__ = ["given_hidden", "hidden_or_none", "is_hooked_by_others", "last_in_line", "returned_part"]
 
 _LIBRARIES = ("transformers", "torch", "accelerate", "foretell")
 """Whose hooks leave what modules are given and return as it is."""
@@ -42,37 +43,34 @@ def last_in_line(
         returned: called in every pass.
         active: asked in each hook whether the pass that runs there is to be seen.
     """
+    entering: list[RemovableHandle] = []
+    leaving: list[RemovableHandle] = []
+
+    def enter(layer: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if active():
+            _move_to_end(blocks[layer]._forward_hooks, leaving[layer])
+            given(layer, arguments, options)
+
+    def leave(layer: int, output: Any) -> None:
+        if active():
+            if layer + 1 < len(blocks):
+                _move_to_end(blocks[layer + 1]._forward_pre_hooks, entering[layer + 1])
+            returned(layer, output)
+
     with ExitStack() as stack:
-
-        def enter(layer: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-            if active():
-                _move_to_end(blocks[layer]._forward_hooks, leaving[layer])
-                given(layer, arguments, options)
-
-        def leave(layer: int, output: Any) -> None:
-            if active():
-                if layer + 1 < len(blocks):
-                    _move_to_end(blocks[layer + 1]._forward_pre_hooks, entering[layer + 1])
-                returned(layer, output)
-
-        entering: list[int] = []
-        leaving: list[int] = []
         for layer, block in enumerate(blocks):
-            before = block.register_forward_pre_hook(
-                lambda _module, arguments, options, layer=layer: enter(layer, arguments, options), with_kwargs=True
+            entering.append(
+                block.register_forward_pre_hook(lambda _, *called, layer=layer: enter(layer, *called), with_kwargs=True)
             )
-            stack.callback(before.remove)
-            after = block.register_forward_hook(lambda _module, _arguments, output, layer=layer: leave(layer, output))
-            stack.callback(after.remove)
-            entering.append(before.id)
-            leaving.append(after.id)
+            leaving.append(block.register_forward_hook(lambda *called, layer=layer: leave(layer, called[-1])))
+            stack.callback(entering[-1].remove)
+            stack.callback(leaving[-1].remove)
         yield
 
 
-def _move_to_end(hooks: dict[int, Any], number: int) -> None:
-    hook = hooks.pop(number, None)
-    if hook is not None:
-        hooks[number] = hook
+def _move_to_end(hooks: dict[int, Any], handle: RemovableHandle) -> None:
+    if handle.id in hooks:
+        hooks[handle.id] = hooks.pop(handle.id)
 
 
 def is_hooked_by_others(module: nn.Module) -> bool:
@@ -83,17 +81,18 @@ def is_hooked_by_others(module: nn.Module) -> bool:
 
 def given_hidden(arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor | None:
     """Return the hidden state that a block is called with, by position or by name, `(sample, token, width)`."""
-    return _hidden(arguments[0] if arguments else options.get("hidden_states"))
+    return hidden_or_none(arguments[0] if arguments else options.get("hidden_states"))
 
 
-def returned_hidden(output: Any) -> Tensor | None:
-    """Return the hidden state in what a block returns: a tensor, or the first part of a tuple, mapping or dataclass."""
+def returned_part(output: Any) -> Any:
+    """Return where a block returns its hidden state: all of it, or the first part of a tuple, mapping or dataclass."""
     if isinstance(output, Mapping):
         output = tuple(output.values())
     elif dataclasses.is_dataclass(output):
         output = tuple(getattr(output, field.name) for field in dataclasses.fields(output))
-    return _hidden(output[0] if isinstance(output, (tuple, list)) and output else output)
+    return output[0] if isinstance(output, (tuple, list)) and output else output
 
 
-def _hidden(value: Any) -> Tensor | None:
+def hidden_or_none(value: Any) -> Tensor | None:
+    """Return a tensor of `(sample, token, width)` as it is, and None for anything else."""
     return value if isinstance(value, Tensor) and value.ndim == 3 else None

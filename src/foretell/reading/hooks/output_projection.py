@@ -12,23 +12,25 @@ any operation that could change a number), a layer has none.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from foretell.errors import NotReadableError
-from foretell.reading.hooks.attention_interface import AttentionCall, observed_attention
+from foretell.reading.hooks.attention_interface import AttentionCall, Observer, observed_attention
 from foretell.reading.hooks.function_mode import observed_primitives
 from foretell.reading.hooks.last_in_line import is_hooked_by_others
-from foretell.reading.models.blocks import Blocks, decoder_blocks, layer_lists, modules_in
+from foretell.reading.models.blocks import Blocks, decoder_blocks, layer_lists
 from foretell.reading.models.linear_maps import head_factors, matrix_of
-from foretell.reading.models.trial import FAILURES, evaluating, first_line, identity_of, in_this_thread, trial_text
+from foretell.reading.models.load import first_line
+from foretell.reading.models.trial import FAILURES, evaluating, identity_of, in_this_thread, trial_text
 
 __all__ = ["head_factors", "output_projections"]
 
@@ -42,8 +44,6 @@ _MOVES = {
     *("to", "type", "type_as", "float", "half", "bfloat16", "cpu", "cuda"),
 }
 """Functions that lay numbers out anew and change none, while nothing is dropped out."""
-
-Observing: TypeAlias = Callable[[Callable[[AttentionCall], None]], AbstractContextManager[None]]
 
 
 def output_projections(model: PreTrainedModel) -> dict[int, nn.Module]:
@@ -60,7 +60,7 @@ def output_projections(model: PreTrainedModel) -> dict[int, nn.Module]:
     blocks = decoder_blocks(model)
     identity = identity_of(model)
     is_hooked = any(
-        is_hooked_by_others(module) for block in blocks for module in modules_in(block) if module is not block
+        is_hooked_by_others(module) for block in blocks for module in block.modules() if module is not block
     )
     paths = None if is_hooked else _PATHS.get(identity)
     if paths is None:
@@ -83,90 +83,79 @@ def _found(model: PreTrainedModel, blocks: Blocks) -> dict[int, str]:
     """Return the path of each layer's projection inside its block."""
     layers = layer_lists(model)
 
-    def at_interface(observer: Callable[[AttentionCall], None]) -> AbstractContextManager[None]:
-        return observed_attention(model, observer)
-
-    def at_kernel(observer: Callable[[AttentionCall], None]) -> AbstractContextManager[None]:
+    def at_kernel(observer: Observer) -> AbstractContextManager[None]:
         return observed_primitives(layers, on_weights=lambda *_: None, on_kernel=lambda _layer, call: observer(call))
 
-    for observing in (at_interface, at_kernel):
+    for observing in (partial(observed_attention, model), at_kernel):
         seen = _Pass(blocks)
         seen.run(model, observing)
         if seen.attended:
             break
-    found = {layer: seen.projection(layer) for layer in sorted(seen.attended)}
-    return {layer: path for layer, path in found.items() if path is not None}
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A module that was given exactly what attention returned."""
-
-    path: str
-    module: nn.Module
-    n_inputs: int
+    found = {}
+    for layer in sorted(seen.attended):
+        paths = {module: path for path, module in blocks[layer].named_modules()}
+        projection = seen.projection(layer)
+        if projection in paths:
+            found[layer] = paths[projection]
+    return found
 
 
 class _Pass(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
-    """One pass over a short text: what attention returned in each block, and what was done with it.
-
-    Args:
-        blocks: the model's blocks.
-    """
+    """One pass over a short text: what attention returned in each block, and what was done with it."""
 
     def __init__(self, blocks: Blocks) -> None:
         super().__init__()
-        self._layers = {id(block): layer for layer, block in enumerate(blocks)}
-        self._modules = {id(one): one for block in blocks for one in modules_in(block)}
-        self._paths = [{id(module): path for path, module in block.named_modules()} for block in blocks]
+        self._layers = {block: layer for layer, block in enumerate(blocks)}
         self._layer: int | None = None
-        self._running: list[str] = []
+        self._running: list[nn.Module] = []
+        """Modules inside the block that have begun and not ended, outer ones first."""
         self._kept: dict[tuple[torch.device, int] | None, Tensor] = {}
-        self._candidates: defaultdict[int, list[_Candidate]] = defaultdict(list)
-        self._uses: defaultdict[int, list[tuple[str, ...]]] = defaultdict(list)
+        """Tensors that hold the block's attention, by their memory, which no other can have while they are here."""
+        self._candidates: defaultdict[int, list[nn.Module]] = defaultdict(list)
+        """Modules that were given exactly what attention returned."""
+        self._uses: defaultdict[int, list[tuple[nn.Module, ...]]] = defaultdict(list)
+        """Which modules were running whenever something was made of it."""
         self.attended: defaultdict[int, list[Tensor]] = defaultdict(list)
         """What attention returned in each layer, `(sample, query, head x width)`."""
 
-    def run(self, model: PreTrainedModel, observing: Observing) -> None:
+    def run(self, model: PreTrainedModel, observing: Callable[[Observer], AbstractContextManager[None]]) -> None:
         """Run the model with one text that has no padding."""
         inputs = trial_text(model)[0]
         inputs = {name: value[:1] if isinstance(value, Tensor) else value for name, value in inputs.items()}
         active = in_this_thread()
+
+        def here(function: Callable[..., None]) -> Callable[..., None]:
+            return lambda *called: function(*called) if active() else None
+
         with ExitStack() as stack:
-            for module in self._modules.values():
-                for handle in (
-                    module.register_forward_pre_hook(
-                        lambda module, _: self._enter(module) if active() else None, prepend=True
-                    ),
-                    module.register_forward_pre_hook(
-                        lambda *called: self._look(*called) if active() else None, with_kwargs=True
-                    ),
-                    module.register_forward_hook(lambda module, *_: self._leave(module) if active() else None),
-                ):
-                    stack.callback(handle.remove)
-            stack.enter_context(observing(lambda call: self._attend(call) if active() else None))
+            for module in {module for block in self._layers for module in block.modules()}:
+                stack.callback(module.register_forward_pre_hook(here(self._enter), prepend=True).remove)
+                stack.callback(module.register_forward_pre_hook(here(self._look), with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(here(self._leave)).remove)
+            stack.enter_context(observing(here(self._attend)))
             stack.enter_context(self)
             model(**inputs)
 
-    def projection(self, layer: int) -> str | None:
-        """Return the path of the outermost affine module without which nothing made use of a layer's attention."""
+    def projection(self, layer: int) -> nn.Module | None:
+        """Return the outermost affine module without which nothing made use of a layer's attention."""
         uses = self._uses[layer]
         if len(self.attended[layer]) != 1 or not uses:
             return None
+        n_inputs = self.attended[layer][0].shape[-1]
         for one in self._candidates[layer]:
-            if all(one.path in running for running in uses) and matrix_of(one.module, one.n_inputs) is not None:
-                return one.path
+            if all(one in running for running in uses) and matrix_of(one, n_inputs) is not None:
+                return one
         return None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if self._layer is not None and self._kept and any(map(self._is_kept, _tensors((args, kwargs)))):
+        if self._layer is not None and self._kept and any(map(self._is_kept, tree_leaves((args, kwargs)))):
             name = getattr(func, "__name__", "")
             if name in _MOVES and isinstance(output, Tensor):
                 self._keep(output)
-            elif name == "__setitem__" or next(_tensors(output), None) is not None:
+            elif name == "__setitem__" or any(isinstance(one, Tensor) for one in tree_leaves(output)):
                 self._uses[self._layer].append(tuple(self._running))
         return output
 
@@ -175,29 +164,31 @@ class _Pass(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
         if memory is not None:
             self._kept[memory] = tensor
 
-    def _is_kept(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor holds a layer's attention; no other can have its memory while that is kept here."""
-        return _memory_of(tensor) in self._kept
+    def _is_kept(self, value: object) -> bool:
+        return isinstance(value, Tensor) and _memory_of(value) in self._kept
 
-    def _enter(self, module: nn.Module) -> None:
+    def _enter(self, module: nn.Module, _arguments: object) -> None:
         """Begin what a module does, hooks of others included."""
-        if id(module) in self._layers:
-            self._layer, self._running = self._layers[id(module)], []
+        if module in self._layers:
+            self._layer, self._running = self._layers[module], []
             self._kept.clear()
         elif self._layer is not None:
-            self._running.append(self._paths[self._layer].get(id(module), ""))
+            self._running.append(module)
 
     def _look(self, module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """See what a module is given, after hooks of others."""
         layer = self._layer
-        if layer is None or not any(self._running[-1:]) or len(self.attended.get(layer, ())) != 1:
+        if layer is None or not self._running or len(self.attended.get(layer, ())) != 1:
             return
-        given = next(iter((*arguments, *options.values())), None)
-        if isinstance(given, Tensor) and self._is_kept(given) and _is_same(given, self.attended[layer][0]):
-            self._candidates[layer].append(_Candidate(self._running[-1], module, given.shape[-1]))
+        given, returned = next(iter((*arguments, *options.values())), None), self.attended[layer][0]
+        if not isinstance(given, Tensor) or not self._is_kept(given) or given.shape[-1] != returned.shape[-1]:
+            return
+        wide = torch.promote_types(given.dtype, returned.dtype)
+        if torch.equal(given.reshape(-1).to(returned.device, wide), returned.reshape(-1).to(wide)):
+            self._candidates[layer].append(module)
 
-    def _leave(self, module: nn.Module) -> None:
-        if id(module) in self._layers:
+    def _leave(self, module: nn.Module, *_: object) -> None:
+        if module in self._layers:
             self._layer = None
         elif self._running:
             self._running.pop()
@@ -214,22 +205,3 @@ def _memory_of(tensor: Tensor) -> tuple[torch.device, int] | None:
     except (RuntimeError, NotImplementedError):
         # Some kinds of tensors, such as sparse ones, have no memory of their own.
         return None
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield every tensor among a function's arguments or results."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from _tensors(one)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
-
-
-def _is_same(first: Tensor, second: Tensor) -> bool:
-    """Tell whether two tensors hold the same numbers in the same order, and as many in each last row."""
-    if first.shape[-1:] != second.shape[-1:] or first.numel() != second.numel():
-        return False
-    wide = torch.promote_types(first.dtype, second.dtype)
-    return torch.equal(first.reshape(-1).to(second.device, wide), second.reshape(-1).to(wide))

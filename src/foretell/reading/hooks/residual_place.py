@@ -11,25 +11,18 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from foretell.errors import NotReadableError
-from foretell.reading.hooks.last_in_line import given_hidden, is_hooked_by_others, last_in_line, returned_hidden
+from foretell.reading.hooks.last_in_line import given_hidden, hidden_or_none, is_hooked_by_others, returned_part
 from foretell.reading.models.blocks import Blocks, layer_lists
-from foretell.reading.models.trial import (
-    FAILURES,
-    WIDTH,
-    evaluating,
-    first_line,
-    identity_of,
-    in_this_thread,
-    trial_text,
-)
+from foretell.reading.models.load import first_line
+from foretell.reading.models.trial import FAILURES, WIDTH, evaluating, identity_of, in_this_thread, trial_text
 
 __all__ = ["ResidualPlace", "residual_place"]
 
@@ -37,8 +30,7 @@ _TOLERANCE = 1e-3
 """Of the largest hidden state; another quantity is off by about all of it."""
 
 
-@dataclass(frozen=True)
-class ResidualPlace:
+class ResidualPlace(NamedTuple):
     """Where a model's residual stream after each block is."""
 
     index: int
@@ -73,34 +65,17 @@ def residual_place(model: PreTrainedModel) -> ResidualPlace:
     return _PLACES[identity]
 
 
-class _Chain:
-    """Everything that the hidden state after one block is in a pass, from what it returns to what the next is given."""
+class _Block:
+    """What one pass showed of a block; a hook of others may change the hidden state before and after it."""
 
     def __init__(self) -> None:
-        self.n_runs = 0
-        self.output: Any = None
-        """What the block returned."""
-        self.returned: Tensor | None = None
-        """The hidden state in that."""
-        self.left: Tensor | None = None
-        """The same after hooks of others."""
-        self.offered: Tensor | None = None
-        """What the next block was called with."""
         self.given: Tensor | None = None
-        """The same after hooks of others."""
-
-    def deviations(self, expected: Tensor, real: Tensor) -> tuple[float, float]:
-        """Return how far what the block returned, and what the next one was given, are from `expected`.
-
-        The library may have recorded its state before or after any hook of others.
-        """
-        returned, given = (
-            min(_deviation(one, expected, real) for one in pair)
-            for pair in ((self.returned, self.left), (self.offered, self.given))
-        )
-        follows = self.left is not None and self.offered is not None and torch.equal(self.left, self.offered)
-        is_last = self.offered is None and self.given is None
-        return returned, min(given, returned) if follows or is_last else given
+        """The hidden state that it was called with, before hooks of others."""
+        self.returned: Tensor | None = None
+        """The one that it returned, before hooks of others."""
+        self.left: Any = None
+        """What is left of that after them."""
+        self.n_runs = 0
 
 
 def _tried(model: PreTrainedModel, blocks: Blocks) -> bool | str:
@@ -112,93 +87,74 @@ def _tried(model: PreTrainedModel, blocks: Blocks) -> bool | str:
     """
     inputs, codes = trial_text(model)
     try:
-        chains, states = _chains(model, blocks, inputs)
+        seen, states = _pass(model, blocks, inputs)
     except FAILURES as error:
         return f"the model gives no hidden states to compare with: {first_line(error)}"
     if len(states) != len(blocks) + 1:
         return f"the model gives {len(states)} hidden states for {len(blocks)} blocks"
     real = torch.from_numpy(codes >= 0)
-    malformed = (_malformed(layer, chain, real) for layer, chain in enumerate(chains))
-    reason = next((one for one in malformed if one is not None), None)
-    if reason is not None:
+    for layer, block in enumerate(seen):
+        if block.n_runs != 1:
+            return f"block {layer} runs {block.n_runs} times in a pass"
+        hidden = hidden_or_none(block.left)
+        if hidden is None or hidden.shape[0] != len(real) or hidden.shape[1] < WIDTH:
+            shape = tuple(block.left.shape) if isinstance(block.left, Tensor) else type(block.left).__name__
+            return f"block {layer} hands on {shape} for {tuple(real.shape)} tokens, not one hidden state per token"
+    # Entry 0 is the embedding, except in models that list blocks alone; the last one is taken after a norm.
+    reason = _difference(seen, states[1:-1], real)
+    if reason is not None and _difference(seen, states[:-1], real) is not None:
         return reason
-    # Entry 0 is the embedding, except in models that list blocks alone.
-    outcomes = [_compared(chains, states[first:], real) for first in (1, 0)]
-    return next((one for one in outcomes if isinstance(one, bool)), outcomes[0])
+    return all(_deviation(after.given, before.left, real) <= _TOLERANCE for before, after in pairwise(seen))
 
 
-def _chains(model: PreTrainedModel, blocks: Blocks, inputs: dict[str, Any]) -> tuple[list[_Chain], tuple[Tensor, ...]]:
+def _pass(model: PreTrainedModel, blocks: Blocks, inputs: dict[str, Any]) -> tuple[list[_Block], tuple[Tensor, ...]]:
     """Run the model; return what was seen at its blocks, and its own hidden states."""
-    chains = [_Chain() for _ in blocks]
-
-    def given(layer: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if layer:
-            chains[layer - 1].given = _cloned(given_hidden(arguments, options))
-
-    def returned(layer: int, output: Any) -> None:
-        chains[layer].left = _cloned(returned_hidden(output))
-
-    def offer(layer: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if layer and active():
-            chains[layer - 1].offered = _cloned(given_hidden(arguments, options))
-
-    def end(layer: int, output: Any) -> None:
-        if active():
-            chains[layer].n_runs += 1
-            chains[layer].output, chains[layer].returned = output, _cloned(returned_hidden(output))
-
+    seen = {block: _Block() for block in blocks}
     active = in_this_thread()
+
+    def enter(block: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if active():
+            seen[block].given = _copied(given_hidden(arguments, options))
+
+    def end(block: nn.Module, _arguments: object, output: Any) -> None:
+        if active():
+            seen[block].returned = _copied(returned_part(output))
+
+    def leave(block: nn.Module, _arguments: object, output: Any) -> None:
+        if active():
+            seen[block].left = _copied(returned_part(output))
+            seen[block].n_runs += 1
+
     with contextlib.ExitStack() as stack:
-        stack.enter_context(last_in_line(blocks, given, returned, active))
-        for layer, block in enumerate(blocks):
-            for handle in (
-                block.register_forward_pre_hook(
-                    lambda _module, arguments, options, layer=layer: offer(layer, arguments, options),
-                    with_kwargs=True,
-                    prepend=True,
-                ),
-                block.register_forward_hook(
-                    lambda _module, _arguments, output, layer=layer: end(layer, output), prepend=True
-                ),
-            ):
-                stack.callback(handle.remove)
+        for block in blocks:
+            stack.callback(block.register_forward_pre_hook(enter, with_kwargs=True, prepend=True).remove)
+            stack.callback(block.register_forward_hook(end, prepend=True).remove)
+            stack.callback(block.register_forward_hook(leave).remove)
         stack.enter_context(evaluating(model))
-        return chains, tuple(model(**inputs, output_hidden_states=True).hidden_states or ())
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    return list(seen.values()), tuple(states or ())
 
 
-def _cloned(hidden: Tensor | None) -> Tensor | None:
-    return None if hidden is None else hidden.detach().to("cpu", copy=True)
+def _copied(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 
-def _malformed(layer: int, chain: _Chain, real: Tensor) -> str | None:
-    """Say why what a block returns cannot be the hidden state of every token."""
-    if chain.n_runs != 1:
-        return f"block {layer} runs {chain.n_runs} times in a pass"
-    if chain.left is not None and chain.left.shape[0] == len(real) and chain.left.shape[1] >= WIDTH:
-        return None
-    first = chain.output[0] if isinstance(chain.output, (tuple, list)) and chain.output else chain.output
-    found = first if chain.left is None else chain.left
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    return f"block {layer} hands on {shape} for {tuple(real.shape)} tokens, not one hidden state per token"
+def _difference(seen: Sequence[_Block], states: Sequence[Tensor], real: Tensor) -> str | None:
+    """Say which block does not return the hidden state that the library recorded before or after hooks of others."""
+    for layer, (block, state) in enumerate(zip(seen, states, strict=False)):
+        deviation = min(_deviation(block.returned, state, real), _deviation(block.left, state, real))
+        if deviation > _TOLERANCE and block.left.shape[-1] != state.shape[-1]:
+            return f"block {layer} hands on {block.left.shape[-1]} numbers per token, not {state.shape[-1]}"
+        if deviation > _TOLERANCE:
+            return f"what block {layer} hands on differs from its hidden state by {deviation:.2g} of its size"
+    return None
 
 
-def _compared(chains: Sequence[_Chain], states: Sequence[Tensor], real: Tensor) -> bool | str:
-    """Compare blocks with all states but the last one, which is taken after a norm; returns as `_tried`."""
-    pairs = list(zip(chains, states[:-1], strict=False))
-    deviations = [chain.deviations(state, real) for chain, state in pairs]
-    layer = next((layer for layer, (returned, _) in enumerate(deviations) if returned > _TOLERANCE), None)
-    if layer is None:
-        return all(given <= _TOLERANCE for _, given in deviations)
-    chain, state = pairs[layer]
-    if chain.left is not None and chain.left.shape[-1] != state.shape[-1]:
-        return f"block {layer} hands on {chain.left.shape[-1]} numbers per token, not {state.shape[-1]}"
-    return f"what block {layer} hands on differs from its hidden state by {deviations[layer][0]:.2g} of its size"
-
-
-def _deviation(found: Tensor | None, expected: Tensor, real: Tensor) -> float:
+def _deviation(found: Any, expected: Tensor, real: Tensor) -> float:
     """Return the largest difference at real tokens, as a share of the largest number expected; else infinity."""
-    if found is None or found.shape[0] != len(real) or found.shape[1] < WIDTH or found.shape[2] != expected.shape[2]:
+    hidden = hidden_or_none(found)
+    if hidden is None or hidden.shape[::2] != (len(real), expected.shape[2]) or hidden.shape[1] < WIDTH:
         return math.inf
-    own, theirs = (one[:, :WIDTH].float().cpu()[real] for one in (found, expected))
+    own, theirs = (one[:, :WIDTH].float().cpu()[real] for one in (hidden, expected))
     deviation = float((own - theirs).abs().max() / theirs.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
     return deviation if math.isfinite(deviation) else math.inf

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from foretell.errors import NotReadableError
-from foretell.reading.hooks.last_in_line import given_hidden, last_in_line, returned_hidden
+from foretell.reading.hooks.last_in_line import given_hidden, hidden_or_none, last_in_line, returned_part
 from foretell.reading.hooks.residual_place import residual_place
 from foretell.reading.models.blocks import Blocks, layer_lists
 
@@ -75,7 +75,7 @@ def residual_hooks(
 
     def returned(layer: int, output: Any) -> None:
         if not place.is_given or layer == len(blocks) - 1:
-            found(layer, returned_hidden(output))
+            found(layer, hidden_or_none(returned_part(output)))
 
     with last_in_line(blocks, given, returned, active or (lambda: True)):
         yield

@@ -9,7 +9,7 @@ a list of modules, found by the number of layers in its configuration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from foretell.errors import NotReadableError
 from foretell.reading.models.trial import FAILURES, evaluating, identity_of, in_this_thread, trial_text
 
-__all__ = ["decoder_blocks", "decoder_of", "layer_lists", "modules_in", "n_heads_of"]
+__all__ = ["decoder_blocks", "decoder_of", "layer_lists", "n_heads_of"]
 
 _LAYERS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
 _HEADS = ("decoder_attention_heads", "num_decoder_attention_heads", "num_attention_heads")
@@ -37,18 +37,6 @@ def decoder_of(model: PreTrainedModel) -> nn.Module:
     if isinstance(decoder, nn.Linear):
         decoder = model.base_model
     return decoder if isinstance(decoder, nn.Module) else model
-
-
-def modules_in(root: nn.Module) -> list[nn.Module]:
-    """Return `root` and every module below it, each once, without the names that `modules()` takes most time for."""
-    found = {id(root): root}
-    waiting = [root]
-    while waiting:
-        for child in vars(waiting.pop())["_modules"].values():
-            if child is not None and id(child) not in found:
-                found[id(child)] = child
-                waiting.append(child)
-    return list(found.values())
 
 
 def n_heads_of(model: PreTrainedModel) -> int | None:
@@ -90,11 +78,10 @@ def layer_lists(model: PreTrainedModel) -> list[Blocks]:
     """
     lists = _lists(model)
     blocks = lists[0]
-    first = {id(block): layer for layer, block in reversed(list(enumerate(blocks)))}
     for layer, block in enumerate(blocks):
-        if first[id(block)] < layer:
+        if (first := blocks.index(block)) < layer:
             raise NotReadableError(
-                f"{type(model).__name__}: blocks {first[id(block)]} and {layer} are one module, "
+                f"{type(model).__name__}: blocks {first} and {layer} are one module, "
                 "so what it computes cannot be told apart by layer"
             )
     run = _run(model, blocks)
@@ -110,9 +97,8 @@ def _lists(model: PreTrainedModel) -> list[Blocks]:
         blocks = _counted_blocks(decoder, _counts(model, _LAYERS), own)
     if not blocks:
         raise NotReadableError(f"{type(model).__name__}: no list of decoder blocks was found in it")
-    ids = set(map(id, blocks))
-    others = [tuple(one) for one in _outermost_lists(decoder, own) if len(one) == len(blocks)]
-    return [blocks, *(one for one in others if ids.isdisjoint(map(id, one)))]
+    others = [one for one in _module_lists(decoder, own, inner=False) if len(one) == len(blocks)]
+    return [blocks, *(tuple(one) for one in others if not set(one) & set(blocks))]
 
 
 def _is_tower(module: nn.Module, own: tuple[type, ...]) -> bool:
@@ -158,32 +144,24 @@ def _recorded_blocks(
 
 def _counted_blocks(decoder: nn.Module, counts: list[int], own: tuple[type, ...]) -> Blocks:
     """Return the list of modules whose length a configuration names, or else the one with the most parameters."""
-    candidates: list[nn.ModuleList] = []
     for count in counts:
-        candidates = candidates or [one for one in _module_lists(decoder, own) if len(one) == count]
-    candidates = candidates or list(_outermost_lists(decoder, own))
+        candidates = [one for one in _module_lists(decoder, own, inner=True) if len(one) == count]
+        if candidates:
+            break
+    else:
+        candidates = _module_lists(decoder, own, inner=False)
     sizes = [sum(parameter.numel() for parameter in one.parameters()) for one in candidates]
     return tuple(candidates[sizes.index(max(sizes))]) if sizes else ()
 
 
-def _module_lists(module: nn.Module, own: tuple[type, ...]) -> Iterator[nn.ModuleList]:
-    """Yield every list of modules below `module`, outer ones first, without those of towers."""
+def _module_lists(module: nn.Module, own: tuple[type, ...], *, inner: bool) -> list[nn.ModuleList]:
+    """Return every list of modules below `module` without those of towers, outer ones first; or the outer ones alone."""
     if _is_tower(module, own):
-        return
-    if isinstance(module, nn.ModuleList) and len(module):
-        yield module
-    for child in module.children():
-        yield from _module_lists(child, own)
-
-
-def _outermost_lists(module: nn.Module, own: tuple[type, ...]) -> Iterator[nn.ModuleList]:
-    if _is_tower(module, own):
-        return
-    if isinstance(module, nn.ModuleList) and len(module):
-        yield module
-        return
-    for child in module.children():
-        yield from _outermost_lists(child, own)
+        return []
+    found = [module] if isinstance(module, nn.ModuleList) and len(module) else []
+    if found and not inner:
+        return found
+    return found + [one for child in module.children() for one in _module_lists(child, own, inner=inner)]
 
 
 def _run(model: PreTrainedModel, blocks: Blocks) -> tuple[int, ...]:

@@ -13,15 +13,15 @@ import contextlib
 import copy
 import functools
 import weakref
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
+from accelerate.utils import align_module_device  # type: ignore[import-untyped]
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from foretell.reading.models.trial import FAILURES
+from foretell.reading.models.trial import FAILURES, evaluating
 
 __all__ = ["head_factors", "matrix_of"]
 
@@ -33,16 +33,8 @@ _SCALES = (0.01, 1.0, 100.0)
 """Of the random vectors that a map is tried on."""
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What was computed of a module, and how it responded then."""
-
-    n_heads: int
-    response: tuple[Tensor, ...]
-    factors: Tensor | None
-
-
-_FACTORS: weakref.WeakKeyDictionary[nn.Module, _Known] = weakref.WeakKeyDictionary()
+_FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor], Tensor | None]] = weakref.WeakKeyDictionary()
+"""Of each module the number of heads, how it responded when its factors were computed, and these."""
 
 
 def head_factors(
@@ -83,17 +75,17 @@ def head_factors(
         except FAILURES:
             return None
         known = _FACTORS.get(projection)
-        if known is None or known.n_heads != n_heads or not _is_same(known.response, response):
+        if known is None or known[0] != n_heads or not _is_same(known[1], response):
             matrix = matrix_of(projection, n_inputs)
             kind = torch.promote_types(response[0].dtype, torch.float32)
             factors = None if matrix is None else _factors(matrix, n_heads).to(kind)
-            known = _FACTORS[projection] = _Known(n_heads, response, factors)
-    return known.factors
+            known = _FACTORS[projection] = (n_heads, response, factors)
+    return known[2]
 
 
 def matrix_of(module: nn.Module, n_inputs: int) -> Float[Tensor, "output input"] | None:
     """Return the matrix of the affine map that a module computes from `n_inputs` numbers; None if it is no such map."""
-    with _undisturbed(module), _loaded(module):
+    with _undisturbed(module), align_module_device(module):
         weight = _plain_weight(module)
         if weight is not None:
             return weight.detach() if weight.shape[1] == n_inputs else None
@@ -111,22 +103,25 @@ def _inputs_of(module: nn.Module) -> int | None:
     return next((count for count in counts if isinstance(count, int) and count > 0), None)
 
 
-def _is_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+def _is_same(first: list[Tensor], second: list[Tensor]) -> bool:
     return len(first) == len(second) and all(
         one.device == other.device and torch.equal(one, other) for one, other in zip(first, second, strict=True)
     )
 
 
-def _response(module: nn.Module, n_inputs: int) -> tuple[Tensor, ...]:
+def _response(module: nn.Module, n_inputs: int) -> list[Tensor]:
     """Return what the map makes of a fixed pseudo-random vector; of a map of several parts also what each part does."""
-    with _loaded(module):
+    with align_module_device(module):
         weight = _plain_weight(module)
         if weight is not None:
-            return (_mixed(weight),)
+            return [_mixed(weight)]
         output = _applied(module, _random_vectors(n_inputs, 1))
         # What comes out in half precision is too coarse to show a small change of a weight.
         parts = [one for one in (*module.parameters(), *module.buffers()) if type(one.data) is Tensor and one.numel()]
-        return output, *(_mixed(one.reshape(-1, one.shape[-1] if one.ndim else 1)) for one in parts if not one.is_meta)
+        return [
+            output,
+            *(_mixed(one.reshape(-1, one.shape[-1] if one.ndim else 1)) for one in parts if not one.is_meta),
+        ]
 
 
 def _mixed(matrix: Tensor) -> Tensor:
@@ -217,28 +212,9 @@ def _random_vectors(n_inputs: int, n_rows: int) -> Float[Tensor, "row input"]:
     return torch.randn(n_rows, n_inputs, generator=generator, device="cpu", dtype=torch.float32)
 
 
-def _loaded(module: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Hold a plain layer's weight in memory that is offloaded, as those of large models are while they do not run."""
-    weight = module._parameters.get("weight")
-    if weight is None or not weight.is_meta:
-        return contextlib.nullcontext()
-    from accelerate.utils import align_module_device  # type: ignore[import-untyped]
-
-    held: contextlib.AbstractContextManager[None] = align_module_device(module)
-    return held
-
-
 @contextlib.contextmanager
 def _undisturbed(module: nn.Module) -> Iterator[None]:
-    """Compute without gradients, dropout and automatic mixed precision; every module gets its own mode back."""
-    training = [one for one in module.modules() if one.training]
+    """Compute without gradients, dropout and automatic mixed precision."""
     device = next((one.device.type for one in module.parameters() if not one.is_meta), "cpu")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        if torch.is_autocast_enabled(device):
-            stack.enter_context(torch.autocast(device, enabled=False))
-        for one in training:
-            # Some adapters change their weights when `train` is called.
-            one.training = False
-            stack.callback(setattr, one, "training", True)
+    with evaluating(module), torch.autocast(device, enabled=False):
         yield

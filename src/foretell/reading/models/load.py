@@ -23,7 +23,7 @@ from foretell.errors import ModelError
 from foretell.reading.models.embedded import smollm2_folder
 from foretell.reading.models.quiet import quiet
 
-__all__ = ["Dtype", "Model", "device_of", "load_model", "load_tokenizer"]
+__all__ = ["Dtype", "Model", "device_of", "first_line", "load_model", "load_tokenizer"]
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
@@ -129,7 +129,7 @@ def load_model(
             model.to(torch.device(target))  # type: ignore[arg-type]
             model.train(False)
     except _LOAD_ERRORS as error:
-        raise ModelError(f"{name}: cannot be loaded as a language model: {_first_line(error)}") from error
+        raise ModelError(f"{name}: cannot be loaded as a language model: {first_line(error)}") from error
     return Model(model=model, tokenizer=tokenizer, name=name)
 
 
@@ -148,7 +148,7 @@ def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False)
         with quiet():
             return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
     except _LOAD_ERRORS as error:
-        raise ModelError(f"{name_or_path}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{name_or_path}: its tokenizer cannot be loaded: {first_line(error)}") from error
 
 
 def _located(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -189,7 +189,7 @@ def _on_hub(name: str) -> bool:
         reason = "no public model of that name" if status in {401, 404} else f"HTTP status {status}"
         raise ModelError(f"{nowhere} ({reason})") from error
     except _unreachable() as error:
-        raise ModelError(f"{nowhere} ({_first_line(error)})") from error
+        raise ModelError(f"{nowhere} ({first_line(error)})") from error
     return True
 
 
@@ -201,6 +201,7 @@ def _unreachable() -> tuple[type[Exception], ...]:
     return (OSError, OfflineModeIsEnabled, HFValidationError, *(client.HTTPError for client in clients))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, of bounded length."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

@@ -12,9 +12,8 @@ the name that the module's own signature has.
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -75,26 +74,11 @@ def cache_from(output: object) -> Any:
 
 def accepts(module: nn.Module, name: str) -> bool:
     """Tell whether the signature of `module.forward` has an argument of that name."""
-    return name in _arguments(module)
+    return name in inspect.signature(module.forward).parameters
 
 
 def _own_name(module: nn.Module) -> str | None:
-    arguments = _arguments(module)
-    return next((name for name in _NAMES if name in arguments), None)
-
-
-def _arguments(module: nn.Module) -> frozenset[str]:
-    # A module that was given another `forward` is asked itself, and not remembered: that would keep it alive.
-    if "forward" in vars(module):
-        return _named(module.forward)
-    return _remembered(type(module).forward)
-
-
-def _named(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
-
-
-_remembered = functools.lru_cache(maxsize=256)(_named)
+    return next((name for name in _NAMES if accepts(module, name)), None)
 
 
 _LIBRARY_FIELDS = {field.name for field in fields(BaseModelOutputWithPast)}

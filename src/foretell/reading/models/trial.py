@@ -11,10 +11,8 @@ It knows nothing of what is tried.
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +24,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from foretell.reading.models.load import device_of
 
-__all__ = ["FAILURES", "WIDTH", "evaluating", "first_line", "identity_of", "in_this_thread", "trial_text"]
+__all__ = ["FAILURES", "WIDTH", "evaluating", "identity_of", "in_this_thread", "trial_text"]
 
 WIDTH = 12
 """Tokens of the trial text."""
@@ -44,8 +42,6 @@ FAILURES = (
 )
 """What an unknown architecture may raise when it is asked for something it does not give."""
 
-_SPELLED: weakref.WeakKeyDictionary[PreTrainedModel, tuple[dict[str, Any], str]] = weakref.WeakKeyDictionary()
-
 _PLAIN_TOKENS = range(10, 1000)
 """Ids that are ordinary tokens in most vocabularies; the first ones often stand for padding and the like."""
 _NAMED = ("_token_id", "_token_index", "_token_ids")
@@ -58,43 +54,19 @@ def identity_of(model: PreTrainedModel) -> tuple[object, ...]:
     A model is another one after some of its modules were wrapped, replaced or removed, or given another `forward`.
     """
     implementation = str(model.config.get_text_config(decoder=True)._attn_implementation)
-    return (type(model), _spelled(model), model.dtype, implementation, _structure(model))
-
-
-def _spelled(model: PreTrainedModel) -> str:
-    """Return a model's configuration as text, remembered while it stays the same: spelling it takes long."""
-    known = _SPELLED.get(model)
-    settings = _settings_of(model.config)
-    if known is None or known[0] != settings:
-        known = _SPELLED[model] = (copy.deepcopy(settings), repr(model.config.to_dict()))
-    return known[1]
+    structure = tuple(
+        (name, type(module), _code_of(vars(module).get("forward")))
+        for name, module in model.named_modules(remove_duplicate=False)
+    )
+    return (type(model), repr(_settings_of(model.config)), model.dtype, implementation, structure)
 
 
 def _settings_of(configuration: PreTrainedConfig) -> dict[str, Any]:
-    """Return all settings, those of configurations inside it too: some refuse to be compared themselves."""
+    """Return all settings, those of configurations inside it too."""
     return {
         name: _settings_of(value) if isinstance(value, PreTrainedConfig) else value
         for name, value in vars(configuration).items()
     }
-
-
-def _structure(model: PreTrainedModel) -> tuple[object, ...]:
-    """Return names and classes of all modules, in order, and whose `forward` those have that were given another."""
-    structure: list[object] = []
-    seen = {id(model)}
-    waiting: list[nn.Module] = [model]
-    while waiting:
-        own = vars(waiting.pop())
-        children = own["_modules"]
-        structure.append(tuple(children))
-        if "forward" in own:
-            structure.append(_code_of(own["forward"]))
-        for child in children.values():
-            structure.append(type(child))
-            if child is not None and id(child) not in seen:
-                seen.add(id(child))
-                waiting.append(child)
-    return tuple(structure)
 
 
 def _code_of(function: Any) -> object:
@@ -147,24 +119,21 @@ def _ordinary_tokens(model: PreTrainedModel) -> Int[np.ndarray, " token"]:
 
 
 @contextlib.contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch dropout off and gradients too inside the block; every module gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train(False)
+    training = [module for module in model.modules() if module.training]
     try:
+        for module in training:
+            # Some adapters change their weights when `train` is called.
+            module.training = False
         with torch.no_grad():
             yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module in training:
+            module.training = True
 
 
 def in_this_thread() -> Callable[[], bool]:
     """Return a question whether it is asked in the same thread: passes of others are none of a trial's business."""
     own = threading.get_ident()
     return lambda: threading.get_ident() == own
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, of bounded length."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
