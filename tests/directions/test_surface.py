@@ -20,9 +20,9 @@ from foretell.directions.random_directions import random_vectors
 from foretell.directions.surface import generated_answers, surface
 from foretell.errors import InputError
 from foretell.reading.chat.spans import render
-from foretell.reading.hooks.residual_stream import capture_residual
 from foretell.reading.models.load import Model
 from foretell.storage.surfaces import Surface, builtin_surface_question
+from tests.reading.by_hand import capture_residual
 from tests.reading.tiny import tiny_model
 
 QUESTION = "Who is Ann?"

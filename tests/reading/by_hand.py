@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from foretell.reading.capture.listen import listen
-from foretell.reading.hooks.residual_stream import capture_residual
+from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.load import Model
 
 
@@ -109,3 +110,15 @@ def assert_read_exactly(model: Model, given: Text) -> None:
         model.model.set_attn_implementation("sdpa")
     assert np.abs(capture.mass - expected).max() < 1e-5
     assert np.abs(capture.mass.sum(-1) - 1).max() < 1e-5
+
+
+def capture_residual(model: PreTrainedModel, **inputs: Any) -> Tensor:
+    """The residual stream after every block of one pass, in float32, `(layer, sample, token, width)`."""
+    captured: dict[int, Tensor] = {}
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        captured[layer] = hidden.detach().float().cpu()
+
+    with torch.no_grad(), residual_hooks(model, keep):
+        model(**inputs)
+    return torch.stack([captured[layer] for layer in sorted(captured)])

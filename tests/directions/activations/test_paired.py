@@ -18,8 +18,8 @@ from foretell.directions.activations.paired import TokenChoice, read_activations
 from foretell.directions.contrasts import RunningContrast
 from foretell.errors import InputError
 from foretell.reading.chat.spans import render
-from foretell.reading.hooks.residual_stream import capture_residual
 from foretell.reading.models.load import Model
+from tests.reading.by_hand import capture_residual
 from tests.reading.tiny import tiny_model
 
 PAIRS = [

@@ -17,9 +17,10 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from foretell.errors import NotReadableError
 from foretell.reading.hooks import residual_place
-from foretell.reading.hooks.residual_stream import capture_residual, residual_blocks, residual_hooks
+from foretell.reading.hooks.residual_stream import residual_blocks, residual_hooks
 from foretell.reading.models.blocks import decoder_blocks
 from tests.reading import by_hand
+from tests.reading.by_hand import capture_residual
 from tests.reading.tiny import CONFIGURATIONS, tiny_model
 
 

@@ -19,10 +19,11 @@ from transformers import (
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from foretell.errors import NotReadableError
-from foretell.reading.hooks.residual_stream import capture_residual, residual_blocks
+from foretell.reading.hooks.residual_stream import residual_blocks
 from foretell.reading.models.blocks import decoder_blocks, layer_lists, n_heads_of
 from foretell.reading.models.load import Model
 from foretell.reading.models.trial import WIDTH, trial_text
+from tests.reading.by_hand import capture_residual
 from tests.reading.every_architecture import build
 from tests.reading.tiny import tiny_model, tiny_tokenizer
 

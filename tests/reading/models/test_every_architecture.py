@@ -17,9 +17,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from foretell.errors import NotReadableError
 from foretell.reading.capture.listen import listen
 from foretell.reading.hooks.attention_interface import eager_attention
-from foretell.reading.hooks.residual_stream import capture_residual
 from foretell.reading.models.blocks import decoder_of
 from tests.reading import by_hand
+from tests.reading.by_hand import capture_residual
 from tests.reading.every_architecture import build
 
 pytestmark = [

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,14 +61,11 @@ class _Name(str):
     that still holds it.
     """
 
-    _numbers = itertools.count(1)
-
     def __new__(cls, original: str, _scope: Scope, _inside: str) -> _Name:
         return super().__new__(cls, original)
 
     def __init__(self, original: str, scope: Scope, inside: str) -> None:
         self._original, self._inside, self._scope = original, inside, scope
-        self._number = next(_Name._numbers)
         self._is_registered = True
 
     @property
@@ -86,7 +82,7 @@ class _Name(str):
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(("foretell", self._number)) if self._is_registered else hash(self._original)
+        return hash(("foretell", id(self))) if self._is_registered else hash(self._original)
 
     @contextlib.contextmanager
     def registered(self, observer: Observer | None) -> Iterator[None]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,8 @@ _TOLERANCE = 1e-3
 """Of the largest hidden state; another quantity is off by about all of it."""
 
 
-class ResidualPlace(NamedTuple):
+@dataclass(frozen=True)
+class ResidualPlace:
     """Where a model's residual stream after each block is."""
 
     index: int

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -23,7 +22,7 @@ from foretell.reading.hooks.last_in_line import given_hidden, hidden_or_none, la
 from foretell.reading.hooks.residual_place import residual_place
 from foretell.reading.models.blocks import Blocks, layer_lists
 
-__all__ = ["capture_residual", "residual_blocks", "residual_hooks"]
+__all__ = ["residual_blocks", "residual_hooks"]
 
 
 def residual_blocks(model: PreTrainedModel) -> Blocks:
@@ -79,26 +78,3 @@ def residual_hooks(
 
     with last_in_line(blocks, given, returned, active or (lambda: True)):
         yield
-
-
-def capture_residual(model: PreTrainedModel, **inputs: Any) -> Tensor:
-    """Return the residual stream after every block of one forward pass, on the CPU in float32.
-
-    Args:
-        model: a loaded decoder.
-        inputs: what the model's `forward` takes, such as `input_ids` and `attention_mask`.
-
-    Returns:
-        `(layer, sample, token, width)`.
-
-    Raises:
-        NotReadableError: The model's blocks cannot be found.
-    """
-    captured: dict[int, Tensor] = {}
-
-    def keep(layer: int, hidden: Tensor) -> None:
-        captured[layer] = hidden.detach().float().cpu()
-
-    with torch.no_grad(), residual_hooks(model, keep):
-        model(**inputs)
-    return torch.stack([captured[layer] for layer in sorted(captured)])

@@ -8,6 +8,7 @@ It finds the packaged GGUF file without importing its package, and knows nothing
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -58,31 +59,21 @@ def smollm2_folder() -> Path:
     target = cache_folder() / "smollm2"
     if _complete(target, source):
         return target
-    scratch = _new_folder(target.parent, ".smollm2-")
+    scratch = target.parent / f".smollm2-{uuid.uuid4().hex}"
     try:
+        scratch.mkdir(parents=True)  # unlike a temporary folder of the standard library, not for this user alone
         convert_gguf(source, scratch)
         _write_marker(scratch, source)
         _move_into_place(scratch, target, source)
     except OSError as error:
-        raise ModelError(_cannot_be_kept(target.parent, error)) from error
+        reason = error.strerror or type(error).__name__
+        raise ModelError(
+            f"{target.parent}: the converted model cannot be kept there ({reason}); "
+            "set FORETELL_CACHE to a folder of yours"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
-
-
-def _new_folder(parent: Path, prefix: str) -> Path:
-    """Make a folder that no other process has; unlike a temporary one of the library, it is not for this user alone."""
-    folder = parent / f"{prefix}{uuid.uuid4().hex}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise ModelError(_cannot_be_kept(parent, error)) from error
-    return folder
-
-
-def _cannot_be_kept(folder: Path, error: OSError) -> str:
-    reason = error.strerror or type(error).__name__
-    return f"{folder}: the converted model cannot be kept there ({reason}); set FORETELL_CACHE to a folder of yours"
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -108,22 +99,18 @@ def _complete(folder: Path, source: Path) -> bool:
 
 
 def _move_into_place(scratch: Path, target: Path, source: Path) -> None:
+    doomed = scratch.with_name(f"{scratch.name}-old")
     for _ in range(3):
         try:
             scratch.rename(target)
+            return
         except OSError:
             if _complete(target, source):
                 return
-            # A damaged folder stands there: move it away whole, so that no reader sees it half deleted.
-            doomed = _new_folder(target.parent, ".smollm2-old-")
-            try:
-                target.rename(doomed / "old")
-            except FileNotFoundError:
-                pass
-            finally:
-                shutil.rmtree(doomed, ignore_errors=True)
-        else:
-            return
+        # A damaged folder stands there: move it away whole, so that no reader sees it half deleted.
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
     raise ModelError(f"{target}: cannot be replaced; delete it, or set FORETELL_CACHE to another folder")
 
 
@@ -141,7 +128,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.parent), **options)
         if hasattr(transformers, "GgufConfig"):  # newer versions may keep the weights packed unless told not to
             options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(source.parent), dtype="float32", **options)
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(str(source.parent), dtype="float32", **options)
         model.hf_quantizer = None  # with it the library refuses to save, though the weights are whole
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
