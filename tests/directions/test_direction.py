@@ -18,7 +18,7 @@ from foretell.conversations.pairs import pairs_from_facts
 from foretell.directions.direction import Direction, DirectionSource
 from foretell.directions.fit import fit_direction
 from foretell.errors import InputError, TemplateWarning
-from foretell.reading.chat.fingerprint import template_fingerprint
+from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
 from foretell.reading.runs.read import read

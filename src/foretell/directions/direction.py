@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from foretell.directions.random_directions import RandomScale
 from foretell.errors import InputError, TemplateWarning, located
-from foretell.reading.chat.fingerprint import template_fingerprint
+from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.models.fingerprints import weights_differ
 from foretell.reading.models.load import Model
 from foretell.storage.atomic import written_whole
@@ -58,7 +58,7 @@ class DirectionSource:
     version: str
     """Version of foretell."""
     template: str | None = None
-    """Its chat template and special tokens, see `foretell.reading.chat.fingerprint`; None: it was not recorded."""
+    """Its chat template and special tokens, see `foretell.reading.chat.chat_template`; None: it was not recorded."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from foretell.directions.contrasts import Fitted, RunningContrast, calibrated, f
 from foretell.directions.cross_validation import leave_topic_out, require_topics
 from foretell.directions.direction import Direction, DirectionSource
 from foretell.directions.random_directions import random_scale
-from foretell.reading.chat.fingerprint import template_fingerprint
+from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
 from foretell.stats.directions.estimators import Method, mean_difference, method_named, paired_component

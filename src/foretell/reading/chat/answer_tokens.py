@@ -12,7 +12,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from foretell.errors import InputError
-from foretell.reading.chat.tokens import Encoded, encode, spelled
+from foretell.reading.chat.tokens import Encoded, encode, sharing, token_texts
 
 __all__ = ["check_token_ids", "continuation", "given_tokens"]
 
@@ -57,21 +57,24 @@ def _after(
 def given_tokens(
     tokenizer: PreTrainedTokenizerBase, text: str, prompt: Encoded, token_ids: Sequence[int]
 ) -> tuple[str, Encoded]:
-    """Return the text of an answer's tokens, and the tokens with offsets into prompt and answer together."""
-    answer, tokens = spelled(tokenizer, token_ids, before=prompt.token_ids.tolist())
-    return answer, Encoded(tokens.token_ids, tokens.offsets + len(text))
+    """Return the text of an answer's tokens, special tokens written out, and the tokens with their offsets.
+
+    Offsets count into prompt and answer together. The tokens are taken as they are.
+    """
+    # Some tokenizers write a first word otherwise than a later one.
+    context = prompt.token_ids[-1:].tolist()
+    pieces = token_texts(tokenizer, [*context, *token_ids])[len(context) :]
+    lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    ends = np.cumsum(lengths)
+    answer = "".join(pieces)
+    offsets = sharing(np.stack([ends - lengths, ends], axis=1), len(answer), shared=np.ones(len(ends), bool))
+    return answer, Encoded(np.array(token_ids, dtype=np.int64), offsets + len(text))
 
 
 def check_token_ids(
     tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], answer: str | None, *, n_vocabulary: int
 ) -> None:
-    """Refuse tokens that are not those of the answer's text, special tokens apart.
-
-    Args:
-        tokenizer: any tokenizer of the model library.
-        token_ids: tokens of an answer.
-        answer: its text; None where only the tokens are known.
-        n_vocabulary: tokens that the model has.
+    """Refuse tokens that are not those of the answer's text where that is known, special tokens apart.
 
     Raises:
         InputError: The model has no such token, or the tokens stand for another text.

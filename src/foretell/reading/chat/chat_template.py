@@ -1,9 +1,11 @@
-"""A tokenizer's chat template: messages in, text out, or the reason why not."""
+"""A tokenizer's chat template: messages in, text out, or the reason why not; and a short name for it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -11,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from foretell.conversations.conversation import Message
 from foretell.errors import SpanError
 
-__all__ = ["ChatTemplate", "marker_stem"]
+__all__ = ["ChatTemplate", "marker_stem", "template_fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,19 @@ def marker_stem(text: str) -> str:
     while stem.casefold() in text.casefold():
         stem += "xk"
     return stem
+
+
+def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a name that changes with the chat template and with the special tokens that go with it.
+
+    What counts is the template's text, the tokens that it may name (beginning and end of sequence, unknown), and those
+    that the tokenizer itself puts around a text. Padding does not count.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    template = tokenizer.chat_template
+    named = [str(getattr(tokenizer, f"{name}_token")) for name in ("bos", "eos", "unk")]
+    added = tokenizer.convert_ids_to_tokens(tokenizer("")["input_ids"])
+    described = json.dumps([template, named, added], ensure_ascii=True, sort_keys=True)
+    return sha256(described.encode()).hexdigest()[:16]

@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import takewhile
 
 from foretell.conversations.conversation import Message
 from foretell.errors import SpanError
 from foretell.reading.chat.chat_template import ChatTemplate, marker_stem
-from foretell.reading.chat.places import Place
+from foretell.reading.chat.places import Place, gaps
 
 __all__ = ["own_words"]
 
 _ROLE = r"(?:system|developer|user|human|assistant|model|bot|tool|function)"
 _TAG = r"(?:<{1,2}/?[^<>\s]+>{1,2}|\[/?[^\[\]\s]+\])"
 _SPECIAL_LIKE = r"<\|[^|<>\s]+\|>"
-_TAGS_BEFORE = re.compile(rf"\s*(?:{_TAG}\s*)*")
 _TAGS_AFTER = re.compile(rf"(?:\s*{_TAG})*\s*\Z")
-_ROLE_BEFORE = re.compile(rf"(?:[^\w\s]+[ \t]*)?{_ROLE}[ \t]*(?::|[^\w\s]*[ \t]*(?:\n|\Z))", flags=re.IGNORECASE)
+_ROLE_BEFORE = rf"(?:[^\w\s]+[ \t]*)?{_ROLE}[ \t]*(?::|[^\w\s]*[ \t]*(?:\n|\Z))"
 """A line of nothing but a role's name, or a role's name with a colon."""
+_HEADER_BEFORE = re.compile(rf"\s*(?:{_TAG}\s*)*(?:{_ROLE_BEFORE})?\s*(?:{_TAG}\s*)*", flags=re.IGNORECASE)
 _HEADER_AFTER = re.compile(
     rf"(?:(?:^|\n)[ \t]*(?:[#*<\[=|-]+[ \t]*\w+[ \t]*[^\w\s]*|\w+[ \t]*:)|\b{_ROLE}[ \t]*:|(?:^|\n)[ \t]*{_ROLE})\s*\Z",
     flags=re.IGNORECASE,
@@ -38,24 +37,16 @@ _HEADER_AFTER = re.compile(
 def own_words(
     template: ChatTemplate, messages: Sequence[Message], text: str, places: Sequence[Place]
 ) -> tuple[Place, ...]:
-    """Return where the template's own words before the first turn stand.
-
-    Args:
-        template: What wrote the text.
-        messages: What was given.
-        text: What the template made of them.
-        places: Where the messages stand in it.
-    """
+    """Return where the template's own words before the first turn stand, by the places of the messages."""
     turns = [place.start for place in places if place.message is not None and messages[place.message].role != "system"]
     end = min(turns, default=len(text))
-    given = sorted((place.start, place.stop) for place in places if place.start < end)
-    before_message = {place.start for place in places if place.message is not None}
+    message_starts = {place.start for place in places if place.message is not None}
     header = _header(template, messages, text[:end])
     return tuple(
         Place(None, start, stop, None)
-        for piece in _between(text, [*given, (end, end)])
+        for piece in gaps(places, end)
         for start, stop in _pieces(template, text, piece)
-        for start, stop in _trimmed(text, start, stop, header if stop in before_message else None, header)
+        for start, stop in _trimmed(text, start, stop, header, before_message=stop in message_starts)
     )
 
 
@@ -81,58 +72,35 @@ def _unnumbered(text: str) -> str:
     return re.sub(r"\d", "0", text)
 
 
-def _between(text: str, given: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    reached = 0
-    for start, stop in given:
-        if reached < start:
-            yield reached, start
-        reached = max(reached, stop)
-
-
 def _pieces(template: ChatTemplate, text: str, piece: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Yield what stands between special tokens."""
     tokenizer = template.tokenizer
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     known = {name for name in (*special, *tokenizer.all_special_tokens) if name.strip()}
     names = sorted(known, key=lambda name: (-len(name), name))
+    markup = re.compile("|".join([*map(re.escape, names), _SPECIAL_LIKE]))
     reached, end = piece
-    for match in _markup(tuple(names)).finditer(text, *piece):
+    for match in markup.finditer(text, *piece):
         yield reached, match.start()
         reached = match.end()
     yield reached, end
 
 
-@lru_cache(maxsize=8)
-def _markup(names: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join([*map(re.escape, names), _SPECIAL_LIKE]))
-
-
-def _trimmed(text: str, start: int, stop: int, before: str | None, header: str) -> Iterator[tuple[int, int]]:
+def _trimmed(text: str, start: int, stop: int, header: str, *, before_message: bool) -> Iterator[tuple[int, int]]:
     """Yield a stretch without tags, role names, headers and blanks at its ends, where words are left.
 
-    Args:
-        text: What the template wrote.
-        start: Where the stretch begins.
-        stop: Where it ends.
-        before: What stands in front of a later turn, if the stretch ends where a message begins; else None.
-        header: The same, wherever it ends.
+    `header` is what stands in front of a later turn; one at the end is cut off only where a message begins there.
     """
     words = text[start:stop]
-    if before is not None:
-        ended = _common_end(words, before)
-        words = words[: len(words) - ended] if re.search(r"\w", words[len(words) - ended :]) else _unheaded(words)
-    front = _end(_TAGS_BEFORE, words, _common_start(words, header))
-    front = _end(_TAGS_BEFORE, words, _end(_ROLE_BEFORE, words, front))
-    words = words[front:]
-    if match := _TAGS_AFTER.search(words):
-        words = words[: match.start()]
+    if before_message:
+        rest = words[: len(words) - _common_end(words, header)]
+        words = rest if re.search(r"\w", words[len(rest) :]) else _HEADER_AFTER.sub("", words)
+    stop = start + len(words)
+    words = _HEADER_BEFORE.sub("", words[_common_start(words, header) :], count=1)
+    start = stop - len(words)
+    words = _TAGS_AFTER.sub("", words)
     if re.search(r"\w", words):
-        yield start + front, start + front + len(words)
-
-
-def _unheaded(words: str) -> str:
-    match = _HEADER_AFTER.search(words)
-    return words[: match.start()] if match else words
+        yield start, start + len(words)
 
 
 def _common_end(words: str, header: str) -> int:
@@ -156,8 +124,3 @@ def _common_start(words: str, header: str) -> int:
 
 def _within_word(text: str, position: int) -> bool:
     return 0 < position < len(text) and bool(re.match(r"\w\w", text[position - 1 : position + 1]))
-
-
-def _end(pattern: re.Pattern[str], words: str, position: int) -> int:
-    match = pattern.match(words, position)
-    return match.end() if match else position

@@ -15,7 +15,7 @@ from foretell.conversations.conversation import Message
 from foretell.errors import SpanError
 from foretell.reading.chat.chat_template import ChatTemplate, marker_stem
 
-__all__ = ["Place", "located"]
+__all__ = ["Place", "gaps", "located"]
 
 _CHANGES: tuple[Callable[[str], str], ...] = (str, str.upper, str.lower)
 """What a template may make of all letters of a content."""
@@ -59,6 +59,17 @@ def located(template: ChatTemplate, messages: Sequence[Message], text: str) -> t
         if visible == filled:
             raise
         return _located(template, messages, text, visible)
+
+
+def gaps(places: Sequence[Place], stop: int) -> Iterator[tuple[int, int]]:
+    """Yield the stretches before `stop` that are in no place."""
+    reached = 0
+    for place in sorted(places, key=lambda one: one.start):
+        if reached < min(place.start, stop):
+            yield reached, min(place.start, stop)
+        reached = max(reached, place.stop)
+    if reached < stop:
+        yield reached, stop
 
 
 def _located(

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foretell.errors import SpanError
 
-__all__ = ["Encoded", "encode", "spelled", "token_texts"]
+__all__ = ["Encoded", "encode", "sharing", "token_texts"]
 
 _UNFINISHED = "\ufffd"
 _WINDOW = 12
@@ -84,7 +84,7 @@ def _decoded_offsets(
             )
         offsets[index] = start, start + len(piece)
         position = start + len(piece)
-    return _sharing(offsets, len(text), shared=~np.isin(token_ids, list(added)))
+    return sharing(offsets, len(text), shared=~np.isin(token_ids, list(added)))
 
 
 def _next_piece(text: str, piece: str, position: int) -> tuple[int, str]:
@@ -104,34 +104,13 @@ def _next_piece(text: str, piece: str, position: int) -> tuple[int, str]:
     return start, seen
 
 
-def _sharing(
+def sharing(
     offsets: Int[np.ndarray, "token 2"], n_characters: int, *, shared: np.ndarray
 ) -> Int[np.ndarray, "token 2"]:
     """Return the offsets with the character that follows for tokens that have none of their own."""
     for index in np.flatnonzero((offsets[:, 0] == offsets[:, 1]) & shared):
         offsets[index, 1] = min(offsets[index, 0] + 1, n_characters)
     return offsets
-
-
-def spelled(
-    tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], *, before: Sequence[int]
-) -> tuple[str, Encoded]:
-    """Return the text that tokens stand for, special tokens written out, and the characters of each one.
-
-    Args:
-        tokenizer: any tokenizer of the model library.
-        token_ids: tokens, which are taken as they are.
-        before: tokens that they follow, because some tokenizers write a first word otherwise than a later one.
-    """
-    context = list(before)[-1:]
-    pieces = token_texts(tokenizer, [*context, *token_ids])[len(context) :]
-    lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
-    ends = np.cumsum(lengths)
-    offsets = np.stack([ends - lengths, ends], axis=1)
-    text = "".join(pieces)
-    return text, Encoded(
-        np.array(token_ids, dtype=np.int64), _sharing(offsets, len(text), shared=np.ones(len(ends), bool))
-    )
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int] | Int[np.ndarray, " token"]) -> list[str]:

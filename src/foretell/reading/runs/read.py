@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from foretell.conversations.conversation import Conversation, require_answers
 from foretell.errors import InputError, SpanError
-from foretell.reading.chat.fingerprint import template_fingerprint
+from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.chat.tokens import token_texts
 from foretell.reading.models.fingerprints import weights_fingerprint
@@ -185,11 +185,9 @@ def _check(conversations: Sequence[Conversation], answers: str, batch_tokens: in
         require_answers(conversations)
     if batch_tokens < 1:
         raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
-    seen: set[str] = set()
-    for conversation in conversations:
-        if conversation.id in seen:
-            raise InputError(f"id {conversation.id!r} stands for more than one conversation; ids must be unique")
-        seen.add(conversation.id)
+    most, count = Counter(conversation.id for conversation in conversations).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"id {most!r} stands for more than one conversation; ids must be unique")
 
 
 def _rendered(
