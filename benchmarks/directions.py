@@ -155,7 +155,7 @@ def main() -> None:
             found = judge(
                 pairs, read[name], named, concept="falsehood", controls=controls, layers=layers, progress=False
             )
-            vectors[method] = found_vectors(*named, read[name].hidden)
+            vectors[method] = found_vectors(*named, read[name].hidden)[0]
             for table, frame in found.tables.items():
                 kept = frame.with_columns(set=pl.lit(name), method=pl.lit(method))
                 tables.setdefault(table, []).append(kept.select("set", "method", pl.exclude("set", "method")))
@@ -165,7 +165,7 @@ def main() -> None:
     every, parts = joined(list(read.values())), np.repeat(np.arange(len(read)), [len(pairs) for pairs in made.values()])
     for method, find in METHODS.items():
         steps.set_postfix_str(f"between sets, {method}")
-        moved = transfer_scores(every, parts, (method, find), progress=False)
+        moved = transfer_scores(every, parts, (method, find))
         matrix = transfer_matrix(moved, parts, list(made), concept="falsehood", method=method, layers=layers)
         tables.setdefault("direction_transfer", []).append(matrix)
         steps.update()

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from foretell.directions.activations.paired import CALIBRATION_BYTES, Sink, Together
+from foretell.directions.activations.paired import CALIBRATION_BYTES, Sink
 from foretell.directions.components import RunningComponent
-from foretell.directions.contrasts import RunningContrast, calibrated, oriented
+from foretell.directions.contrasts import Contrast, calibrated, oriented
 from foretell.directions.random_directions import random_scale
 
 BATCH = 250
@@ -41,10 +41,10 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     planted = torch.randn((options.layers, options.width), generator=generator)
     planted /= planted.norm(dim=1, keepdim=True)
-    contrast = RunningContrast()
+    contrast = Contrast()
     component = RunningComponent(options.layers, n_rows=options.pairs)
     sinks: tuple[Sink, ...] = (contrast,) if options.methods == "mean-difference" else (contrast, component)
-    sink, started = Together(sinks), time.perf_counter()
+    started = time.perf_counter()
     n_tokens = max(2, CALIBRATION_BYTES // (4 * options.layers * options.width))
     calibration = np.empty((n_tokens, options.layers, options.width), dtype=np.float32)
     for start in tqdm(range(0, options.pairs, BATCH), unit="batch", disable=None):
@@ -56,16 +56,16 @@ def main() -> None:
             strength = 1.0 + 15.0 * (torch.rand((n, 1), generator=generator) < 0.25)
             hidden[:, 0] += strength * shift
             hidden[:, 1] -= strength * shift
-            sink.add(layer, np.arange(start, start + n), hidden)
+            for sink in sinks:
+                sink.add(layer, np.arange(start, start + n), hidden)
             rows = calibration[2 * start : 2 * (start + n), layer]
             rows[:] = hidden.reshape(-1, options.width)[: len(rows)].numpy()
     read = time.perf_counter() - started
     calibration = calibration[: 2 * options.pairs]
-    sums = contrast.contrast()
-    found = {"mean-difference": sums.difference}
+    found = {"mean-difference": np.stack([contrast.difference[layer] for layer in range(options.layers)])}
     if len(sinks) > 1:
         found["paired-component"] = component.vectors()
-    scales = {name: calibrated(*oriented(vectors, sums), calibration) for name, vectors in found.items()}
+    scales = {name: calibrated(*oriented(vectors, contrast), calibration) for name, vectors in found.items()}
     random = random_scale(calibration)
     took = time.perf_counter() - started
     print(f"{options.pairs} pairs, {options.layers} layers of width {options.width}")

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from foretell.conversations.pairs import ContrastPair
 from foretell.directions import components
 from foretell.directions.components import RunningComponent
-from foretell.directions.contrasts import RunningContrast
+from foretell.directions.contrasts import Contrast
 from foretell.directions.fit import fit_direction
 from foretell.stats.directions.estimators import mean_difference, paired_component
 from tests.reading.tiny import tiny_model
@@ -22,7 +22,7 @@ def rows(generator: np.random.Generator, n: int, n_layers: int, width: int) -> n
     return hidden.astype(np.float32)
 
 
-def streamed(sink: RunningComponent | RunningContrast, hidden: np.ndarray, *, batch: int = 17) -> None:
+def streamed(sink: RunningComponent | Contrast, hidden: np.ndarray, *, batch: int = 17) -> None:
     for start in range(0, len(hidden), batch):
         part = torch.as_tensor(hidden[start : start + batch])
         for layer in range(hidden.shape[2]):
@@ -53,9 +53,10 @@ def test_streaming_equals_in_memory_and_the_oracle(
 
 def test_mean_difference_streams_to_the_same_numbers(generator: np.random.Generator) -> None:
     hidden = rows(generator, 90, 3, 40)
-    sink = RunningContrast()
+    sink = Contrast()
     streamed(sink, hidden)
-    np.testing.assert_allclose(sink.contrast().difference, mean_difference(hidden[:, 0], hidden[:, 1]), atol=1e-10)
+    difference = [sink.difference[layer] / 90 for layer in range(3)]
+    np.testing.assert_allclose(difference, mean_difference(hidden[:, 0], hidden[:, 1]), atol=1e-10)
 
 
 def test_equal_answers_give_no_component() -> None:

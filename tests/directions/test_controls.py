@@ -43,10 +43,10 @@ def test_a_folds_own_labels_do_not_touch_its_scores(generator: np.random.Generat
         if kind == "random":
             return random_scores(of, folds, n_draws=3, seed=1)[:, folds == 1]
         if kind == "shuffled":
-            return shuffled_scores(of, folds, NAMED, n_draws=3, seed=1, progress=False)[:, folds == 1]
+            return shuffled_scores(of, folds, NAMED, n_draws=3, seed=1)[:, folds == 1]
         if kind == "transfer":
-            return transfer_scores(of, folds, NAMED, progress=False)[[0, 2]][:, folds == 1]
-        inner, outer = nested_scores(of, folds, NAMED, progress=False)
+            return transfer_scores(of, folds, NAMED)[[0, 2]][:, folds == 1]
+        inner, outer = nested_scores(of, folds, NAMED)
         return outer[None, folds == 1] if kind == "outer" else inner[[0, 2]][:, folds == 1]
 
     before, after = scores(read), scores(exchanged)
@@ -57,11 +57,11 @@ def test_a_folds_own_labels_do_not_touch_its_scores(generator: np.random.Generat
 def test_choosing_without_a_fold_never_reads_it(generator: np.random.Generator) -> None:
     read = activations(generator, signal=1.0)
     folds = np.arange(60) % 3
-    inner, _ = nested_scores(read, folds, NAMED, progress=False)
+    inner, _ = nested_scores(read, folds, NAMED)
     assert np.isnan(inner[1, folds == 1]).all()
     changed = read.hidden.copy()
     changed[folds == 1] = generator.normal(size=changed[folds == 1].shape)
-    again, _ = nested_scores(Activations(changed, read.row_pair, "mean", read.facts), folds, NAMED, progress=False)
+    again, _ = nested_scores(Activations(changed, read.row_pair, "mean", read.facts), folds, NAMED)
     np.testing.assert_array_equal(again[1], inner[1])
     assert not np.array_equal(again[0], inner[0], equal_nan=True)
 
@@ -70,9 +70,9 @@ def test_choosing_without_a_fold_never_reads_it(generator: np.random.Generator) 
 def test_shuffled_labels_say_nothing_on_held_out_topics(generator: np.random.Generator, method: str) -> None:
     read = activations(generator, n=80, signal=1.0, width=6)
     folds = np.arange(80) % 4
-    _, outer = nested_scores(read, folds, (method, METHODS[method]), progress=False)
+    _, outer = nested_scores(read, folds, (method, METHODS[method]))
     assert (layer_aucs(outer) > 0.65).all()
-    drawn = shuffled_scores(read, folds, (method, METHODS[method]), n_draws=30, seed=0, progress=False)
+    drawn = shuffled_scores(read, folds, (method, METHODS[method]), n_draws=30, seed=0)
     assert np.abs(layer_aucs(drawn).mean() - 0.5) < 0.1
 
 
@@ -87,8 +87,8 @@ def test_random_directions_are_even_where_there_is_nothing(generator: np.random.
 def test_transfer_is_the_direction_of_one_part(generator: np.random.Generator) -> None:
     read = activations(generator, signal=1.0)
     parts = np.repeat([0, 1], 30)
-    scores = transfer_scores(read, parts, NAMED, progress=False)
-    vectors = found_vectors(*NAMED, read.hidden[parts == 0])
+    scores = transfer_scores(read, parts, NAMED)
+    vectors = found_vectors(*NAMED, read.hidden[parts == 0])[0]
     projection = np.einsum("pslw,lw->psl", read.hidden, vectors)
     reference = projection[parts == 0]
     expected = (projection - reference.mean(axis=(0, 1))) / reference.std(axis=(0, 1))

@@ -143,17 +143,17 @@ def test_transfer_between_sets_judges_each_on_topics_it_was_not_fitted_on(model:
         layer, area = found.filter((pl.col("train") == train) & (pl.col("judged") != train)).row(0)[4:6]
         other = slice(12, 24) if train == "stated" else slice(0, 12)
         states = activations.hidden
-        scores = scored(states[other], found_vectors(*named, states[own]), states[own])
+        scores = scored(states[other], found_vectors(*named, states[own])[0], states[own])
         assert layer_aucs(scores)[layer] == pytest.approx(area)
     # Own pairs are scored by fits without their topic: exchanging a topic's answers turns its scores over.
     topic = np.array([pair.topic for pair in PAIRS]) == "two"
     hidden = activations.hidden[:12].copy()
     one = transfer_scores(read_activations(model, PAIRS, tokens="mean", progress=False), np.zeros(12, int), named,
-                          folds=topic_folds(PAIRS), progress=False)  # fmt: skip
+                          folds=topic_folds(PAIRS))  # fmt: skip
     hidden[topic] = hidden[topic][:, ::-1]
     read = read_activations(model, PAIRS, tokens="mean", progress=False)
     turned = transfer_scores(replace(read, hidden=hidden), np.zeros(12, int), named,
-                             folds=topic_folds(PAIRS), progress=False)  # fmt: skip
+                             folds=topic_folds(PAIRS))  # fmt: skip
     np.testing.assert_allclose(turned[0, topic][:, ::-1], one[0, topic], atol=1e-3)
     for few in ({"stated": PAIRS}, {"stated": PAIRS, "nothing": []}):
         with pytest.raises(InputError, match="two sets"):

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.conversations.pairs import SIDES
 from foretell.errors import InputError
-from foretell.stats.directions.estimators import Method, mean_difference
+from foretell.stats.directions.estimators import Method
 
-__all__ = ["Contrast", "Fitted", "RunningContrast", "calibrated", "fit_rows", "found_vectors", "oriented"]
+__all__ = ["Contrast", "Fitted", "calibrated", "fit_rows", "found_vectors", "oriented"]
 
 _SAME = "both answers of every training pair have the same hidden states here"
 _NO_VECTOR = "the method found no direction here"
@@ -27,26 +28,16 @@ _ROUNDING = 1e-5
 """Differences below this share of a hidden state's length are the rounding of float32."""
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """What the two sides of the training rows look like, per layer."""
-
-    difference: np.ndarray
-    """`(layer, width)` mean of the positive rows minus mean of the negative ones."""
-    distance: np.ndarray
-    """`(layer,)` mean squared length of the paired differences."""
-    size: np.ndarray
-    """`(layer,)` mean squared length of a hidden state."""
-
-
 @dataclass
-class RunningContrast:
-    """A sink that keeps sums only: its memory does not grow with the number of pairs."""
+class Contrast:
+    """Sums over rows of what orients a direction: a sink whose memory does not grow with the number of pairs."""
 
     difference: dict[int, np.ndarray] = field(default_factory=dict)
+    """By layer, the positive rows less the negative ones."""
     distance: dict[int, float] = field(default_factory=dict)
+    """By layer, squared lengths of these differences."""
     size: dict[int, float] = field(default_factory=dict)
-    n_rows: dict[int, int] = field(default_factory=dict)
+    """By layer, squared lengths of the hidden states, mean of both sides."""
 
     def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
         """Add one layer's rows of one batch."""
@@ -55,16 +46,6 @@ class RunningContrast:
         self.difference[layer] = self.difference.get(layer, 0.0) + difference.sum(dim=0).cpu().numpy()
         self.distance[layer] = self.distance.get(layer, 0.0) + float(difference.square().sum())
         self.size[layer] = self.size.get(layer, 0.0) + float(rows.square().sum()) / len(SIDES)
-        self.n_rows[layer] = self.n_rows.get(layer, 0) + len(pair)
-
-    def contrast(self) -> Contrast:
-        """Return the means of what was added."""
-        layers = range(len(self.n_rows))
-        return Contrast(
-            np.stack([self.difference[layer] / self.n_rows[layer] for layer in layers]),
-            np.array([self.distance[layer] / self.n_rows[layer] for layer in layers]),
-            np.array([self.size[layer] / self.n_rows[layer] for layer in layers]),
-        )
 
 
 @dataclass(frozen=True)
@@ -90,35 +71,24 @@ def fit_rows(
     Raises:
         InputError: The method returned vectors of another shape.
     """
-    return calibrated(*oriented(_found(name, find, hidden), _contrast(hidden)), tokens, chosen=chosen)
+    return calibrated(*found_vectors(name, find, hidden), tokens, chosen=chosen)
 
 
 def found_vectors(
     name: str, find: Method, hidden: Float[np.ndarray, "row side layer width"]
-) -> Float[np.ndarray, "layer width"]:
-    """Return what a method finds in these rows, oriented by them; nan in layers that have no direction.
+) -> tuple[Float[np.ndarray, "layer width"], list[str | None]]:
+    """Return what a method finds in these rows, oriented by them, and why a layer has no direction.
 
     Raises:
         InputError: The method returned vectors of another shape.
     """
-    return oriented(_found(name, find, hidden), _contrast(hidden))[0]
-
-
-def _found(name: str, find: Method, hidden: np.ndarray) -> np.ndarray:
     vectors = np.asarray(find(hidden[:, 0], hidden[:, 1]))
     if vectors.shape != hidden.shape[2:]:
         raise InputError(f'the method "{name}" returned vectors {vectors.shape}; {hidden.shape[2:]} were asked for')
-    return vectors
-
-
-def _contrast(hidden: np.ndarray) -> Contrast:
-    n_layers = hidden.shape[2]
-    distance, size = np.empty(n_layers), np.empty(n_layers)
-    for layer in range(n_layers):
-        rows = hidden[:, :, layer].astype(np.float64)
-        distance[layer] = np.square(rows[:, 0] - rows[:, 1]).sum(axis=-1).mean()
-        size[layer] = np.square(rows).sum(axis=-1).mean()
-    return Contrast(mean_difference(hidden[:, 0], hidden[:, 1]), distance, size)
+    contrast = Contrast()
+    for layer in range(hidden.shape[2]):
+        contrast.add(layer, np.arange(len(hidden)), torch.as_tensor(hidden[:, :, layer]))
+    return oriented(vectors, contrast)
 
 
 def oriented(

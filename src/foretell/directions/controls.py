@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
 from foretell.directions.activations.paired import Activations
 from foretell.directions.contrasts import found_vectors
@@ -67,7 +66,6 @@ def shuffled_scores(
     *,
     n_draws: int,
     seed: int,
-    progress: bool | None = None,
 ) -> Float[np.ndarray, "draw pair side layer"]:
     """Score every answer by directions fitted after each training pair's answers were exchanged with chance one half.
 
@@ -80,16 +78,15 @@ def shuffled_scores(
         named: The method's name and function.
         n_draws: Times the answers are exchanged anew.
         seed: Exchanges.
-        progress: Show a bar; None shows it on a terminal only.
     """
     states = answer_states(activations)
     generator = np.random.default_rng(seed)
     scores = np.empty((n_draws, *states.shape[:3]), dtype=np.float32)
-    for draw in tqdm(range(n_draws), desc="shuffled labels", disable=None if progress is None else not progress):
+    for draw in range(n_draws):
         exchanged = (generator.random(len(states)) < 0.5)[activations.row_pair]
         hidden = np.where(exchanged[:, None, None, None], activations.hidden[:, ::-1], activations.hidden)
         for train in _without_each(folds):
-            vectors = found_vectors(*named, hidden[train[activations.row_pair]])
+            vectors, _ = found_vectors(*named, hidden[train[activations.row_pair]])
             scores[draw, ~train] = scored(states[~train], vectors, states[train])
     return scores
 
@@ -98,16 +95,8 @@ def nested_scores(
     activations: Activations,
     folds: Int[np.ndarray, " pair"],
     named: tuple[str, Method],
-    *,
-    progress: bool | None = None,
 ) -> tuple[Float[np.ndarray, "fold pair side layer"], Float[np.ndarray, "pair side layer"]]:
-    """Score answers for choosing a layer without the fold that the choice will be judged on.
-
-    Args:
-        activations: What was read.
-        folds: Fold of each pair, codes from 0.
-        named: The method's name and function.
-        progress: Show a bar; None shows it on a terminal only.
+    """Score answers for choosing a layer without the fold that the choice will be judged on; folds count from 0.
 
     Returns:
         Per left-out fold, scores of all other folds by directions fitted without both; and scores of every fold by
@@ -121,11 +110,12 @@ def nested_scores(
     inner = np.full((n_folds, *states.shape[:3]), np.nan)
     outer = np.full(states.shape[:3], np.nan)
     couples = [(one, other) for one in range(n_folds) for other in range(one, n_folds)]
-    for one, other in tqdm(couples, desc="choosing layers", disable=None if progress is None else not progress):
+    for one, other in couples:
         train = (folds != one) & (folds != other)
         if not train.any():
             continue
-        found = scored(states, found_vectors(*named, activations.hidden[train[activations.row_pair]]), states[train])
+        vectors, _ = found_vectors(*named, activations.hidden[train[activations.row_pair]])
+        found = scored(states, vectors, states[train])
         if one == other:
             outer[folds == one] = found[folds == one]
         else:
@@ -141,7 +131,6 @@ def transfer_scores(
     *,
     n_folds: int = 5,
     folds: Int[np.ndarray, " pair"] | None = None,
-    progress: bool | None = None,
 ) -> Float[np.ndarray, "train pair side layer"]:
     """Score all answers by directions fitted on one part each; a part's own pairs by folds of that part.
 
@@ -151,7 +140,6 @@ def transfer_scores(
         named: The method's name and function.
         n_folds: Folds of a part's own pairs, dealt in their order.
         folds: Fold of each pair, codes from 0, for judging a part on its own pairs; None deals `n_folds`.
-        progress: Show a bar; None shows it on a terminal only.
 
     Undefined:
         nan for the own pairs of a part of a single pair.
@@ -159,7 +147,7 @@ def transfer_scores(
     states = answer_states(activations)
     n_parts = int(parts.max()) + 1
     scores = np.full((n_parts, *states.shape[:3]), np.nan)
-    for part in tqdm(range(n_parts), desc="transfer", disable=None if progress is None else not progress):
+    for part in range(n_parts):
         own = np.flatnonzero(parts == part)
         fold = np.full(len(parts), -1)
         fold[own] = np.arange(len(own)) % n_folds if folds is None else folds[own]
@@ -167,7 +155,7 @@ def transfer_scores(
             train = (parts == part) & (fold != judged)
             if not train.any():
                 continue
-            vectors = found_vectors(*named, activations.hidden[train[activations.row_pair]])
+            vectors, _ = found_vectors(*named, activations.hidden[train[activations.row_pair]])
             at = fold == judged
             scores[part, at] = scored(states[at], vectors, states[train])
     return scores

@@ -16,25 +16,18 @@ from jaxtyping import Float
 from foretell.directions.random_directions import RandomScale
 from foretell.storage.surfaces import AnswerActivity, Course
 
-__all__ = ["SCALES", "Scale", "banded", "course", "random_activity"]
+__all__ = ["Scale", "banded", "course", "random_activity"]
 
 Scale = Literal["z", "raw", "cosine"]
 """Unit of an activity: standard deviations over calibration tokens, projection, or cosine."""
 
-SCALES: tuple[Scale, ...] = ("z", "raw", "cosine")
 _ENDS = (0.05, 0.95)
 
 
 def course(
     answers: Sequence[AnswerActivity], drawn: Sequence[Float[np.ndarray, "draw layer _"]], layers: Sequence[int]
 ) -> Course:
-    """Return each answer's activity averaged over layers, with the 5th to 95th percentile of random directions.
-
-    Args:
-        answers: Answers with their activity at every layer.
-        drawn: Activity of random directions on each answer's tokens; none gives an empty band.
-        layers: Layers to average over.
-    """
+    """Return each answer's activity averaged over layers, with the 5th to 95th percentile of random directions."""
     chosen = list(layers)
     mean = tuple(tuple(answer.activity[chosen].mean(axis=0, dtype=float).tolist()) for answer in answers)
     if not drawn or not len(drawn[0]):

@@ -15,13 +15,13 @@ from jaxtyping import Float, Int
 from foretell.conversations.pairs import SIDES, ContrastPair
 from foretell.directions.activations.paired import Activations, AnswerFacts
 from foretell.directions.contrasts import fit_rows
+from foretell.directions.controls import answer_states
 from foretell.errors import InputError
 from foretell.stats.directions.estimators import Method
 
 __all__ = [
     "HeldOut",
     "held_out_scores",
-    "joined_layers",
     "leave_topic_out",
     "require_topics",
     "score_table",
@@ -80,37 +80,22 @@ class HeldOut:
 def held_out_scores(name: str, find: Method, activations: Activations, folds: Int[np.ndarray, " pair"]) -> HeldOut:
     """Score both answers of each pair by a direction fitted and calibrated without the pair's fold.
 
-    Args:
-        name: What the method is called.
-        find: The method.
-        activations: What was read of the pairs.
-        folds: Fold of each pair, codes from 0.
+    One layer is in memory at a time.
     """
-    facts = activations.facts
-    n_layers = activations.hidden.shape[2]
+    n_folds, n_layers = int(folds.max()) + 1, activations.hidden.shape[2]
     scores = np.full((len(folds), len(SIDES), n_layers), np.nan)
-    reasons = []
-    for fold in range(int(folds.max()) + 1):
-        held_out = folds == fold
-        chosen = np.flatnonzero(~held_out[facts.calibration_pair])
-        fitted = fit_rows(
-            name, find, activations.hidden[~held_out[activations.row_pair]], facts.calibration, chosen=chosen
-        )
-        for pair in np.flatnonzero(held_out):
-            rows = activations.hidden[activations.row_pair == pair].mean(axis=0, dtype=np.float64)
-            projection = np.einsum("slw,lw->sl", rows, fitted.vectors)
-            scores[pair] = (projection - fitted.mean) / fitted.standard_deviation
-        reasons.append(fitted.reasons)
-    return HeldOut(scores, folds, tuple(reasons))
-
-
-def joined_layers(parts: Sequence[HeldOut]) -> HeldOut:
-    """Return the scores of single layers as those of all of them."""
-    scores = np.concatenate([part.scores for part in parts], axis=2)
-    reasons = tuple(
-        tuple(reason for part in parts for reason in part.reasons[fold]) for fold in range(len(parts[0].reasons))
-    )
-    return HeldOut(scores, parts[0].folds, reasons)
+    reasons: list[list[str | None]] = [[] for _ in range(n_folds)]
+    for layer in range(n_layers):
+        one = activations.layer(layer)
+        states = answer_states(one)[:, :, 0]
+        for fold in range(n_folds):
+            held_out = folds == fold
+            chosen = np.flatnonzero(~held_out[one.facts.calibration_pair])
+            fitted = fit_rows(name, find, one.hidden[~held_out[one.row_pair]], one.facts.calibration, chosen=chosen)
+            projection = np.einsum("psw,w->ps", states[held_out], fitted.vectors[0])
+            scores[held_out, :, layer] = (projection - fitted.mean) / fitted.standard_deviation
+            reasons[fold] += fitted.reasons
+    return HeldOut(scores, folds, tuple(map(tuple, reasons)))
 
 
 def score_table(
@@ -118,11 +103,7 @@ def score_table(
 ) -> pl.DataFrame:
     """Return scores as the table that `heldout_scores` describes, in the order of `pairs`.
 
-    Args:
-        pairs: Contrast pairs.
-        facts: What was read of their answers.
-        found: Their scores.
-        layers: Name of each layer; None counts from 0.
+    `layers` names each layer; None counts from 0.
     """
     n_layers = found.scores.shape[2]
     n_answers = len(pairs) * len(SIDES)
@@ -145,18 +126,9 @@ def score_table(
 
 
 def leave_topic_out(pairs: Sequence[ContrastPair], name: str, find: Method, activations: Activations) -> pl.DataFrame:
-    """Score both answers of each pair by a direction fitted without its topic, a layer in memory at a time.
-
-    Args:
-        pairs: Contrast pairs.
-        name: What the method is called.
-        find: The method.
-        activations: What was read of the pairs.
+    """Score both answers of each pair by a direction fitted without its topic.
 
     Returns:
         The table described at `foretell.directions.fit.heldout_scores`, in the order of `pairs`.
     """
-    folds = topic_folds(pairs)
-    n_layers = activations.hidden.shape[2]
-    found = [held_out_scores(name, find, activations.layer(layer), folds) for layer in range(n_layers)]
-    return score_table(pairs, activations.facts, joined_layers(found))
+    return score_table(pairs, activations.facts, held_out_scores(name, find, activations, topic_folds(pairs)))

@@ -20,14 +20,7 @@ from tqdm import tqdm
 from foretell.conversations.pairs import ContrastPair
 from foretell.directions.activations.paired import Activations
 from foretell.directions.controls import nested_scores, random_scores, shuffled_scores, transfer_scores
-from foretell.directions.cross_validation import (
-    HeldOut,
-    held_out_scores,
-    joined_layers,
-    require_topics,
-    score_table,
-    topic_folds,
-)
+from foretell.directions.cross_validation import held_out_scores, require_topics, score_table, topic_folds
 from foretell.stats.directions.estimators import Method
 from foretell.stats.directions.null_band import chosen_layers, layer_aucs, null_band, transfer_matrix
 from foretell.stats.directions.separation import separation
@@ -78,16 +71,7 @@ def judge(
     layers: Sequence[int] | None = None,
     progress: bool | None = None,
 ) -> DirectionEvidence:
-    """Evaluate one method on activations, layer by layer.
-
-    Args:
-        pairs: Contrast pairs of two topics or more.
-        activations: The activations of the pairs.
-        named: The method's name and function.
-        concept: Concept of the direction.
-        controls: Control experiments.
-        layers: Block of each layer of `activations`, if not all were kept.
-        progress: Show a bar; None shows it on a terminal only.
+    """Evaluate one method on activations, layer by layer; `layers` names their blocks, if not all were kept.
 
     Raises:
         InputError: Fewer than two topics.
@@ -106,8 +90,9 @@ def judge(
         )
         for layer in each
     ]
-    found = {key: np.concatenate([one.scores[key] for one in judged], axis=-1) for key in judged[0].scores}
-    scores = score_table(pairs, activations.facts, joined_layers([one.held_out for one in judged]), layers=layers)
+    found = {key: np.concatenate([one[key] for one in judged], axis=-1) for key in judged[0]}
+    held_out = held_out_scores(*named, activations, folds)
+    scores = score_table(pairs, activations.facts, held_out, layers=layers)
     fold_names = [", ".join(np.unique(topics[folds == fold])) for fold in range(int(folds.max()) + 1)]
     baselines = {"mean_logprob": activations.facts.mean_logprob, "n_tokens": activations.facts.n_tokens.astype(float)}
     about: dict[str, Any] = {"concept": concept, "method": named[0], "layers": layers}
@@ -125,14 +110,6 @@ def judge(
     return DirectionEvidence(tables, scores)
 
 
-@dataclass(frozen=True)
-class _JudgedLayer:
-    """Scores of one layer, layers last; of random and shuffled directions only the AUC."""
-
-    held_out: HeldOut
-    scores: Mapping[str, np.ndarray]
-
-
 def _judged_layer(
     activations: Activations,
     named: tuple[str, Method],
@@ -141,21 +118,20 @@ def _judged_layer(
     topics: Int[np.ndarray, " pair"],
     controls: Controls,
     layer: int,
-) -> _JudgedLayer:
-    inner, outer = nested_scores(activations, folds, named, progress=False)
+) -> dict[str, np.ndarray]:
+    """Return scores of one layer, layers last; of random and shuffled directions only the AUC."""
+    inner, outer = nested_scores(activations, folds, named)
     scores = {"inner": inner, "outer": outer}
     if controls.n_random:
         # Each layer has its own random directions; shuffling exchanges the same answers at every layer.
         drawn = random_scores(activations, folds, n_draws=controls.n_random, seed=(controls.seed, layer))
         scores["random"] = layer_aucs(drawn)
     if controls.n_shuffled:
-        shuffled = shuffled_scores(
-            activations, folds, named, n_draws=controls.n_shuffled, seed=controls.seed, progress=False
-        )
+        shuffled = shuffled_scores(activations, folds, named, n_draws=controls.n_shuffled, seed=controls.seed)
         scores["shuffled"] = layer_aucs(shuffled)
     if controls.transfer:
-        scores["transfer"] = transfer_scores(activations, topics, named, progress=False)
-    return _JudgedLayer(held_out_scores(*named, activations, folds), scores)
+        scores["transfer"] = transfer_scores(activations, topics, named)
+    return scores
 
 
 def separation_table(scores: pl.DataFrame, concept: str, *, n_fits: int | None = None) -> pl.DataFrame:

@@ -23,15 +23,13 @@ from foretell.directions.activations.paired import (
     CALIBRATION_BYTES,
     Activations,
     AnswerFacts,
-    Together,
     TokenChoice,
-    read_activations,
-    states_needed,
+    kept_activations,
     stream_activations,
 )
-from foretell.directions.activations.stored import MEMORY_BYTES, overflow_folder
+from foretell.directions.activations.stored import MEMORY_BYTES
 from foretell.directions.components import RunningComponent
-from foretell.directions.contrasts import Fitted, RunningContrast, calibrated, fit_rows, oriented
+from foretell.directions.contrasts import Contrast, Fitted, calibrated, fit_rows, oriented
 from foretell.directions.cross_validation import leave_topic_out, require_topics
 from foretell.directions.direction import Direction, DirectionSource
 from foretell.directions.random_directions import random_scale
@@ -89,20 +87,20 @@ def fit_direction(
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
     options |= {"tokens": tokens, "progress": progress}
     if find in (mean_difference, paired_component):
-        sums = RunningContrast()
+        sums = Contrast()
         # With every token a pair has as many rows as its shorter answer has tokens, which only reading tells.
         component = RunningComponent(model.n_layers, n_rows=len(pairs) if tokens != "every" else sys.maxsize)
         sinks = (sums,) if find is mean_difference else (sums, component)
-        facts = stream_activations(model, pairs, Together(sinks), **options)
-        contrast = sums.contrast()
-        found = contrast.difference if find is mean_difference else component.vectors()
-        fitted = calibrated(*oriented(found, contrast), facts.calibration)
-    else:
-        with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
-            activations = read_activations(model, pairs, folder=folder, **options)
-            facts = activations.facts
-            fitted = fit_rows(name, find, activations.hidden, facts.calibration)
-    return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
+        facts = stream_activations(model, pairs, sinks, **options)
+        if find is mean_difference:
+            # Its length does not matter, so a sum serves as well as the mean.
+            found = np.stack([sums.difference[layer] for layer in range(model.n_layers)])
+        else:
+            found = component.vectors()
+        fitted = calibrated(*oriented(found, sums), facts.calibration)
+        return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
+    with kept_activations(model, pairs, memory_bytes=memory_bytes, **options) as activations:
+        return direction_of(model, pairs, activations, (name, find), concept=concept, seed=seed)
 
 
 def direction_of(
@@ -114,28 +112,11 @@ def direction_of(
     concept: str = "lying",
     seed: int = 0,
 ) -> Direction:
-    """Return the direction that a method finds in activations that were read already.
-
-    Args:
-        model: The model they were read from.
-        pairs: The pairs they were read of.
-        activations: What `foretell.directions.activations.paired.read_activations` returned.
-        named: The method's name and function.
-        concept: What higher activity means.
-        seed: The seed they were read with.
-    """
+    """Return the direction that a method finds in activations that were read already, with this seed."""
     name, find = named
-    fitted = fit_rows(name, find, activations.hidden, activations.facts.calibration)
-    return _direction(
-        model,
-        pairs,
-        fitted,
-        activations.facts,
-        concept=concept,
-        method=name,
-        tokens=activations.tokens,
-        seed=seed,
-    )
+    facts, tokens = activations.facts, activations.tokens
+    fitted = fit_rows(name, find, activations.hidden, facts.calibration)
+    return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
 
 
 def heldout_scores(
@@ -178,17 +159,9 @@ def heldout_scores(
     """
     name, find = method_named(method)
     require_topics(pairs)
-    with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
-        activations = read_activations(
-            model,
-            pairs,
-            tokens=tokens,
-            batch_tokens=batch_tokens,
-            calibration_bytes=calibration_bytes,
-            folder=folder,
-            seed=seed,
-            progress=progress,
-        )
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
+    options |= {"tokens": tokens, "progress": progress}
+    with kept_activations(model, pairs, memory_bytes=memory_bytes, **options) as activations:
         return leave_topic_out(pairs, name, find, activations)
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from foretell.conversations.builtin import builtin_facts
 from foretell.conversations.pairs import ContrastPair, pairs_from_facts
-from foretell.directions.activations.paired import TokenChoice, read_activations, states_needed
-from foretell.directions.activations.stored import MEMORY_BYTES, overflow_folder
+from foretell.directions.activations.paired import TokenChoice, kept_activations
+from foretell.directions.activations.stored import MEMORY_BYTES
 from foretell.directions.controls import transfer_scores
 from foretell.directions.cross_validation import leave_topic_out, require_topics, topic_folds
 from foretell.directions.direction import Direction
@@ -128,8 +129,8 @@ def judge_directions(
     require_topics(pairs)
     named = [method_named(method) for method in methods]
     chosen = controls or Controls(seed=seed)
-    with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
-        read = read_activations(model, pairs, tokens=tokens, folder=folder, seed=seed, progress=progress)
+    options: dict[str, Any] = {"memory_bytes": memory_bytes, "seed": seed, "progress": progress}
+    with kept_activations(model, pairs, tokens=tokens, **options) as read:
         directions = {
             name: direction_of(model, pairs, read, (name, find), concept=concept, seed=seed) for name, find in named
         }
@@ -183,12 +184,9 @@ def transfer_between(
     pairs = [pair for own in sets.values() for pair in own]
     codes = np.repeat(np.arange(len(sets)), [len(own) for own in sets.values()])
     folds = topic_folds(pairs, n_folds)
-    with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
-        read = read_activations(model, pairs, tokens=tokens, folder=folder, seed=seed, progress=progress)
-        layers = [
-            transfer_scores(read.layer(layer), codes, named, folds=folds, progress=False)
-            for layer in range(model.n_layers)
-        ]
+    options: dict[str, Any] = {"memory_bytes": memory_bytes, "seed": seed, "progress": progress}
+    with kept_activations(model, pairs, tokens=tokens, **options) as read:
+        layers = [transfer_scores(read.layer(layer), codes, named, folds=folds) for layer in range(model.n_layers)]
     return transfer_matrix(np.concatenate(layers, axis=-1), codes, list(sets), concept=concept, method=named[0])
 
 
@@ -269,8 +267,7 @@ def split_topics(pairs: Sequence[ContrastPair]) -> tuple[list[ContrastPair], lis
     """
     require_topics(pairs)
     half = topic_folds(pairs, 2)
-    sides = ([pair for pair, code in zip(pairs, half, strict=True) if code == side] for side in (0, 1))
-    first, second = sides
+    first, second = ([pair for pair, code in zip(pairs, half, strict=True) if code == side] for side in (0, 1))
     return first, second
 
 
@@ -304,7 +301,7 @@ def fit_and_judge(
     """
     require_topics(pairs)
     named = method_named(method)
-    with overflow_folder(states_needed(model, pairs, "mean"), memory_bytes=memory_bytes) as folder:
-        read = read_activations(model, pairs, tokens="mean", folder=folder, seed=seed, progress=progress)
+    options: dict[str, Any] = {"memory_bytes": memory_bytes, "seed": seed, "progress": progress}
+    with kept_activations(model, pairs, tokens="mean", **options) as read:
         direction = direction_of(model, pairs, read, named, concept=concept, seed=seed)
         return direction, separation_table(leave_topic_out(pairs, *named, read), concept)

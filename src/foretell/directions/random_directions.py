@@ -75,13 +75,7 @@ def random_vectors(n_draws: int, width: int, *, seed: int) -> Float[np.ndarray, 
 def random_scale(
     tokens: Float[np.ndarray, "token layer width"], *, n_draws: int = N_DRAWS, seed: int = 0
 ) -> RandomScale:
-    """Return mean and standard deviation of random directions' projections of calibration tokens.
-
-    Args:
-        tokens: Hidden states of the calibration tokens.
-        n_draws: Random directions.
-        seed: Their draw.
-    """
+    """Return mean and standard deviation of random directions' projections of calibration tokens."""
     drawn = random_vectors(n_draws, tokens.shape[2], seed=seed)
     mean, deviation = np.empty((n_draws, tokens.shape[1])), np.empty((n_draws, tokens.shape[1]))
     for layer in range(tokens.shape[1]):

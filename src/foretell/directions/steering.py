@@ -22,15 +22,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import DynamicCache
 
 from foretell.conversations.pairs import SIDES, ContrastPair
-from foretell.directions.activations.answer_batches import (
-    AnswerBatch,
-    Prefix,
-    answer_batches,
-    answer_tokens,
-    shared_prefix,
-)
+from foretell.directions.activations.answer_batches import AnswerBatch, answer_batches, answer_tokens, shared_prefix
 from foretell.directions.activations.paired import answer_logprob
 from foretell.directions.direction import Direction
 from foretell.errors import InputError
@@ -66,17 +61,6 @@ def steered_odds(
 ) -> SteeredOdds:
     """Read the log-odds of both answers of each pair while a direction is added, dose by dose.
 
-    Args:
-        model: The model the direction was fitted on.
-        direction: What to add.
-        pairs: Contrast pairs that the direction was not fitted on.
-        layers: Blocks after which it is added.
-        doses: Multiples of the direction's standard deviation, shared evenly among the layers.
-        n_random: Random directions for control, each at every dose.
-        seed: Their draw.
-        batch_tokens: Padded tokens in one batch.
-        progress: Show a bar; None shows it on a terminal only.
-
     Raises:
         InputError: The direction belongs to another model or has no vector at a layer, or there are no layers, doses
             or pairs.
@@ -85,7 +69,8 @@ def steered_odds(
     _check(direction, layers, doses, pairs)
     answers = answer_tokens(model, pairs)
     prefix = shared_prefix(model, answers)
-    batches = list(answer_batches(model, answers, n_prefix=prefix.n_tokens, batch_tokens=batch_tokens))
+    n_prefix = 0 if prefix is None else prefix.get_seq_length()
+    batches = list(answer_batches(model, answers, n_prefix=n_prefix, batch_tokens=batch_tokens))
     generator = np.random.default_rng(seed)
     unit = {layer: direction.vectors[layer].astype(np.float64) for layer in layers}
     drawn = [{layer: _random_unit(generator, direction.width) for layer in layers} for _ in range(n_random)]
@@ -129,7 +114,7 @@ def _random_unit(generator: np.random.Generator, width: int) -> np.ndarray:
 def _odds(
     model: Model,
     batches: Sequence[AnswerBatch],
-    prefix: Prefix,
+    prefix: DynamicCache | None,
     added: Mapping[int, Float[np.ndarray, " width"]],
     n_pairs: int,
 ) -> np.ndarray:
@@ -162,8 +147,7 @@ def adding(
     blocks = residual_blocks(model.model)
     with ExitStack() as stack:
         for layer, vector in vectors.items():
-            handle = blocks[layer].register_forward_hook(_added(vector, mask))
-            stack.callback(handle.remove)
+            stack.enter_context(blocks[layer].register_forward_hook(_added(vector, mask)))
         yield
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.conversations.conversation import Conversation, Message
-from foretell.directions.course import SCALES, Scale, banded, course, random_activity
+from foretell.directions.course import Scale, banded, course, random_activity
 from foretell.directions.direction import Direction
 from foretell.errors import InputError
 from foretell.reading.capture.listen import listen
@@ -79,16 +80,12 @@ def surface(
     titles = [f"answer {index}" for index in range(1, len(answers) + 1)] if titles is None else titles
     if len(titles) != len(answers):
         raise InputError(f"there are {len(answers)} answers and {len(titles)} titles; give one title per answer")
-    if scale not in SCALES:
-        raise InputError(f'scale must be one of {", ".join(SCALES)}, not "{scale}"')
+    if scale not in get_args(Scale):
+        raise InputError(f'scale must be one of {", ".join(get_args(Scale))}, not "{scale}"')
     chosen = _layers(direction, layers)
     direction.check_fits(model)
-    opening = () if system is None else (Message("system", system),)
-    messages = (*opening, Message("user", question))
-    rendered = [
-        render(model, Conversation(f"answer-{index}", "surface", messages), answer=answer)
-        for index, answer in enumerate(answers)
-    ]
+    asked = _conversation(question, system)
+    rendered = [render(model, asked, answer=answer) for answer in answers]
     for title, one in zip(titles, rendered, strict=True):
         if _GENERATED not in one.segments:
             raise InputError(f'"{title}" has no tokens, so there is nothing to read')
@@ -138,15 +135,16 @@ def generated_answers(
     """
     if n_answers < 1:
         raise InputError(f"there must be at least one answer to generate, not {n_answers}")
-    opening = () if system is None else (Message("system", system),)
-    messages = (*opening, Message("user", question))
-    conversations = [
-        render(model, Conversation(f"answer-{index}", "surface", messages), answer=None) for index in range(n_answers)
-    ]
+    conversations = [render(model, _conversation(question, system), answer=None)] * n_answers
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     answered = generate(model, conversations, sampling=sampling)
     texts = [model.tokenizer.decode(one.answer_ids, skip_special_tokens=True) for one in answered]
     return [str(text) for text in texts if str(text).strip()]
+
+
+def _conversation(question: str, system: str | None) -> Conversation:
+    opening = () if system is None else (Message("system", system),)
+    return Conversation("asked", "surface", (*opening, Message("user", question)))
 
 
 def _layers(direction: Direction, layers: Sequence[int] | None) -> tuple[int, ...]:

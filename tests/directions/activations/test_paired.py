@@ -13,9 +13,9 @@ from torch import Tensor
 
 from foretell.conversations.pairs import ContrastPair
 from foretell.directions.activations import paired as module
-from foretell.directions.activations.answer_batches import Prefix, answer_batches, answer_tokens, shared_prefix
+from foretell.directions.activations.answer_batches import answer_batches, answer_tokens, shared_prefix
 from foretell.directions.activations.paired import TokenChoice, read_activations, stream_activations
-from foretell.directions.contrasts import RunningContrast
+from foretell.directions.contrasts import Contrast
 from foretell.errors import InputError
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
@@ -86,9 +86,9 @@ def test_batches_do_not_change_what_is_read(model: Model, choice: TokenChoice) -
 @pytest.mark.parametrize(("kind", "shares"), [("llama", True), ("gpt2", True), ("gpt_neox", True), ("gemma2", False)])
 def test_a_shared_beginning_changes_nothing(kind: str, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = tiny_model(kind)
-    assert (shared_prefix(tiny, answer_tokens(tiny, PAIRS)).n_tokens > 0) == shares
+    assert (shared_prefix(tiny, answer_tokens(tiny, PAIRS)) is not None) == shares
     shared = read_activations(tiny, PAIRS, progress=False)
-    monkeypatch.setattr(module, "shared_prefix", lambda *_: Prefix())
+    monkeypatch.setattr(module, "shared_prefix", lambda *_: None)
     whole = read_activations(tiny, PAIRS, progress=False)
     scale = np.abs(whole.hidden).max()
     np.testing.assert_allclose(shared.hidden, whole.hidden, atol=1e-5 * scale)
@@ -98,7 +98,9 @@ def test_a_shared_beginning_changes_nothing(kind: str, shares: bool, monkeypatch
 def test_a_prefix_never_swallows_the_token_that_predicts_the_answer(model: Model) -> None:
     twins = [replace(PAIRS[0], positive="aaa", negative="aab")]
     answers = answer_tokens(model, twins)
-    assert shared_prefix(model, answers).n_tokens == answers[0][0].positions[0] - 1
+    prefix = shared_prefix(model, answers)
+    assert prefix is not None
+    assert prefix.get_seq_length() == answers[0][0].n_prompt_tokens - 1
     facts = read_activations(model, twins, progress=False).facts
     assert facts.mean_logprob[0, 0] == pytest.approx(by_hand(model, twins[0], 0)[1], abs=1e-4)
 
@@ -134,12 +136,14 @@ def test_calibration_stays_within_its_bytes_and_serves_all_topics(model: Model) 
 
 def test_sums_while_reading_equal_sums_of_what_was_stored(model: Model) -> None:
     stored = read_activations(model, PAIRS, tokens="mean", progress=False)
-    sums = RunningContrast()
-    stream_activations(model, PAIRS, sums, tokens="mean", batch_tokens=200, progress=False)
-    contrast = sums.contrast()
+    sums = Contrast()
+    stream_activations(model, PAIRS, [sums], tokens="mean", batch_tokens=200, progress=False)
     hidden = stored.hidden.astype(np.float64)
-    np.testing.assert_allclose(contrast.difference, (hidden[:, 0] - hidden[:, 1]).mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(contrast.size, np.square(hidden).sum(-1).mean(axis=(0, 1)), rtol=1e-5)
+    layers = range(model.n_layers)
+    difference = np.array([sums.difference[layer] for layer in layers]) / len(PAIRS)
+    size = np.array([sums.size[layer] for layer in layers]) / len(PAIRS)
+    np.testing.assert_allclose(difference, (hidden[:, 0] - hidden[:, 1]).mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(size, np.square(hidden).sum(-1).mean(axis=(0, 1)), rtol=1e-5)
 
 
 def test_hooks_are_gone_after_a_sink_fails(model: Model) -> None:
@@ -152,7 +156,7 @@ def test_hooks_are_gone_after_a_sink_fails(model: Model) -> None:
 
     before = n_hooks()
     with pytest.raises(ValueError, match="full"):
-        stream_activations(model, PAIRS, Failing(), progress=False)
+        stream_activations(model, PAIRS, [Failing()], progress=False)
     assert n_hooks() == before
 
 
@@ -162,4 +166,4 @@ def test_what_cannot_be_read_is_said(model: Model) -> None:
     with pytest.raises(InputError, match='pair "e": its negative answer has no tokens'):
         read_activations(model, [ContrastPair("e", "t", "q", "yes", "")], progress=False)
     with pytest.raises(InputError, match='one of last, mean, every, not "first"'):
-        inspect.unwrap(stream_activations)(model, PAIRS, RunningContrast(), tokens="first", progress=False)
+        inspect.unwrap(stream_activations)(model, PAIRS, [Contrast()], tokens="first", progress=False)

@@ -5,7 +5,6 @@ It knows which tokens are answers, and nothing of what is read from them.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,44 +12,18 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import Cache
+from transformers import DynamicCache
 
-from foretell.conversations.pairs import SIDES, ContrastPair
+from foretell.conversations.pairs import SIDES, ContrastPair, Side
 from foretell.errors import InputError
-from foretell.reading.chat.spans import render
+from foretell.reading.chat.spans import Rendered, pad_batch, render
 from foretell.reading.models.load import Model
-from foretell.reading.runs.prefix_cache import plain_memory
+from foretell.reading.runs.prefix_cache import common_beginning, plain_memory
 from foretell.schema.tables import SEGMENTS
 
-__all__ = ["AnswerBatch", "AnswerTokens", "Prefix", "answer_batches", "answer_tokens", "shared_prefix"]
+__all__ = ["AnswerBatch", "answer_batches", "answer_tokens", "shared_prefix"]
 
 _GENERATED = SEGMENTS.index("generated")
-_WORTH_SHARING = 4
-"""Tokens; a shorter common beginning is not worth a pass of its own."""
-
-
-@dataclass(frozen=True)
-class AnswerTokens:
-    """One rendered conversation: its tokens, and which of them are the answer."""
-
-    token_ids: Int[np.ndarray, " token"]
-    positions: Int[np.ndarray, " answer"]
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """The tokens that every conversation begins with, and what the model remembers of them; none if it has no cache."""
-
-    n_tokens: int = 0
-    cache: Cache | None = None
-
-    def repeated(self, n_samples: int) -> Cache | None:
-        """Return a fresh copy of the memory for a batch."""
-        if self.cache is None:
-            return None
-        cache = copy.deepcopy(self.cache)
-        cache.batch_repeat_interleave(n_samples)
-        return cache
 
 
 @dataclass(frozen=True)
@@ -80,47 +53,38 @@ class AnswerBatch:
         return np.repeat(np.repeat(self.pair, len(SIDES)), self.lengths)
 
 
-def answer_tokens(model: Model, pairs: Sequence[ContrastPair]) -> list[tuple[AnswerTokens, AnswerTokens]]:
+def answer_tokens(model: Model, pairs: Sequence[ContrastPair]) -> list[tuple[Rendered, Rendered]]:
     """Return the tokens of both sides of each pair.
 
     Raises:
         InputError: An answer has no tokens.
     """
-    return [(_tokens(model, pair, 0), _tokens(model, pair, 1)) for pair in pairs]
+    return [(_tokens(model, pair, "positive"), _tokens(model, pair, "negative")) for pair in pairs]
 
 
-def _tokens(model: Model, pair: ContrastPair, side: int) -> AnswerTokens:
-    conversation, answer = pair.conversation(SIDES[side])
+def _tokens(model: Model, pair: ContrastPair, side: Side) -> Rendered:
+    conversation, answer = pair.conversation(side)
     rendered = render(model, conversation, answer=answer)
-    positions = np.flatnonzero(np.asarray(rendered.segments) == _GENERATED)
-    if not len(positions):
-        raise InputError(f'pair "{pair.id}": its {SIDES[side]} answer has no tokens, so there is nothing to read')
-    return AnswerTokens(np.asarray(rendered.token_ids, dtype=np.int64), positions)
+    if not rendered.counts["generated"]:
+        raise InputError(f'pair "{pair.id}": its {side} answer has no tokens, so there is nothing to read')
+    return rendered
 
 
-def shared_prefix(model: Model, answers: Sequence[tuple[AnswerTokens, AnswerTokens]]) -> Prefix:
+def shared_prefix(model: Model, answers: Sequence[tuple[Rendered, Rendered]]) -> DynamicCache | None:
     """Feed what all conversations begin with once, where the model keeps plain keys and values of the past.
 
     Sliding windows, recurrent states and other memories are not shared: such models read each conversation whole.
     """
-    every = [answer for both in answers for answer in both]
-    # The token before the first answer token must be fed, because it predicts it.
-    shortest = min(int(answer.positions[0]) - 1 for answer in every)
-    first = every[0].token_ids[:shortest]
-    n_tokens = len(first)
-    for answer in every:
-        differs = np.flatnonzero(answer.token_ids[:n_tokens] != first[:n_tokens])
-        n_tokens = int(differs[0]) if len(differs) else n_tokens
-    if n_tokens < _WORTH_SHARING:
-        return Prefix()
-    token_ids = torch.as_tensor(first[None, :n_tokens], device=model.device)
+    n_tokens = common_beginning([answer for both in answers for answer in both])
+    if not n_tokens:
+        return None
+    token_ids = torch.as_tensor(answers[0][0].token_ids[None, :n_tokens], device=model.device)
     with torch.inference_mode():
-        cache = plain_memory(model, token_ids)
-    return Prefix() if cache is None else Prefix(n_tokens, cache)
+        return plain_memory(model, token_ids)
 
 
 def answer_batches(
-    model: Model, answers: Sequence[tuple[AnswerTokens, AnswerTokens]], *, n_prefix: int, batch_tokens: int
+    model: Model, answers: Sequence[tuple[Rendered, Rendered]], *, n_prefix: int, batch_tokens: int
 ) -> Iterator[AnswerBatch]:
     """Yield batches of pairs of similar length whose padded tokens stay within the budget, longest first.
 
@@ -140,21 +104,16 @@ def answer_batches(
         start += n_pairs
 
 
-def _batch(model: Model, answers: Sequence[AnswerTokens], pair: np.ndarray, n_prefix: int) -> AnswerBatch:
-    longest = max(len(answer.token_ids) for answer in answers)
+def _batch(model: Model, answers: Sequence[Rendered], pair: np.ndarray, n_prefix: int) -> AnswerBatch:
     # Right padding is invisible to causal attention and keeps every position id, whatever the architecture.
-    token_ids = torch.zeros((len(answers), longest), dtype=torch.long)
-    mask = torch.zeros_like(token_ids)
-    for sample, answer in enumerate(answers):
-        token_ids[sample, : len(answer.token_ids)] = torch.as_tensor(answer.token_ids)
-        mask[sample, : len(answer.token_ids)] = 1
-    lengths = np.array([len(answer.positions) for answer in answers])
-    position = np.concatenate([answer.positions for answer in answers]) - n_prefix
+    padded = pad_batch(answers, pad_id=model.pad_id, side="right").to(model.device)
+    generated = padded.segments == _GENERATED
+    sample, position = generated.to(model.device).nonzero(as_tuple=True)
     return AnswerBatch(
         pair=pair,
-        token_ids=token_ids[:, n_prefix:].to(model.device),
-        attention_mask=mask.to(model.device),
-        sample=torch.as_tensor(np.repeat(np.arange(len(answers)), lengths), device=model.device),
-        position=torch.as_tensor(position, device=model.device),
-        lengths=lengths,
+        token_ids=padded.token_ids[:, n_prefix:],
+        attention_mask=padded.attention_mask,
+        sample=sample,
+        position=position - n_prefix,
+        lengths=generated.sum(dim=1).numpy(),
     )

@@ -10,41 +10,38 @@ batch of one layer is held at full length. What leaves the pass goes to a sink: 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import DynamicCache
 
 from foretell.conversations.pairs import SIDES, ContrastPair
-from foretell.directions.activations.answer_batches import (
-    AnswerBatch,
-    AnswerTokens,
-    Prefix,
-    answer_batches,
-    answer_tokens,
-    shared_prefix,
-)
-from foretell.directions.activations.stored import Stored, state_bytes
+from foretell.directions.activations.answer_batches import AnswerBatch, answer_batches, answer_tokens, shared_prefix
+from foretell.directions.activations.stored import MEMORY_BYTES, Stored, overflow_folder, state_bytes
 from foretell.errors import InputError
+from foretell.reading.chat.spans import Rendered
 from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import cache_argument
+from foretell.reading.signals.log_probabilities import token_scores
 
 __all__ = [
     "CALIBRATION_BYTES",
     "Activations",
     "AnswerFacts",
     "Sink",
-    "Together",
     "TokenChoice",
     "answer_logprob",
+    "kept_activations",
     "read_activations",
     "states_needed",
     "stream_activations",
@@ -53,13 +50,11 @@ __all__ = [
 TokenChoice = Literal["last", "mean", "every"]
 """Which hidden states stand for an answer: its last token, the mean over its tokens, or every token by itself."""
 
-TOKEN_CHOICES: tuple[TokenChoice, ...] = ("last", "mean", "every")
-
 CALIBRATION_BYTES = 384 * 2**20
 """Bound on the memory of the calibration tokens, beside which the sums of a wide model stay below 2 GiB."""
 
-_VOCABULARY_ROWS = 512
-"""Rows of logits turned into log-probabilities at a time, which bounds the float32 copy of a wide vocabulary."""
+_LOGIT_BYTES = 256 * 2**20
+"""Bound on the float32 copy of logits that are turned into log-probabilities at a time."""
 
 
 @runtime_checkable
@@ -75,18 +70,6 @@ class Sink(Protocol):
                 that both answers have, counted from their ends.
             hidden: `(row, side, width)` float32 on the model's device, side 0 the positive answer.
         """
-
-
-@dataclass(frozen=True)
-class Together:
-    """Several sinks that receive the same states."""
-
-    sinks: tuple[Sink, ...]
-
-    def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
-        """Hand the rows to each sink in turn."""
-        for sink in self.sinks:
-            sink.add(layer, pair, hidden)
 
 
 @dataclass(frozen=True)
@@ -169,14 +152,34 @@ def read_activations(
     n_rows = n_tokens.min(axis=1) if tokens == "every" else np.ones(len(pairs), dtype=np.int64)
     store = Stored(n_rows, model.n_layers, model.width, folder)
     chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
-    facts = _streamed(model, answers, (store, tokens, chosen), batch_tokens=batch_tokens, progress=progress)
+    facts = _streamed(
+        model, answers, [store], tokens=tokens, chosen=chosen, batch_tokens=batch_tokens, progress=progress
+    )
     return Activations(store.hidden, store.row_pair, tokens, facts)
+
+
+@contextmanager
+def kept_activations(
+    model: Model,
+    pairs: Sequence[ContrastPair],
+    *,
+    tokens: TokenChoice,
+    memory_bytes: int = MEMORY_BYTES,
+    **options: Any,
+) -> Iterator[Activations]:
+    """Give what `read_activations` returns, in a temporary file inside the block where it exceeds `memory_bytes`.
+
+    Raises:
+        InputError: As `read_activations`, or the disk has no room for the file.
+    """
+    with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
+        yield read_activations(model, pairs, tokens=tokens, folder=folder, **options)
 
 
 def stream_activations(
     model: Model,
     pairs: Sequence[ContrastPair],
-    sink: Sink,
+    sinks: Sequence[Sink],
     *,
     tokens: TokenChoice = "last",
     batch_tokens: int = 4096,
@@ -184,41 +187,46 @@ def stream_activations(
     seed: int = 0,
     progress: bool | None = None,
 ) -> AnswerFacts:
-    """Read both answers of each pair and hand the chosen hidden states to `sink`, keeping none.
+    """Read both answers of each pair and hand the chosen hidden states to every sink, keeping none.
 
-    Options are those of `read_activations`. Batches come longest first, so pairs reach the sink out of order.
+    Options are those of `read_activations`. Batches come longest first, so pairs reach the sinks out of order.
 
     Raises:
         InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
     """
     answers, n_tokens = _checked_answers(model, pairs, tokens)
     chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
-    return _streamed(model, answers, (sink, tokens, chosen), batch_tokens=batch_tokens, progress=progress)
+    return _streamed(model, answers, sinks, tokens=tokens, chosen=chosen, batch_tokens=batch_tokens, progress=progress)
 
 
 def _checked_answers(
     model: Model, pairs: Sequence[ContrastPair], tokens: str
-) -> tuple[list[tuple[AnswerTokens, AnswerTokens]], np.ndarray]:
+) -> tuple[list[tuple[Rendered, Rendered]], np.ndarray]:
     """Return the tokens of both answers of each pair, and how many they are."""
     if not pairs:
         raise InputError("there are no contrast pairs to read")
-    if tokens not in TOKEN_CHOICES:
-        raise InputError(f'tokens must be one of {", ".join(TOKEN_CHOICES)}, not "{tokens}"')
+    if tokens not in get_args(TokenChoice):
+        raise InputError(f'tokens must be one of {", ".join(get_args(TokenChoice))}, not "{tokens}"')
     answers = answer_tokens(model, pairs)
-    return answers, np.array([[len(answer.positions) for answer in both] for both in answers], dtype=np.int64)
+    return answers, _n_tokens(answers)
+
+
+def _n_tokens(answers: Sequence[tuple[Rendered, Rendered]]) -> Int[np.ndarray, "pair side"]:
+    return np.array([[answer.counts["generated"] for answer in both] for both in answers], dtype=np.int64)
 
 
 def _streamed(
     model: Model,
-    answers: Sequence[tuple[AnswerTokens, AnswerTokens]],
-    what: tuple[Sink, TokenChoice, np.ndarray],
+    answers: Sequence[tuple[Rendered, Rendered]],
+    sinks: Sequence[Sink],
     *,
+    tokens: TokenChoice,
+    chosen: np.ndarray,
     batch_tokens: int,
     progress: bool | None,
 ) -> AnswerFacts:
-    """Run all batches: chosen hidden states go to the sink, tokens of the chosen pairs to their calibration rows."""
-    sink, tokens, chosen = what
-    n_tokens = np.array([[len(answer.positions) for answer in both] for both in answers], dtype=np.int64)
+    """Run all batches: chosen hidden states go to the sinks, tokens of the chosen pairs to their calibration rows."""
+    n_tokens = _n_tokens(answers)
     kept_tokens = n_tokens[chosen].sum(axis=1)
     calibration = np.empty((int(kept_tokens.sum()), model.n_layers, model.width), dtype=np.float32)
     calibration_rows = dict(
@@ -230,12 +238,15 @@ def _streamed(
     )
     with bar:
         prefix = shared_prefix(model, answers)
-        for batch in answer_batches(model, answers, n_prefix=prefix.n_tokens, batch_tokens=batch_tokens):
+        n_prefix = 0 if prefix is None else prefix.get_seq_length()
+        for batch in answer_batches(model, answers, n_prefix=n_prefix, batch_tokens=batch_tokens):
             kept = np.flatnonzero(np.isin(batch.pair_of_token, chosen))
             # Tokens go where they will stay: sorting them afterwards would hold all of them twice.
             places = [calibration_rows[pair] for pair in batch.pair.tolist() if pair in calibration_rows]
             rows = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
-            mean_logprob[batch.pair] = _read(model, batch, prefix, _Take(sink, tokens, kept, rows, calibration))
+            mean_logprob[batch.pair] = _read(
+                model, batch, prefix, sinks, tokens=tokens, kept=kept, rows=rows, calibration=calibration
+            )
             bar.update(len(batch.pair))
     return AnswerFacts(mean_logprob, n_tokens, calibration, np.repeat(chosen, kept_tokens))
 
@@ -257,28 +268,30 @@ def _calibration_pairs(
     return np.sort(order[: max(1, int(np.searchsorted(used, n_bytes, side="right")))])
 
 
-@dataclass(frozen=True)
-class _Take:
-    """Where the hidden states of one batch go."""
+def _read(
+    model: Model,
+    batch: AnswerBatch,
+    prefix: DynamicCache | None,
+    sinks: Sequence[Sink],
+    *,
+    tokens: TokenChoice,
+    kept: np.ndarray,
+    rows: np.ndarray,
+    calibration: np.ndarray,
+) -> np.ndarray:
+    """Run one batch, hand out its hidden states, and return `(pair, side)` mean log-probabilities.
 
-    sink: Sink
-    tokens: TokenChoice
-    kept: np.ndarray
-    """Answer tokens of the batch that serve for calibration."""
-    rows: np.ndarray
-    """Where they go."""
-    calibration: np.ndarray
-
-
-def _read(model: Model, batch: AnswerBatch, prefix: Prefix, take: _Take) -> np.ndarray:
-    """Run one batch, hand out its hidden states, and return `(pair, side)` mean log-probabilities."""
-    row_pair, select = _selection(batch, take.tokens)
-    kept = torch.as_tensor(take.kept, device=batch.sample.device)
+    The answer tokens `kept` go to these `rows` of the calibration tokens.
+    """
+    row_pair, select = _selection(batch, tokens)
+    on_device = torch.as_tensor(kept, device=batch.sample.device)
 
     def record(layer: int, hidden: Tensor) -> None:
         answer_rows = hidden[batch.sample, batch.position].float()
-        take.sink.add(layer, row_pair, select(answer_rows))
-        take.calibration[take.rows, layer] = answer_rows[kept].cpu().numpy()
+        selected = select(answer_rows)
+        for sink in sinks:
+            sink.add(layer, row_pair, selected)
+        calibration[rows, layer] = answer_rows[on_device].cpu().numpy()
 
     with torch.inference_mode(), residual_hooks(model.model, record):
         logprob = answer_logprob(model, batch, prefix)
@@ -301,7 +314,7 @@ def _selection(batch: AnswerBatch, tokens: TokenChoice) -> tuple[np.ndarray, Cal
     return np.repeat(batch.pair, common), lambda rows: rows[on_device]
 
 
-def answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
+def answer_logprob(model: Model, batch: AnswerBatch, prefix: DynamicCache | None) -> Tensor:
     """Run one batch and return the log-probability (nats) of each answer token.
 
     Logits are computed only where an answer token is predicted.
@@ -312,9 +325,11 @@ def answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
         return (inputs[0][batch.sample, before][None], *inputs[1:]) if inputs else None
 
     head: nn.Module | None = model.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    cache = prefix.repeated(len(batch.lengths))
+    cache = copy.deepcopy(prefix)
+    if cache is not None:
+        cache.batch_repeat_interleave(len(batch.lengths))
     memory = {} if cache is None else {cache_argument(model.model): cache}
-    with _entering(head, select_rows):
+    with nullcontext() if head is None else head.register_forward_pre_hook(select_rows):
         logits = model.model(
             input_ids=batch.token_ids,
             attention_mask=batch.attention_mask,
@@ -322,22 +337,8 @@ def answer_logprob(model: Model, batch: AnswerBatch, prefix: Prefix) -> Tensor:
             **memory,
         ).logits
     # A head that was called with keywords, or that is no module, has answered for every position.
-    logits = logits[0] if logits.shape[0] == 1 else logits[batch.sample, before]
+    logits = logits if logits.shape[0] == 1 else logits[batch.sample, before][None]
     target = batch.token_ids[batch.sample, batch.position]
-    chunks = [
-        torch.log_softmax(logits[start : start + _VOCABULARY_ROWS].float(), dim=-1)
-        .gather(-1, target[start : start + _VOCABULARY_ROWS, None])
-        .squeeze(-1)
-        for start in range(0, len(target), _VOCABULARY_ROWS)
-    ]
-    return torch.cat(chunks)
-
-
-@contextmanager
-def _entering(head: nn.Module | None, hook: Callable[[nn.Module, tuple[Any, ...]], Any]) -> Iterator[None]:
-    handle = None if head is None else head.register_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            handle.remove()
+    rows = torch.arange(len(target), device=target.device)
+    scores, _ = token_scores(logits, rows[None], target[None], entropy=False, chunk_bytes=_LOGIT_BYTES)
+    return scores[0]
