@@ -21,6 +21,13 @@ _EXPECTED = (
     "expected messages, or prompt and query (own shape); instruction, input, output (Alpaca); "
     "conversations (ShareGPT); or question, answer, rationale (FLAN)"
 )
+_NEEDED: dict[Shape, set[str]] = {
+    "own": {"messages", "query", "prompt"},
+    "alpaca": {"instruction"},
+    "sharegpt": {"conversations"},
+    "flan": {"question"},
+}
+"""Fields of which a record of each shape has one."""
 _HEADERS = frozenset(
     ("id", "dataset", "messages", "system", "prompt", "query", "instruction", "question", "conversations")
 )
@@ -88,14 +95,10 @@ def _shape(path: Path | str, format: Format, container: Container, records: list
             names = ", ".join(map(str, list(fields)[:8])) or "none"
             raise ConversationError(located(path, f"unknown shape with the fields {names}: {_EXPECTED}"))
         return found
-    if format in {"jsonl", "parquet", "csv"}:
-        if format != container:
-            raise ConversationError(located(path, f"was to be read as {format} but is {container}: use format auto"))
-        shape: Shape = "own"
-    else:
-        shape = "alpaca" if format == "alpaca" else "sharegpt" if format == "sharegpt" else "flan"
-    needed = {"own": ("messages", "query", "prompt"), "alpaca": ("instruction",), "flan": ("question",)}
-    if not set(needed.get(shape, ("conversations",))) & set(fields):
+    if format in {"jsonl", "parquet", "csv"} and format != container:
+        raise ConversationError(located(path, f"was to be read as {format} but is {container}: use format auto"))
+    shape: Shape = next((one for one in _NEEDED if one == format), "own")
+    if not _NEEDED[shape] & set(fields):
         hint = f"it looks like {found}: use format auto" if found else _EXPECTED
         raise ConversationError(located(path, f"was to be read as {format} but has none of its fields; {hint}"))
     return shape

@@ -250,9 +250,7 @@ def _pair(path: Path | str, row: int, record: Mapping[str, object]) -> ContrastP
     pair = ContrastPair(
         id=values["id"] or str(row),
         topic=values["topic"] or "all",
-        question=values["question"] or "",
-        positive=values["positive"] or "",
-        negative=values["negative"] or "",
+        **{column: values[column] or "" for column in _REQUIRED},
         positive_system=values["positive_system"],
         negative_system=values["negative_system"],
     )

@@ -104,12 +104,7 @@ def alpaca(record: Record) -> tuple[tuple[Message, ...], str | None]:
     instruction = _text(record, "instruction")
     if instruction is None or not instruction.strip():
         raise FieldError("instruction", "is missing or empty: an Alpaca record has instruction, input and output")
-    given = _text(record, "input")
-    system = _text(record, "system")
-    if given is None or not given.strip():
-        messages = _turns(system, None, instruction, "instruction")
-    else:
-        messages = _turns(system, instruction, given, "instruction")
+    messages = _turns(_text(record, "system"), instruction, _text(record, "input"), "instruction")
     return messages, _text(record, "output") or None
 
 
@@ -118,10 +113,8 @@ def sharegpt(record: Record) -> tuple[tuple[Message, ...], str | None]:
     turns = _decoded(record["conversations"], "conversations")
     if not isinstance(turns, Sequence) or isinstance(turns, str):
         raise FieldError("conversations", 'is no list of turns {"from": ..., "value": ...}')
-    entries: list[dict[str, Any]] = []
     system = _text(record, "system")
-    if system:
-        entries.append({"role": "system", "content": system})
+    messages = [Message("system", system)] if system else []
     for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, Mapping):
             raise FieldError("conversations", f"turn {number} is no object with from and value")
@@ -132,8 +125,8 @@ def sharegpt(record: Record) -> tuple[tuple[Message, ...], str | None]:
             raise FieldError("conversations", f"turn {number} is from {str(speaker)[:40]!r}: known are {known}")
         if not isinstance(value, str):
             raise FieldError("conversations", f"turn {number} has a value that is no text")
-        entries.append({"role": role, "content": _sound(value, "conversations")})
-    return _answered(messages_from_entries(entries), "conversations", None)
+        messages.append(Message(role, _sound(value, "conversations")))
+    return _answered(tuple(messages), "conversations", None)
 
 
 def flan(record: Record) -> tuple[tuple[Message, ...], str | None]:
@@ -164,13 +157,7 @@ SHAPES: dict[Shape, Callable[[Record], tuple[tuple[Message, ...], str | None]]] 
 
 
 def conversation(record: Record, shape: Shape, *, dataset: str, row: int) -> Conversation:
-    """Return a record as a conversation.
-
-    Args:
-        record: Its fields by name; fields of no meaning here are ignored.
-        shape: Which of the shapes it has.
-        dataset: Name of the set, unless the record names its own.
-        row: Record number from 1, part of the id of a record that has none.
+    """Return a record as a conversation; a record without a set or an id of its own gets them of `dataset` and `row`.
 
     Raises:
         ConversationError: A field is missing, of a wrong type, or holds a wrong value.

@@ -281,10 +281,8 @@ def _course(described: dict[str, Any]) -> Course:
 def _held_out_comparison(described: dict[str, Any]) -> HeldOutComparison:
     answers = tuple(
         AnswerRank(
-            str(answer["title"]),
-            float(answer["value"]),
-            float(answer["above_positive"]),
-            float(answer["above_negative"]),
+            title=str(answer["title"]),
+            **{name: float(answer[name]) for name in ("value", "above_positive", "above_negative")},
         )
         for answer in described["answers"]
     )

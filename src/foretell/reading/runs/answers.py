@@ -160,15 +160,7 @@ def generate(
     """Let the model answer, and read it while it does; a prompt that comes several times is fed once.
 
     The token that ends a turn belongs to the template, not to the answer, so that reading the stored answer again
-    gives the same numbers.
-
-    Args:
-        model: A loaded model.
-        rendered: Conversations without answers, up to the place where the answer starts.
-        sampling: Length, temperature and seed.
-        directions: Concepts whose activity is read.
-        detail: Also read contributions, and the entropies of heads and tokens.
-        rows: Also keep the mass of every row.
+    gives the same numbers. The conversations have no answers; the rest is as in `force`.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
     settings = _settings(model, sampling)
@@ -190,8 +182,9 @@ def generate(
             **({} if cache is None else {cache_argument(model.model): cache}),
         )
         fresh = output[:, width:].cpu().numpy()
-        ended = np.isin(fresh, np.atleast_1d(settings.eos_token_id)) if settings.eos_token_id is not None else None
-        counts = _counts(fresh, ended)
+        ends = np.isin(fresh, [] if settings.eos_token_id is None else settings.eos_token_id)
+        # An answer goes to the token that ended its turn, or to the last one.
+        counts = np.column_stack([ends, np.ones(len(fresh), dtype=bool)]).argmax(axis=1)
         capture.keep(counts)
     return [
         _answered(
@@ -225,13 +218,6 @@ def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
         remove_invalid_values=True,
         **sampled,
     )
-
-
-def _counts(fresh: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
-    """Return how many tokens each sample wrote before the one that ended its turn."""
-    if ended is None or not fresh.shape[1]:
-        return np.full(len(fresh), fresh.shape[1], dtype=np.int64)
-    return np.asarray(np.where(ended.any(axis=1), ended.argmax(axis=1), fresh.shape[1]))
 
 
 def _answered(

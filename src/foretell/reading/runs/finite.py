@@ -27,11 +27,6 @@ def not_finite(answered: Answered, directions: Sequence[ReadableDirection], dtyp
 
     What is undefined by itself does not count: lift on a segment without tokens, activity in a layer without a
     direction, what was not asked for.
-
-    Args:
-        answered: The signals.
-        directions: What the activity was read along.
-        dtype: Type of the model's parameters.
     """
     found = []
     heads = np.isfinite(answered.mass).all(axis=(1, 2))

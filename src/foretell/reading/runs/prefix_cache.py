@@ -66,11 +66,6 @@ def shareable_tokens(model: Model, rendered: Sequence[Rendered]) -> int:
 def first_tokens(cache: object, n_tokens: int, *, n_samples: int) -> DynamicCache | None:
     """Let several texts look at the beginning of what a model remembers of one; the memory is changed.
 
-    Args:
-        cache: What the model returned.
-        n_tokens: How many of its tokens are common to all.
-        n_samples: How many texts will go on from there.
-
     Returns:
         None if it is anything else than plain keys and values, all of them there.
     """
@@ -87,12 +82,7 @@ def first_tokens(cache: object, n_tokens: int, *, n_samples: int) -> DynamicCach
 def prompts_once(
     model: Model, token_ids: Int[Tensor, "sample token"], attention_mask: Int[Tensor, "sample token"]
 ) -> Cache | None:
-    """Feed every prompt of a batch once, however many samples are asked of it.
-
-    Args:
-        model: A loaded model.
-        token_ids: Prompts padded on the left.
-        attention_mask: 1 for their tokens, 0 for padding.
+    """Feed every prompt of a batch padded on the left once, however many samples are asked of it.
 
     Returns:
         The model's memory of all but the last column, one copy per sample; None where no prompt comes twice, or where

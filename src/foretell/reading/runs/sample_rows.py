@@ -47,14 +47,8 @@ def tables(
 ) -> dict[RunTable, pl.DataFrame]:
     """Return the rows of these samples in each table of a run; unread ones have a sample row with their reason.
 
-    A sample whose numbers are undefined has its tokens too.
-
-    Args:
-        readings: The samples of one part that were read.
-        unread: Those that were not.
-        model: Name of the model.
-        concepts: Name of each direction, in the order of the activity's last axis.
-        given: Whether answers were given, so that a conversation's own label speaks of this answer.
+    A sample whose numbers are undefined has its tokens too. A conversation's own label counts only where answers were
+    `given`, because it speaks of that answer. Concepts are in the order of the activity's last axis.
     """
     sound = [reading for reading in readings if reading.reason is None]
     rows: dict[RunTable, list[pl.DataFrame]] = {
