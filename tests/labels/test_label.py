@@ -5,14 +5,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from foretell.conversations.conversation import Conversation, Message
 from foretell.errors import InputError, TableError
-from foretell.labels.label import label, label_conversations, read_labels, report_labels
+from foretell.labels.label import label, read_labels, report_labels
 from foretell.labels.verifiers import VERIFIERS
 from foretell.schema.tables import LABELS, SAMPLES, conform
 
-USER = (Message("user", "Hi"),)
-LIMIT = {"name": "max_words", "count": 2}
+LIMIT = '{"name": "max_words", "count": 2}'
 
 
 class Run:
@@ -27,21 +25,21 @@ class Run:
         self.written = labels
 
 
-def test_conversations_are_labelled_by_their_verifiers() -> None:
-    conversations = [
-        Conversation("a", "d", USER, verifier=LIMIT),
-        Conversation("b", "d", USER, verifier=LIMIT),
-        Conversation("c", "d", USER, answer="given one", verifier=LIMIT),
-        Conversation("d", "d", USER, verifier=LIMIT),
-        Conversation("e", "d", USER),
-        Conversation("f", "d", USER, behavior_label=0, label_source="judge", label_reason="said so"),
+def test_samples_are_labelled_by_their_verifiers() -> None:
+    rows: list[dict[str, object]] = [
+        {"id": "a", "answer": "two words", "verifier": LIMIT},
+        {"id": "b", "answer": "now three words", "verifier": LIMIT},
+        {"id": "c", "answer": None, "verifier": LIMIT},
+        {"id": "d", "answer": "  ", "verifier": LIMIT},
+        {"id": "e", "answer": "x"},
+        {"id": "f", "behavior_label": 0, "label_source": "judge", "label_reason": "said so"},
     ]
-    frame = label_conversations(conversations, {"a": "two words", "b": "now three words", "d": "  ", "e": "x"})
+    frame = label(Run(rows))
     assert frame.schema == pl.Schema(LABELS.dtypes)
     assert frame.rows() == [
         ("a", 1, "verifier max_words", "2 words, at most 2 allowed"),
         ("b", 0, "verifier max_words", "3 words, at most 2 allowed"),
-        ("c", 1, "verifier max_words", "2 words, at most 2 allowed"),
+        ("c", None, "verifier max_words", "there is no answer"),
         ("d", None, "verifier max_words", "the answer is empty"),
         ("e", None, None, "there is no verifier and no label"),
         ("f", 0, "judge", "said so"),
@@ -49,9 +47,8 @@ def test_conversations_are_labelled_by_their_verifiers() -> None:
 
 
 def test_a_wrong_verifier_names_its_prompt() -> None:
-    wrong = Conversation("a7", "d", USER, verifier={"name": "max_words"})
     with pytest.raises(InputError, match=r"prompt 'a7': verifier \"max_words\": missing"):
-        label_conversations([wrong], {})
+        label(Run([{"id": "a7", "answer": "x", "verifier": '{"name": "max_words"}'}]))
     run = Run([{"id": "a8", "answer": "x", "verifier": "{"}])
     with pytest.raises(InputError, match="prompt 'a8': the verifier is no JSON"):
         label(run)
@@ -64,7 +61,7 @@ def test_an_error_of_ones_own_verifier_says_where(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setitem(VERIFIERS, "broken", broken)
     with pytest.raises(ZeroDivisionError) as caught:
-        label_conversations([Conversation("a9", "d", USER, verifier={"name": "broken"})], {"a9": "x"})
+        label(Run([{"id": "a9", "answer": "x", "verifier": '{"name": "broken"}'}]))
     assert "'a9'" in caught.value.__notes__[0]
 
 
@@ -131,8 +128,7 @@ def test_a_run_is_labelled_by_its_verifiers_and_keeps_labels_it_was_given() -> N
     assert frame["behavior_label"].to_list() == [1, None, 0]
     assert frame["label_reason"][1] == "there is no answer"
     report = report_labels(run.samples, frame)
-    assert (report.n_samples, report.n_labelled, report.n_positive, report.n_unlabelled) == (3, 2, 1, 1)
-    assert report.unlabelled_ids == ("b",)
+    assert (report.n_samples, report.n_labelled, report.n_positive) == (3, 2, 1)
     assert report.reasons == {"there is no answer": 1}
 
 
@@ -149,7 +145,7 @@ def test_a_run_is_labelled_by_a_file_and_both_sides_are_accounted_for(tmp_path: 
     ]
     report = report_labels(run.samples, read_labels(path))
     assert report.unmatched_ids == ("z",)
-    assert report.unlabelled_ids == ("c", "d")
+    assert report.n_samples - report.n_labelled == 2
     assert report.reasons == {"the file gives no label": 1, "there is no label for this id": 1}
     table = pl.DataFrame({"id": ["a", "b", "c"], "behavior_label": [True, False, None]})
     assert label(run, labels=table)["behavior_label"].to_list() == [1, 0, None, None]

@@ -7,21 +7,20 @@ frame = label(run, labels="judged.csv")     # by a file with the columns id and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from foretell.conversations.conversation import Conversation
 from foretell.conversations.files import read_records
 from foretell.conversations.shapes import parse_label
 from foretell.errors import InputError, TableError, located
 from foretell.labels.verifiers import Verdict, check_specification, verify
 from foretell.schema.tables import LABELS, SAMPLES, conform
 
-__all__ = ["LabelReport", "Labelled", "label", "label_conversations", "read_labels", "report_labels"]
+__all__ = ["LabelReport", "Labelled", "label", "read_labels", "report_labels"]
 
 _COLUMNS = ("id", "behavior_label")
 
@@ -48,49 +47,10 @@ class LabelReport:
     n_labelled: int
     """Samples whose label is 0 or 1."""
     n_positive: int
-    n_unlabelled: int
-    """Samples whose label is null or absent."""
     reasons: Mapping[str, int]
     """Why samples have no label, with the number of each."""
-    unlabelled_ids: tuple[str, ...]
     unmatched_ids: tuple[str, ...]
     """Ids of labels that belong to no sample."""
-
-
-def label_conversations(conversations: Sequence[Conversation], answers: Mapping[str, str | None]) -> pl.DataFrame:
-    """Return labels of answers from the conversations' verifiers.
-
-    Args:
-        conversations: The prompts, each with or without a verifier.
-        answers: Answer by id; one that is absent falls back on the conversation's own answer.
-
-    Returns:
-        The labels table, one row per conversation, in order. A label that a conversation brings stays.
-
-    Raises:
-        InputError: A verifier's name is unknown or its arguments do not fit; the message names the id.
-
-    Undefined:
-        `behavior_label` is null where there is no verifier or no answer; `label_reason` says which.
-
-    Example:
-        >>> from foretell.conversations.conversation import Message
-        >>> prompt = Conversation("a", "own", (Message("user", "Hi"),), verifier={"name": "no_commas"})
-        >>> label_conversations([prompt], {"a": "Hello"})["behavior_label"].to_list()
-        [1]
-    """
-    rows = [
-        {
-            "id": entry.id,
-            "behavior_label": entry.behavior_label,
-            "label_source": entry.label_source,
-            "label_reason": entry.label_reason,
-            "verifier": entry.verifier,
-            "answer": answers.get(entry.id, entry.answer),
-        }
-        for entry in conversations
-    ]
-    return _judged(rows)
 
 
 def read_labels(path: Path | str) -> pl.DataFrame:
@@ -111,18 +71,7 @@ def read_labels(path: Path | str) -> pl.DataFrame:
     for column in _COLUMNS:
         if not any(column in record for record in records):
             raise TableError(located(path, f"is missing; there are {', '.join(map(str, records[0]))}", column=column))
-    labels: dict[str, dict[str, Any]] = {}
-    conflicts: dict[str, None] = {}
-    for row, record in enumerate(records, start=1):
-        entry = _label_row(path, row, record)
-        known = labels.setdefault(entry["id"], entry)
-        if known["behavior_label"] != entry["behavior_label"]:
-            conflicts[entry["id"]] = None
-    if conflicts:
-        raise TableError(
-            located(path, f"rows contradict each other about {_some(list(conflicts))}", column=_COLUMNS[1])
-        )
-    return _table(list(labels.values()))
+    return _one_per_id(path, records)
 
 
 def label(run: Labelled, *, labels: Path | str | pl.DataFrame | None = None) -> pl.DataFrame:
@@ -176,9 +125,7 @@ def report_labels(samples: pl.DataFrame, labels: pl.DataFrame) -> LabelReport:
         n_samples=len(ids),
         n_labelled=len(ids) - len(unlabelled),
         n_positive=known.filter(pl.col("behavior_label") == 1).height,
-        n_unlabelled=len(unlabelled),
         reasons=reasons,
-        unlabelled_ids=tuple(unlabelled),
         unmatched_ids=tuple(found.filter(~pl.col("id").is_in(ids.to_list())).get_column("id")),
     )
 
@@ -233,18 +180,27 @@ def _label_row(path: Path | str, row: int, record: Mapping[str, Any]) -> dict[st
     return {**entry, "label_reason": None if reason is None else str(reason)}
 
 
+def _one_per_id(path: Path | str, records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return the labels table of records, the first of equal rows."""
+    labels: dict[str, dict[str, Any]] = {}
+    conflicts: dict[str, None] = {}
+    for row, record in enumerate(records, start=1):
+        entry = _label_row(path, row, record)
+        known = labels.setdefault(entry["id"], entry)
+        if known["behavior_label"] != entry["behavior_label"]:
+            conflicts[entry["id"]] = None
+    if conflicts:
+        message = f"rows contradict each other about {_some(list(conflicts))}"
+        raise TableError(located(path, message, column="behavior_label"))
+    return _table(list(labels.values()))
+
+
 def _checked(labels: pl.DataFrame) -> pl.DataFrame:
     """Return a given table as a labels table, judged as a file's rows would be."""
     for column in _COLUMNS:
         if column not in labels.columns:
             raise TableError(f'labels: column "{column}" is missing; there are {", ".join(labels.columns)}')
-    rows = [_label_row("table of labels", row, record) for row, record in enumerate(labels.iter_rows(named=True), 1)]
-    frame = _table(rows)
-    conflicts = frame.group_by("id", maintain_order=True).agg(pl.col("behavior_label").n_unique().alias("n"))
-    contradicted = conflicts.filter(pl.col("n") > 1).get_column("id").to_list()
-    if contradicted:
-        raise TableError(f"labels: rows contradict each other about {_some(contradicted)}")
-    return frame.unique("id", keep="first", maintain_order=True)
+    return _one_per_id("table of labels", labels.iter_rows(named=True))
 
 
 def _joined(samples: pl.DataFrame, labels: pl.DataFrame, origin: str) -> pl.DataFrame:
@@ -259,7 +215,8 @@ def _joined(samples: pl.DataFrame, labels: pl.DataFrame, origin: str) -> pl.Data
     return conform(joined.with_columns(label_reason=reason), LABELS)
 
 
-def _some(ids: Sequence[str], shown: int = 5) -> str:
+def _some(ids: Sequence[str]) -> str:
+    shown = 5
     listed = ", ".join(repr(identity) for identity in ids[:shown])
     return listed if len(ids) <= shown else f"{listed} and {len(ids) - shown} more"
 
