@@ -40,7 +40,11 @@ class FakeStudy:
 
     def to_json(self) -> str:
         ledger = {"n_read": self.ledger.n_read, "n_kept": self.ledger.n_kept, "entries": dict(self.ledger.dropped)}
-        return json.dumps({"settings": self.settings, "ledger": ledger})
+        unmatched = [name for name, _ in self.ledger.unmatched]
+        return json.dumps(
+            {"settings": self.settings, "ledger": {**ledger, "unmatched_table_ids": unmatched}}
+            | {"validity": self.validity, "versions": self.versions, "notes": self.notes}
+        )
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -189,7 +193,6 @@ def make_tables() -> dict[str, pl.DataFrame]:
         "detectors": _detectors(),
         "thresholds": _thresholds(),
         "verdicts": _verdicts(),
-        "segment_mass": _segment_mass(),
         **_beyond(rng),
     }
 
@@ -207,16 +210,6 @@ def _beyond(rng: np.random.Generator) -> dict[str, pl.DataFrame]:
                 row = {"dataset": dataset, "detector": detector, "bin": place, "n": 10, "observed": observed}
                 reliability.append(row | {"mean_probability": 0.05 + place / 10, "lower": 0.0, "upper": 1.0})
     return {"transfer": _table("transfer", transfer), "reliability": _table("reliability", reliability)}
-
-
-def _segment_mass() -> pl.DataFrame:
-    rows = []
-    for dataset in DATASETS:
-        for layer in range(N_LAYERS):
-            wave = 0.08 * np.sin(layer / 4)
-            parts = {"system": 0.01, "prompt": 0.14 + wave, "query": 0.05, "template": 0.45 - wave, "generated": 0.35}
-            rows += [{"dataset": dataset, "layer": layer, "segment": name, "mass": m} for name, m in parts.items()]
-    return pl.DataFrame(rows)
 
 
 def split_tokens(answer: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def test_every_file_is_there(folder: Path, data: ReportData) -> None:
     }
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {path.stem for path in (folder / "figures").glob("*.svg")}
-    assert len(figures) == 16
+    assert len(figures) == 15
     for name, frame in data.tables.items():
         assert pl.read_parquet(folder / "tables" / f"{name}.parquet").equals(frame)
     assert Surface.read(folder / "surfaces" / "activity-1").table().equals(data.surfaces[0].table())

@@ -105,8 +105,6 @@ def rerender(
     to: Path | str,
     *,
     surfaces: Sequence[Path | str] = (),
-    z_limit: float | None = None,
-    scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
     """Render the page and figures of a finished study again, and return the path of the page.
@@ -115,15 +113,13 @@ def rerender(
         folder: Output folder of `foretell study` or `report`.
         to: Output folder; may be `folder` itself.
         surfaces: Folders of surfaces to show instead of those of the report.
-        z_limit: See `report`.
-        scale: See `report`.
         progress: See `report`.
 
     Raises:
         InputError: The folder has no study, or a surface's folder has no surface.
     """
     data, title = read_report_data(folder, surfaces=surfaces)
-    return write_report(data, to, title=title or _TITLE, z_limit=z_limit, scale=scale, progress=progress)
+    return write_report(data, to, title=title or _TITLE, progress=progress)
 
 
 def save_surface(
@@ -131,7 +127,6 @@ def save_surface(
     to: Path | str,
     *,
     beside: Mapping[str, Surface] | None = None,
-    z_limit: float | None = None,
     scale: ColourScale = "green-red",
     null_band: bool = True,
     progress: bool | None = None,
@@ -146,7 +141,6 @@ def save_surface(
         to: Output folder.
         beside: More surfaces for the same page by the name of their figures and folder, such as "difference" of two
             answers or "mean" of many.
-        z_limit: See `report`.
         scale: See `report`.
         null_band: Draw the band of random directions as two sheets around the surfaces.
         progress: See `report`.
@@ -157,9 +151,9 @@ def save_surface(
     more = dict(beside or {})
     every = (surface, *more.values())
     data = ReportData(tables={}, surfaces=every, facts=RunFacts(model=surface.model, question=surface.question))
-    figures: list[Figure] = _surfaces((surface,), z_limit=z_limit, scale=scale, null_band=null_band)
+    figures: list[Figure] = _surfaces((surface,), scale=scale, null_band=null_band)
     for name, other in more.items():
-        figures += surface_figures(other, z_limit=z_limit, scale=scale, name=name)
+        figures += surface_figures(other, scale=scale, name=name)
     with _whole_folder(to) as draft:
         _write_figures_and_page(draft, data, figures, title=surface.question, progress=progress)
         surface.write(draft)
@@ -189,7 +183,7 @@ def save_steering(table: pl.DataFrame, to: Path | str, *, model: str, progress: 
 
 
 def _surfaces(
-    surfaces: Sequence[Surface], *, z_limit: float | None, scale: ColourScale, null_band: bool = True
+    surfaces: Sequence[Surface], *, z_limit: float | None = None, scale: ColourScale, null_band: bool = True
 ) -> list[Figure]:
     made: list[Figure] = []
     for index, surface in enumerate(surfaces):

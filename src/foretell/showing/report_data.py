@@ -5,6 +5,7 @@ data = ReportData.from_study(study, surfaces=[surface], direction=table)
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -15,20 +16,12 @@ from foretell.errors import InputError
 from foretell.schema.tables import TABLES, empty
 from foretell.storage.surfaces import Surface
 
-__all__ = ["ColouredText", "LedgerFacts", "ReportData", "RunFacts", "StudyLike"]
+__all__ = ["ColouredText", "LedgerFacts", "ReportData", "RunFacts", "StudyLike", "studied"]
 
 
 @runtime_checkable
 class StudyLike(Protocol):
     """The interface of a study that a report uses."""
-
-    @property
-    def ledger(self) -> Any:
-        """Rows read, rows kept, dropped rows by reason, unmatched ids."""
-
-    @property
-    def settings(self) -> Any:
-        """Settings: metrics, seed, number of permutations ..."""
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """Return each result table by name."""
@@ -50,29 +43,20 @@ class LedgerFacts:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, ledger: Any) -> LedgerFacts:
-        """Return the facts of a study's ledger, or of the same as plain JSON.
+    def of(cls, ledger: Mapping[str, Any]) -> LedgerFacts:
+        """Return the facts of the ledger in `study.json`.
 
         Args:
-            ledger: A dataclass or mapping with `n_read`, `n_kept`, `entries` and the unmatched ids.
+            ledger: With `n_read`, `n_kept`, the `entries` by reason, and the unmatched ids.
         """
-        if isinstance(ledger, LedgerFacts):
-            return ledger
-        fields = _mapping(ledger)
-        entries = fields.get("entries", {})
-        pairs = entries.items() if isinstance(entries, Mapping) else [_reason_and_rows(entry) for entry in entries]
+        absent = {"unmatched_table_ids": "in the table, without a label"}
+        absent |= {"unmatched_label_ids": "in the labels file, not in the table"}
         return cls(
-            n_read=int(fields["n_read"]),
-            n_kept=int(fields["n_kept"]),
-            dropped=tuple((str(reason), int(rows)) for reason, rows in pairs),
-            unmatched=(
-                *((str(name), "in the table, without a label") for name in fields.get("unmatched_table_ids", ())),
-                *(
-                    (str(name), "in the labels file, not in the table")
-                    for name in fields.get("unmatched_label_ids", ())
-                ),
-            ),
-            notes=tuple(str(note) for note in fields.get("notes", ())),
+            n_read=int(ledger["n_read"]),
+            n_kept=int(ledger["n_kept"]),
+            dropped=tuple((str(reason), int(rows)) for reason, rows in ledger.get("entries", {}).items()),
+            unmatched=tuple((str(id_), where) for name, where in absent.items() for id_ in ledger.get(name, ())),
+            notes=tuple(str(note) for note in ledger.get("notes", ())),
         )
 
 
@@ -167,31 +151,24 @@ class ReportData:
                 raise InputError(
                     f"the direction's table lacks {', '.join(absent)}; give the table of the direction's evaluation"
                 )
+        text = study.to_json()
         return cls(
             tables=dict(study.tables()),
-            ledger=None if study.ledger is None else LedgerFacts.of(study.ledger),
-            validity=_mapping(getattr(study, "validity", None)),
-            settings=_mapping(study.settings),
-            versions={str(key): str(value) for key, value in _mapping(getattr(study, "versions", None)).items()},
-            notes=tuple(str(note) for note in getattr(study, "notes", ())),
+            **studied(json.loads(text)),
             surfaces=tuple(surfaces),
             direction=direction,
             facts=run_facts or RunFacts(),
-            study_json=study.to_json(),
+            study_json=text,
         )
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    """Return the fields of a mapping or a dataclass by name; nothing for other objects."""
-    if value is None:
-        return {}
-    if isinstance(value, Mapping):
-        return {str(key): entry for key, entry in value.items()}
-    names = getattr(value, "__dataclass_fields__", {})
-    return {name: getattr(value, name) for name in names}
-
-
-def _reason_and_rows(entry: Any) -> tuple[str, int]:
-    if isinstance(entry, tuple):
-        return entry[0], entry[1]
-    return entry.reason, entry.n_rows
+def studied(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `ReportData` that are in a `study.json`."""
+    ledger = summary.get("ledger")
+    return {
+        "ledger": None if ledger is None else LedgerFacts.of(ledger),
+        "validity": summary.get("validity") or {},
+        "settings": summary.get("settings") or {},
+        "versions": summary.get("versions") or {},
+        "notes": tuple(summary.get("notes") or ()),
+    }

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from foretell.errors import InputError, located
-from foretell.showing.report_data import ColouredText, LedgerFacts, ReportData, RunFacts
+from foretell.showing.report_data import ColouredText, ReportData, RunFacts, studied
 from foretell.storage.surfaces import Surface
 
 __all__ = ["files_of_report", "read_report_data", "write_facts"]
@@ -61,11 +61,7 @@ def read_report_data(folder: Path | str, *, surfaces: Sequence[Path | str] = ())
     own = sorted(path.parent for path in folder.glob("surfaces/*/surface.json"))
     data = ReportData(
         tables=tables,
-        ledger=_ledger(summary.get("ledger"), folder / "study.json"),
-        validity=summary.get("validity") or {},
-        settings=summary.get("settings") or {},
-        versions=summary.get("versions") or {},
-        notes=tuple(summary.get("notes") or ()),
+        **_studied(summary, folder / "study.json"),
         surfaces=tuple(Surface.read(path) for path in (surfaces or own)),
         direction=direction,
         facts=facts,
@@ -94,9 +90,9 @@ def _table(path: Path) -> pl.DataFrame:
         raise InputError(located(path, f"is not a Parquet table: {error}")) from error
 
 
-def _ledger(value: Any, path: Path) -> LedgerFacts | None:
+def _studied(summary: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
-        return None if value is None else LedgerFacts.of(value)
+        return studied(summary)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(located(path, f"has an invalid ledger: {error!r}")) from error
 

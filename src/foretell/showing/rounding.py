@@ -40,7 +40,7 @@ def signed_text(value: float | None, *, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def estimate_text(estimate: float | None, lower: float | None, upper: float | None, *, digits: int = 2) -> str:
+def estimate_text(estimate: float | None, lower: float | None, upper: float | None) -> str:
     """Return an estimate with its interval in square brackets, or without it if there is none.
 
     Example:
@@ -50,13 +50,13 @@ def estimate_text(estimate: float | None, lower: float | None, upper: float | No
     if _absent(estimate):
         return UNDEFINED
     if _absent(lower) or _absent(upper):
-        return number_text(estimate, digits=digits)
-    ends = ", ".join(_fixed(value, digits) for value in (lower, upper))
-    return f"{_fixed(estimate, digits)} [{ends}]"
+        return number_text(estimate, digits=2)
+    ends = ", ".join(_fixed(value) for value in (lower, upper))
+    return f"{_fixed(estimate)} [{ends}]"
 
 
-def _fixed(value: float | None, digits: int) -> str:
-    text = f"{value:.{digits}f}"
+def _fixed(value: float | None) -> str:
+    text = f"{value:.2f}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 

@@ -15,7 +15,6 @@ from foretell.showing.figures.curve_figures import (
     forest_figure,
     reliability_figure,
     roc_figure,
-    segment_figure,
 )
 from foretell.showing.figures.interval_figures import (
     detector_figures,
@@ -124,10 +123,9 @@ def test_thresholds_name_undefined_rules_with_their_reason(data: ReportData) -> 
     assert figure.panels[0].dots[0].second == 0.6
 
 
-def test_direction_and_segments_are_drawn_by_layer(data: ReportData) -> None:
-    direction, segments = direction_figure(data), segment_figure(data)
+def test_a_direction_is_drawn_by_layer(data: ReportData) -> None:
+    direction = direction_figure(data)
     assert direction is not None
-    assert segments is not None
     assert [level.value for level in direction.panels[0].levels] == pytest.approx([0.91, 0.53])
     assert "mean logprob, lower is more" in direction.panels[0].levels[0].label
     assert [curve.label.split(", ")[1] for curve in direction.panels[0].curves] == [
@@ -135,13 +133,6 @@ def test_direction_and_segments_are_drawn_by_layer(data: ReportData) -> None:
         "within one topic",
     ]
     assert direction.panels[0].curves[0].lower is not None
-    assert [curve.label for curve in segments.panels[0].curves] == [
-        "system",
-        "prompt",
-        "query",
-        "template",
-        "generated",
-    ]
 
 
 def test_transfer_and_reliability_hold_their_tables(data: ReportData) -> None:
@@ -165,11 +156,10 @@ def test_surfaces_count_what_they_clip() -> None:
     surface = make_surface()
     solid, flat = surface_figures(surface, z_limit=1.0)
     for panel, answer in zip(solid.panels, surface.answers, strict=True):
-        assert panel.n_above == int((answer.activity > 1).sum())
-        assert panel.n_below == int((answer.activity < -1).sum())
         np.testing.assert_array_equal(panel.values, answer.activity)
-    above = sum(panel.n_above for panel in solid.panels)
-    assert f"{above} are above 1" in solid.words.caption
+    above = sum(int((answer.activity > 1).sum()) for answer in surface.answers)
+    below = sum(int((answer.activity < -1).sum()) for answer in surface.answers)
+    assert f"{below} are below −1 and {above} are above 1" in solid.words.caption
     assert solid.extend == "both"
     assert surface_figures(surface, z_limit=50)[0].extend == "neither"
     assert (solid.shape, flat.shape) == ("surface", "flat")

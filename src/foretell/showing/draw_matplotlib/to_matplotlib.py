@@ -3,13 +3,12 @@
 Only matplotlib's object interface is used, so that the caller's pyplot state is not changed.
 
     from foretell.showing.draw_matplotlib import to_matplotlib
-    to_matplotlib.save(figure, "figures")
+    png = to_matplotlib.render(to_matplotlib.draw(figure), "png")
 """
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Literal
 
 from matplotlib.figure import Figure as Canvas
@@ -22,9 +21,8 @@ from foretell.showing.draw_matplotlib.map_charts import draw_maps
 from foretell.showing.draw_matplotlib.surface_charts import draw_surfaces
 from foretell.showing.draw_matplotlib.token_charts import draw_tokens
 from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
-from foretell.storage.atomic import written_whole
 
-__all__ = ["DOTS_PER_INCH", "draw", "render", "save"]
+__all__ = ["DOTS_PER_INCH", "draw", "render"]
 
 DOTS_PER_INCH = 200
 """Resolution of png files."""
@@ -71,21 +69,3 @@ def render(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) 
     with paper_style():
         canvas.savefig(buffer, format=kind, dpi=dots_per_inch, metadata=metadata[kind])
     return buffer.getvalue()
-
-
-def save(figure: Figure, folder: Path | str, *, kinds: tuple[Format, ...] = ("png", "svg")) -> tuple[Path, ...]:
-    """Draw a figure once and write it in each format, atomically.
-
-    Args:
-        figure: Any figure of `foretell.showing.figures.figure`.
-        folder: Output folder; created if absent.
-        kinds: Image formats; the figure's name is the file name.
-    """
-    canvas = draw(figure)
-    paths = []
-    for kind in kinds:
-        path = Path(folder) / f"{figure.words.name}.{kind}"
-        with written_whole(path) as draft:
-            draft.write_bytes(render(canvas, kind))
-        paths.append(path)
-    return tuple(paths)

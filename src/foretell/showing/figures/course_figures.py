@@ -91,12 +91,11 @@ def comparison_text(comparison: HeldOutComparison | None, concept: str) -> str:
     )
 
 
-def steering_figure(table: pl.DataFrame, *, name: str = "steering") -> CurveFigure:
+def steering_figure(table: pl.DataFrame) -> CurveFigure:
     """Return the shift of the log-odds of the positive answer by dose, with random directions of the same length.
 
     Args:
         table: The columns of `foretell.schema.tables.STEERING`.
-        name: File name without extension.
 
     Returns:
         Two panels per concept: the total shift, and its component that changes sign with the dose.
@@ -113,7 +112,7 @@ def steering_figure(table: pl.DataFrame, *, name: str = "steering") -> CurveFigu
             panels.append(CurvePanel(f"{concept}: directed component", directed, (Level("no steering", 0.0),)))
     n_pairs = int(table.item(0, "n_pairs"))
     words = Words(
-        name,
+        "steering",
         "Effect of steering along the direction",
         "Shift of the log-odds of the positive over the negative answer when the direction is added: mean of "
         f"{n_pairs} pairs that it was not fitted on, with 95 % interval. A dose of 1 is one standard deviation on the "

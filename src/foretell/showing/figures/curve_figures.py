@@ -16,7 +16,7 @@ from foretell.showing.figures.table_cells import column, listed, matching, order
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 
-__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "reliability_figure", "roc_figure", "segment_figure"]
+__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "reliability_figure", "roc_figure"]
 
 PROTOCOLS = {"rows": "rows (source)", "grouped": "grouped by sample", "placebo": "placebo labels"}
 """Names of the forest protocols in figures."""
@@ -135,34 +135,6 @@ def reliability_figure(data: ReportData) -> CurveFigure | None:
         "Predicted probability against observed frequency per dataset and detector.",
     )
     return CurveFigure(words, tuple(panels), "Predicted probability", "Observed share", roc=True)
-
-
-def segment_figure(data: ReportData) -> CurveFigure | None:
-    """Return each segment's mass per layer, from the optional table `segment_mass` (dataset, layer, segment, mass)."""
-    masses = data.tables.get("segment_mass")
-    if masses is None or masses.is_empty():
-        return None
-    segments = ordered(masses, "segment")
-    panels = tuple(
-        CurvePanel(
-            dataset,
-            tuple(
-                _layer_curve(
-                    masses.filter((pl.col("dataset") == dataset) & (pl.col("segment") == segment)), segment, "mass", i
-                )
-                for i, segment in enumerate(segments)
-            ),
-        )
-        for dataset in ordered(masses, "dataset")
-    )
-    words = Words(
-        "segment-masses",
-        "Attention mass per segment, by layer",
-        "Share of attention from the generated tokens on each segment, mean over heads and samples. The normalised "
-        "shares of prompt, query and system ignore the attention on template and generated tokens.",
-        "Lines of attention mass per segment over layers, one panel per dataset.",
-    )
-    return CurveFigure(words, panels, "Layer", "Attention mass", y_range=(0.0, 1.0))
 
 
 def _layer_curve(frame: pl.DataFrame, label: str, value: str, index: int) -> Curve:

@@ -4,7 +4,7 @@ A figure is a frozen dataclass of panels with the values to draw and the text ar
 nothing is estimated here.
 
     figures = study_figures(data)           # in foretell.showing.figures.study_figures
-    to_matplotlib.save(figures[0], folder)
+    to_matplotlib.draw(figures[0])
 """
 
 from __future__ import annotations
@@ -217,8 +217,6 @@ class SurfacePanel:
     """Text of each token."""
     values: Float[np.ndarray, "layer token"]
     """Scores, not clipped."""
-    n_below: int
-    n_above: int
     lower: Float[np.ndarray, "layer token"] | None = None
     """Lower end of an interval around the scores, drawn as a sheet."""
     upper: Float[np.ndarray, "layer token"] | None = None

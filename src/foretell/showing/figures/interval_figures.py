@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import polars as pl
 
 from foretell.showing.figures.curve_figures import PROTOCOLS
@@ -19,6 +22,8 @@ from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 
 __all__ = ["detector_figures", "importance_figure", "threshold_figure", "transfer_figure"]
+
+Row = dict[str, Any]
 
 
 def importance_figure(data: ReportData) -> BarFigure | None:
@@ -113,26 +118,26 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
     return auc, gain
 
 
-def _detector_panels(detectors: pl.DataFrame, value: str, *, second: str | None) -> tuple[DotPanel, ...]:
+def _panels(
+    frame: pl.DataFrame, value: str, label: Callable[[Row], str], dot: Callable[[Row], Dot], *, title: str = "{}"
+) -> tuple[DotPanel, ...]:
+    """Return one panel per dataset with the dots of its rows; rows without a value are listed with their reason."""
     panels = []
-    for dataset in ordered(detectors, "dataset"):
-        dots, undefined = [], []
-        for row in matching(detectors, dataset=dataset):
-            if row[value] is None:
-                undefined.append((str(row["detector"]), reasons([row])))
-                continue
-            dots.append(
-                Dot(
-                    label=row["detector"],
-                    estimate=row[value],
-                    lower=row[f"{value}_lower"],
-                    upper=row[f"{value}_upper"],
-                    tone=1 if row["role"] == "baseline" else 0,
-                    second=row[second] if second else None,
-                )
-            )
-        panels.append(DotPanel(dataset, tuple(dots), tuple(undefined)))
+    for dataset in ordered(frame, "dataset"):
+        rows = matching(frame, dataset=dataset)
+        dots = tuple(dot(row) for row in rows if row[value] is not None)
+        undefined = tuple((label(row), reasons([row])) for row in rows if row[value] is None)
+        panels.append(DotPanel(title.format(dataset), dots, undefined))
     return tuple(panels)
+
+
+def _detector_panels(detectors: pl.DataFrame, value: str, *, second: str | None) -> tuple[DotPanel, ...]:
+    def dot(row: Row) -> Dot:
+        ends = row[f"{value}_lower"], row[f"{value}_upper"]
+        tone = 1 if row["role"] == "baseline" else 0
+        return Dot(row["detector"], row[value], *ends, tone, row[second] if second else None)
+
+    return _panels(detectors, value, lambda row: str(row["detector"]), dot)
 
 
 def threshold_figure(data: ReportData) -> DotFigure | None:
@@ -141,27 +146,16 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
     if thresholds.is_empty():
         return None
     objectives = ordered(thresholds, "objective")
-    panels = []
-    for dataset in ordered(thresholds, "dataset"):
-        dots, undefined = [], []
-        for row in matching(thresholds, dataset=dataset):
-            label = f"{row['metric']}, {row['objective']}"
-            if row["heldout_value"] is None:
-                undefined.append((label, reasons([row])))
-                continue
-            sign = "<" if row["side"] == "below" else ">"
-            rule = "" if row["threshold"] is None else f" ({sign} {row['threshold']:.3g})"
-            dots.append(
-                Dot(
-                    label=f"{label}{rule}",
-                    estimate=row["heldout_value"],
-                    lower=row["lower"],
-                    upper=row["upper"],
-                    tone=objectives.index(row["objective"]),
-                    second=row["train_value"],
-                )
-            )
-        panels.append(DotPanel(dataset, tuple(dots), tuple(undefined)))
+
+    def label(row: Row) -> str:
+        return f"{row['metric']}, {row['objective']}"
+
+    def dot(row: Row) -> Dot:
+        sign = "<" if row["side"] == "below" else ">"
+        rule = "" if row["threshold"] is None else f" ({sign} {row['threshold']:.3g})"
+        tone = objectives.index(row["objective"])
+        return Dot(label(row) + rule, row["heldout_value"], row["lower"], row["upper"], tone, row["train_value"])
+
     words = Words(
         "thresholds",
         "Threshold rules",
@@ -171,7 +165,7 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
     )
     return DotFigure(
         words,
-        tuple(panels),
+        _panels(thresholds, "heldout_value", label, dot),
         x_label="Value of the objective",
         first_label="held out",
         second_label="training groups",
@@ -185,17 +179,13 @@ def transfer_figure(data: ReportData) -> DotFigure | None:
     if transfer.is_empty():
         return None
     detectors = ordered(transfer, "detector")
-    panels = []
-    for dataset in ordered(transfer, "dataset"):
-        dots, undefined = [], []
-        for row in matching(transfer, dataset=dataset):
-            label = f"{row['detector']}, fitted on {row['train']}"
-            if row["auc"] is None:
-                undefined.append((label, reasons([row])))
-                continue
-            tone = detectors.index(row["detector"])
-            dots.append(Dot(label, row["auc"], row["auc_lower"], row["auc_upper"], tone))
-        panels.append(DotPanel(f"evaluated on {dataset}", tuple(dots), tuple(undefined)))
+
+    def label(row: Row) -> str:
+        return f"{row['detector']}, fitted on {row['train']}"
+
+    def dot(row: Row) -> Dot:
+        return Dot(label(row), row["auc"], row["auc_lower"], row["auc_upper"], detectors.index(row["detector"]))
+
     words = Words(
         "transfer",
         "Transfer to other datasets",
@@ -205,7 +195,7 @@ def transfer_figure(data: ReportData) -> DotFigure | None:
     )
     return DotFigure(
         words,
-        tuple(panels),
+        _panels(transfer, "auc", label, dot, title="evaluated on {}"),
         x_label="AUC",
         first_label="AUC",
         reference=0.5,

@@ -7,7 +7,6 @@ from foretell.showing.figures.curve_figures import (
     forest_figure,
     reliability_figure,
     roc_figure,
-    segment_figure,
 )
 from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.interval_figures import (
@@ -36,7 +35,6 @@ def study_figures(data: ReportData) -> tuple[Figure, ...]:
         transfer_figure(data),
         reliability_figure(data),
         threshold_figure(data),
-        segment_figure(data),
         direction_figure(data),
     ]
     return tuple(figure for figure in candidates if figure is not None)

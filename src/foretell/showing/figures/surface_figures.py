@@ -59,8 +59,6 @@ def surface_figures(
             answer=answer.answer,
             tokens=answer.tokens,
             values=answer.activity,
-            n_below=int((answer.activity < -z_limit).sum()),
-            n_above=int((answer.activity > z_limit).sum()),
             lower=answer.lower,
             upper=answer.upper,
             null_lower=answer.null_lower if null_band else None,
@@ -126,9 +124,10 @@ def _figure(
     shape: Literal["surface", "flat"],
     camera: tuple[float, float],
 ) -> SurfaceFigure:
-    below, above = sum(panel.n_below for panel in panels), sum(panel.n_above for panel in panels)
-    cells = sum(int(np.isfinite(panel.values).sum()) for panel in panels)
-    missing = sum(int((~np.isfinite(panel.values)).sum()) for panel in panels)
+    values = np.concatenate([panel.values.ravel() for panel in panels])
+    below, above = int((values < -z_limit).sum()), int((values > z_limit).sum())
+    cells = int(np.isfinite(values).sum())
+    missing = values.size - cells
     unit = scale_label(surface)
     sides = [f"{n} are {side}" for n, side in ((below, f"below −{z_limit:g}"), (above, f"above {z_limit:g}")) if n]
     clipped = (

@@ -35,8 +35,9 @@ def reasons(rows: Iterable[dict[str, Any]]) -> str:
     return "; ".join(reasons) or "no numbers in the table"
 
 
-def listed(parts: Iterable[str], *, most: int = 24) -> str:
-    """Return the parts as one sentence, at most `most` of them."""
+def listed(parts: Iterable[str]) -> str:
+    """Return the parts as one sentence, at most 24 of them."""
+    most = 24
     entries = list(parts)
     tail = f"; and {len(entries) - most} more" if len(entries) > most else ""
     return "; ".join(entries[:most]) + tail + "."
