@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foretell.cli.options import (
-    FILE,
-    FOLDER,
-    device_option,
-    dtype_option,
-    opened_model,
-    quiet_option,
-    seed_option,
-    trust_option,
-)
+from foretell.cli.options import FILE, FOLDER, model_options, opened_model
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
@@ -34,11 +25,7 @@ __all__ = ["direction", "steer", "surface"]
 @click.option("--negative-system", default=None, help="System message that asks for its opposite; default: honest.")
 @click.option("--to", type=FILE, required=True, help="File for the direction, such as lying.safetensors.")
 @click.option("--tables", type=FOLDER, default=None, help="Folder for all tables: controls, choice of layer, transfer.")
-@dtype_option
-@device_option
-@trust_option
-@seed_option
-@quiet_option
+@model_options
 def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **options: Any) -> None:
     """Fit a direction on contrast pairs, evaluate it on held-out topics, and save it.
 
@@ -108,11 +95,7 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
     help="Comma-separated, for coloured text and means; default: chosen on held-out topics.",
 )
 @click.option("--to", type=FOLDER, required=True, help="Output folder for figures and tables.")
-@dtype_option
-@device_option
-@trust_option
-@seed_option
-@quiet_option
+@model_options
 def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int, to: Path, **options: Any) -> None:
     """Draw the activity of answers to one question by layer and token, on one scale.
 
@@ -176,11 +159,7 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
 )
 @click.option("--random", "n_random", default=9, show_default=True, help="Number of random directions as controls.")
 @click.option("--to", type=FOLDER, required=True, help="Output folder for the figure and its table.")
-@dtype_option
-@device_option
-@trust_option
-@seed_option
-@quiet_option
+@model_options
 def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **options: Any) -> None:
     """Add a direction while MODEL reads true and false answers, and measure the shift of their log-odds.
 

@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretell.cli.direction_verbs import direction, steer, surface
-from foretell.cli.options import (
-    FILE,
-    FOLDER,
-    device_option,
-    dtype_option,
-    opened_model,
-    quiet_option,
-    seed_option,
-    trust_option,
-)
+from foretell.cli.options import FILE, FOLDER, model_options, opened_model, quiet_option, seed_option, trust_option
 from foretell.errors import ForetellError
 
 if TYPE_CHECKING:
@@ -124,11 +115,7 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
 @click.option("--max-new-tokens", default=64, show_default=True, help="Maximal length of generated answers.")
 @click.option("--temperature", default=0.0, show_default=True, help="0: greedy; above 0: sampling with --seed.")
 @click.option("--top-p", default=1.0, show_default=True, help="Nucleus sampling: mass of the most likely tokens.")
-@dtype_option
-@device_option
-@trust_option
-@seed_option
-@quiet_option
+@model_options
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
     """Record attention mass, activity and log-probabilities of MODEL on CONVERSATIONS, in one pass.
 

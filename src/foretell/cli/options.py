@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE",
     "FOLDER",
-    "device_option",
-    "dtype_option",
+    "model_options",
     "opened_model",
     "quiet_option",
     "seed_option",
@@ -28,10 +28,17 @@ quiet_option = click.option("--quiet", "progress", flag_value=False, default=Non
 trust_option = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that is part of the model. Off by default."
 )
-dtype_option = click.option(
+_dtype_option = click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
 )
-device_option = click.option("--device", default=None, help="Such as cpu, cuda or mps; default: chosen by the library.")
+_device_option = click.option(
+    "--device", default=None, help="Such as cpu, cuda or mps; default: chosen by the library."
+)
+
+
+def model_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every verb that runs a model."""
+    return _dtype_option(_device_option(trust_option(seed_option(quiet_option(verb)))))
 
 
 def opened_model(name: str, options: dict[str, Any]) -> Model:
