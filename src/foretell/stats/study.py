@@ -113,7 +113,7 @@ class Study:
 
     @cached_property
     def _roc(self) -> RocCurves:
-        curves = roc_curves(self.table, level=self.settings.level, progress=False)
+        curves = roc_curves(self.table, level=self.settings.level)
         self._steps.advance("ROC")
         return curves
 
@@ -224,10 +224,7 @@ class Study:
         """Return settings, ledger, validity, verdicts, notes and versions as plain data, without timestamps."""
         return {
             "settings": asdict(self.settings),
-            "ledger": {
-                **asdict(self.ledger),
-                "entries": {entry.reason: entry.n_rows for entry in self.ledger.entries},
-            },
+            "ledger": asdict(self.ledger),
             "validity": asdict(self.validity),
             "verdicts": self.verdicts.to_dicts(),
             "notes": list(self.notes),

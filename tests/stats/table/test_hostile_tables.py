@@ -27,7 +27,7 @@ def _studied(path: Path) -> StudyTable | str:
     except TableError as error:
         return str(error)
     association(table, n_permutations=9, progress=False)
-    roc_curves(table, progress=False)
+    roc_curves(table)
     return table
 
 

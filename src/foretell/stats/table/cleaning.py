@@ -2,9 +2,6 @@
 
 Cleaning parses text into numbers by stated rules, drops rows that cannot be used, and counts every dropped row under
 the first reason that applies. It never repairs a value and does not depend on the order of the rows.
-
-    cleaned = clean(frame, metrics=("PAM_norm",), compositional=False)
-    cleaned.ledger.table()
 """
 
 from __future__ import annotations
@@ -21,7 +18,6 @@ __all__ = [
     "REASONS",
     "Cleaned",
     "Ledger",
-    "LedgerEntry",
     "Validity",
     "clean",
     "nothing_left_message",
@@ -51,19 +47,11 @@ _KEY = ("dataset", "layer", "head", "id")
 
 
 @dataclass(frozen=True)
-class LedgerEntry:
-    """How many rows were dropped for one reason."""
-
-    reason: str
-    n_rows: int
-
-
-@dataclass(frozen=True)
 class Ledger:
     """What cleaning did: rows read, rows kept, and each dropped row under one reason."""
 
-    entries: tuple[LedgerEntry, ...]
-    """One per reason of `REASONS`, those with no rows included."""
+    entries: dict[str, int] = field(hash=False)
+    """Dropped rows for each reason of `REASONS`."""
     n_read: int
     n_kept: int
     unmatched_table_ids: tuple[str, ...] = ()
@@ -76,14 +64,7 @@ class Ledger:
     @property
     def n_dropped(self) -> int:
         """Rows dropped for any reason; always rows read minus rows kept."""
-        return sum(entry.n_rows for entry in self.entries)
-
-    def table(self) -> pl.DataFrame:
-        """Return the entries as a frame with the columns reason and n_rows."""
-        return pl.DataFrame(
-            {"reason": [e.reason for e in self.entries], "n_rows": [e.n_rows for e in self.entries]},
-            schema={"reason": pl.String, "n_rows": pl.Int64},
-        )
+        return sum(self.entries.values())
 
 
 @dataclass(frozen=True)
@@ -120,9 +101,9 @@ def nothing_left_message(ledger: Ledger) -> str:
     Args:
         ledger: The ledger of the table.
     """
-    dropped = [entry for entry in ledger.entries if entry.n_rows]
-    counts = ", ".join(f"{entry.n_rows} {entry.reason}" for entry in dropped)
-    unlabelled = [entry.reason for entry in dropped] == ["label null"]
+    dropped = {reason: n_rows for reason, n_rows in ledger.entries.items() if n_rows}
+    counts = ", ".join(f"{n_rows} {reason}" for reason, n_rows in dropped.items())
+    unlabelled = list(dropped) == ["label null"]
     remedy = "; give labels for its ids, or label the run first" if unlabelled else ""
     return f"no row is left after cleaning ({ledger.n_read} read: {counts}){remedy}"
 
@@ -173,7 +154,7 @@ def clean(
     counts: dict[str, int] = dict(numbers.group_by("_reason").len().drop_nulls("_reason").iter_rows())
     kept, doubled = _without_duplicates(*_sorted(kept))
     counts |= doubled
-    ledger = Ledger(tuple(LedgerEntry(reason, counts.get(reason, 0)) for reason in REASONS), frame.height, kept.height)
+    ledger = Ledger({reason: counts.get(reason, 0) for reason in REASONS}, frame.height, kept.height)
     if kept.height == 0 and not may_be_empty:
         raise TableError(located(name, nothing_left_message(ledger)))
     deviation = _largest_finite(numbers, (total - 1).abs()) if compositional else None

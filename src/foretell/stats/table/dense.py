@@ -1,8 +1,4 @@
-"""A dataset of a table as a dense array with the axes sample, layer, head, metric.
-
-data = dense_dataset(table, "alpaca")
-data.values[:, 3, 7, 0]      # one metric of layer data.layers[3], head data.heads[7], for every sample
-"""
+"""A dataset of a table as a dense array with the axes sample, layer, head, metric."""
 
 from __future__ import annotations
 

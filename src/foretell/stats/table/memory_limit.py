@@ -1,7 +1,4 @@
-"""Memory limit: a table on disk that would not fit into memory is refused before it is read.
-
-require_memory(Path("attention.parquet"))
-"""
+"""Memory limit: a table on disk that would not fit into memory is refused before it is read."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The rows of a dataset as in the source study: one per sample, layer and head.
-
-rows = dataset_rows(dense_dataset(table, "alpaca"))
-rows.features.shape, rows.sample.shape
-subsampled(rows, 100_000, seed=0)
-"""
+"""The rows of a dataset as in the source study: one per sample, layer and head."""
 
 from __future__ import annotations
 

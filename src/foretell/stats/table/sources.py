@@ -1,8 +1,6 @@
 """Tables from files, folders of Parquet files, and data frames of other libraries, as polars frames.
 
 Only the requested columns are read. Text is not parsed here, but in `foretell.stats.table.cleaning`.
-
-    source = read_source("attention.csv", wanted=("id", "layer"))
 """
 
 from __future__ import annotations
