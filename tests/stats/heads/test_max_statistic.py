@@ -140,6 +140,6 @@ def test_one_class_and_no_permutations_are_undefined_with_a_reason(generator: np
 
 
 def test_permutations_of_other_samples_are_refused(generator: np.random.Generator) -> None:
-    wrong = Permutations(np.zeros((3, 4), dtype=np.bool_), "none", 0)
+    wrong = Permutations(np.zeros((3, 4), dtype=np.bool_), "none")
     with pytest.raises(InputError, match="another number of samples"):
         blockwise_max_statistic([generator.normal(size=(2, 5))], np.arange(5) % 2, wrong)

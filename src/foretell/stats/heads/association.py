@@ -2,9 +2,6 @@
 
 A positive correlation (AUC above one half) means that the behaviour is more likely where the metric is higher.
 
-    frame = association(table, seed=0)                  # columns of schema.ASSOCIATION
-    statistics = column_statistics(values, label)       # the same on numpy arrays
-
 Thousands of columns are tested at once; `max_statistic` corrects for their number.
 """
 
@@ -28,7 +25,7 @@ from foretell.stats.auc.clustered import (
 from foretell.stats.auc.intervals import degrees_of_freedom, interval_of_auc
 from foretell.stats.auc.rank_sums import ColumnSums, Engine, column_sums
 from foretell.stats.folds import derived_seed, group_codes
-from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, max_statistic, undefined_max_statistic
+from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, max_statistic
 from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import StudyTable
 
@@ -104,7 +101,7 @@ def column_statistics(
 
 
 def association_frame(
-    dataset: str, columns: pl.DataFrame, statistics: ColumnStatistics, largest: MaxStatistic
+    dataset: str, columns: pl.DataFrame, statistics: ColumnStatistics, largest: MaxStatistic | None
 ) -> pl.DataFrame:
     """Return the statistics of a dataset's columns in the columns of the association table.
 
@@ -114,7 +111,7 @@ def association_frame(
         dataset: Its name.
         columns: Layer, head and metric of each column.
         statistics: Of the same columns in the same order.
-        largest: Likewise.
+        largest: Likewise; None without permutations.
     """
     frame = columns.with_columns(
         pl.lit(dataset).alias("dataset"),
@@ -125,11 +122,12 @@ def association_frame(
             for name in ("pearson", "pearson_p", "spearman", "spearman_p", "auc", "auc_lower", "auc_upper", "auc_p")
         ),
         pl.Series("q_value", benjamini_hochberg(statistics.auc_p)),
-        pl.Series("p_max", largest.pvalue),
+        pl.Series("p_max", np.full(columns.height, np.nan) if largest is None else largest.pvalue),
         pl.Series("reason", statistics.reason, dtype=pl.String),
     )
     frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-    silent = pl.lit(largest.reason or "the column is constant", dtype=pl.String)
+    why = "no permutations were requested" if largest is None else largest.reason or "the column is constant"
+    silent = pl.lit(why, dtype=pl.String)
     unexplained = pl.col("reason").is_null() & pl.col("p_max").is_null()
     return conform(
         frame.with_columns(pl.when(unexplained).then(silent).otherwise("reason").alias("reason")), ASSOCIATION
@@ -169,6 +167,7 @@ def association(
         data = dense_dataset(table, dataset)
         values = data.by_column.T
         statistics = column_statistics(values, data.label, group=data.group, level=level)
+        largest = None
         if n_permutations:
             largest = max_statistic(
                 values,
@@ -178,8 +177,6 @@ def association(
                 n_permutations=n_permutations,
                 seed=derived_seed(seed, "association", dataset),
             )
-        else:
-            largest = undefined_max_statistic(values.shape[1], seed=seed)
         rank = pl.col("metric").replace_strict(list(table.metrics), list(range(len(table.metrics))))
         places = data.column_index().sort(rank, "layer", "head")
         found = association_frame(dataset, places, statistics, largest)

@@ -3,9 +3,6 @@
 Among a thousand heads some correlate with any label by chance. The false discovery rate bounds the expected share of
 false discoveries. The max-statistic compares each head with the *largest* statistic of all heads under permuted
 labels, which bounds the probability of even one false discovery (family-wise error rate).
-
-    q = benjamini_hochberg(p)
-    result = max_statistic(values, label, seed=0)      # result.pvalue per column
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from scipy import stats
 
 from foretell.errors import InputError
 from foretell.stats.auc.rank_sums import Engine, midranks
@@ -27,7 +25,6 @@ __all__ = [
     "blockwise_max_statistic",
     "max_statistic",
     "permuted_labels",
-    "undefined_max_statistic",
 ]
 
 _TOLERANCE = 1e-9
@@ -44,17 +41,15 @@ def benjamini_hochberg(pvalue: Float[np.ndarray, " test"]) -> Float[np.ndarray, 
         nan where the p-value is.
 
     Source:
-        Benjamini & Hochberg (1995); must equal `scipy.stats.false_discovery_control`.
+        Benjamini & Hochberg (1995), `scipy.stats.false_discovery_control`.
 
     Example:
         >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).round(3).tolist()
         [0.03, 0.04, 0.04]
     """
     qvalue = np.full(pvalue.shape, np.nan)
-    present = np.flatnonzero(~np.isnan(pvalue))
-    order = present[np.argsort(pvalue[present], kind="stable")]
-    scaled = pvalue[order] * (order.size / np.arange(1, order.size + 1))
-    qvalue[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    present = ~np.isnan(pvalue)
+    qvalue[present] = stats.false_discovery_control(pvalue[present])
     return qvalue
 
 
@@ -66,7 +61,6 @@ class Permutations:
     """Boolean."""
     rule: str
     """What was permuted, in words."""
-    seed: int
 
 
 def permuted_labels(
@@ -109,7 +103,7 @@ def permuted_labels(
         permuted = _permuted(positives > 0, stratum_of, n_permutations, generator)
         single = bool(np.all(sizes == 1))
         rule = f"labels permuted between {'samples' if single else 'whole groups'}{within}"
-        return Permutations(permuted if single and group is None else permuted[:, codes], rule, seed)
+        return Permutations(permuted if single and group is None else permuted[:, codes], rule)
     labels = np.empty((n_permutations, label.size), dtype=np.bool_)
     _, blocks = np.unique(np.stack([stratum_of, sizes]), axis=1, return_inverse=True)
     members = np.argsort(codes, kind="stable")
@@ -121,7 +115,7 @@ def permuted_labels(
         moved = generator.permuted(np.tile(np.arange(groups.size), (n_permutations, 1)), axis=1)
         pattern = positive[samples][moved]
         labels[:, samples.ravel()] = generator.permuted(pattern, axis=2).reshape(n_permutations, -1)
-    return Permutations(labels, f"labels permuted between groups of one size and shuffled in them{within}", seed)
+    return Permutations(labels, f"labels permuted between groups of one size and shuffled in them{within}")
 
 
 @dataclass(frozen=True)
@@ -134,9 +128,6 @@ class MaxStatistic:
     """Absolute standardised rank sum of the positives."""
     largest: Float[np.ndarray, " permutation"]
     """Largest statistic of any column under each permutation."""
-    n_permutations: int
-    seed: int
-    rule: str
     reason: str | None = None
 
 
@@ -178,17 +169,6 @@ def max_statistic(
     return blockwise_max_statistic(blocks, label, permutations, stratum=stratum, engine=engine)
 
 
-def undefined_max_statistic(n_columns: int, *, seed: int = 0) -> MaxStatistic:
-    """Return the undefined max-statistic of columns without permutations.
-
-    Args:
-        n_columns: Number of columns.
-        seed: The seed of the study.
-    """
-    undefined = np.full(n_columns, np.nan)
-    return MaxStatistic(undefined, undefined, np.zeros(0), 0, seed, "none", "no permutations were requested")
-
-
 def blockwise_max_statistic(
     blocks: Iterable[Float[np.ndarray, "_column sample"]],
     label: Shaped[np.ndarray, " sample"],
@@ -228,7 +208,7 @@ def blockwise_max_statistic(
     reached = n_permutations - np.searchsorted(np.sort(largest), statistic * (1 - _TOLERANCE), side="left")
     defined = ~np.isnan(statistic) & (reason is None)
     pvalue = np.where(defined, (1 + reached) / (1 + n_permutations), np.nan)
-    return MaxStatistic(pvalue, statistic, largest, n_permutations, permutations.seed, permutations.rule, reason)
+    return MaxStatistic(pvalue, statistic, largest, reason)
 
 
 def _standardised(

@@ -12,9 +12,10 @@ cleaned and tested one by one. Small files and other formats are read into memor
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,10 @@ from foretell.stats.heads.association import (
     column_statistics,
     statistics_from_sums,
 )
-from foretell.stats.heads.max_statistic import (
-    MaxStatistic,
-    blockwise_max_statistic,
-    permuted_labels,
-    undefined_max_statistic,
-)
+from foretell.stats.heads.max_statistic import MaxStatistic, blockwise_max_statistic, permuted_labels
 from foretell.stats.heads.sorted_parquet import Block, NotSortedError, sorted_blocks
 from foretell.stats.heads.split_by_layer import split_by_layer
-from foretell.stats.table.cleaning import REASONS, Ledger, LedgerEntry, Validity, nothing_left_message
+from foretell.stats.table.cleaning import REASONS, Ledger, Validity, nothing_left_message
 from foretell.stats.table.dense import dense_dataset, sample_strata
 from foretell.stats.table.joined import BASELINES, StudyTable, read_table, require_one_label
 from foretell.stats.table.sources import is_parquet, parquet_parts
@@ -80,8 +76,10 @@ class _Settings:
         hidden = None if self.progress is None else not self.progress
         return tqdm(work, desc="association", disable=hidden, **options)
 
-    def largest(self, dataset: str, samples: pl.DataFrame, blocks: Iterable[Any], order: Any) -> MaxStatistic:
+    def largest(self, dataset: str, samples: pl.DataFrame, blocks: Iterable[Any], order: Any) -> MaxStatistic | None:
         """Return the max-statistic over blocks whose samples are those of the frame in the given order."""
+        if not self.n_permutations:
+            return None
         label, stratum = samples.get_column("behavior_label").to_numpy(), sample_strata(samples)
         permutations = permuted_labels(
             label,
@@ -234,11 +232,8 @@ class _DatasetScan:
         self.label = samples.get_column("behavior_label").to_numpy()[order]
         self.group = np.array(samples.get_column("group").to_list(), dtype=np.str_)[order]
         columns = self._columns(first, blocks)
-        if self.settings.n_permutations:
-            largest = self.settings.largest(self.dataset, samples, columns, order)
-        else:
-            n_columns = sum(len(block) for block in columns)
-            largest = undefined_max_statistic(n_columns, seed=self.settings.seed)
+        largest = self.settings.largest(self.dataset, samples, columns, order)
+        deque(columns, maxlen=0)  # without permutations no column was read yet
         places = pl.concat([place for place, _ in self.results])
         sums = [found for _, found in self.results if isinstance(found, ColumnSums)]
         clustered = [found for _, found in self.results if isinstance(found, ColumnStatistics)]
@@ -248,7 +243,7 @@ class _DatasetScan:
     def _columns(self, first: Block, blocks: Iterator[Block]) -> Iterator[Any]:
         independent = np.unique(self.group).size == self.group.size
         shares = self.settings.table["compositional"]
-        for block in _chained(first, blocks):
+        for block in chain([first], blocks):
             self.n_rows += block.values[0].size
             self.deviation = max(self.deviation, block.max_deviation)
             self.bar.update(block.values[0].size)
@@ -267,7 +262,7 @@ class _DatasetScan:
     @property
     def ledger(self) -> Ledger:
         """The ledger of the dataset's rows; no row of a sorted file is dropped."""
-        return Ledger(tuple(LedgerEntry(reason, 0) for reason in REASONS), self.n_rows, self.n_rows)
+        return Ledger(dict.fromkeys(REASONS, 0), self.n_rows, self.n_rows)
 
     @property
     def validity(self) -> Validity:
@@ -275,11 +270,6 @@ class _DatasetScan:
         deviation = self.deviation if self.settings.table["compositional"] else None
         tolerance = self.settings.table["sum_tolerance"]
         return Validity(self.n_rows, {}, deviation, deviation, tolerance, self.n_missing, self.n_negative)
-
-
-def _chained(first: Block, blocks: Iterator[Block]) -> Iterator[Block]:
-    yield first
-    yield from blocks
 
 
 def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: _Settings) -> StreamedAssociation:
@@ -305,11 +295,8 @@ def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: _Se
         of_dataset = samples.filter(pl.col("dataset") == dataset).unique("id", maintain_order=True)
         columns = pl.concat([index for _, index, _ in results[dataset]])
         statistics = _joined([found for _, _, found in results[dataset]])
-        if settings.n_permutations:
-            blocks = (_aligned(folder, dataset, of_dataset, settings) for folder, _, _ in results[dataset])
-            largest = settings.largest(dataset, of_dataset, blocks, slice(None))
-        else:
-            largest = undefined_max_statistic(columns.height, seed=settings.seed)
+        blocks = (_aligned(folder, dataset, of_dataset, settings) for folder, _, _ in results[dataset])
+        largest = settings.largest(dataset, of_dataset, blocks, slice(None))
         frames.append(_sorted(association_frame(dataset, columns, statistics, largest), settings.metrics))
     return StreamedAssociation(
         pl.concat(frames),
@@ -320,11 +307,10 @@ def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: _Se
 
 
 def _table_of(folder: Sequence[Path], settings: _Settings) -> StudyTable:
-    return read_table(folder[0].parent if len(folder) == 1 else _together(folder), **settings.table, may_be_empty=True)
-
-
-def _together(files: Sequence[Path]) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(file, glob=False) for file in files], how="diagonal_relaxed")
+    source: Any = folder[0].parent
+    if len(folder) > 1:
+        source = pl.concat([pl.read_parquet(file, glob=False) for file in folder], how="diagonal_relaxed")
+    return read_table(source, **settings.table, may_be_empty=True)
 
 
 def _aligned(folder: Sequence[Path], dataset: str, samples: pl.DataFrame, settings: _Settings) -> Any:
@@ -348,11 +334,10 @@ def _joined(parts: Sequence[ColumnStatistics]) -> ColumnStatistics:
 
 
 def _sum_of_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
-    counts = [sum(ledger.entries[index].n_rows for ledger in ledgers) for index in range(len(REASONS))]
     unread = {name for ledger in ledgers for name in ledger.unmatched_table_ids}
     unmatched = set.intersection(*(set(ledger.unmatched_label_ids) for ledger in ledgers))
     return Ledger(
-        tuple(LedgerEntry(reason, count) for reason, count in zip(REASONS, counts, strict=True)),
+        {reason: sum(ledger.entries[reason] for ledger in ledgers) for reason in REASONS},
         sum(ledger.n_read for ledger in ledgers),
         sum(ledger.n_kept for ledger in ledgers),
         tuple(sorted(unread)),

@@ -3,9 +3,6 @@
 Large tables are usually written in this order. Such a file needs no sorting and no joining: consecutive rows already
 are an array (column, sample). Everything that cleaning checks is checked while reading; the first row that fails raises
 `NotSortedError`, and the caller falls back to a slower path.
-
-    for block in sorted_blocks(files, metrics=("PAM_norm",), compositional=False):
-        block.values        # (metric, column, sample)
 """
 
 from __future__ import annotations

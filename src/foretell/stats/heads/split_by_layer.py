@@ -1,8 +1,5 @@
 """A file in any order split into one folder per dataset and layer, with bounded memory.
 
-    for files in split_by_layer([Path("attention.csv")], Path(temporary)):
-        ...     # Parquet files with the rows of one dataset and layer, as they were written
-
 Nothing is cleaned here: rows whose layer is not an integer, such as averages, get a folder of their own.
 """
 
