@@ -2,9 +2,6 @@
 
 The penalty is invariant under rotation, so more features than samples are first projected onto the span of the samples:
 the optimum is the same and takes milliseconds.
-
-    model = NestedLogistic(seed=0).fit(features, label, group=group)
-    score = model.decision_function(features)
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from foretell.stats.detectors.features import column_means
 from foretell.stats.folds import derived_seed, grouped_folds
 
-__all__ = ["STRENGTHS", "NestedLogistic", "fit_logistic"]
+__all__ = ["STRENGTHS", "NestedLogistic", "fit_logistic", "newton"]
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Inverse penalties (scikit-learn's C) to choose from, for features scaled to a squared norm of about 1 per sample."""
@@ -68,7 +65,7 @@ def _projected(
 def _fit(
     features: Float[np.ndarray, "sample feature"], label: Int[np.ndarray, " sample"], strengths: Sequence[float]
 ) -> Float[np.ndarray, "strength coefficient"]:
-    return (_newton if features.shape[1] <= _NEWTON_LIMIT else _lbfgs)(features, label, strengths)
+    return (newton if features.shape[1] <= _NEWTON_LIMIT else _lbfgs)(features, label, strengths)
 
 
 def _lbfgs(
@@ -83,10 +80,10 @@ def _lbfgs(
     return np.array(found)
 
 
-def _newton(
+def newton(
     features: Float[np.ndarray, "sample feature"], label: Int[np.ndarray, " sample"], strengths: Sequence[float]
 ) -> Float[np.ndarray, "strength coefficient"]:
-    """Return the optima of all strengths at once by Newton's method with step halving."""
+    """Return the optima of `fit_logistic` for all strengths at once, by Newton's method with step halving."""
     design = np.column_stack([features, np.ones(len(features))])
     n_strengths, n_columns = len(strengths), design.shape[1]
     penalty = np.repeat(1.0 / np.asarray(strengths, dtype=np.float64)[:, None], n_columns, axis=1)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
+from sklearn.covariance import ledoit_wolf
 
 from foretell.errors import InputError
+from foretell.stats.detectors.logistic import newton
 from foretell.stats.directions.consistency import consistent_weights
 
 __all__ = [
@@ -30,8 +32,6 @@ Method = Callable[
     [Float[np.ndarray, "row layer width"], Float[np.ndarray, "row layer width"]], Float[np.ndarray, "layer width"]
 ]
 """A way to find a direction."""
-
-_NEWTON_STEPS = 100
 
 
 def mean_difference(
@@ -152,34 +152,8 @@ def _logistic_weights(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     left, length, right = np.linalg.svd(standardised, full_matrices=False)
     kept = length > length[0] * 1e-12
     projected = left[:, kept] * length[kept]
-    target = np.repeat([1.0, 0.0], [len(positive), len(negative)])
-    return np.asarray((right[kept].T @ _logistic_newton(projected, target)) / scale)
-
-
-def _logistic_newton(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Minimise the sum of log losses plus half the squared weights, the intercept unpenalised."""
-    design = np.column_stack([rows, np.ones(len(rows))])
-    penalty = np.append(np.ones(rows.shape[1]), 0.0)
-    sign = 1.0 - 2.0 * target
-
-    def loss(weights: np.ndarray) -> float:
-        return float(np.logaddexp(0.0, sign * (design @ weights)).sum() + 0.5 * penalty @ weights**2)
-
-    weights = np.zeros(design.shape[1])
-    current = loss(weights)
-    for _ in range(_NEWTON_STEPS):
-        probability = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -500.0, 500.0)))
-        gradient = design.T @ (probability - target) + penalty * weights
-        if np.abs(gradient).max() < 1e-10 * len(rows):
-            break
-        curvature = (design.T * (probability * (1.0 - probability))) @ design + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        size = 1.0
-        while loss(weights - size * step) > current and size > 1e-6:
-            size /= 2.0
-        weights = weights - size * step
-        current = loss(weights)
-    return weights[:-1]
+    target = np.repeat([1, 0], [len(positive), len(negative)])
+    return np.asarray((right[kept].T @ newton(projected, target, [1.0])[0, :-1]) / scale)
 
 
 def _discriminant(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
@@ -190,17 +164,7 @@ def _discriminant(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
 def _shrunk_covariance(rows: np.ndarray) -> np.ndarray:
     """Ledoit and Wolf's covariance of the standardised columns, brought back to their units."""
-    n_rows, width = rows.shape
     scale = rows.std(axis=0)
     scale[scale == 0.0] = 1.0
-    centred = (rows - rows.mean(axis=0)) / scale
-    empirical = centred.T @ centred / n_rows
-    variance = np.diag(empirical)
-    average = float(variance.mean())
-    square = centred**2
-    spread = float((square.T @ square).sum() / n_rows - (empirical**2).sum()) / (width * n_rows)
-    distance = float((empirical**2).sum() - 2.0 * average * variance.sum() + width * average**2) / width
-    shrinkage = 0.0 if spread <= 0.0 or distance <= 0.0 else min(spread, distance) / distance
-    shrunk = (1.0 - shrinkage) * empirical
-    shrunk.flat[:: width + 1] += shrinkage * average
+    shrunk, _ = ledoit_wolf((rows - rows.mean(axis=0)) / scale, assume_centered=True)
     return np.asarray(shrunk * scale * scale[:, None])
