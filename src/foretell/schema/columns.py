@@ -1,7 +1,4 @@
-"""Column specifications of tables: name, dtype, range, null rule and meaning.
-
-frame = conform(frame, table)
-"""
+"""Column specifications of tables: name, dtype, range, null rule and meaning."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The content of a report as plain data: a study's tables, ledger and settings, surfaces and a direction.
-
-data = ReportData.from_study(study, surfaces=[surface], direction=table)
-"""
+"""The content of a report as plain data: a study's tables, ledger and settings, surfaces and a direction."""
 
 from __future__ import annotations
 

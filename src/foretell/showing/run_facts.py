@@ -1,7 +1,4 @@
-"""Facts about a run for the report page: the model, an example with its segments, how the answers were made.
-
-report(study, "results", run_facts=run_facts(run))
-"""
+"""Facts about a run for the report page: the model, an example with its segments, how the answers were made."""
 
 from __future__ import annotations
 

@@ -2,9 +2,6 @@
 
 A group is never split between training and test: it is the sample itself, or the prompt that several samples share.
 Results depend on the seed and on the sorted ids only, not on the order of the samples.
-
-    folds = grouped_folds(label, group, ids=ids, n_folds=5, seed=0)
-    train, heldout = folds.train(0), folds.heldout(0)
 """
 
 from __future__ import annotations

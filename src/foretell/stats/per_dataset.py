@@ -1,8 +1,4 @@
-"""The statistics of a study for every dataset of a table, and for all datasets pooled.
-
-forests = forests_by_dataset(table, Settings(n_trees=50))
-forests["alpaca"]["grouped"].auc
-"""
+"""The statistics of a study for every dataset of a table, and for all datasets pooled."""
 
 from __future__ import annotations
 
@@ -60,7 +56,7 @@ def samples_by_dataset(table: StudyTable, settings: Settings) -> dict[str, Sampl
 
 
 def thresholds_by_dataset(
-    table: StudyTable, settings: Settings, *, steps: Steps | None = None
+    table: StudyTable, settings: Settings, *, steps: Steps
 ) -> dict[tuple[str, str], list[ThresholdRule]]:
     """Return threshold rules on rows by dataset and metric; all rules of a dataset use the same grouped split.
 
@@ -86,8 +82,7 @@ def thresholds_by_dataset(
                 level=settings.level,
                 seed=seed,
             )
-        if steps is not None:
-            steps.advance(f"thresholds, {dataset}")
+        steps.advance(f"thresholds, {dataset}")
     return found
 
 
@@ -105,7 +100,7 @@ def forest_repeats(table: StudyTable) -> int:
 
 
 def forests_by_dataset(
-    table: StudyTable, settings: Settings, *, n_jobs: int = -1, steps: Steps | None = None
+    table: StudyTable, settings: Settings, *, n_jobs: int = -1, steps: Steps
 ) -> dict[str, dict[Protocol, ForestResult]]:
     """Return forests on rows by dataset and protocol; the pooled result uses the forests of the single datasets.
 
@@ -120,11 +115,6 @@ def forests_by_dataset(
         seed = derived_seed(settings.seed, "forest rows", dataset)
         data = dense_dataset(table, dataset)
         rows = subsampled(dataset_rows(data), settings.forest_rows, seed=seed)
-
-        def advance(protocol: str, dataset: str = dataset) -> None:
-            if steps is not None:
-                steps.advance(f"forest, {dataset}, {protocol}")
-
         found[dataset] = judge_forest(
             rows.features,
             rows.label,
@@ -137,7 +127,7 @@ def forests_by_dataset(
             seed=settings.seed,
             n_jobs=n_jobs,
             level=settings.level,
-            advance=advance,
+            advance=lambda protocol, dataset=dataset: steps.advance(f"forest, {dataset}, {protocol}"),
         )
     if len(found) > 1 and POOLED not in found:
         found[POOLED] = {
@@ -152,7 +142,7 @@ def detectors_by_dataset(
     settings: Settings,
     *,
     estimators: Mapping[str, Estimator] | None = None,
-    steps: Steps | None = None,
+    steps: Steps,
 ) -> dict[str, list[Detector]]:
     """Return detectors and baselines by dataset.
 
@@ -164,11 +154,6 @@ def detectors_by_dataset(
     """
     found = {}
     for dataset, one in samples.items():
-
-        def advance(name: str, dataset: str = dataset) -> None:
-            if steps is not None:
-                steps.advance(f"detector, {dataset}, {name}")
-
         found[dataset] = judge_detectors(
             one.features,
             one.label,
@@ -181,7 +166,7 @@ def detectors_by_dataset(
             n_repeats=settings.detector_repeats,
             seed=derived_seed(settings.seed, dataset),
             level=settings.level,
-            advance=advance,
+            advance=lambda name, dataset=dataset: steps.advance(f"detector, {dataset}, {name}"),
         )
     return found
 

@@ -1,9 +1,4 @@
-"""Progress of a study: one bar over all of its steps.
-
-steps = Steps()
-with steps.bar(10, progress=None):
-    steps.advance("forest")
-"""
+"""Progress of a study: one bar over all of its steps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The settings of a study.
-
-settings = Settings(seed=1, n_trees=50)
-"""
+"""The settings of a study."""
 
 from __future__ import annotations
 

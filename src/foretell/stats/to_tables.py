@@ -1,7 +1,4 @@
-"""Results converted to the tables of `foretell.schema.tables`: one row per key, null with a reason where undefined.
-
-frame = detector_frame({"alpaca": judge_detectors(features, label)})
-"""
+"""Results converted to the tables of `foretell.schema.tables`: one row per key, null with a reason where undefined."""
 
 from __future__ import annotations
 
@@ -102,12 +99,12 @@ def _undefined(measures: Mapping[str, float | None]) -> str | None:
     return f"{', '.join(names)}: the forest always predicts the same label" if names else None
 
 
-def forest_points_frame(forests: Mapping[str, Mapping[Protocol, ForestResult]], *, n_points: int = 400) -> pl.DataFrame:
+def forest_points_frame(forests: Mapping[str, Mapping[Protocol, ForestResult]]) -> pl.DataFrame:
     """Return the table forest_points from results by dataset and protocol."""
     frames = []
     for dataset, results in forests.items():
         for protocol, result in results.items():
-            points = result.points(n_points)
+            points = result.points()
             frames.append(
                 pl.DataFrame({"false_positive_rate": points[:, 0], "true_positive_rate": points[:, 1]}).with_columns(
                     pl.lit(dataset).alias("dataset"), pl.lit(protocol, dtype=pl.String).alias("protocol")

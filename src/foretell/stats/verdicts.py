@@ -1,8 +1,5 @@
 """Verdicts from stated rules: signal, weak signal, no signal found, leak, or not enough data.
 
-verdict = detector_verdict(found, n_positive=40, n_negative=60)
-verdict.verdict, verdict.why
-
 A verdict is based on held-out groups only. The docstring of each function states its rules, and `why` gives the numbers
 of the rule that applied.
 """
@@ -159,11 +156,6 @@ def _confounded(within: Estimate) -> str:
     return f"confounded by task type: within one type its AUC is {within.estimate:.2f}"
 
 
-def _too_few(signal: str, n_positive: int, n_negative: int, reason: str | None, level: float) -> Verdict | None:
-    """Return the verdict *not enough data* for statistics without held-out groups where it applies, or None."""
-    return _Data(n_positive, n_negative, level).too_few(signal, reason)
-
-
 def detector_verdict(detector: Detector, *, n_positive: int, n_negative: int) -> Verdict:
     """Verdict on a detector with one score per sample.
 
@@ -305,7 +297,7 @@ def family_verdict(
     """
     signal = "any single head"
     reason = "no column has a p-value" if best is None or best["auc"] is None else None
-    few = _too_few(signal, n_positive, n_negative, reason, level)
+    few = _Data(n_positive, n_negative, level).too_few(signal, reason)
     if few is not None or best is None:
         return few or Verdict(signal, "not enough data", str(reason), None, None)
     smallest = minimal_auc(n_positive, n_negative, level=level, n_tests=n_tests)

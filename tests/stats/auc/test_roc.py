@@ -40,7 +40,7 @@ def test_thinning_keeps_ends_and_shape(generator: np.random.Generator) -> None:
 
 def test_row_and_sample_level_equal_scikit_learn_on_the_same_numbers() -> None:
     frame = head_table(n_samples=30, effect=2.0)
-    result = roc_curves(read_table(frame), progress=False)
+    result = roc_curves(read_table(frame))
     assert result.curves.schema == pl.Schema(ROC.dtypes)
     assert result.points.schema == pl.Schema(ROC_POINTS.dtypes)
     assert result.curves.height == 3 * 3 * 2
@@ -62,7 +62,7 @@ def test_row_and_sample_level_equal_scikit_learn_on_the_same_numbers() -> None:
 
 def test_the_interval_at_row_level_takes_samples_as_what_varies() -> None:
     frame = head_table(n_samples=30)
-    found = roc_curves(read_table(frame), progress=False).curves
+    found = roc_curves(read_table(frame)).curves
     row = found.filter(dataset="flan", metric="PAM_norm", level="row").row(0, named=True)
     within = frame.filter(pl.col("dataset") == "flan").sort("id")
     score, label = within["PAM_norm"].to_numpy(), within["behavior_label"].to_numpy()
@@ -79,7 +79,7 @@ def test_pooling_compares_within_datasets_only() -> None:
     shifted = frame.with_columns(
         behavior_label=label.then(1).otherwise(0), PAM_norm=pl.col("PAM_norm") + 9.0 * (pl.col("dataset") == "flan")
     )
-    found = roc_curves(read_table(shifted, compositional=False), progress=False).curves
+    found = roc_curves(read_table(shifted, compositional=False)).curves
     areas = {
         row["dataset"]: row["auc"] for row in found.filter(metric="PAM_norm", level="sample").iter_rows(named=True)
     }
@@ -113,7 +113,7 @@ def test_a_dataset_of_one_class_is_null_with_the_reason_and_left_out_of_the_pool
     frame = head_table(datasets=("alpaca", "flan", "sharegpt")).with_columns(
         behavior_label=pl.when(pl.col("dataset") == "flan").then(0).otherwise("behavior_label")
     )
-    found = roc_curves(read_table(frame), progress=False)
+    found = roc_curves(read_table(frame))
     silent = found.curves.filter(dataset="flan")
     assert silent["auc"].null_count() == 6
     assert set(silent["reason"]) == {"only one class is present"}
@@ -125,19 +125,19 @@ def test_nothing_is_pooled_where_one_dataset_alone_has_both_classes() -> None:
     frame = head_table().with_columns(
         behavior_label=pl.when(pl.col("dataset") == "flan").then(0).otherwise("behavior_label")
     )
-    found = roc_curves(read_table(frame), progress=False).curves.filter(dataset="all")
+    found = roc_curves(read_table(frame)).curves.filter(dataset="all")
     assert found["auc"].null_count() == 6
     assert found["reason"].str.contains("only one dataset has both classes").all()
 
 
 def test_one_dataset_is_not_repeated_as_all() -> None:
-    found = roc_curves(read_table(head_table(datasets=("alpaca",))), progress=False).curves
+    found = roc_curves(read_table(head_table(datasets=("alpaca",)))).curves
     assert set(found["dataset"]) == {"alpaca"}
 
 
 def test_row_order_changes_nothing() -> None:
     frame = head_table()
-    first = roc_curves(read_table(frame), progress=False)
-    second = roc_curves(read_table(frame.sample(fraction=1, shuffle=True, seed=4)), progress=False)
+    first = roc_curves(read_table(frame))
+    second = roc_curves(read_table(frame.sample(fraction=1, shuffle=True, seed=4)))
     assert first.curves.equals(second.curves)
     assert first.points.equals(second.points)

@@ -1,10 +1,6 @@
 """The results in words: every sentence follows a stated rule and names the table cells it is based on.
 
 Nothing is computed here except the difference of two cells that the sentence shows.
-
-    for chapter in narrate(data):
-        for sentence in chapter.sentences:
-            print(sentence.text, sentence.sources)
 """
 
 from __future__ import annotations

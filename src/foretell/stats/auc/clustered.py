@@ -2,8 +2,6 @@
 
 Answers to one prompt are not independent. Contributions to a statistic are summed within each group first, and the
 variance is taken over groups, so that many answers to one prompt count for little more than one.
-
-    variance = clustered_auc_variance(values, label, codes)       # values: (column, sample)
 """
 
 from __future__ import annotations

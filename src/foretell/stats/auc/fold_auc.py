@@ -2,9 +2,6 @@
 
 Two samples are comparable if the same fitted model scored both (same fold), and, where wanted, if they belong to the
 same dataset or to the same stratum. Dependent samples are passed as groups.
-
-    heads = fold_auc(score, label, splits)
-    gain = fold_auc_difference(score, baseline, label, splits)
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""AUC with a confidence interval that accounts for dependent samples.
-
-auc_interval(score, label, group=prompt)     # Estimate(estimate=0.63, lower=0.52, upper=0.73, ...)
-"""
+"""AUC with a confidence interval that accounts for dependent samples."""
 
 from __future__ import annotations
 
@@ -44,8 +41,6 @@ class Estimate:
     n_groups: int
     """Number of groups of dependent values."""
     method: str
-    seed: int | None = None
-    """Seed of the resampling; None where nothing is random."""
     reason: str | None = None
 
 

@@ -4,8 +4,6 @@ Non-negative floats sort like their bit patterns, so the bits and the label fit 
 keys of a column, one pass over its groups of ties gives the AUC, its DeLong variance, the tie correction and Spearman's
 coefficient, all exactly. Columns with negative values and float64 columns use wider keys, or dense ranks where the bits
 do not fit.
-
-    sums = column_sums(values, label)      # values: (column, sample), nan where missing
 """
 
 from __future__ import annotations

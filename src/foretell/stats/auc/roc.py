@@ -3,10 +3,6 @@
 At row level every (sample, layer, head) is an observation, as in the source study; the interval is still clustered by
 sample (or group). At sample level a sample's rows are averaged first.
 
-    result = roc_curves(table)
-    result.curves        # one row per dataset, metric and level: AUC, interval, counts
-    result.points        # the curves, thinned for drawing
-
 The pooled AUC compares a positive with the negatives of its own dataset only, because raw scores of different datasets
 differ for reasons unrelated to the label.
 """
@@ -20,7 +16,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Num, Shaped
-from tqdm import tqdm
 
 from foretell.schema.tables import ROC, ROC_POINTS, conform, empty
 from foretell.stats.auc.intervals import AucVariance, Estimate, Placements, auc_variance, interval_of_auc, placements
@@ -32,6 +27,7 @@ Level = Literal["row", "sample"]
 """What is scored: every row, or the mean over a sample's rows."""
 
 _LEVELS: tuple[Level, ...] = ("row", "sample")
+_MOST_POINTS = 400
 _NO_CLASSES = "no dataset has both classes"
 
 
@@ -151,9 +147,7 @@ def pooled_auc(
     return Estimate(area, float(lower), float(upper), level, n, n_groups, method), curve
 
 
-def roc_curves(
-    table: StudyTable, *, level: float = 0.95, max_points: int = 400, progress: bool | None = None
-) -> RocCurves:
+def roc_curves(table: StudyTable, *, level: float = 0.95) -> RocCurves:
     """ROC of every metric, per dataset and pooled, at row level and at sample level.
 
     Intervals are clustered by group at both levels. A dataset of one class has null and the reason.
@@ -161,16 +155,13 @@ def roc_curves(
     Args:
         table: From `read_table`.
         level: Intended coverage of the intervals.
-        max_points: Largest number of points per curve; AUCs are computed from all scores.
-        progress: Show a progress bar; None means only on a terminal.
     """
     rows = _rows(table)
     frames = {"row": rows, "sample": _averaged(rows, table.metrics)}
     curves: list[dict[str, object]] = []
     points: list[pl.DataFrame] = [empty(ROC_POINTS)]
-    hidden = None if progress is None else not progress
     datasets = [*table.datasets, *(["all"] if len(table.datasets) > 1 and "all" not in table.datasets else [])]
-    for dataset in tqdm(datasets, desc="ROC", unit="dataset", disable=hidden):
+    for dataset in datasets:
         for metric in table.metrics:
             for kind in _LEVELS:
                 frame = frames[kind] if dataset == "all" else frames[kind].filter(pl.col("dataset") == dataset)
@@ -179,7 +170,7 @@ def roc_curves(
                 estimate, curve = _judged(frame, metric, level, pooled=dataset == "all" and "all" not in table.datasets)
                 curves.append({**key, **_counts(frame), **_numbers(estimate)})
                 if curve is not None:
-                    points.append(_points(_thinned(curve, max_points), key))
+                    points.append(_points(_thinned(curve, _MOST_POINTS), key))
     return RocCurves(conform(pl.DataFrame(curves, infer_schema_length=None), ROC), pl.concat(points))
 
 

@@ -1,7 +1,4 @@
-"""Baselines: features that are known without the model's internals.
-
-found, notes = baselines(stratum, columns)
-"""
+"""Baselines: features that are known without the model's internals."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Calibration of predicted probabilities.
-
-brier_score(probability, label)
-expected_calibration_error(probability, label)
-reliability(probability, label)        # one bin per row, for a diagram
-"""
+"""Calibration of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -97,17 +92,14 @@ def reliability(
     return found
 
 
-def expected_calibration_error(
-    probability: Float[np.ndarray, " sample"], label: Int[np.ndarray, " sample"], *, n_bins: int = 10
-) -> float:
-    """Mean absolute difference of predicted and observed frequency over bins of equal counts.
+def expected_calibration_error(probability: Float[np.ndarray, " sample"], label: Int[np.ndarray, " sample"]) -> float:
+    """Mean absolute difference of predicted and observed frequency over ten bins of equal counts.
 
     In small samples it is above 0 even for true probabilities: about 0.12 with ten samples per bin.
 
     Args:
         probability: `(sample,)` of label 1, in 0 to 1.
         label: `(sample,)`, 0 or 1.
-        n_bins: Maximal number of bins.
 
     Undefined:
         nan without samples.
@@ -119,7 +111,7 @@ def expected_calibration_error(
         >>> expected_calibration_error(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1]))
         0.0
     """
-    bins = reliability(probability, label, n_bins=n_bins)
+    bins = reliability(probability, label)
     total = sum(bin_.n for bin_ in bins)
     if not total:
         return float("nan")

@@ -1,8 +1,5 @@
 """Detectors: one score per sample, evaluated on held-out groups next to baselines without the model's internals.
 
-found = judge_detectors(features, label, group=prompt, stratum=kind)
-found[0].auc, found[0].increment, found[0].within_strata
-
 Pairs of samples are compared only if the same fitted model scored both. An increment is the difference of two AUCs on
 the same held-out samples.
 """

@@ -1,8 +1,4 @@
-"""Features of a detector: one row per sample, in blocks of columns of the same kind.
-
-found = head_features(data.values, log_ratios="centred")
-found[0].name, found[0].matrix.shape
-"""
+"""Features of a detector: one row per sample, in blocks of columns of the same kind."""
 
 from __future__ import annotations
 

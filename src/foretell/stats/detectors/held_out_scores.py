@@ -1,8 +1,4 @@
-"""Cross-validated scores: every sample is scored by models fitted on other groups.
-
-found = held_out_scores(features, label, group=prompt, seed=0)
-found.score, found.probability
-"""
+"""Cross-validated scores: every sample is scored by models fitted on other groups."""
 
 from __future__ import annotations
 

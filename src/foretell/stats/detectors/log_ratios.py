@@ -3,9 +3,6 @@
 Shares sum to 1: if one rises another must fall, so correlations between them, and with a label, are partly an artefact
 of the constraint. Log-ratios are unconstrained.
 
-    centred = centred_log_ratio(shares)          # (..., part), sums to 0
-    isometric = isometric_log_ratio(shares)      # (..., part - 1), orthonormal
-
 Zeros have no logarithm. They are replaced by a small share and the others are scaled down (multiplicative replacement),
 which preserves the ratios of the others.
 """
@@ -112,16 +109,16 @@ def isometric_log_ratio(
 
 
 def transformed_shares(
-    shares: Num[np.ndarray, "*shape part"], log_ratios: LogRatios, *, delta: float = 1e-6
+    shares: Num[np.ndarray, "*shape part"], log_ratios: LogRatios
 ) -> Float[np.ndarray, "*shape coordinate"]:
     """Return shares as they are, or as centred or isometric log-ratios."""
     match log_ratios:
         case "shares":
             return np.asarray(shares, dtype=np.float64)
         case "centred":
-            return centred_log_ratio(shares, delta=delta)
+            return centred_log_ratio(shares)
         case "isometric":
-            return isometric_log_ratio(shares, delta=delta)
+            return isometric_log_ratio(shares)
 
 
 def _basis(n_parts: int) -> Float[np.ndarray, "coordinate part"]:

@@ -1,8 +1,4 @@
-"""Labels, groups and feature sets of the samples of one dataset, or of several pooled.
-
-samples = dataset_samples(dense_dataset(table, "alpaca"), log_ratios="centred")
-samples.features[0].name
-"""
+"""Labels, groups and feature sets of the samples of one dataset, or of several pooled."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Transfer: a detector fitted on one dataset, evaluated on another.
-
-for cell in transfer(datasets):
-    cell.train, cell.dataset, cell.auc.estimate
-"""
+"""Transfer: a detector fitted on one dataset, evaluated on another."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from foretell.stats.auc.fold_auc import fold_auc
 from foretell.stats.auc.intervals import Estimate, auc_interval
 from foretell.stats.detectors.features import Features, column_means
-from foretell.stats.detectors.held_out_scores import Estimator, fit_and_score, held_out_scores
+from foretell.stats.detectors.held_out_scores import fit_and_score, held_out_scores
 from foretell.stats.folds import derived_seed, group_codes
 
 __all__ = ["ITSELF", "OTHERS", "Transfer", "TransferSet", "transfer"]
@@ -53,13 +49,12 @@ class Transfer:
 def transfer(
     sets: Mapping[str, TransferSet],
     *,
-    estimator: Estimator = "logistic",
     n_folds: int = 5,
     n_repeats: int = 5,
     seed: int = 0,
     level: float = 0.95,
 ) -> list[Transfer]:
-    """AUC on each dataset of detectors fitted on each other dataset, and on all others together.
+    """AUC on each dataset of logistic detectors fitted on each other dataset, and on all others together.
 
     Features are centred within each dataset, which removes shifts between datasets (such as a longer system prompt).
     This uses no label, and does not change the AUC of a linear detector on one dataset.
@@ -70,7 +65,6 @@ def transfer(
 
     Args:
         sets: Datasets by name.
-        estimator: As in `held_out_scores`.
         n_folds: Folds within a dataset.
         n_repeats: Repeats of these folds.
         seed: Random seed.
@@ -88,7 +82,7 @@ def transfer(
     cells = []
     with threadpool_limits(1):
         for dataset, test in centred.items():
-            cells.append(_within(dataset, test, estimator, (n_folds, n_repeats, derived_seed(seed, dataset)), level))
+            cells.append(_within(dataset, test, (n_folds, n_repeats, derived_seed(seed, dataset)), level))
             rest = {name: one for name, one in centred.items() if name != dataset}
             choices = [(name, [one]) for name, one in rest.items()]
             if len(rest) > 1:
@@ -96,14 +90,12 @@ def transfer(
             for train, training in choices:
                 n_train = sum(len(one.label) for one in training)
                 fit_seed = derived_seed(seed, "transfer", train, dataset)
-                area = _evaluated(training, test, estimator, fit_seed, level)
+                area = _evaluated(training, test, fit_seed, level)
                 cells.append(Transfer(train, dataset, area, n_train, len(test.label)))
     return cells
 
 
-def _within(
-    dataset: str, one: TransferSet, estimator: Estimator, splitting: tuple[int, int, int], level: float
-) -> Transfer:
+def _within(dataset: str, one: TransferSet, splitting: tuple[int, int, int], level: float) -> Transfer:
     """Return the performance within a dataset, on held-out groups."""
     n_folds, n_repeats, seed = splitting
     n, codes = len(one.label), group_codes(one.group)
@@ -111,7 +103,6 @@ def _within(
         Features(dataset, "detector", (one.features,)),
         one.label,
         group=codes,
-        estimator=estimator,
         n_folds=n_folds,
         n_repeats=n_repeats,
         seed=seed,
@@ -129,9 +120,7 @@ def _centred(one: TransferSet) -> TransferSet:
     return TransferSet(one.features - column_means(one.features), one.label.astype(np.int64), one.group)
 
 
-def _evaluated(
-    training: Sequence[TransferSet], test: TransferSet, estimator: Estimator, seed: int, level: float
-) -> Estimate:
+def _evaluated(training: Sequence[TransferSet], test: TransferSet, seed: int, level: float) -> Estimate:
     """Return the AUC on one dataset of a detector fitted on others."""
     reason = _reason(training, test)
     if reason is not None:
@@ -143,7 +132,7 @@ def _evaluated(
     starts = np.cumsum([0, *(int(code.max()) + 1 for code in codes[:-1])])
     group = np.concatenate([code + start for code, start in zip(codes, starts, strict=True)])
     block = np.zeros(features.shape[1], dtype=np.int64)
-    score, _ = fit_and_score(estimator, (features, label, group), test.features, block=block, seed=seed)
+    score, _ = fit_and_score("logistic", (features, label, group), test.features, block=block, seed=seed)
     return auc_interval(score, test.label, group=test.group, level=level)
 
 

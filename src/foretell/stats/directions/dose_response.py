@@ -2,8 +2,6 @@
 
 A shift has two components. The even one is equal for a dose and its opposite: adding any vector makes the model less
 confident. The odd one changes its sign with the dose and is specific to the direction.
-
-dose_response(base, shifted, random, doses, concept="lying")
 """
 
 from __future__ import annotations

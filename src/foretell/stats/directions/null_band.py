@@ -2,9 +2,6 @@
 
 All functions take held-out scores `(pair, side, layer)`: side 0 is the positive answer, and every score is from a
 direction that was not fitted on its pair's topic.
-
-    null_band(layer_aucs(random), observed, concept="lying", method="mean-difference", kind="random")
-    chosen_layers(inner, outer, folds, names, baselines={"mean_logprob": logprob})
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Separation of positive and negative statements by a direction, on topics it was not fitted on.
-
-found = separation(table, concept="lying", baselines=("mean_logprob",))
-found.filter(pl.col("measure") == "score").sort("auc")
-"""
+"""Separation of positive and negative statements by a direction, on topics it was not fitted on."""
 
 from __future__ import annotations
 

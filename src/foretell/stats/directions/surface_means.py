@@ -1,8 +1,4 @@
-"""The mean surface of many answers with its interval, and the rank of answers among held-out ones.
-
-mean_surface(surface)
-compared_with_held_out(surface, scores, layers=(14, 15, 16))
-"""
+"""The mean surface of many answers with its interval, and the rank of answers among held-out ones."""
 
 from __future__ import annotations
 

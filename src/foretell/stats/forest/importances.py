@@ -2,9 +2,6 @@
 
 Impurity importances of three exchangeable columns are one third each even on pure noise. Permutation importance is the
 loss of AUC on held-out rows, which is zero on noise.
-
-    for importance in importances(judge_forest(rows, label, sample)["grouped"]):
-        importance.metric, importance.kind, importance.value.estimate
 """
 
 from __future__ import annotations

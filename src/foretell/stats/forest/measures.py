@@ -1,8 +1,5 @@
 """Measures of binary predictions, equal to scikit-learn's, vectorised over resamples.
 
-    counts = confusion(predicted, label)
-    f1, mcc = measure(counts, "f1"), measure(counts, "mcc")
-
 Counts may have any leading axes, so a thousand bootstrap resamples take one call.
 """
 

@@ -1,8 +1,5 @@
 """Random forests on rows of a few metrics, evaluated by a random split of rows and by a split of whole samples.
 
-result = judge_forest(rows, label, sample)          # rows of one dataset, label per row, sample of each row
-result["rows"].auc.estimate - result["grouped"].auc.estimate      # leakage
-
 Protocol `rows` splits rows at random, as in the source study, so rows of one sample are in both training and test sets.
 `placebo` does the same with labels permuted between samples and measures the score of recognising samples alone.
 `grouped` keeps samples whole. The forest is the same in all three.
@@ -106,9 +103,9 @@ class ForestResult:
         """Distinct rows that were held out."""
         return len(np.unique(self.row))
 
-    def points(self, n_points: int = 400) -> Float[np.ndarray, "point rate"]:
-        """Return false and true positive rates of the held-out rows, at most `n_points`."""
-        return thinned_roc(self.score, self.label, within=self.fold, n_points=n_points)
+    def points(self) -> Float[np.ndarray, "point rate"]:
+        """Return false and true positive rates of the held-out rows, thinned for drawing."""
+        return thinned_roc(self.score, self.label, within=self.fold)
 
 
 def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a separate option
@@ -368,21 +365,13 @@ def _evaluated(result: ForestResult, level: float) -> ForestResult:
 
 
 def _nothing(protocol: Protocol, trainer: _Trainer, reason: str) -> ForestResult:
-    no_rows, no_codes = np.empty(0), np.empty(0, dtype=np.int64)
+    codes: dict[str, Any] = dict.fromkeys(_ROW_FIELDS, np.empty(0, dtype=np.int64))
+    codes |= {"score": np.empty(0), "predicted": np.empty(0, dtype=bool)}
     n_metrics = trainer.rows.shape[1]
     return ForestResult(
         protocol=protocol,
-        score=no_rows,
-        predicted=np.empty(0, dtype=bool),
-        label=no_codes,
-        majority=no_codes,
-        fold=no_codes,
-        repeat=no_codes,
-        sample=no_codes,
-        group=no_codes,
-        stratum=no_codes,
-        row=no_codes,
         permuted=np.empty((0, n_metrics, 0)),
         impurity=np.empty((0, n_metrics)),
         reason=reason,
+        **codes,
     )

@@ -1,8 +1,4 @@
-"""Threshold rules: predict 1 if a metric is above (or below) t, with t chosen on training groups.
-
-rule = threshold_rules(value, label, group, objectives=("youden",))[0]
-rule.threshold, rule.heldout.estimate
-"""
+"""Threshold rules: predict 1 if a metric is above (or below) t, with t chosen on training groups."""
 
 from __future__ import annotations
 
@@ -130,7 +126,6 @@ def threshold_rules(
     group: np.ndarray,
     *,
     objectives: Sequence[Objective] = OBJECTIVES,
-    side: Side = "either",
     n_folds: int = 5,
     folds: Folds | None = None,
     level: float = 0.95,
@@ -142,8 +137,7 @@ def threshold_rules(
         value: `(row,)`; rows that are not finite are ignored.
         label: `(row,)`, 0 or 1.
         group: `(row,)` names of groups that are never split, such as the sample of each row.
-        objectives: What t maximises on training groups and what is reported, one rule each.
-        side: above, below, or either: chosen on training groups too.
+        objectives: What t and its side maximise on training groups and what is reported, one rule each.
         n_folds: Number of folds.
         folds: A given split of the rows; None: made here.
         level: Coverage of the intervals.
@@ -170,18 +164,18 @@ def threshold_rules(
         split = Folds(folds.fold[finite], folds.n_folds, folds.seed, folds.reason)
     if split.reason is not None or len(np.unique(truth)) < 2:
         reason = split.reason or "only one label has finite values"
-        nothing = Estimate(None, None, None, level, len(kept), len(np.unique(codes)), _METHOD, seed, reason)
+        nothing = Estimate(None, None, None, level, len(kept), len(np.unique(codes)), _METHOD, reason=reason)
         return [ThresholdRule(name, np.nan, None, np.nan, nothing, reason) for name in objectives]
     training = [_cumulative(kept[split.train(fold)], truth[split.train(fold)]) for fold in range(split.n_folds)]
     weights = bootstrap_weights(codes, n_resamples=_N_RESAMPLES, seed=seed)
     rules = []
     for objective in objectives:
-        cuts = [_best(*counts, objective, side) for counts in training]
+        cuts = [_best(*counts, objective, "either") for counts in training]
         predicted = np.zeros(len(kept), dtype=bool)
         for fold, cut in enumerate(cuts):
             heldout = split.heldout(fold)
             predicted[heldout] = cut.predict(kept[heldout])
-        found = _judged(confusion(predicted, truth, group=codes), weights, objective, level, seed)
+        found = _judged(confusion(predicted, truth, group=codes), weights, objective, level)
         rules.append(_rule(objective, cuts, _widened(found, objective, split.n_folds)))
     return rules
 
@@ -191,17 +185,16 @@ def _judged(
     weights: Float[np.ndarray, "resample group"],
     objective: Objective,
     level: float,
-    seed: int,
 ) -> Estimate:
     """Return the objective of the held-out predictions with a percentile interval over resampled groups."""
     n, n_groups = int(counts.sum()), len(counts)
     estimate = float(measure(counts.sum(axis=0), objective))
     if np.isnan(estimate):
         reason = f"{objective} is undefined on the held-out groups"
-        return Estimate(None, None, None, level, n, n_groups, _METHOD, seed, reason)
+        return Estimate(None, None, None, level, n, n_groups, _METHOD, reason=reason)
     resampled = measure(weights @ counts, objective)
     lower, upper = np.nanquantile(resampled, [0.5 - level / 2, 0.5 + level / 2])
-    return Estimate(estimate, float(lower), float(upper), level, n, n_groups, _METHOD, seed)
+    return Estimate(estimate, float(lower), float(upper), level, n, n_groups, _METHOD)
 
 
 def _widened(found: Estimate, objective: Objective, n_folds: int) -> Estimate:
