@@ -165,6 +165,16 @@ def test_test_modules_are_named_after_what_they_test() -> None:
     assert tested - sources == set(WITHOUT_SOURCE_MODULE)
 
 
+def test_the_page_on_packages_lists_every_package_and_module() -> None:
+    page = (ROOT / "docs" / "design" / "house.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w/]+)` \| (.*) \|$", page, re.MULTILINE))
+    names = {"foretell" if folder == SOURCE else folder.relative_to(SOURCE).as_posix(): folder for folder in FOLDERS}
+    assert set(rows) == set(names)
+    for package, folder in names.items():
+        modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        assert modules <= set(re.findall(r"`(\w+)`", rows[package])), package
+
+
 def test_nothing_is_compiled_from_c() -> None:
     compiled = {".c", ".cc", ".cpp", ".cu", ".h", ".pyx", ".so"}
     assert [path for path in SOURCE.rglob("*") if path.suffix in compiled] == []
