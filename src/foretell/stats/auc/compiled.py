@@ -8,6 +8,7 @@ the GIL; callers distribute blocks of columns over threads.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, no_type_check
 
 import numba
@@ -219,6 +220,7 @@ def _compiled(function: Any, **options: Any) -> Any:
     That is the folder which numba was given, the one which foretell was given, the package's own, or the user's, the
     first that can be written; in a container with none of them, each process compiles for itself.
     """
+    function = inspect.unwrap(function)  # tests check types by a wrapper, which cannot be compiled
     settings = {"nogil": True, "error_model": "numpy", **options}
     numba_settings: Any = numba.config
     given = numba_settings.CACHE_DIR
