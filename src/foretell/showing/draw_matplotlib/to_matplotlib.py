@@ -11,6 +11,9 @@ from __future__ import annotations
 import io
 from typing import Literal
 
+from foretell.showing.draw_matplotlib import any_backend as any_backend  # before matplotlib itself
+
+# isort: split
 from matplotlib.figure import Figure as Canvas
 
 from foretell.showing.draw_matplotlib.bar_charts import draw_bars
