@@ -82,14 +82,14 @@ def __getattr__(name: str) -> Any:
         return version("foretell")
     if name not in _HOME:
         raise AttributeError(f"module 'foretell' has no attribute {name!r}")
-    from foretell.errors import MissingExtraError
+    from foretell.errors import missing_extra
 
     try:
         value = getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
-        if error.name in {"torch", "transformers", "safetensors"}:
-            raise MissingExtraError("models", f"foretell.{name}") from error
-        raise
+        if (missing := missing_extra(error, f"foretell.{name}")) is None:
+            raise
+        raise missing from error
     globals()[name] = value
     return value
 

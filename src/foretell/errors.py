@@ -30,7 +30,11 @@ __all__ = [
     "TableError",
     "TemplateWarning",
     "located",
+    "missing_extra",
 ]
+
+_OF_MODELS = {"accelerate", "gguf", "huggingface_hub", "safetensors", "tokenizers", "torch", "transformers"}
+"""Packages that only the extra `models` brings."""
 
 
 class ForetellError(Exception):
@@ -67,6 +71,21 @@ class MissingExtraError(InputError):
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
         super().__init__(f"{purpose} needs an optional part: pip install 'foretell[{extra}]'")
+
+
+def missing_extra(error: ModuleNotFoundError, purpose: str) -> MissingExtraError | None:
+    """Return what to say of an import that failed because an optional part is not installed; None if it is no such.
+
+    Args:
+        error: What was raised while a module was looked for.
+        purpose: What the module was needed for, such as `foretell.read`.
+    """
+    reason: BaseException | None = error
+    while isinstance(reason, ImportError):  # transformers raises its own, without a name, from the first one
+        if (reason.name or "").partition(".")[0] in _OF_MODELS:
+            return MissingExtraError("models", purpose)
+        reason = reason.__cause__
+    return None
 
 
 class NotReadableError(ForetellError):

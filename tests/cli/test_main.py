@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -53,7 +54,10 @@ def refused(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of a clean CSV, made by the verb in a process that cannot import torch."""
+    """A study of a clean CSV, made by the verb in a process that cannot import torch, in a bad environment.
+
+    Its output is not UTF-8, and it inherited the way a notebook draws.
+    """
     folder = tmp_path_factory.mktemp("studied")
     attention().write_csv(folder / "table.csv")
     code = (
@@ -66,7 +70,9 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "from foretell.cli.main import main\n"
         f"sys.exit(main(['study', {str(folder / 'table.csv')!r}, '--to', {str(folder / 'out')!r}]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    inherited = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONIOENCODING": "ascii"}
+    environment = os.environ | inherited
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     (folder / "printed").write_text(done.stdout)
     return folder

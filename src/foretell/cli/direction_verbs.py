@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from foretell.cli.options import FILE, FOLDER, model_options, opened_model
+from foretell.cli.options import FILE, FOLDER, GIVEN, model_argument, model_options, opened_model
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
@@ -16,8 +17,8 @@ __all__ = ["direction", "steer", "surface"]
 
 
 @click.command()
-@click.argument("model")
-@click.option("--pairs", type=FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
+@model_argument
+@click.option("--pairs", type=GIVEN, default=None, help="File of question, positive, negative, topic; default: facts.")
 @click.option("--concept", default="lying", show_default=True, help="Higher activity is more of this concept.")
 @click.option("--method", default="mean-difference", show_default=True)
 @click.option("--instructed", is_flag=True, help="Pairs of the same statement under two system messages.")
@@ -39,6 +40,9 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
       foretell direction smollm2 --pairs refusals.csv --concept refusal --to refusal.safetensors
       foretell direction smollm2 --instructed --to told-to-lie.safetensors
     """
+    instructed, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
+    if any(systems) and not instructed:
+        raise click.UsageError("'--positive-system' and '--negative-system' need '--instructed'.")
     from foretell.conversations.pairs import instructed_from, read_pairs
     from foretell.directions.fit_and_judge import (
         Controls,
@@ -49,9 +53,6 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
     )
     from foretell.showing.terminal import say, show_table
 
-    instructed, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
-    if any(systems) and not instructed:
-        raise click.UsageError("'--positive-system' and '--negative-system' need '--instructed'.")
     stated = fact_pairs() if pairs is None else read_pairs(pairs)
     contrasts = stated
     if instructed:
@@ -81,11 +82,11 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @click.option("--question", required=True)
 @click.option("--answer", "answers", multiple=True, help="An answer; can be repeated.")
 @click.option("--generate", "n_answers", default=0, show_default=True, help="Number of answers to generate.")
-@click.option("--direction", "saved", type=FILE, default=None, help="A saved direction; default: fit on the facts.")
+@click.option("--direction", "saved", type=GIVEN, default=None, help="A saved direction; default: fit on the facts.")
 @click.option("--scale", type=click.Choice(["z", "raw", "cosine"]), default="z", show_default=True)
 @click.option("--colour-blind", is_flag=True, help="Blue to red instead of green to red.")
 @click.option("--band/--no-band", default=True, help="Draw the band of random directions.  [default: band]")
@@ -109,22 +110,22 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
         --answer "A pastry chef from rural France." --answer "An entrepreneur born in South Africa."
       foretell surface smollm2 --question "Who was Napoleon?" --generate 8 --to surface
     """
+    if not answers and n_answers < 1:
+        raise click.UsageError("Missing option '--answer' or '--generate'.")
+    saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
+    chosen = _layers(options.pop("layers"))
     import foretell
     from foretell.directions.fit_and_judge import companion_surfaces, with_held_out_comparison
     from foretell.directions.surface import generated_answers
     from foretell.showing.report import save_surface
     from foretell.showing.terminal import say
 
-    if not answers and n_answers < 1:
-        raise click.UsageError("Missing option '--answer' or '--generate'.")
-    saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
-    given = _numbers(options.pop("layers"), "layers")
     known = None if saved is None else foretell.Direction.load(saved)
     loaded = opened_model(model, options)
     written = generated_answers(loaded, question, n_answers, seed=options["seed"]) if n_answers else []
     fitted, evidence = (known, None) if known else _fitted(loaded, foretell.fact_pairs(), options)
     layers = None if evidence is None else evidence.chosen_layers or None
-    layers = layers if given is None else [int(n) for n in given]
+    layers = layers if chosen is None else chosen
     titles = [f"answer {n}" for n in range(1, len(answers) + 1)] + [f"written {n + 1}" for n in range(len(written))]
     every = [*answers, *written]
     shown = foretell.surface(loaded, fitted, question, every, titles=titles, scale=scale, layers=layers)
@@ -146,10 +147,10 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
 
 
 @click.command()
-@click.argument("model")
-@click.option("--pairs", type=FILE, default=None, help="File of question, positive, negative, topic; default: facts.")
+@model_argument
+@click.option("--pairs", type=GIVEN, default=None, help="File of question, positive, negative, topic; default: facts.")
 @click.option(
-    "--direction", "saved", type=FILE, default=None, help="A saved direction; default: fit on half the topics."
+    "--direction", "saved", type=GIVEN, default=None, help="A saved direction; default: fit on half the topics."
 )
 @click.option(
     "--layers", default=None, help="Comma-separated; default: chosen on the topics the direction is fitted on."
@@ -171,32 +172,42 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **option
       foretell steer smollm2 --to steering
       foretell steer smollm2 --direction lying.safetensors --pairs others.csv --layers 14,15,16 --to steering
     """
+    layers, doses = _layers(options.pop("layers")), _numbers(options.pop("doses"), "doses")
+    if saved is not None and layers is None:
+        raise click.UsageError("A saved direction needs '--layers'.")
     import foretell
     from foretell.directions.fit_and_judge import split_topics
     from foretell.showing.report import save_steering
     from foretell.showing.terminal import say, show_table
 
-    layers, doses = (_numbers(options.pop(name), name) for name in ("layers", "doses"))
     n_random = options.pop("n_random")
     contrasts = foretell.fact_pairs() if pairs is None else foretell.read_pairs(pairs)
     known = None if saved is None else foretell.Direction.load(saved)
-    if known is not None and layers is None:
-        raise click.UsageError("A saved direction needs '--layers'.")
     loaded = opened_model(model, options)
     if known is None:
         training, contrasts = split_topics(contrasts)
         known, evidence = _fitted(loaded, training, options)
         layers = layers or evidence.chosen_layers
-    curve = foretell.steer(
-        loaded, known, contrasts, layers=[int(n) for n in layers or ()], doses=doses or (), n_random=n_random, **options
-    )
+    curve = foretell.steer(loaded, known, contrasts, layers=layers or (), doses=doses, n_random=n_random, **options)
     columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "directed", "directed_lower", "directed_upper"]
     show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())
     say(f"steering: {save_steering(curve, to, model=loaded.name, progress=options['progress'])}", style="green")
 
 
-def _numbers(text: str | None, name: str) -> list[float] | None:
+def _layers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    numbers = _numbers(text, "layers")
+    if any(number != int(number) for number in numbers):
+        raise click.BadParameter(f"{text!r} is no list of whole numbers", param_hint="--layers")
+    return [int(number) for number in numbers]
+
+
+def _numbers(text: str, name: str) -> list[float]:
     try:
-        return None if text is None else [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no list of numbers", param_hint=f"--{name}") from None
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise click.BadParameter(f"{text!r} is no list of numbers", param_hint=f"--{name}")
+    return numbers

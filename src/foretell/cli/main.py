@@ -6,6 +6,7 @@ error and only to a terminal; results go to standard output, without colour wher
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -14,8 +15,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretell.cli.direction_verbs import direction, steer, surface
-from foretell.cli.options import FILE, FOLDER, model_options, opened_model, quiet_option, seed_option, trust_option
-from foretell.errors import ForetellError
+from foretell.cli.options import (
+    BUILTIN,
+    FOLDER,
+    GIVEN,
+    GIVEN_FOLDER,
+    conversations_argument,
+    model_argument,
+    model_options,
+    opened_model,
+    quiet_option,
+    seed_option,
+    trust_option,
+)
+from foretell.errors import ForetellError, missing_extra
 
 if TYPE_CHECKING:
     from foretell.conversations.conversation import Conversation
@@ -27,15 +40,29 @@ _FORMATS = ("auto", "jsonl", "parquet", "csv", "alpaca", "sharegpt", "flan")
 
 
 class _Verbs(click.Group):
-    """Lists verbs in the order of the workflow instead of alphabetically."""
+    """Lists verbs in the order of the workflow, and names the extra that one lacks."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if (missing := missing_extra(error, f"foretell {ctx.invoked_subcommand}")) is None:
+                raise
+            raise missing from error
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    cls=_Verbs,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="foretell", prog_name="foretell")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Do a language model's internals foretell what it does?
 
     Record attention per prompt segment and activity along directions while a model answers, label what it did, and
@@ -46,6 +73,8 @@ def cli() -> None:
       foretell demo --to demo              the whole pipeline on the embedded model
       foretell study TABLE --to results    statistics and report of an existing table
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), file=sys.stdout)
 
 
 @cli.command()
@@ -70,8 +99,8 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
 
 
 @cli.command()
-@click.argument("model")
-@click.argument("conversations")
+@model_argument
+@conversations_argument
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @click.option("--limit", default=3, show_default=True, help="Number of conversations; 0 shows all.")
 @trust_option
@@ -104,12 +133,12 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
 
 
 @cli.command()
-@click.argument("model")
-@click.argument("conversations")
+@model_argument
+@conversations_argument
 @click.option("--to", type=FOLDER, required=True, help="Folder of the run; an unfinished run is resumed.")
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
-@click.option("--direction", "directions", type=FILE, multiple=True, help="A saved direction; may be repeated.")
+@click.option("--direction", "directions", type=GIVEN, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--detail", is_flag=True, help="Also record contributions and entropies.")
 @click.option("--rows", is_flag=True, help="Also store the masses of every generated token, in half precision; large.")
 @click.option("--max-new-tokens", default=64, show_default=True, help="Maximal length of generated answers.")
@@ -143,8 +172,8 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 
 
 @cli.command()
-@click.argument("run", type=FOLDER)
-@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label; default: verifiers.")
+@click.argument("run", type=GIVEN_FOLDER)
+@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label; default: verifiers.")
 def label(run: Path, labels: Path | None) -> None:
     """Label the answers of RUN: by each prompt's verifier, or from a file by id.
 
@@ -174,8 +203,8 @@ cli.add_command(steer)
 
 
 @cli.command()
-@click.argument("table", type=FILE)
-@click.option("--labels", type=FILE, default=None, help="File with id and behavior_label, where TABLE has none.")
+@click.argument("table", type=GIVEN)
+@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label, where TABLE has none.")
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
 @click.option("--group", default=None, help="Column of groups that are never split between training and test.")
 @click.option("--stratum", default=None, help="Column with the task type; default: stratum, if it exists.")
@@ -207,8 +236,8 @@ def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--surface", "surfaces", type=FOLDER, multiple=True, help="Folder of a surface; can be repeated.")
+@click.argument("folder", type=GIVEN_FOLDER)
+@click.option("--surface", "surfaces", type=GIVEN_FOLDER, multiple=True, help="Folder of a surface; can be repeated.")
 @click.option("--to", type=FOLDER, default=None, help="Folder for the page; default: FOLDER itself.")
 def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
     """Render the report of a finished study again, from its tables, optionally with surfaces.
@@ -227,7 +256,7 @@ def _conversations(source: str, format_: Any) -> list[Conversation]:
     import foretell
 
     return (
-        foretell.builtin_conversations() if source == "builtin" else foretell.read_conversations(source, format=format_)
+        foretell.builtin_conversations() if source == BUILTIN else foretell.read_conversations(source, format=format_)
     )
 
 
@@ -249,12 +278,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     # busy-waiting threads slow down a shared machine; torch reads this variable when it is imported
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _replace_what_cannot_be_written()
     try:
         cli.main(args=arguments, prog_name="foretell", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.Abort:
-        click.secho("stopped", err=True, fg="yellow")
+        click.secho("stopped", file=sys.stderr, fg="yellow")
         return 1
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "foretell"
@@ -266,10 +296,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _replace_what_cannot_be_written() -> None:
+    """Let a terminal or pipe that is not UTF-8 show a question mark for what it has no character for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _refuse(message: str, exit_code: int) -> int:
     from foretell.showing.untrusted import visible
 
-    click.secho(f"error: {visible(message)}", err=True, fg="red")
+    click.secho(f"error: {visible(message)}", file=sys.stderr, fg="red")
     return exit_code
 
 

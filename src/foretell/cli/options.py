@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from foretell.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
 
 __all__ = [
+    "BUILTIN",
     "FILE",
     "FOLDER",
+    "GIVEN",
+    "GIVEN_FOLDER",
+    "conversations_argument",
+    "model_argument",
     "model_options",
     "opened_model",
     "quiet_option",
@@ -21,8 +29,15 @@ __all__ = [
     "trust_option",
 ]
 
+BUILTIN = "builtin"
+"""Name of the conversations that are part of foretell."""
+GIVEN = click.Path(exists=True, path_type=Path)
+"""A file, or a folder of its parts, that is read."""
+GIVEN_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+"""A file that is written."""
 FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(path_type=Path)
+"""A folder that is written."""
 seed_option = click.option("--seed", default=0, show_default=True, help="Random seed.")
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 trust_option = click.option(
@@ -34,6 +49,32 @@ _dtype_option = click.option(
 _device_option = click.option(
     "--device", default=None, help="Such as cpu, cuda or mps; default: chosen by the library."
 )
+
+
+def _checked_model(context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """Refuse a model that is nowhere, or that nothing here can load, before anything heavy is loaded."""
+    from foretell.reading.models.location import check_place
+
+    if not all(map(_is_installed, ("torch", "transformers"))):
+        raise MissingExtraError("models", f"foretell {context.info_name}")
+    check_place(name)
+    return name
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ModuleNotFoundError, ValueError):  # as finders say that hide it
+        return False
+
+
+def _checked_conversations(context: click.Context, parameter: click.Parameter, source: str) -> str:
+    """Refuse a file that does not exist before anything heavy is loaded."""
+    return source if source == BUILTIN else str(GIVEN.convert(source, parameter, context))
+
+
+model_argument = click.argument("model", callback=_checked_model)
+conversations_argument = click.argument("conversations", callback=_checked_conversations)
 
 
 def model_options(verb: Callable[..., None]) -> Callable[..., None]:

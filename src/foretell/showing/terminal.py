@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import click
@@ -30,7 +31,8 @@ def say(line: str, *, style: str | None = None) -> None:
         line: The text, not trusted.
         style: A colour of click, or None.
     """
-    click.echo(click.style(visible(line), fg=style) if style else visible(line))
+    # to the stream itself: click would write UTF-8 to one that it takes for misconfigured
+    click.echo(click.style(visible(line), fg=style) if style else visible(line), file=sys.stdout)
 
 
 def _cell(value: object) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -127,7 +128,7 @@ def forests_by_dataset(
             seed=settings.seed,
             n_jobs=n_jobs,
             level=settings.level,
-            advance=lambda protocol, dataset=dataset: steps.advance(f"forest, {dataset}, {protocol}"),
+            advance=partial(steps.advance_part, f"forest, {dataset}"),
         )
     if len(found) > 1 and POOLED not in found:
         found[POOLED] = {
@@ -166,7 +167,7 @@ def detectors_by_dataset(
             n_repeats=settings.detector_repeats,
             seed=derived_seed(settings.seed, dataset),
             level=settings.level,
-            advance=lambda name, dataset=dataset: steps.advance(f"detector, {dataset}, {name}"),
+            advance=partial(steps.advance_part, f"detector, {dataset}"),
         )
     return found
 

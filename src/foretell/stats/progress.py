@@ -38,3 +38,7 @@ class Steps:
         if self._bar is not None:
             self._bar.set_postfix_str(word, refresh=False)
             self._bar.update()
+
+    def advance_part(self, whole: str, part: str) -> None:
+        """Count one step, named by the part of something larger."""
+        self.advance(f"{whole}, {part}")

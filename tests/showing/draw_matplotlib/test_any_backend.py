@@ -10,14 +10,14 @@ import pytest
 
 DRAWN = """
 import os
-import foretell.showing.draw_matplotlib as draw_matplotlib
+from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_matplotlib.canvas import paper_style
 from matplotlib.figure import Figure
 import matplotlib
 with paper_style():
     canvas = Figure()
     canvas.subplots().plot([1.0, 2.0])
-assert draw_matplotlib.rendered(canvas, "png").startswith(b"\\x89PNG")
+assert to_matplotlib.render(canvas, "png").startswith(b"\\x89PNG")
 print(os.environ.get("MPLBACKEND"), matplotlib.get_backend(auto_select=False))
 """
 

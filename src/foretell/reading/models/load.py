@@ -9,7 +9,6 @@ It knows nothing of attention, segments or directions.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,13 +20,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from foretell.errors import ModelError
 from foretell.reading.models.embedded import smollm2_folder
+from foretell.reading.models.location import EMBEDDED, located
 from foretell.reading.models.quiet import quiet
 
 __all__ = ["Dtype", "Model", "device_of", "first_line", "load_model", "load_tokenizer"]
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_SECONDS = 10.0
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 
@@ -115,9 +114,7 @@ def load_model(
         foretell.errors.ModelError: no-such-folder/at-all.gguf: there is no such file
     """
     name = str(name_or_path)
-    if name == "smollm2":
-        name_or_path = smollm2_folder()
-    source, options = _located(name_or_path)
+    source, options = _source(name_or_path)
     options["trust_remote_code"] = trust_remote_code
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -143,7 +140,7 @@ def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False)
     Raises:
         ModelError: Nothing that can be loaded is found there.
     """
-    source, options = _located(smollm2_folder() if str(name_or_path) == "smollm2" else name_or_path)
+    source, options = _source(name_or_path)
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
@@ -151,22 +148,10 @@ def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False)
         raise ModelError(f"{name_or_path}: its tokenizer cannot be loaded: {first_line(error)}") from error
 
 
-def _located(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
-    """Return what transformers is asked for and the options that go with it."""
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"{name}: this folder holds no model (config.json is missing)")
-        return str(path), {"local_files_only": True}
-    if path.is_file():
-        if path.suffix.lower() != ".gguf":
-            raise ModelError(f"{name}: a model is a folder, a .gguf file or a hub id, not this file")
-        return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
-    if path.suffix.lower() == ".gguf":
-        raise ModelError(f"{name}: there is no such file")
-    if isinstance(name_or_path, Path) or not _HUB_ID.fullmatch(name):
-        raise ModelError(f"{name}: there is no such folder, and it cannot be a hub id (owner/name)")
-    return name, {"local_files_only": not _on_hub(name)}
+def _source(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
+    """Return what transformers is asked for and the options that go with it; a hub id is asked for on the hub first."""
+    source, options = located(smollm2_folder() if str(name_or_path) == EMBEDDED else name_or_path)
+    return source, options or {"local_files_only": not _on_hub(source)}
 
 
 def _on_hub(name: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from typing import Literal
 
-from foretell.showing.draw_matplotlib import any_backend as any_backend  # before matplotlib itself
+import foretell.showing.draw_matplotlib.any_backend  # noqa: F401 - before matplotlib itself
 
 # isort: split
 from matplotlib.figure import Figure as Canvas

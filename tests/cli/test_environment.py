@@ -1,0 +1,200 @@
+"""Where the verbs run: without the optional part, at a terminal that is not UTF-8, with files that are not there."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import polars as pl
+import pytest
+
+from foretell.cli.main import cli, main
+
+HEAVY = {"torch", "transformers", "polars", "sklearn", "scipy", "numpy", "matplotlib", "plotly", "rich", "numba"}
+STRANGE = "größer → 漢字 🙂 \u200b"
+"""Text that few character sets have."""
+
+CALLS: dict[str, list[str]] = {
+    "demo": ["--quick", "--to", "made"],
+    "spans": ["model", "prompts.jsonl"],
+    "read": ["model", "prompts.jsonl", "--to", "made"],
+    "label": ["run"],
+    "direction": ["model", "--pairs", "pairs.csv", "--to", "made.safetensors"],
+    "surface": ["model", "--question", "Who?", "--answer", STRANGE, "--to", "made"],
+    "steer": ["model", "--pairs", "pairs.csv", "--to", "made"],
+    "study": ["table.csv", "--to", "made"],
+    "report": ["run"],
+}
+"""A call of every verb; the files it names need not hold anything."""
+WITHOUT_MODELS = {"label", "study", "report"}
+
+ALL_VERBS = """
+import contextlib, io, json, sys
+from importlib.abc import MetaPathFinder
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+from foretell.cli.main import main
+found = {{}}
+for verb, words in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main([verb, *words])
+    found[verb] = [code, out.getvalue(), err.getvalue()]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with everything that `CALLS` names; nothing in it makes sense."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("model", "run"):
+        Path(folder).mkdir()
+    Path("model", "config.json").write_text("{}", encoding="utf-8")
+    for file in ("prompts.jsonl", "pairs.csv", "table.csv"):
+        Path(file).write_text("nothing\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_every_verb_is_called_here() -> None:
+    assert list(CALLS) == cli.list_commands(click.Context(cli))
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("missing", [{"torch", "transformers", "safetensors", "gguf", "accelerate"}, {"transformers"}])
+def test_without_the_optional_part_every_verb_says_what_to_install(missing: set[str]) -> None:
+    code = ALL_VERBS.format(missing=missing)
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(CALLS)], capture_output=True, text=True, check=True)
+    for verb, (exit_code, out, err) in json.loads(done.stdout).items():
+        assert (exit_code, out) == (2, ""), (verb, err)
+        assert len(err.splitlines()) == 1, err
+        said = f"error: foretell {verb} needs an optional part: pip install 'foretell[models]'\n"
+        assert (err == said) == (verb not in WITHOUT_MODELS), err
+        assert "torch" not in err
+    assert not Path("made").exists()
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["spans", "model", "absent.jsonl"], "absent.jsonl"),
+        (["read", "model", "absent.jsonl", "--to", "made"], "absent.jsonl"),
+        (["read", "./absent", "builtin", "--to", "made"], "./absent"),
+        (["read", "model", "builtin", "--direction", "absent", "--to", "made"], "absent"),
+        (["read", "model", "builtin", "--to", "table.csv"], "table.csv"),
+        (["read", "model", "builtin"], "'--to'"),
+        (["label", "absent"], "absent"),
+        (["label", "run", "--labels", "absent.csv"], "absent.csv"),
+        (["direction", "absent.gguf", "--to", "made"], "absent.gguf"),
+        (["direction", "model", "--pairs", "absent.csv", "--to", "made"], "absent.csv"),
+        (["direction", "model", "--positive-system", "Lie.", "--to", "made"], "'--instructed'"),
+        (["surface", "model", "--question", "Who?", "--to", "made"], "'--answer'"),
+        (["surface", "model", "--question", "Who?", "--answer", "Ann.", "--layers", "1.9", "--to", "made"], "1.9"),
+        (["surface", "model", "--question", "Who?", "--answer", "A", "--direction", "absent", "--to", "m"], "absent"),
+        (["steer", "model", "--doses", "1,nan", "--to", "made"], "no list of numbers"),
+        (["steer", "model", "--layers", "1,x", "--to", "made"], "no list of numbers"),
+        (["steer", "model", "--layers", "2.5", "--to", "made"], "no list of whole numbers"),
+        (["steer", "model", "--direction", "pairs.csv", "--to", "made"], "'--layers'"),
+        (["study", "absent.csv", "--to", "made"], "absent.csv"),
+        (["report", "absent"], "absent"),
+        (["report", "run", "--surface", "absent"], "absent"),
+    ],
+)
+def test_a_wrong_call_is_answered_before_anything_heavy_is_loaded(words: Sequence[str], message: str) -> None:
+    code = "import sys; from foretell.cli.main import main; code = main(sys.argv[1:]); print(code, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    exit_code, *modules = done.stdout.split()
+    assert exit_code == "2"
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert not HEAVY & set(modules)
+    assert not Path("made").exists()
+
+
+def test_a_wrong_call_is_answered_at_once() -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "foretell.cli.main", "read", "smollm2", "absent.jsonl", "--to", "made"]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_foretell_alone_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    alone = capsys.readouterr()
+    assert main(["--help"]) == 0
+    assert alone == capsys.readouterr()
+    assert alone.out.startswith("Usage: foretell")
+    assert alone.err == ""
+
+
+@pytest.fixture
+def sensible(there: Path) -> Path:
+    """The files of `CALLS` with sensible contents, all of them with text that few character sets have."""
+    from tests.reading.tiny import tiny_model
+
+    model = tiny_model()
+    model.model.save_pretrained(there / "model")
+    model.tokenizer.save_pretrained(there / "model")
+    prompt = {"id": f"{STRANGE} one", "dataset": STRANGE, "messages": [{"role": "user", "content": STRANGE}]}
+    prompt["answer"] = STRANGE
+    (there / "prompts.jsonl").write_text(json.dumps(prompt), encoding="utf-8")
+    for file in ("pairs", "others"):
+        topics = [f"{STRANGE} {file} {number}" for number in range(6)]
+        columns = {"question": topics, "positive": [f"No {one}" for one in topics], "negative": topics, "topic": topics}
+        pl.DataFrame(columns).write_csv(there / f"{file}.csv")
+    return there
+
+
+def written_by(words: Sequence[str], encoding: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """Call a verb whose output goes to a pipe of that character set."""
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        exit_code = main(list(words))
+    for stream in streams:
+        stream.flush()
+        stream.seek(0)
+    return exit_code, streams[0].read() + streams[1].read()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("sensible")
+def test_every_verb_writes_to_a_pipe_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that read a model or a run; a study takes long, and `test_main` makes its own at such a pipe."""
+    saved = ["--direction", "made.safetensors", "--layers", "1"]
+    calls = {
+        **CALLS,
+        "read": ["model", "prompts.jsonl", "--to", "run"],
+        "direction": [*CALLS["direction"], "--concept", STRANGE],
+        "surface": [*CALLS["surface"], *saved, "--no-band"],
+        "steer": ["model", "--pairs", "others.csv", *saved, "--to", "steered"],
+    }
+    encodings = {"demo": (), "study": (), "report": (), "spans": ("ascii", "cp1252")}
+    Path("run").rmdir()
+    for verb in cli.commands:
+        for encoding in encodings.get(verb, ("cp1252",)):
+            exit_code, shown = written_by([verb, *calls[verb]], encoding, monkeypatch)
+            assert exit_code == 0, shown
+            if verb in {"spans", "direction", "steer"}:
+                assert "gr??er" in shown if encoding == "ascii" else "größer ?" in shown, shown
+
+
+@pytest.mark.usefixtures("there")
+def test_an_error_about_such_text_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("cp1252", "ascii", "utf-8"):
+        exit_code, shown = written_by(["study", f"{STRANGE}\udc80.csv", "--to", "made"], encoding, monkeypatch)
+        assert (exit_code, len(shown.splitlines())) == (2, 1)
+        assert "does not exist" in shown
