@@ -83,7 +83,7 @@ def thresholds_by_dataset(
                 level=settings.level,
                 seed=seed,
             )
-        steps.advance(f"thresholds, {dataset}")
+        steps.advance("thresholds", dataset)
     return found
 
 
@@ -128,7 +128,7 @@ def forests_by_dataset(
             seed=settings.seed,
             n_jobs=n_jobs,
             level=settings.level,
-            advance=partial(steps.advance_part, f"forest, {dataset}"),
+            advance=partial(steps.advance, "forest", dataset),
         )
     if len(found) > 1 and POOLED not in found:
         found[POOLED] = {
@@ -167,7 +167,7 @@ def detectors_by_dataset(
             n_repeats=settings.detector_repeats,
             seed=derived_seed(settings.seed, dataset),
             level=settings.level,
-            advance=partial(steps.advance_part, f"detector, {dataset}"),
+            advance=partial(steps.advance, "detector", dataset),
         )
     return found
 

@@ -33,12 +33,8 @@ class Steps:
             finally:
                 self._bar = None
 
-    def advance(self, word: str) -> None:
+    def advance(self, *words: str) -> None:
         """Count one step and name it."""
         if self._bar is not None:
-            self._bar.set_postfix_str(word, refresh=False)
+            self._bar.set_postfix_str(", ".join(words), refresh=False)
             self._bar.update()
-
-    def advance_part(self, whole: str, part: str) -> None:
-        """Count one step, named by the part of something larger."""
-        self.advance(f"{whole}, {part}")
