@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretell.directions.activations.paired import Activations, AnswerFacts
+from foretell.directions.activations.paired import Activations, AnswerFacts, answer_states
 from foretell.directions.contrasts import found_vectors
 from foretell.directions.controls import (
-    answer_states,
     nested_scores,
     random_scores,
     shuffled_scores,

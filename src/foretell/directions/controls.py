@@ -13,21 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
-from foretell.directions.activations.paired import Activations
+from foretell.directions.activations.paired import Activations, answer_states
 from foretell.directions.contrasts import found_vectors
 from foretell.stats.directions.estimators import Method
 
-__all__ = ["answer_states", "nested_scores", "random_scores", "scored", "shuffled_scores", "transfer_scores"]
-
-
-def answer_states(activations: Activations) -> Float[np.ndarray, "pair side layer width"]:
-    """Return one hidden state per answer: its row, or with every token the mean of its rows."""
-    pairs, start = np.unique(activations.row_pair, return_index=True)
-    if len(pairs) == len(activations.row_pair):
-        return activations.hidden
-    counts = np.diff(np.append(start, len(activations.row_pair)))
-    sums = np.add.reduceat(activations.hidden, start, axis=0)
-    return np.asarray(sums / counts[:, None, None, None].astype(np.float32))
+__all__ = ["nested_scores", "random_scores", "scored", "shuffled_scores", "transfer_scores"]
 
 
 def random_scores(

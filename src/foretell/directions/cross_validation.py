@@ -13,9 +13,8 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from foretell.conversations.pairs import SIDES, ContrastPair
-from foretell.directions.activations.paired import Activations, AnswerFacts
+from foretell.directions.activations.paired import Activations, AnswerFacts, answer_states
 from foretell.directions.contrasts import fit_rows
-from foretell.directions.controls import answer_states
 from foretell.errors import InputError
 from foretell.stats.directions.estimators import Method
 

@@ -41,6 +41,7 @@ __all__ = [
     "Sink",
     "TokenChoice",
     "answer_logprob",
+    "answer_states",
     "kept_activations",
     "read_activations",
     "states_needed",
@@ -101,6 +102,16 @@ class Activations:
         """Return one layer as if it were the only one, its hidden states in memory."""
         facts = replace(self.facts, calibration=self.facts.calibration[:, index : index + 1])
         return Activations(np.array(self.hidden[:, :, index : index + 1]), self.row_pair, self.tokens, facts)
+
+
+def answer_states(activations: Activations) -> Float[np.ndarray, "pair side layer width"]:
+    """Return one hidden state per answer: its row, or with every token the mean of its rows."""
+    pairs, start = np.unique(activations.row_pair, return_index=True)
+    if len(pairs) == len(activations.row_pair):
+        return activations.hidden
+    counts = np.diff(np.append(start, len(activations.row_pair)))
+    sums = np.add.reduceat(activations.hidden, start, axis=0)
+    return np.asarray(sums / counts[:, None, None, None].astype(np.float32))
 
 
 def states_needed(model: Model, pairs: Sequence[ContrastPair], tokens: TokenChoice) -> int:
