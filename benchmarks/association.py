@@ -1,11 +1,11 @@
-"""How fast the per-head statistics are beside the loop that one writes first, side by side in one run.
+"""Time of the per-head statistics and of a plain loop over pandas, scipy and scikit-learn, in one run.
 
     python benchmarks/association.py                 # 76,800 and 5 million rows, permutations
     python benchmarks/association.py --huge          # also 100 million rows: 2 GB of disk, some minutes
 
 The loop groups with pandas and calls scipy and scikit-learn per head and metric; its interval is either a DeLong
-variance in numpy or a bootstrap of 200 resamples. Where the loop would take long it runs on the first heads only and
-is extrapolated by their share; the table says so. Times are medians; memory is the peak of a process of its own.
+variance in numpy or a bootstrap of 200 resamples. Where the loop would be slow it runs on the first heads only and is
+extrapolated by their share; the table says so. Times are medians; memory is the peak of a separate process.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def user_loop(frame: pd.DataFrame, interval: Callable[[Any, Any], tuple[float, f
 
 
 def timed(work: Callable[[], Any], repeats: int) -> float:
-    """Return the median seconds of some runs after one that warms up."""
+    """Return the median seconds of several runs after a warm-up."""
     work()
     times = []
     for _ in range(repeats):
@@ -148,7 +148,7 @@ def compare_with_loop(folder: Path, *, n_samples: int, n_layers: int, n_heads: i
 
 
 def permutations() -> dict[str, Any]:
-    """Time 1,000 max-statistic permutations beside ranking the columns once with scipy."""
+    """Time 1,000 max-statistic permutations, and one ranking of the columns with scipy."""
     generator = np.random.default_rng(0)
     values, label = generator.normal(size=(1000, 3072)), generator.integers(0, 2, 1000)
     ours = timed(lambda: max_statistic(values, label, n_permutations=1000), 5)
@@ -157,7 +157,7 @@ def permutations() -> dict[str, Any]:
 
 
 def read_and_sort(folder: Path) -> None:
-    """Read the columns part by part and sort each metric's columns once: the floor of the large benchmark."""
+    """Read the columns part by part and sort each metric's columns once: a lower bound for the large benchmark."""
     for part in sorted(folder.glob("*.parquet")):
         frame = pl.read_parquet(part, columns=["id", "dataset", "layer", "head", *METRICS, "behavior_label"])
         n_heads = frame.get_column("head").n_unique()
@@ -175,14 +175,14 @@ def peak_gib() -> float:
 
 
 def _measured(work: Callable[[Path], Any], folder: Path, queue: Any) -> None:
-    compiled_loops("auto")  # loading the compiled loops is start-up, as importing numpy is
+    compiled_loops("auto")  # loading the compiled loops is part of start-up, like importing numpy
     start, used = time.perf_counter(), time.process_time()
     work(folder)
     queue.put((time.perf_counter() - start, time.process_time() - used, peak_gib()))
 
 
 def alone(work: Callable[[Path], Any], folder: Path) -> tuple[float, float, float]:
-    """Return seconds, processor seconds and peak GiB of some work in a process of its own."""
+    """Return seconds, processor seconds and peak GiB of some work in a separate process."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=_measured, args=(work, folder, queue))
@@ -198,7 +198,7 @@ def stream(folder: Path) -> None:
 
 
 def huge(folder: Path) -> dict[str, Any]:
-    """Time 100 million rows beside reading and sorting, and a quarter of the layers for the memory."""
+    """Time 100 million rows, and reading and sorting alone; a quarter of the layers shows the memory."""
     whole = make_table(folder / "whole", n_samples=25_000, n_layers=32, n_heads=125)
     quarter = make_table(folder / "quarter", n_samples=25_000, n_layers=8, n_heads=125)
     alone(stream, quarter)
@@ -217,7 +217,7 @@ def huge(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the benchmarks and print what they found."""
+    """Run the benchmarks and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--huge", action="store_true", help="also 100 million rows")
     parser.add_argument("--only-huge", action="store_true", help="nothing but 100 million rows")

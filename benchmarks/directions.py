@@ -1,12 +1,12 @@
-"""What directions for falsehood hold on SmolLM2: six sets of statements, five methods, held-out topics, and controls.
+"""Directions for falsehood on SmolLM2: six sets of statements, five methods, held-out topics, and controls.
 
     python benchmarks/directions.py --data ../shared/data --to directions-benchmark
 
-Per set and method: held-out AUC per layer beside the log-probability and the length of the answer, random directions,
-directions fitted on shuffled answers, and the best layer chosen without the topics it is judged on. Then between sets:
-a direction of each set judged on every other one, negated cities among them, and stated against instructed pairs. Every
-set is thinned to `--pairs` pairs and every third layer is judged, to stay within some 20 minutes on two cores. Sets
-without topics are cut into five parts by their order.
+Per set and method: held-out AUC per layer, next to that of the log-probability and the length of the answer, random
+directions, directions fitted on shuffled answers, and the best layer chosen without the topics it is evaluated on. Then
+transfer: a direction of each set evaluated on every other set, with negated cities, and stated compared with instructed
+pairs. Every set is thinned to `--pairs` pairs and every third layer is evaluated, which takes about 20 minutes on two
+cores. Sets without topics are divided into five parts by their order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def city_pairs(data: Path, name: str) -> list[ContrastPair]:
-    """Return the false and the true statement of each city; the topic is its country, dealt into five parts."""
+    """Return the false and the true statement of each city; the topic is its country, assigned to one of five parts."""
     by_city: dict[str, dict[str, dict[str, str]]] = {}
     for row in rows(data / "truth_is_universal" / f"{name}.csv"):
         by_city.setdefault(row["city"], {})[row["label"]] = row
@@ -103,14 +103,14 @@ def instructed() -> list[ContrastPair]:
 
 
 def thinned(pairs: Sequence[ContrastPair], n: int) -> list[ContrastPair]:
-    """Return at most n pairs at even steps, so that all topics stay."""
+    """Return at most n pairs at even steps, so that all topics are kept."""
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(n, len(pairs))).astype(int))
     ordered = sorted(pairs, key=lambda pair: pair.topic)
     return [ordered[index] for index in chosen]
 
 
 def some_layers(read: Activations, layers: Sequence[int]) -> Activations:
-    """Keep some layers of what was read."""
+    """Return some layers of the activations."""
     facts = replace(read.facts, calibration=np.ascontiguousarray(read.facts.calibration[:, layers]))
     return Activations(np.ascontiguousarray(read.hidden[:, :, layers]), read.row_pair, read.tokens, facts)
 
@@ -129,7 +129,7 @@ def joined(read: Sequence[Activations]) -> Activations:
 
 
 def main() -> None:
-    """Read each set once, judge every method on it, and write tables and a summary."""
+    """Read each set once, evaluate every method on it, and write tables and a summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[1] / ".." / "shared" / "data")
     parser.add_argument("--to", type=Path, default=Path("directions-benchmark"))
@@ -181,7 +181,7 @@ def main() -> None:
 
 
 def summarised(tables: dict[str, pl.DataFrame], counts: dict[str, int]) -> str:
-    """Return the numbers a reader looks for first, as Markdown."""
+    """Return the main numbers as Markdown."""
     lines = ["| set | pairs | " + " | ".join(METHODS) + " | log-probability | random, 95th | shuffled, mean |"]
     lines.append("|" + "---|" * (len(METHODS) + 5))
     choice, null, judged = tables["direction_choice"], tables["direction_null"], tables["directions"]

@@ -1,10 +1,10 @@
-"""Time several ways through a model layer by layer in turn, so that a machine's slow spells meet all of them alike.
+"""Time several ways of running a model, interleaved layer by layer, so that slow periods of a machine affect all alike.
 
-A pass over 2,048 tokens takes seconds, and a machine that others use too changes its speed by a tenth within one:
-ratios of whole passes then scatter by several points, more than listening costs. Here every way has a copy of the
-model's modules (with the same weights) and a stack of its own, and hands over wherever a layer begins. All ways take
-one layer each, in an order drawn anew, before any takes the next; a way's time is the sum of its turns. The first way
-of a layer brings the layer's weights nearer for the others, which the drawn order spreads evenly.
+A pass over 2,048 tokens takes seconds, and the speed of a shared machine changes by a tenth within that time. Ratios of
+whole passes then scatter by several percentage points, more than listening costs. Here every way has its own copy of
+the model's modules (with the same weights) and its own stack, and yields wherever a layer begins. All ways run one
+layer each, in random order, before any runs the next; a way's time is the sum of its turns. The first way of a layer
+brings the layer's weights into the processor's cache for the others; the random order spreads this evenly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["in_turn", "twin"]
 
 
 def twin(model: Model) -> Model:
-    """Return the model with modules and a configuration of its own, which hold the same weights."""
+    """Return the model with its own modules and configuration, which share the weights."""
     network = model.model
     shared = {id(one): one for one in itertools.chain(network.parameters(), network.buffers())}
     return dataclasses.replace(model, model=copy.deepcopy(network, shared))
@@ -39,11 +39,11 @@ def in_turn(
     now: Callable[[], float],
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Return the seconds of every way in every round, after one that is not counted.
+    """Return the seconds of every way in every round, after a warm-up round.
 
     Args:
         runs: the ways by name, each through a twin of its own.
-        stops: modules of all twins before which their way hands over.
+        stops: modules of all twins before which their way yields.
         go_on: whether to begin another round, given how many were counted.
         now: the clock.
         seed: of the orders.
@@ -57,7 +57,7 @@ def in_turn(
 
     handles = [stop.register_forward_pre_hook(hand_over) for stop in stops]
     try:
-        # A mode that every way entered and left by itself would be restored in the wrong order.
+        # If every way entered and left this mode itself, it would be restored in the wrong order.
         with torch.inference_mode():
             one_round(runs, generator, now)
             while go_on(len(next(iter(seconds.values())))):

@@ -1,4 +1,4 @@
-"""Other ways to get attention weights out of the embedded model, each as one run of a text that adds up the masses."""
+"""Other ways to get attention weights out of the embedded model, each as one run of a text that sums the masses."""
 
 from __future__ import annotations
 

@@ -1,24 +1,24 @@
-r"""What listening costs on top of the bare fused forward pass of the same model, side by side in one run.
+r"""Cost of listening relative to the bare fused forward pass of the same model, in one run.
 
     python benchmarks/reading.py                    # every row, some 25 to 50 minutes
     python benchmarks/reading.py --seconds 20 --processes 1 --sizes 512/64 --only forward
 
 Work is one text of T tokens whose last R are the answer, batch 1, no language-model head. All ways run layer by layer
-in turn (`layer_by_layer.py` says why). The bare pass takes part twice: a ratio is the median over rounds of a way's
-time over the mean of both bare passes in the same round, with a 95 % interval for that median from its order statistics
-(the range for fewer than six rounds). "Bare again" is the second one over the first. How a process's memory comes to
-lie moves a ratio by up to a point for as long as it runs, so every size runs in several processes, and the range over
-their medians is told. Whole passes, one way after another, say the same with much wider intervals: they are timed in
-one process of their own, and printed beside it.
+in turn (`layer_by_layer.py` says why). The bare pass is run twice: a ratio is the median over rounds of a way's time
+over the mean of both bare passes in the same round, with a 95 % interval for that median from its order statistics (the
+range for fewer than six rounds). "Bare again" is the second one over the first. The memory layout of a process changes
+a ratio by up to one percentage point, so every size runs in several processes, and the range of their medians is given.
+Whole passes, one way after another, give the same with much wider intervals: they are timed in a separate process and
+printed as well.
 
 Generating 64 tokens is compared with `generate` alone, step by step in turn, and two answers of one prompt, read
 together, with reading each by itself. Eager attention, and transformer-lens and nnsight where they are installed, are
-timed in whole passes over what listening to masses takes. Memory is the peak of a process of its own, less that of the
-bare pass, the median of several; all of them do the model's self-check first. `--clock cpu` counts processor seconds
-instead of the clock on the wall.
+timed in whole passes, relative to listening to masses. Memory is the peak of a separate process less that of the bare
+pass, the median of several; each does the model's self-check first. `--clock cpu` counts processor seconds instead of
+wall-clock time.
 
-transformer-lens and nnsight ask for other versions of what foretell uses, so give them an environment of their own that
-looks into this one:
+transformer-lens and nnsight require other versions of what foretell uses, so give them a separate environment that also
+sees the packages of this one:
 
     python -m venv peers && peers/bin/pip install transformer-lens nnsight
     echo "import site; site.addsitedir('$PWD/.venv/lib/python3.11/site-packages')" \
@@ -107,7 +107,7 @@ def made_up_direction(model: Model) -> MadeUp:
 
 @contextlib.contextmanager
 def listening(model: Model, way: str, codes: np.ndarray, *, rows: bool = False) -> Iterator[Any]:
-    """Listen in the given way, and build what was capture before leaving."""
+    """Listen in the given way, and build the results before leaving."""
     if way == "bare":
         yield None
         return
@@ -126,7 +126,7 @@ def once(model: Model, way: str, token_ids: torch.Tensor, codes: np.ndarray) -> 
 
 @dataclass(frozen=True)
 class Pace:
-    """The clock, and how long a comparison goes on."""
+    """The clock, and the time of one comparison."""
 
     clock: str
     seconds: float
@@ -190,7 +190,7 @@ def shown(found: dict[str, dict[str, float]]) -> str:
 
 
 def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time every size in processes of their own, print what is found and return it."""
+    """Time every size in separate processes, print the results and return them."""
     results = []
     for n_tokens, n_rows in sizes:
         wanted = ("--forward", f"{n_tokens}/{n_rows}", "--clock", arguments.clock, "--seconds", str(arguments.seconds))
@@ -214,13 +214,13 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
 
 
 def in_a_process(*arguments: str) -> str:
-    """Return the last line that this script prints in a process of its own."""
+    """Return the last line that this script prints in a separate process."""
     done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()[-1]
 
 
 def tools(pace: Pace) -> dict[str, dict[str, float]]:
-    """Time of other tools over that of listening to masses, at 2,048 tokens."""
+    """Time of other tools relative to listening to masses, at 2,048 tokens."""
     model, (token_ids, codes) = load_model("smollm2"), text(2048, 128)
     runs = {"masses": functools.partial(once, model, "masses", token_ids, codes)}
     times = whole_passes(runs | other_tools(model, token_ids, codes), pace)
@@ -230,7 +230,7 @@ def tools(pace: Pace) -> dict[str, dict[str, float]]:
 
 
 def generating(pace: Pace, n_new: int = 64) -> dict[str, dict[str, float]]:
-    """Time of `generate` with listening over that without."""
+    """Time of `generate` with listening relative to that without."""
     model, (token_ids, codes) = load_model("smollm2"), text(200, 0)
     options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "do_sample": False, "pad_token_id": 0}
 
@@ -240,7 +240,7 @@ def generating(pace: Pace, n_new: int = 64) -> dict[str, dict[str, float]]:
 
     twins = {way: twin(model) for way in WAYS}
     runs = {way: functools.partial(run, one, way) for way, one in twins.items()}
-    # Layer by layer, one way would bring the weights of each layer nearer for the others, and a step is mostly those.
+    # Layer by layer, one way would bring the weights into the cache for the others, and weights dominate a step.
     stops = [decoder_of(one.model) for one in twins.values()]
     times = in_turn(runs, stops, go_on=pace.rounds(), now=pace.now)
     found = {way: summary(ratios) for way, ratios in over(times, "bare").items()}
@@ -249,7 +249,7 @@ def generating(pace: Pace, n_new: int = 64) -> dict[str, dict[str, float]]:
 
 
 def sharing(pace: Pace, n_prompt: int = 512, n_answer: int = 64) -> dict[str, dict[str, float]]:
-    """Time of reading two answers to one prompt together over that of reading each by itself."""
+    """Time of reading two answers to one prompt together relative to reading each separately."""
     model, (token_ids, codes) = load_model("smollm2"), text(n_prompt + n_answer, n_answer)
     answers = []
     for seed in range(2):
@@ -316,7 +316,7 @@ def parsed_size(size: str) -> tuple[int, int]:
 def one_peak(way: str, n_tokens: int, n_rows: int) -> float:
     """Return the peak resident memory in MiB of one text in this process."""
     model = load_model("smollm2")
-    # The self-check of a model's first use is no part of what a pass costs; every process does it.
+    # The self-check of a model's first use is not part of the cost of a pass; every process does it.
     for first in WAYS:
         once(model, first, *text(64, 8))
     forget_peak()

@@ -1,11 +1,11 @@
-"""What listening costs on a GPU, on random Llama models of 1 to 8 billion parameters in bfloat16.
+"""Cost of listening on a GPU, on random Llama models of 1 to 8 billion parameters in bfloat16.
 
     python benchmarks/reading_gpu.py                               # 1b at 2k to 32k tokens
     python benchmarks/reading_gpu.py --model 8b --tokens 2048 8192 32768
 
 No weights are downloaded: sizes are those of the public models, numbers are random. Each round runs the bare fused pass
 and the listening ones in turn, timed by CUDA events; a ratio is the median over rounds. Memory is the allocator's peak
-above the bare pass. The reach is 1.05 x the bare pass, with masses and activity.
+above the bare pass. The target is 1.05 times the bare pass, with masses and activity.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def text(n_tokens: int, n_rows: int, device: str) -> tuple[torch.Tensor, np.ndar
 
 
 def once(model: PreTrainedModel, direction: MadeUp, way: str, token_ids: torch.Tensor, codes: np.ndarray) -> None:
-    """Run one text in one way, and bring what was capture to the host."""
+    """Run one text in one way, and copy the results to the host."""
     decoder = decoder_of(model)
     with torch.inference_mode():
         if way == "bare":

@@ -1,12 +1,11 @@
-"""How much memory fitting takes when it streams: synthetic activations of many pairs of a wide model, in one pass.
+"""Memory of streamed fitting: synthetic activations of many pairs of a wide model, in one pass.
 
     python benchmarks/streaming_directions.py                  # 10,000 pairs, 32 layers of width 4,096
     python benchmarks/streaming_directions.py --pairs 2000     # quicker; the memory is nearly the same
 
-A direction is planted in every layer and its cosine with what was found is printed. Peak memory is that of the whole
-process, interpreter and libraries included, read from the operating system after the run. Calibration tokens are kept
-beside the sums, as many as `calibration_bytes` lets in, and everything that fitting does with them is done too: signs,
-scales, and the scales of random directions.
+A direction is planted in every layer, and its cosine with the fitted one is printed. Peak memory is that of the whole
+process with interpreter and libraries, read from the operating system after the run. Calibration tokens are kept up to
+`calibration_bytes`, and all that fitting does with them is done too: signs, scales, and scales of random directions.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SIGNAL = 0.5
 
 
 def main() -> None:
-    """Stream synthetic rows into both sinks and print time, memory and what was found."""
+    """Stream synthetic rows into both sinks and print time, memory and cosines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--layers", type=int, default=32)
@@ -52,7 +51,7 @@ def main() -> None:
         for layer in range(options.layers):
             hidden = torch.randn((n, 2, options.width), generator=generator)
             shift = SIGNAL * planted[layer]
-            # A quarter of the pairs carries a larger shift, so that the component has something to find.
+            # A quarter of the pairs carries a larger shift, so that there is a first principal component.
             strength = 1.0 + 15.0 * (torch.rand((n, 1), generator=generator) < 0.25)
             hidden[:, 0] += strength * shift
             hidden[:, 1] -= strength * shift

@@ -1,10 +1,10 @@
-"""How long a whole study takes, every part and the finished report, on a table of the usual size.
+"""Time of a whole study, with all statistics and the report, on a table of the usual size.
 
     python benchmarks/whole_study.py            # 76,800 rows: 300 samples, 256 heads, three datasets
 
 The table is made by the script: shares of three segments with a fingerprint per sample, a weak effect in one head, and
-the baseline columns. Beside the seconds stands the ratio to the time of one forest in the source's protocol, measured
-in the same run, because machines differ and forests take most of a study.
+the baseline columns. It also prints the ratio to the time of one forest in the source's protocol, measured in the same
+run, because machines differ and forests take most of a study.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw the picture in the README from the surface that the demo left behind.
+"""Draw the picture in the README from the surface in the demo's output.
 
 make demo
 python scripts/readme_picture.py demo

@@ -77,7 +77,7 @@ def tables_page() -> str:
     parts = [
         "# Tables",
         "",
-        "Made from `foretell.schema.tables` by `scripts/reference.py`. Undefined is null, never a stand-in.",
+        "Made from `foretell.schema.tables` by `scripts/reference.py`. Undefined is null, never a sentinel.",
         "",
     ]
     for table in TABLES.values():

@@ -1,4 +1,4 @@
-"""Fixtures that every wing's tests share."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def head_rows(
 ) -> HeadRows:
     """Return shares made by a softmax of a sample's fingerprint, a head's habit, the label's effect and noise.
 
-    With `rate_of_kind` there are kinds of task that differ in how often the label is 1; `kind_effect` is how far one
-    head tells the kind.
+    With `rate_of_kind` there are kinds of task that differ in how often the label is 1; `kind_effect` is the
+    effect of the kind on one head.
     """
     generator = np.random.default_rng(seed)
     label = generator.permutation(np.arange(n_samples) % 2)

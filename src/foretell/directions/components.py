@@ -1,7 +1,7 @@
 """The first principal component of paired differences, from one pass that keeps no activations.
 
-What is kept per layer is the differences themselves while they are few, and the lower half of their second-moment
-matrix where they are many: whichever is smaller. Nothing is sketched or sampled. The half matrix is float64 where all
+Per layer it keeps the differences themselves, or the lower half of their second-moment matrix: whichever is smaller.
+Nothing is approximated or sampled. The half matrix is float64 where all
 layers together stay below `DOUBLE_BYTES`, else float32 (differences are still taken in float64): 32 layers of width
 4,096 take 1.1 GiB, and sums of 10,000 rows are then exact to a relative 1e-5 or better.
 
@@ -29,14 +29,14 @@ _BLOCK_ROWS = 256
 
 @dataclass
 class RunningComponent:
-    """A sink that keeps what the first component of paired differences needs.
+    """A sink for the first principal component of paired differences.
 
     Memory is about `n_layers * width * min(n_rows, width / 2) * 4` bytes (8 with few layers or a small width).
     """
 
     n_layers: int
     n_rows: int
-    """Rows that will come, at most; only memory depends on it."""
+    """Upper bound on the number of rows; only memory depends on it."""
     _rows: dict[int, list[Tensor]] = field(default_factory=dict)
     _blocks: dict[int, list[Tensor]] = field(default_factory=dict)
 

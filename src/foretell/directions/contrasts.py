@@ -1,6 +1,6 @@
-"""From two sides of hidden states to unit vectors with sign and scale, or a reason where there is none.
+"""Unit vectors with sign and scale from the hidden states of both answers, or a reason where there is none.
 
-The rules are stated in `foretell.directions.fit`; nothing here knows a model.
+The rules are stated in `foretell.directions.fit`. No model is needed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def fit_rows(
     *,
     chosen: Int[np.ndarray, " chosen"] | None = None,
 ) -> Fitted:
-    """Return what a method finds in these rows, oriented by them and calibrated on the chosen `tokens`.
+    """Return the vectors of a method on these rows, with their sign, calibrated on the chosen `tokens`.
 
     Raises:
         InputError: The method returned vectors of another shape.
@@ -84,7 +84,7 @@ def found_vectors(
     """
     vectors = np.asarray(find(hidden[:, 0], hidden[:, 1]))
     if vectors.shape != hidden.shape[2:]:
-        raise InputError(f'the method "{name}" returned vectors {vectors.shape}; {hidden.shape[2:]} were asked for')
+        raise InputError(f'the method "{name}" returned vectors {vectors.shape}; {hidden.shape[2:]} are required')
     contrast = Contrast()
     for layer in range(hidden.shape[2]):
         contrast.add(layer, np.arange(len(hidden)), torch.as_tensor(hidden[:, :, layer]))
@@ -131,9 +131,9 @@ def calibrated(
         if not n_chosen:
             reasons[layer] = _NO_TOKENS
             continue
-        # One layer at a time, so that leaving a topic out copies little.
+        # Layer by layer, so that leaving a topic out copies little.
         hidden = (tokens[:, layer] if chosen is None else tokens[chosen, layer]).astype(np.float64)
-        # The kept vectors are float32; the scale belongs to what will be used.
+        # Vectors are stored as float32, so the scale is computed with those.
         projection = hidden @ vectors[layer].astype(np.float32).astype(np.float64)
         size = np.sqrt(np.square(hidden).sum(axis=-1).mean())
         if projection.std() <= _ROUNDING * size:

@@ -1,4 +1,4 @@
-"""Scores that a direction has to be held against, from activations that were read once.
+"""Scores of control directions, from the same activations as those of a fitted direction.
 
 Directions drawn at random, directions fitted on shuffled answers, directions fitted for choosing a layer, and
 directions fitted on one set of pairs and used on another. Every score is a projection less the mean, over the standard
@@ -26,7 +26,7 @@ def random_scores(
     """Score every answer along directions drawn evenly over all directions, their signs fixed as a fitted one's.
 
     Args:
-        activations: What was read.
+        activations: Activations of the pairs.
         folds: Fold of each pair; the sign that a fold is scored with comes from the other folds.
         n_draws: Directions per layer.
         seed: Draws.
@@ -86,7 +86,7 @@ def nested_scores(
     folds: Int[np.ndarray, " pair"],
     named: tuple[str, Method],
 ) -> tuple[Float[np.ndarray, "fold pair side layer"], Float[np.ndarray, "pair side layer"]]:
-    """Score answers for choosing a layer without the fold that the choice will be judged on; folds count from 0.
+    """Score answers for choosing a layer without the fold that the choice is evaluated on; folds count from 0.
 
     Returns:
         Per left-out fold, scores of all other folds by directions fitted without both; and scores of every fold by

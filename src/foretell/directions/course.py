@@ -1,7 +1,7 @@
-"""Activity along an answer beside what directions drawn at random do on the very same tokens.
+"""Activity along an answer, with the activity of random directions on the same tokens.
 
-A random direction is one vector, used at every layer, with a scale of its own from the calibration tokens that the
-fitted direction has its scale from. Its sign means nothing, so its band says how far *any* direction strays here.
+A random direction is one vector, used at every layer, with its own scale from the same calibration tokens as the fitted
+direction. Its sign is arbitrary, so its band is the range of activity that *any* direction reaches on these tokens.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def course(
 
 
 def banded(answer: AnswerActivity, drawn: Float[np.ndarray, "draw layer token"]) -> AnswerActivity:
-    """Return an answer that knows the 5th and 95th percentile of random directions at every layer and token."""
+    """Return the answer with the 5th and 95th percentile of random directions at every layer and token."""
     if not len(drawn):
         return answer
     lower, upper = np.quantile(drawn, _ENDS, axis=0)
@@ -50,7 +50,7 @@ def banded(answer: AnswerActivity, drawn: Float[np.ndarray, "draw layer token"])
 def random_activity(
     random: RandomScale, states: Float[np.ndarray, "layer token width"], *, scale: Scale, n_draws: int
 ) -> Float[np.ndarray, "draw layer token"]:
-    """Return what random directions do on the tokens of one answer, in the unit of the surface."""
+    """Return the activity of random directions on the tokens of one answer, in the unit of the surface."""
     if scale == "z":
         return random.activity(states, n_draws=n_draws)
     projection = random.projection(states, n_draws=n_draws)

@@ -1,6 +1,6 @@
-"""Scores of answers by directions that never saw their topic.
+"""Cross-validated scores of answers: each is scored by a direction fitted without its topic.
 
-Topics are dealt into folds; without a number of folds every topic is a fold of its own.
+Topics are assigned to folds; without a number of folds every topic is its own fold.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def topic_folds(pairs: Sequence[ContrastPair], n_folds: int | None = None) -> In
         n_folds: Folds at most, at least 2; None makes every topic a fold.
 
     Raises:
-        InputError: Fewer than two folds were asked for.
+        InputError: `n_folds` is less than two.
 
     Example:
         >>> pairs = [ContrastPair(name, name, "?", "a", "b") for name in "xyz"]
@@ -67,7 +67,7 @@ def topic_folds(pairs: Sequence[ContrastPair], n_folds: int | None = None) -> In
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What directions say of answers of topics that they were not fitted on."""
+    """Scores of answers of topics that the directions were not fitted on."""
 
     scores: Float[np.ndarray, "pair side layer"]
     """Standard deviations over the calibration tokens of the training topics; nan where undefined."""

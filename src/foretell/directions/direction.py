@@ -1,6 +1,6 @@
 """A direction: one unit vector per layer for a concept, with its calibration and where it came from.
 
-It knows how directions are kept and used, not how they are found.
+How directions are saved and used; `foretell.directions.fit` finds them.
 
     direction.save("lying.safetensors")
     direction = Direction.load("lying.safetensors")
@@ -36,12 +36,12 @@ _RANDOM = ("random_mean", "random_standard_deviation")
 
 @dataclass(frozen=True)
 class DirectionSource:
-    """Where a direction came from: enough to fit it again and to refuse it on another model."""
+    """How a direction was fitted: enough to fit it again and to refuse it on another model."""
 
     method: str
-    """How the vectors were found, such as "mean-difference"."""
+    """Method, such as "mean-difference"."""
     tokens: str
-    """Hidden states that stood for an answer: "last", "mean" or "every"."""
+    """Hidden states that represented an answer: "last", "mean" or "every"."""
     model: str
     """Name of the model it was fitted on."""
     fingerprint: str
@@ -51,7 +51,7 @@ class DirectionSource:
     topics: tuple[str, ...]
     """Their topics."""
     n_calibration_pairs: int
-    """Pairs whose answers' tokens gave mean and standard deviation."""
+    """Pairs of which the answer tokens were used for mean and standard deviation."""
     n_calibration_tokens: int
     """Those tokens, of both answers."""
     seed: int
@@ -63,7 +63,7 @@ class DirectionSource:
 
 @dataclass(frozen=True)
 class Direction:
-    """Unit vectors along which hidden states lean when a concept is present.
+    """Unit vectors, one per layer, along which hidden states shift when a concept is present.
 
     The activity of a hidden state is `(hidden . vector - mean) / standard_deviation` of its layer: standard
     deviations above the average token of the calibration pairs. Higher means more of the concept.
@@ -83,11 +83,11 @@ class Direction:
     """Why a layer has no activity; None where it has one."""
     source: DirectionSource
     random: RandomScale | None = None
-    """How directions drawn at random project the same calibration tokens; None: it was not measured."""
+    """Scale of random directions on the same calibration tokens; None: not measured."""
 
     @property
     def n_layers(self) -> int:
-        """Decoder blocks the direction speaks of."""
+        """Number of decoder blocks."""
         return int(self.vectors.shape[0])
 
     @property
@@ -110,10 +110,9 @@ class Direction:
     def check_fits(self, model: Model) -> None:
         """Refuse a model whose weights are not the ones this direction was fitted on; warn of another chat template.
 
-        With other weights a direction means nothing. With another chat template it lies in the same space, and how it
-        carries over is a question that may be asked; but the mean and standard deviation of its calibration are those
-        of the template it was fitted with, so zero and unit of the activity may be others. Hence a warning, and no
-        error. Nothing is said of a direction that was saved before templates were recorded.
+        With other weights a direction has no meaning, so they are refused. With another chat template the vectors keep
+        their meaning, but mean and standard deviation were computed with the first template, so the zero and the unit
+        of the activity may differ: hence a warning. A direction saved without its template gives no warning.
 
         Raises:
             InputError: Another number of layers, another width, or other weights.
@@ -137,12 +136,12 @@ class Direction:
         if self.source.template not in {None, template}:
             message = (
                 f'the direction "{self.concept}" was fitted with another chat template ({self.source.template}; this '
-                f"one is {template}): zero and unit of its activity may be others; fit it with this template to be sure"
+                f"one is {template}): zero and unit of its activity may differ; fit it with this template to be sure"
             )
             warnings.warn(message, TemplateWarning, stacklevel=3)
 
     def save(self, path: Path | str) -> None:
-        """Write the direction as safetensors with JSON metadata, whole or not at all."""
+        """Write the direction as safetensors with JSON metadata, atomically."""
         described: dict[str, Any] = {"concept": self.concept, "reasons": self.reasons, "source": asdict(self.source)}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         if self.random is not None:

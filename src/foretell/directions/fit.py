@@ -1,6 +1,6 @@
-"""Fitting directions to contrast pairs, and scoring pairs with directions that never saw their topic.
+"""Fitting directions to contrast pairs, and scoring pairs by directions fitted without their topic.
 
-Sign rule: on the training pairs the positive answers' mean projection lies above that of the negative answers, so
+Sign rule: on the training pairs the positive answers' mean projection is above that of the negative answers, so
 higher always means more of the concept. Scale rule: mean and standard deviation per layer of the projections of the
 calibration tokens, which are all answer tokens of the training pairs, both answers.
 
@@ -65,11 +65,11 @@ def fit_direction(
         method: Name of a built-in method (`foretell.stats.directions.estimators.METHODS`), or a function from
             positive and negative rows `(row, layer, width)` to vectors `(layer, width)`.
         concept: What higher activity means.
-        tokens: Hidden states that stand for an answer: its "last" token, the "mean" over its tokens, or "every" token.
+        tokens: Hidden states that represent an answer: its "last" token, the "mean" over its tokens, or "every" token.
         batch_tokens: Padded tokens in one batch.
         calibration_bytes: Bound on the memory of the calibration tokens; the direction says how many there were.
-        memory_bytes: What the hidden states may take of the memory, where a method needs all of them, before they go to
-            a temporary file.
+        memory_bytes: Memory for the hidden states, for methods that need all of them; more is stored in a temporary
+            file.
         seed: Choice of calibration pairs where not all fit.
         progress: Show a bar; None shows it on a terminal only.
 
@@ -88,7 +88,7 @@ def fit_direction(
     options |= {"tokens": tokens, "progress": progress}
     if find in (mean_difference, paired_component):
         sums = Contrast()
-        # With every token a pair has as many rows as its shorter answer has tokens, which only reading tells.
+        # With every token a pair has as many rows as its shorter answer has tokens, which is known only after reading.
         component = RunningComponent(model.n_layers, n_rows=len(pairs) if tokens != "every" else sys.maxsize)
         sinks = (sums,) if find is mean_difference else (sums, component)
         facts = stream_activations(model, pairs, sinks, **options)
@@ -143,7 +143,7 @@ def heldout_scores(
         tokens: As in `fit_direction`; an answer's score is that of the same tokens.
         batch_tokens: Padded tokens in one batch.
         calibration_bytes: Bound on the memory of the calibration tokens.
-        memory_bytes: What the hidden states may take of the memory before they go to a temporary file.
+        memory_bytes: Memory for the hidden states; more is stored in a temporary file.
         seed: Choice of calibration pairs where not all fit.
         progress: Show a bar; None shows it on a terminal only.
 

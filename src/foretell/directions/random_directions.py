@@ -1,8 +1,8 @@
-"""Directions that know nothing: unit vectors drawn evenly over all directions, and their scale on calibration tokens.
+"""Random directions: unit vectors drawn uniformly from the sphere, and their scale on calibration tokens.
 
-A fitted direction's activity is counted in standard deviations over its calibration tokens. A direction drawn at random
-is held against it fairly when it has a scale of its own from the very same tokens. Only that scale is kept: the vectors
-come back from their seed, by arithmetic that no version of a library changes.
+A fitted direction's activity is in standard deviations over its calibration tokens. For a fair comparison a random
+direction has its own scale from the same tokens. Only that scale is stored: the vectors are drawn again from their
+seed, by arithmetic that is the same in every version of the libraries.
 
     random = random_scale(tokens, n_draws=100, seed=0)
     random.activity(hidden)  # (draw, layer, token)
@@ -19,12 +19,12 @@ from scipy.special import ndtri
 __all__ = ["N_DRAWS", "RandomScale", "random_scale", "random_vectors"]
 
 N_DRAWS = 100
-"""Random directions that a fitted direction is calibrated beside."""
+"""Random directions that are calibrated with a fitted direction."""
 
 
 @dataclass(frozen=True)
 class RandomScale:
-    """How directions drawn at random project the calibration tokens; each draw is one vector, used at every layer."""
+    """Projections of the calibration tokens on random directions; each draw is one vector, used at every layer."""
 
     seed: int
     mean: Float[np.ndarray, "draw layer"]
@@ -47,10 +47,10 @@ class RandomScale:
     def activity(
         self, hidden: Float[np.ndarray, "layer token width"], *, n_draws: int | None = None
     ) -> Float[np.ndarray, "draw layer token"]:
-        """Return what a fitted direction's activity is, for the first `n_draws` random ones.
+        """Return the activity of the first `n_draws` random directions.
 
         Undefined:
-            nan in layers whose calibration tokens all project alike.
+            nan in layers whose calibration tokens all have the same projection.
         """
         projection = self.projection(hidden, n_draws=n_draws)
         deviation = self.standard_deviation[: len(projection), :, None]
@@ -59,13 +59,13 @@ class RandomScale:
 
 
 def random_vectors(n_draws: int, width: int, *, seed: int) -> Float[np.ndarray, "draw width"]:
-    """Return unit vectors, each equally likely to point anywhere; a longer list begins with the shorter one.
+    """Return unit vectors drawn uniformly from the sphere; a longer list begins with the shorter one.
 
     Example:
         >>> bool(np.allclose(random_vectors(3, 8, seed=1)[:2], random_vectors(2, 8, seed=1)))
         True
     """
-    # numpy promises the raw numbers of a bit generator for ever, but not what its distributions make of them.
+    # numpy keeps the raw numbers of a bit generator the same in all versions, but not those of its distributions.
     raw = np.atleast_1d(np.asarray(np.random.PCG64(seed).random_raw(n_draws * width)))
     uniform = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     vectors = ndtri(uniform).reshape(n_draws, width)
@@ -81,6 +81,6 @@ def random_scale(
     for layer in range(tokens.shape[1]):
         projection = tokens[:, layer].astype(np.float64) @ drawn.T
         mean[:, layer], deviation[:, layer] = projection.mean(axis=0), projection.std(axis=0)
-        # Rounding leaves a trace of spread where all tokens are alike.
+        # Rounding gives a small spread where all tokens are equal.
         deviation[deviation[:, layer] <= 1e-5 * np.sqrt(np.square(projection).mean(axis=0)), layer] = 0.0
     return RandomScale(seed, mean, deviation)

@@ -1,10 +1,10 @@
-"""Does a direction act? Add it to the residual stream and see which of two answers the model then prefers.
+"""Steering: the effect of adding a direction to the residual stream on the log-odds of two answers.
 
 The vector is added after the chosen blocks, at every position that predicts a token of the answer and at the answer's
-own tokens, never at what comes before. A dose is in the direction's standard deviations and is shared evenly among the
+own tokens, never before them. A dose is in the direction's standard deviations and is divided evenly among the
 chosen layers, because what is added after one block is still there after the next; a random direction is added with the
-same length. Any push that is large enough makes a model less sure of everything, in either direction; what depends on
-the direction is what changes with the dose's sign, so give every dose with its opposite.
+same length. A vector of that length may change the odds whatever its direction. The effect of the direction is the
+component that changes sign with the dose, so give every dose with its opposite.
 
     odds = steered_odds(model, direction, pairs, layers=(12, 14), doses=(-4.0, 4.0))
     odds.shifted - odds.base
@@ -37,7 +37,7 @@ __all__ = ["SteeredOdds", "adding", "steered_odds"]
 
 @dataclass(frozen=True)
 class SteeredOdds:
-    """Log-odds (nats) of the positive over the negative answer of each pair, with and without something added."""
+    """Log-odds (nats) of the positive over the negative answer of each pair, with and without an added vector."""
 
     base: Float[np.ndarray, " pair"]
     """log P(positive answer) - log P(negative answer), sums over the answers' tokens."""
@@ -59,7 +59,7 @@ def steered_odds(
     batch_tokens: int = 4096,
     progress: bool | None = None,
 ) -> SteeredOdds:
-    """Read the log-odds of both answers of each pair while a direction is added, dose by dose.
+    """Compute the log-odds of both answers of each pair while a direction is added, for every dose.
 
     Raises:
         InputError: The direction belongs to another model or has no vector at a layer, or there are no layers, doses
@@ -134,12 +134,12 @@ def _odds(
 def adding(
     model: Model, vectors: Mapping[int, Float[np.ndarray, " width"]], mask: Float[Tensor, "sample token"]
 ) -> Iterator[None]:
-    """Add a vector to what each chosen block hands on, at the positions of the mask, inside the block.
+    """Add a vector to the output of each chosen block, at the positions of the mask.
 
     Args:
         model: A loaded model.
         vectors: What to add, by layer.
-        mask: What the vector is multiplied by at each fed token; 0 leaves the token alone.
+        mask: Factor of the vector at each fed token; 0 leaves the token unchanged.
 
     Raises:
         NotReadableError: The model's blocks cannot be found.

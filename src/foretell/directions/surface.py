@@ -1,6 +1,6 @@
 """The activity surface: one question, any number of given answers, read in one pass along one direction.
 
-It draws nothing; `foretell.showing` does.
+`foretell.showing` draws it.
 
     surface = foretell.surface(model, direction, "Who is Elon Musk?", [false_answer, true_answer])
     surface.answers[0].activity  # (layer, token)
@@ -48,22 +48,21 @@ def surface(
     n_random: int = 100,
     to: Path | str | None = None,
 ) -> Surface:
-    """Read how far the hidden states lean along a direction, per layer and token, while each answer is written.
+    """Compute the activity of a direction per layer and token of each given answer.
 
     Scores are standard deviations above the direction's calibration tokens; higher is more of its concept. One example
-    proves nothing: `foretell.directions.fit.heldout_scores` says how well the direction tells answers apart at
-    all.
+    proves nothing: `foretell.directions.fit.heldout_scores` gives the evidence over many answers.
 
     Args:
         model: The model the direction was fitted on.
         direction: What to project on.
         question: What the user asks.
-        answers: Answers to lay side by side, each read as if the model had written it.
+        answers: Answers to compare, each read as if the model had generated it.
         titles: Short name of each answer; None numbers them.
         system: System message; None leaves the model's own default.
         scale: "z" in standard deviations, "raw" as projected, or "cosine" of hidden state and direction.
-        layers: Layers that the course along the answers is averaged over; None is all that have a direction.
-        n_random: Random directions for the null band, of those that the direction was calibrated beside; 0 for none.
+        layers: Layers over which the activity along the answers is averaged; None is all that have a direction.
+        n_random: Random directions of the null band, at most those that were calibrated with the direction; 0: none.
         to: Folder that the surface is written to (`Surface.write`); None writes nothing.
 
     Returns:
@@ -119,7 +118,7 @@ def generated_answers(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> list[str]:
-    """Let the model answer one question several times; answers without a token are left out.
+    """Generate several answers to one question; empty answers are left out.
 
     Args:
         model: A loaded model.
@@ -127,8 +126,8 @@ def generated_answers(
         n_answers: Answers to sample.
         system: System message; None leaves the model's own default.
         max_new_tokens: Longest answer.
-        temperature: 0 gives the likeliest answer, the same each time.
-        seed: Fixes the samples.
+        temperature: 0 always takes the likeliest token.
+        seed: Random seed.
 
     Raises:
         InputError: Fewer than one answer, or a setting is out of its range.
@@ -161,7 +160,7 @@ def _layers(direction: Direction, layers: Sequence[int] | None) -> tuple[int, ..
 def _drawn(
     direction: Direction, states: Sequence[Float[np.ndarray, "layer _ width"]], *, scale: Scale, n_random: int
 ) -> list[Float[np.ndarray, "draw layer _"]]:
-    """Return what random directions do on each answer's tokens; no draws where the direction knows of none."""
+    """Return the activity of random directions on each answer's tokens; none if the direction has none calibrated."""
     if direction.random is None:
         return [np.empty((0, *state.shape[:2])) for state in states]
     n_draws = min(n_random, direction.random.n_draws)

@@ -1,7 +1,4 @@
-"""Answers of contrast pairs as token batches: similar lengths together, what all have in common fed only once.
-
-It knows which tokens are answers, and nothing of what is read from them.
-"""
+"""Answers of contrast pairs as token batches: similar lengths together, the common prefix fed once."""
 
 from __future__ import annotations
 
@@ -71,9 +68,9 @@ def _tokens(model: Model, pair: ContrastPair, side: Side) -> Rendered:
 
 
 def shared_prefix(model: Model, answers: Sequence[tuple[Rendered, Rendered]]) -> DynamicCache | None:
-    """Feed what all conversations begin with once, where the model keeps plain keys and values of the past.
+    """Feed the common prefix of all conversations once, where the cache is plain keys and values.
 
-    Sliding windows, recurrent states and other memories are not shared: such models read each conversation whole.
+    Other caches (sliding windows, recurrent states) are not shared: such models read each conversation whole.
     """
     n_tokens = common_beginning([answer for both in answers for answer in both])
     if not n_tokens:

@@ -1,7 +1,7 @@
 """The residual stream at the answers of contrast pairs, read batch by batch.
 
 Every decoder block's output is reduced to the chosen answer tokens inside the forward pass, so that no more than one
-batch of one layer is held at full length. What leaves the pass goes to a sink: one that stores everything
+batch of one layer is in memory at full length. The reduced states go to a sink: one that stores them
 (`read_activations`) or one that keeps running sums (`stream_activations`).
 
     activations = read_activations(model, pairs, tokens="last")
@@ -49,10 +49,10 @@ __all__ = [
 ]
 
 TokenChoice = Literal["last", "mean", "every"]
-"""Which hidden states stand for an answer: its last token, the mean over its tokens, or every token by itself."""
+"""Hidden states that represent an answer: its last token, the mean over its tokens, or every token by itself."""
 
 CALIBRATION_BYTES = 384 * 2**20
-"""Bound on the memory of the calibration tokens, beside which the sums of a wide model stay below 2 GiB."""
+"""Bound on the memory of the calibration tokens; with it the sums of a wide model stay below 2 GiB."""
 
 _LOGIT_BYTES = 256 * 2**20
 """Bound on the float32 copy of logits that are turned into log-probabilities at a time."""
@@ -60,7 +60,7 @@ _LOGIT_BYTES = 256 * 2**20
 
 @runtime_checkable
 class Sink(Protocol):
-    """What receives the chosen hidden states while a model is read."""
+    """Receives the chosen hidden states while a model is read."""
 
     def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
         """Take one layer's rows of one batch.
@@ -143,13 +143,13 @@ def read_activations(
     Args:
         model: A loaded model.
         pairs: Contrast pairs; both answers of a pair are always read in the same batch.
-        tokens: Which hidden states stand for an answer. With "every", position `-1`, `-2` ... of both answers face
-            each other as rows, as far as the shorter answer goes.
+        tokens: Hidden states that represent an answer. With "every", positions `-1`, `-2` ... of both answers form
+            rows, as many as the shorter answer has tokens.
         batch_tokens: Padded tokens in one batch, at least 1; a single longer pair makes a batch of its own.
         calibration_bytes: Bound on the memory of the calibration tokens. Where not all fit, pairs are chosen in turn
             from each topic.
-        folder: Where a file for the hidden states is made, which must stay as long as they are used; None keeps them in
-            memory (`foretell.directions.activations.stored.state_bytes` says how much).
+        folder: Folder for a file of the hidden states, which must exist as long as they are used; None keeps them in
+            memory (`foretell.directions.activations.stored.state_bytes` gives their size).
         seed: Order in which pairs are chosen for calibration.
         progress: Show a bar; None shows it on a terminal only.
 
@@ -198,7 +198,7 @@ def stream_activations(
     seed: int = 0,
     progress: bool | None = None,
 ) -> AnswerFacts:
-    """Read both answers of each pair and hand the chosen hidden states to every sink, keeping none.
+    """Read both answers of each pair and pass the chosen hidden states to every sink without storing them.
 
     Options are those of `read_activations`. Batches come longest first, so pairs reach the sinks out of order.
 
@@ -252,7 +252,7 @@ def _streamed(
         n_prefix = 0 if prefix is None else prefix.get_seq_length()
         for batch in answer_batches(model, answers, n_prefix=n_prefix, batch_tokens=batch_tokens):
             kept = np.flatnonzero(np.isin(batch.pair_of_token, chosen))
-            # Tokens go where they will stay: sorting them afterwards would hold all of them twice.
+            # Tokens are written to their final rows, because sorting them afterwards would need twice the memory.
             places = [calibration_rows[pair] for pair in batch.pair.tolist() if pair in calibration_rows]
             rows = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
             mean_logprob[batch.pair] = _read(
@@ -347,7 +347,7 @@ def answer_logprob(model: Model, batch: AnswerBatch, prefix: DynamicCache | None
             use_cache=cache is not None,
             **memory,
         ).logits
-    # A head that was called with keywords, or that is no module, has answered for every position.
+    # A head that was called with keywords, or that is no module, has computed logits for every position.
     logits = logits if logits.shape[0] == 1 else logits[batch.sample, before][None]
     target = batch.token_ids[batch.sample, batch.position]
     rows = torch.arange(len(target), device=target.device)

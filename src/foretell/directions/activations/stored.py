@@ -1,6 +1,6 @@
 """Hidden states of every pair, in memory or in a file, for methods that need all pairs at once.
 
-Layers lie one after the other, so that a layer at a time can be taken out of a file that is larger than the memory.
+Layers are stored one after the other, so that a file larger than memory can be read layer by layer.
 
     with overflow_folder(n_bytes, memory_bytes=2 * 2**30) as folder:
         activations = read_activations(model, pairs, folder=folder)
@@ -24,7 +24,7 @@ from foretell.errors import InputError
 __all__ = ["MEMORY_BYTES", "Stored", "overflow_folder", "state_bytes"]
 
 MEMORY_BYTES = 2 * 2**30
-"""What the hidden states of all layers may take of the memory before they go to a file."""
+"""Memory for the hidden states of all layers; more is stored in a file."""
 
 _DTYPE = np.dtype(np.float32)
 _SPARE = 1.05
@@ -46,8 +46,8 @@ def overflow_folder(n_bytes: int, *, memory_bytes: int) -> Iterator[Path | None]
     """Yield a temporary folder for hidden states that exceed the memory limit, or None if they fit.
 
     Args:
-        n_bytes: What the hidden states take, see `state_bytes`.
-        memory_bytes: What they may take of the memory.
+        n_bytes: Size of the hidden states, see `state_bytes`.
+        memory_bytes: Memory limit for them.
 
     Raises:
         InputError: The disk of temporary files has too little free space.
@@ -76,7 +76,7 @@ class Stored:
             n_rows: Rows of each pair.
             n_layers: Decoder blocks.
             width: Size of a hidden state.
-            folder: Where a file is made; None keeps the states in memory.
+            folder: Folder of the file; None keeps the states in memory.
         """
         self.row_pair = np.repeat(np.arange(len(n_rows)), n_rows)
         self._start = np.cumsum(n_rows) - n_rows
@@ -88,7 +88,7 @@ class Stored:
         )
 
     def add(self, layer: int, pair: Int[np.ndarray, " row"], hidden: Float[Tensor, "row side width"]) -> None:
-        """Put one layer's rows of one batch in their places; a pair's rows come together and in their order."""
+        """Store one layer's rows of one batch; the rows of a pair are consecutive and in order."""
         index = np.arange(len(pair))
         begins = np.append(True, pair[1:] != pair[:-1])
         within = index - np.maximum.accumulate(np.where(begins, index, 0))
@@ -96,7 +96,7 @@ class Stored:
 
     @property
     def hidden(self) -> Float[np.ndarray, "row side layer width"]:
-        """What was kept, in the order of the pairs."""
+        """The stored states, in the order of the pairs."""
         return np.moveaxis(self._states, 0, 2)
 
 
