@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from foretell.storage.atomic import written_whole
@@ -54,7 +55,7 @@ def box(axes: Axes, place: tuple[float, float], size: tuple[float, float], colou
     axes.add_patch(shape)
 
 
-def draw() -> plt.Figure:
+def draw() -> Figure:
     """Return the picture."""
     figure, axes = plt.subplots(figsize=(9.2, 5.6))
     axes.set(xlim=(0, 11.6), ylim=(-9.2, 0.7))
