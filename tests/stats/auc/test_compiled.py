@@ -15,10 +15,10 @@ import foretell
 STATISTICS = """
 import numpy as np, foretell
 from foretell.stats.auc import compiled
-compiled.worst_shares(np.full((2, 30), 0.5), found := np.empty(2))
+compiled.share_deviations(np.full((2, 30), 0.5), found := np.empty(2))
 assert found.tolist() == [0.0, 0.0]
 print(foretell.__file__)
-print(len(compiled.worst_shares.signatures), compiled.worst_shares.stats.cache_path)
+print(len(compiled.share_deviations.signatures), compiled.share_deviations.stats.cache_path)
 """
 
 
@@ -56,7 +56,7 @@ def test_what_is_compiled_is_kept_in_the_folder_that_is_set(package: Path, tmp_p
     compiled, kept = run(package, FORETELL_CACHE=str(tmp_path / "cache"))
     assert compiled == "1"
     assert Path(kept).is_relative_to(tmp_path / "cache" / "compiled")
-    assert any("worst_shares" in path.name for path in Path(kept).iterdir())
+    assert any("share_deviations" in path.name for path in Path(kept).iterdir())
 
 
 def test_numbas_own_setting_goes_first(package: Path, tmp_path: Path) -> None:
