@@ -129,6 +129,7 @@ def test_a_run_is_labelled_by_its_verifiers_and_keeps_labels_it_was_given() -> N
     assert frame["label_reason"][1] == "there is no answer"
     report = report_labels(run.samples, frame)
     assert (report.n_samples, report.n_labelled, report.n_positive) == (3, 2, 1)
+    assert report.unlabelled_ids == ("b",)
     assert report.reasons == {"there is no answer": 1}
 
 
@@ -145,7 +146,7 @@ def test_a_run_is_labelled_by_a_file_and_both_sides_are_accounted_for(tmp_path: 
     ]
     report = report_labels(run.samples, read_labels(path))
     assert report.unmatched_ids == ("z",)
-    assert report.n_samples - report.n_labelled == 2
+    assert report.unlabelled_ids == ("c", "d")
     assert report.reasons == {"the file gives no label": 1, "there is no label for this id": 1}
     table = pl.DataFrame({"id": ["a", "b", "c"], "behavior_label": [True, False, None]})
     assert label(run, labels=table)["behavior_label"].to_list() == [1, 0, None, None]

@@ -47,8 +47,10 @@ class LabelReport:
     n_labelled: int
     """Samples whose label is 0 or 1."""
     n_positive: int
+    unlabelled_ids: tuple[str, ...]
+    """Samples without a label."""
     reasons: Mapping[str, int]
-    """Why samples have no label, with the number of each."""
+    """Why they have none, with the number of each."""
     unmatched_ids: tuple[str, ...]
     """Ids of labels that belong to no sample."""
 
@@ -124,6 +126,7 @@ def report_labels(samples: pl.DataFrame, labels: pl.DataFrame) -> LabelReport:
     return LabelReport(
         n_samples=len(ids),
         n_labelled=len(ids) - len(unlabelled),
+        unlabelled_ids=tuple(unlabelled),
         n_positive=known.filter(pl.col("behavior_label") == 1).height,
         reasons=reasons,
         unmatched_ids=tuple(found.filter(~pl.col("id").is_in(ids.to_list())).get_column("id")),

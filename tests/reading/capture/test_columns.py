@@ -15,7 +15,7 @@ from foretell.errors import ForetellError, InputError, NotReadableError
 from foretell.reading.capture.listen import listen
 from foretell.reading.models.load import Model
 from tests.reading import by_hand
-from tests.reading.oracle import assert_captured
+from tests.reading.oracle import assert_captured, oracle
 from tests.reading.tiny import tiny_model
 
 
@@ -112,6 +112,22 @@ def test_a_cache_that_is_cut_back_further_than_logits_are_held(
         with pytest.raises(InputError, match="cut back to 12 tokens"):
             step(model, cache, 8)
     assert capture is not None
+
+
+def test_a_cache_that_is_cut_back_into_a_given_answer(generator: np.random.Generator) -> None:
+    given, model = by_hand.text(generator, ((11, 6),)), tiny_model()
+    with torch.no_grad(), listen(model, given.segments):
+        cache = model.model(given.token_ids, use_cache=True).past_key_values
+        cache.crop(-3)
+        with pytest.raises(InputError, match="cut back to 14 tokens"):
+            step(model, cache, 8)
+    with torch.no_grad(), listen(model, given.segments, logprob=False) as capture:
+        cache = model.model(given.token_ids, use_cache=True).past_key_values
+        cache.crop(-3)
+        for token in (8, 9, 10):
+            step(model, cache, token)
+    token_ids = torch.cat([given.token_ids[0, :-3], torch.tensor([8, 9, 10])])
+    assert np.abs(capture.mass[0] - oracle(model, token_ids, given.segments[0]).mass).max() < 1e-5
 
 
 def test_rows_that_are_added_up_cannot_be_taken_back(generator: np.random.Generator) -> None:

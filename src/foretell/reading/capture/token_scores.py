@@ -79,7 +79,7 @@ class TokenScores:
             return
         found = next((one for one in self._held if one.end == known), None)
         if found is None:
-            if known - 1 <= self._last_dropped:
+            if 0 < current.start <= self._last_dropped + 1:
                 raise InputError(
                     f"the cache was cut back to {known} tokens, and the logits of so early a token are no longer held; "
                     "listen with logprob=False, or feed the whole text again"
@@ -122,6 +122,8 @@ class TokenScores:
         place = int(np.searchsorted(positions, first - current.start))
         if place == len(positions):
             place -= 1
+        if place:
+            self._last_dropped = max(self._last_dropped, current.start + int(positions[place]) - 1)
         last = logits.detach()[:, place:]
         # A part of them would keep all of them in memory.
         self._held.append(_Held(current.start + int(positions[place]), last.clone() if place else last))
