@@ -24,6 +24,7 @@ WITHOUT_SOURCE_FOLDER = {"benchmarks", "contract", "e2e"}
 """Test folders without a package: benchmarks, the repository itself, and the command line as a user runs it."""
 
 WITHOUT_SOURCE_MODULE = {
+    "cli/test_environment.py": "the command line in environments that lack something",
     "directions/test_planted.py": "the whole way from hidden states with a planted direction to its evidence",
     "labels/test_verifiers_real.py": "all verifiers on one data set of real answers",
     "reading/capture/test_answer_ends.py": "captures of generations, by how the answer ends",

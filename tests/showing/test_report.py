@@ -75,7 +75,7 @@ def test_plotly_is_embedded_once_and_figures_are_valid_json(page: Page) -> None:
     data_blocks = [text for attributes, text in page.scripts if attributes.get("type") == "application/json"]
     assert len(data_blocks) == 1
     pictures = json.loads(data_blocks[0])["pictures"]
-    assert len(pictures) == 2 + 2 + 3 + 1 + 6 + 27 + 3 + 3 + 3 + 3 + 3 + 3 + 1
+    assert len(pictures) == 2 + 2 + 3 + 1 + 6 + 27 + 3 + 3 + 3 + 3 + 3 + 1
     assert sum("plotly.js v" in text[:400] for _, text in page.scripts) == 1
 
 
@@ -97,7 +97,7 @@ def test_the_page_says_what_a_reader_needs(page: Page) -> None:
         assert words in text, words
     assert len(page.ids) == len(set(page.ids))
     assert all(image.get("alt") for image in page.images)
-    assert len(page.images) == 16
+    assert len(page.images) == 15
 
 
 def test_hostile_text_is_inert_in_the_page(hostile_data: ReportData) -> None:

@@ -250,7 +250,7 @@ def companion_surfaces(surface: Surface) -> dict[str, Surface]:
     """Return derived surfaces to show with a surface: the difference of two answers, the mean of three or more.
 
     Example:
-        >>> shown_beside(Surface("?", "lying", "z", "tiny", (0,), ()))
+        >>> companion_surfaces(Surface("?", "lying", "z", "tiny", (0,), ()))
         {}
     """
     n_answers = len(surface.answers)

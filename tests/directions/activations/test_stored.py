@@ -95,6 +95,6 @@ def test_states_that_fit_nowhere_are_refused_before_anything_is_read(
     with pytest.raises(InputError, match=refused), overflow_folder(10 * 2**30, memory_bytes=2 * 2**30):
         pass
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 0}))
-    monkeypatch.setattr(model.model, "forward", lambda **_options: pytest.fail("the model was read"))
+    monkeypatch.setattr(type(model.model), "forward", lambda _model, **_options: pytest.fail("the model was read"))
     with pytest.raises(InputError, match="the hidden states take"):
         judge_directions(model, PAIRS, memory_bytes=0, progress=False)

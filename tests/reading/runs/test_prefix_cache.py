@@ -108,11 +108,11 @@ def test_a_model_that_calls_its_memory_by_the_name_of_another_version_is_read(mo
     expected = force(model, together, detail=True)
     own, name = model.model.forward, cache_argument(model.model)
 
-    def older(input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, use_cache: Any = None) -> Any:
-        return own(input_ids, attention_mask=attention_mask, use_cache=use_cache, **{name: past_key_values})
+    def older(input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, **options: Any) -> Any:
+        return own(input_ids, attention_mask=attention_mask, **options, **{name: past_key_values})
 
-    def newer(input_ids: Any, attention_mask: Any = None, cache: Any = None, use_cache: Any = None) -> Any:
-        return own(input_ids, attention_mask=attention_mask, use_cache=use_cache, **{name: cache})
+    def newer(input_ids: Any, attention_mask: Any = None, cache: Any = None, **options: Any) -> Any:
+        return own(input_ids, attention_mask=attention_mask, **options, **{name: cache})
 
     monkeypatch.setattr(model.model, "forward", older if name == "cache" else newer)
     assert cache_argument(model.model) != name
