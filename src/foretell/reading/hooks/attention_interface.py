@@ -197,7 +197,7 @@ def _own_function(module: nn.Module, implementation: str) -> Callable[..., Any]:
     names = inspect.unwrap(type(module).forward).__globals__
     eager = names.get("eager_attention_forward")
     interface = names.get("ALL_ATTENTION_FUNCTIONS", ALL_ATTENTION_FUNCTIONS)
-    own: Callable[..., Any] | None = interface.get_interface(implementation, eager)
+    own: Callable[..., Any] | None = interface.get(implementation, eager)
     if own is None:
         raise NotReadableError(f"{type(module).__name__}: its eager attention is not a function of its module")
     return own
