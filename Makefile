@@ -16,10 +16,12 @@ OPTIONS := --quiet --numprocesses 2 --dist worksteal
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(OPTIONS)
 QUICK := not slow and not model and not page and not calibration
 
-# What other versions of other packages are likeliest to break, in about a minute.
-CORE := tests/contract/test_light.py tests/storage tests/conversations tests/cli tests/stats/auc \
-	tests/stats/heads/test_association.py tests/reading/runs tests/reading/models \
+# What other versions of other packages are likeliest to break, in about a minute. Before transformers 5.23 the fused
+# attention of Gemma 2 ignores its soft cap, which is refused.
+CORE := tests/contract/test_light.py tests/storage tests/conversations/test_formats.py tests/cli/test_main.py \
+	tests/stats/heads/test_association.py tests/reading/runs tests/reading/models/test_load.py \
 	tests/reading/capture/test_generating.py
+OTHERS := not gemma2
 
 .PHONY: help setup demo test quick slow lint types layers check lowest newest clean
 
@@ -73,7 +75,7 @@ lowest newest:
 	.venv-$@/bin/$(INSTALL) --no-compile $(TORCH)
 	.venv-$@/bin/$(INSTALL) --no-compile $$EXTRA $(TORCH) --editable ".[models,test]"
 	.venv-$@/bin/$(INSTALL) --no-compile --no-deps $(EMBEDDED)
-	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest $(OPTIONS) $(CORE) -m "$(QUICK)"
+	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest $(OPTIONS) $(CORE) -m "$(QUICK)" -k "$(OTHERS)"
 
 clean:
 	rm -rf $(VENV) .venv-lowest .venv-newest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -101,7 +101,7 @@ def _loads(path: Path | str, text: str, error: type[InputError], problem: str, r
     except RecursionError as cause:
         raise error(located(path, "is nested too deeply", row=row)) from cause
     except ValueError as cause:
-        raise error(located(path, f"{problem}: {str(cause)[:120]}", row=row)) from cause
+        raise error(located(path, f"{problem}: {str(cause).splitlines()[0][:120]}", row=row)) from cause
 
 
 def _object(path: Path | str, row: int, entry: Any, error: type[InputError]) -> Record:

@@ -36,9 +36,11 @@ def oracle(values: Any, label: Any) -> dict[str, float]:
         pearson = stats.pearsonr(x * 2.0**600 if np.abs(x).max() < 1e-200 else x, y)
         spearman = stats.spearmanr(x, y)
         test = stats.mannwhitneyu(x[y == 1], x[y == 0], method="asymptotic", use_continuity=True)
+    # Of two observations scipy 1.14 returns the sign of their product, which is 0 and not undefined for equal ones.
+    undefined = x.min() == x.max()
     return {
-        "pearson": float(pearson.statistic),
-        "pearson_p": float(pearson.pvalue),
+        "pearson": np.nan if undefined else float(pearson.statistic),
+        "pearson_p": np.nan if undefined else float(pearson.pvalue),
         "spearman": float(spearman.statistic),
         "spearman_p": float(spearman.pvalue),
         "auc": float(roc_auc_score(y, x)),
