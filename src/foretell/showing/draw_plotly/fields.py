@@ -129,7 +129,7 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "bgcolor": "rgba(0,0,0,0)",
     }
     return picture(
-        [trace, *sheets], title="", height=480, scene=scene, legend=legend, margin={"l": 0, "r": 0, "t": 0, "b": 0}
+        [trace, *sheets], title="", height=None, scene=scene, legend=legend, margin={"l": 0, "r": 0, "t": 0, "b": 0}
     )
 
 

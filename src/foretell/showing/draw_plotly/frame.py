@@ -21,13 +21,13 @@ def lines(text: str, width: int) -> str:
     return "<br>".join(plotly_text(line) for line in wrapped(text, width=width, lines=4))
 
 
-def picture(traces: list[Any], *, title: str, height: int, **layout: Any) -> go.Figure:
+def picture(traces: list[Any], *, title: str, height: int | None, **layout: Any) -> go.Figure:
     """Return a plotly figure without a template, as wide as its container.
 
     Args:
         traces: Plotly traces.
         title: Untrusted text above the figure; empty for none.
-        height: In pixels.
+        height: In pixels; None takes the height of the element it is drawn in.
         layout: Further layout entries.
     """
     made = go.Figure(traces)
