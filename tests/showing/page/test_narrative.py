@@ -131,11 +131,11 @@ def test_a_direction_is_compared_with_its_baselines(data: ReportData) -> None:
     assert data.direction is not None
     text = next(s.text for s in narrate(data)[-1].sentences if s.rule == "direction")
     assert "best at layer 29: AUC 0.98 [0.93, 1.00]" in text
-    assert "mean logprob (lower is more of the concept) is below that: 0.91" in text
+    assert "mean logprob (lower is more of the concept): AUC 0.91, lower" in text
     likelier = pl.when(pl.col("measure") == "mean_logprob").then(0.004).otherwise(pl.col("auc")).alias("auc")
     worse = replace(data, direction=data.direction.with_columns(likelier))
     text = next(s.text for s in narrate(worse)[-1].sentences if s.rule == "direction")
-    assert "mean logprob (lower is more of the concept) is as good or better: 1.00" in text
+    assert "mean logprob (lower is more of the concept): AUC 1.00, as high or higher" in text
 
 
 def test_an_empty_report_has_no_sentences() -> None:

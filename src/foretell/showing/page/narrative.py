@@ -293,9 +293,9 @@ def _direction(data: ReportData) -> list[Sentence]:
         for row in part.filter(pl.col("measure") != "score").to_dicts():
             reach = max(row["auc"], 1 - row["auc"])
             side = "higher" if row["auc"] >= 0.5 else "lower"
-            verb = "is below that" if reach < best["auc"] else "is as good or better"
+            against = "lower" if reach < best["auc"] else "as high or higher"
             name = row["measure"].replace("_", " ")
-            text += f" The baseline {name} ({side} is more of the concept) {verb}: {number_text(reach, digits=2)}."
+            text += f" Baseline {name} ({side} is more of the concept): AUC {number_text(reach, digits=2)}, {against}."
             sources.append(_cell("direction", "auc", row, "concept", "measure"))
         text += " The AUC of the best of many layers is slightly optimistic."
         made.append(Sentence("direction", text, tuple(sources)))
