@@ -23,7 +23,7 @@ __all__ = ["nested_scores", "random_scores", "scored", "shuffled_scores", "trans
 def random_scores(
     activations: Activations, folds: Int[np.ndarray, " pair"], *, n_draws: int, seed: int | tuple[int, ...]
 ) -> Float[np.ndarray, "draw pair side layer"]:
-    """Score every answer along directions drawn evenly over all directions, their signs fixed as a fitted one's.
+    """Score every answer along random directions, uniform on the sphere, their signs fixed as a fitted one's.
 
     Args:
         activations: Activations of the pairs.
@@ -128,8 +128,8 @@ def transfer_scores(
         activations: What was read.
         parts: Part of each pair (topic, data set), codes from 0.
         named: The method's name and function.
-        n_folds: Folds of a part's own pairs, dealt in their order.
-        folds: Fold of each pair, codes from 0, for judging a part on its own pairs; None deals `n_folds`.
+        n_folds: Folds of a part's own pairs, assigned in their order.
+        folds: Fold of each pair, codes from 0, for evaluating a part on its own pairs; None makes `n_folds`.
 
     Undefined:
         nan for the own pairs of a part of a single pair.

@@ -181,7 +181,7 @@ def kept_activations(
     """Give what `read_activations` returns, in a temporary file inside the block where it exceeds `memory_bytes`.
 
     Raises:
-        InputError: As `read_activations`, or the disk has no room for the file.
+        InputError: As `read_activations`, or the disk has too little space for the file.
     """
     with overflow_folder(states_needed(model, pairs, tokens), memory_bytes=memory_bytes) as folder:
         yield read_activations(model, pairs, tokens=tokens, folder=folder, **options)
