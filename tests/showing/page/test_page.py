@@ -50,7 +50,7 @@ def test_the_report_opens_without_errors_and_every_figure_is_drawn(data: ReportD
     assert 'data-drawn="yes"' in document
     assert len(re.findall(r'class="main-svg"', document)) >= 50
     figures = re.findall(r'<figure [^>]*class="([^"]*)"', document)
-    assert len(figures) == 16
+    assert len(figures) == 15
     assert all("live" in classes for classes in figures)
 
 
