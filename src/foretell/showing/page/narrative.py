@@ -23,7 +23,7 @@ from foretell.showing.rounding import (
 __all__ = ["VERDICT_WORDS", "Chapter", "Sentence", "narrate", "rules"]
 
 VERDICT_WORDS = {
-    "signal": "it predicts the label on held-out samples",
+    "signal": "it predicts the label",
     "weak signal": "weak evidence that it predicts the label",
     "no signal found": "no evidence that it predicts the label",
     "leak": "it seems to predict the label only because rows of one sample were in both training and test sets",
