@@ -101,7 +101,7 @@ def _loads(path: Path | str, text: str, error: type[InputError], problem: str, r
     except RecursionError as cause:
         raise error(located(path, "is nested too deeply", row=row)) from cause
     except ValueError as cause:
-        raise error(located(path, f"{problem}: {str(cause).splitlines()[0][:120]}", row=row)) from cause
+        raise error(located(path, f"{problem}: {str(cause)[:120]}", row=row)) from cause
 
 
 def _object(path: Path | str, row: int, entry: Any, error: type[InputError]) -> Record:
@@ -114,7 +114,7 @@ def _parquet(path: Path | str, content: bytes, error: type[InputError], limit: i
     try:
         frame = pl.read_parquet(io.BytesIO(content), n_rows=limit)
     except (pl.exceptions.PolarsError, OSError) as cause:
-        raise error(located(path, f"is a damaged Parquet file: {str(cause)[:120]}")) from cause
+        raise error(located(path, f"is a damaged Parquet file: {' '.join(str(cause).split())[:120]}")) from cause
     if frame.is_empty():
         raise error(located(path, "holds no rows"))
     return frame.to_dicts()
