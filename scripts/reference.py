@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,10 +65,11 @@ def _text(docstring: str) -> str:
 def command_line_page() -> str:
     """Return the help of every verb."""
     parts = ["# Command line", "", "Made from the verbs themselves by `scripts/reference.py`.", ""]
-    root = click.Context(cli, info_name="foretell", max_content_width=100, terminal_width=100)
+    settings: dict[str, Any] = {**cli.context_settings, "terminal_width": 100}
+    root = click.Context(cli, info_name="foretell", **settings)
     parts += ["```", cli.get_help(root), "```", ""]
     for name, verb in cli.commands.items():
-        context = click.Context(verb, info_name=name, parent=root, max_content_width=100, terminal_width=100)
+        context = click.Context(verb, info_name=name, parent=root, **settings)
         parts += [f"## `foretell {name}`", "", "```", verb.get_help(context), "```", ""]
     return "\n".join(line.rstrip() for line in "\n".join(parts).splitlines()) + "\n"
 

@@ -15,9 +15,9 @@ from foretell.conversations.conversation import Conversation, Message, Span
 from foretell.conversations.formats import Format, read_conversations
 from foretell.conversations.shapes import parse_label
 from foretell.errors import ConversationError
-from tests.optional import missing
+from tests.optional import no_data
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 EXTRA = {"id": "x", "dataset": "mine", "group": "g", "stratum": "s", "behavior_label": "yes"}
 VERIFIER = {"name": "max_words", "count": 3}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -233,7 +233,7 @@ def test_labels_in_all_their_spellings() -> None:
 def test_real_files_by_others(name: str, dataset: str, count: int | None) -> None:
     path = DATA / name
     if not path.exists():
-        missing(f"the data {path.name}")
+        no_data(path.name)
     conversations = read_conversations(path)
     assert {conversation.dataset for conversation in conversations} == {dataset}
     assert count is None or len(conversations) == count

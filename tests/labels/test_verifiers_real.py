@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from foretell.labels.verifiers import verify
-from tests.optional import missing
+from tests.optional import no_data
 
-FOLDER = Path(__file__).parents[2] / "shared" / "data" / "ifeval"
+FOLDER = Path(__file__).parents[3] / "shared" / "data" / "ifeval"
 
 Case = tuple[dict[str, Any], Callable[[str], bool]]
 
@@ -93,7 +93,7 @@ def adapted(instruction: str, arguments: dict[str, Any]) -> Case | None:  # noqa
 def _records(name: str) -> list[dict[str, Any]]:
     path = FOLDER / name
     if not path.exists():
-        missing(f"the data {path.name}")
+        no_data(path.name)
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
