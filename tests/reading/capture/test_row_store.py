@@ -62,17 +62,25 @@ def test_only_valid_rows_are_written(first: list[int]) -> None:
 
 @pytest.mark.parametrize("passes", [[9], [1] * 9, [4, 5], [2, 1, 6]])
 def test_running_sums_give_the_means_of_the_rows(passes: list[int], generator: np.random.Generator) -> None:
-    values = generator.normal(size=(2, 3, 9, 5)).astype(np.float32)
-    values[0, :, 4, 2] = np.nan
-    n_rows = np.array([9, 6])
+    values = generator.normal(size=(2, 2, 3, 9, 6)).astype(np.float32)
+    values[0, 0, :, 4, 2] = np.nan
+    n_rows, layers = np.array([9, 6]), [4, 7]
     sums, first = RunningSums(), 0
     for count in passes:
         own = np.clip(n_rows - first, 0, count)
-        sums.add("mass", 0, torch.from_numpy(values[:, :, first : first + count]), Place(np.full(2, first), own))
+        rows = torch.from_numpy(values[..., first : first + count, :])
+        sums.add(layers, {"mass": rows[..., :5], "entropy": rows[..., 5:]}, Place(np.full(2, first), own))
         first += count
+    assert sums.layers("mass") == sums.layers("entropy") == layers
+    assert sums.layers("contribution") == []
+    assert sums.n_heads("mass") == 3
+    assert sums.mean("contribution", 4) is None
     for n_tokens in (None, 1, 2, 4):
-        found = sums.mean("mass", 0, n_tokens)
-        assert found is not None
-        for sample in range(2):
-            expected = np.nanmean(values[sample, :, : n_rows[sample]][:, :n_tokens], axis=1)
-            np.testing.assert_allclose(found[sample], expected, atol=1e-6)
+        for place, layer in enumerate(layers):
+            mass, entropy = sums.mean("mass", layer, n_tokens), sums.mean("entropy", layer, n_tokens)
+            assert mass is not None
+            assert entropy is not None
+            found = np.concatenate([mass, entropy], axis=-1)
+            for sample in range(2):
+                expected = np.nanmean(values[sample, place, :, : n_rows[sample]][:, :n_tokens], axis=1)
+                np.testing.assert_allclose(found[sample], expected, atol=1e-6)

@@ -17,13 +17,16 @@ N_LAYERS, WIDTH, SHAPE = 3, 8, (2, 5)
 def test_activity_is_the_calibrated_projection(dtype: torch.dtype, generator: np.random.Generator) -> None:
     directions = [made_up_direction(generator, N_LAYERS, WIDTH) for _ in range(2)]
     projection = Projection(directions, n_layers=N_LAYERS, width=WIDTH)
-    for layer in (0, 2):
-        rows = torch.from_numpy(generator.normal(size=(*SHAPE, WIDTH)).astype(np.float32)).to(dtype)
-        found = projection.activity(layer, rows)
+    hidden = {
+        layer: torch.from_numpy(generator.normal(size=(*SHAPE, WIDTH)).astype(np.float32)).to(dtype) for layer in (2, 0)
+    }
+    found = projection.activity({layer: projection.project(layer, rows) for layer, rows in hidden.items()})
+    assert found[:, 1].isnan().all()
+    for layer, rows in hidden.items():
         for place, one in enumerate(directions):
             raw = rows.double().numpy() @ one.vectors[layer].astype(np.float64)
             expected = (raw - one.mean[layer]) / one.standard_deviation[layer]
-            np.testing.assert_allclose(found[..., place].numpy(), expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(found[:, layer, :, place].numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_activity_without_deviation_is_undefined(generator: np.random.Generator) -> None:
@@ -31,7 +34,8 @@ def test_activity_without_deviation_is_undefined(generator: np.random.Generator)
     direction.standard_deviation[:2] = 0, np.nan
     projection = Projection([direction], n_layers=N_LAYERS, width=WIDTH)
     rows = torch.ones(*SHAPE, WIDTH)
-    assert [bool(projection.activity(layer, rows).isnan().all()) for layer in range(N_LAYERS)] == [True, True, False]
+    found = projection.activity({layer: projection.project(layer, rows) for layer in range(N_LAYERS)})
+    assert [bool(found[:, layer].isnan().all()) for layer in range(N_LAYERS)] == [True, True, False]
 
 
 def test_a_direction_of_another_width_is_refused(generator: np.random.Generator) -> None:

@@ -6,9 +6,10 @@ How calls are observed is no concern of this module.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from foretell.errors import NotReadableError
@@ -17,6 +18,7 @@ from foretell.reading.capture.decode_steps import DecodeSteps
 from foretell.reading.capture.recording import Pass, Recording
 from foretell.reading.hooks.attention_interface import AttentionCall
 from foretell.reading.signals.attention_mass import Quantities, RowReader, SegmentMass
+from foretell.reading.signals.joined_layers import JoinedLayers
 
 __all__ = ["AttentionReader"]
 
@@ -53,7 +55,7 @@ class AttentionReader:
         self._quantities = quantities
         self._head_factors = head_factors
         self._pass: Pass | None = None
-        self._reader: RowReader | None = None
+        self._reader: _PassReader | None = None
         self._steps: DecodeSteps | None = None
         self._last_query: tuple[int, weakref.ref[Tensor], weakref.ref[Tensor]] | None = None
         self.order = CacheOrder()
@@ -68,9 +70,13 @@ class AttentionReader:
         self._pass, self._steps, self._last_query = current, steps, None
         self._reader = self._reader_of(current) if current is not None and current.has_rows else None
 
-    def _reader_of(self, current: Pass) -> RowReader:
-        codes = torch.from_numpy(self._recording.codes(current.end))
-        return RowReader(codes, current.query_rows, chunk_bytes=self._chunk_bytes, quantities=self._quantities)
+    def end(self) -> None:
+        """Read what is held of the pass."""
+        if self._reader is not None:
+            self._reader.end()
+
+    def _reader_of(self, current: Pass) -> _PassReader:
+        return _PassReader(self._recording, current, self._chunk_bytes, self._quantities, self._head_factors)
 
     def on_interface(self, call: AttentionCall) -> None:
         """Read a call that came through the attention interface."""
@@ -97,7 +103,7 @@ class AttentionReader:
         self._refuse_second(layer, current)
         current.layers.add(layer)
         if self._steps is None or not self._steps.defer(layer, call):
-            self._write(layer, current, self._of_call(self._reader, layer, call))
+            self._reader.read(layer, call)
 
     def on_weights(self, layer: int, weights: Tensor) -> None:
         """Read the result of a softmax inside a block, if it is one of attention."""
@@ -112,39 +118,88 @@ class AttentionReader:
         if weights.shape[3] >= min(current.width, 2):
             self._refuse_second(layer, current)
             current.layers.add(layer)
-            self._write(layer, current, reader.of_weights(weights))
+            reader.read_weights(layer, weights)
 
-    def read_steps(self, steps: DecodeSteps, read_hidden: Callable[[Pass, int, Tensor], None]) -> None:
+    def read_steps(self, steps: DecodeSteps, read_hidden: Callable[[Pass, Mapping[int, Tensor]], None]) -> None:
         """Read the decode steps that are held.
 
         Args:
             steps: the steps.
-            read_hidden: called with the hidden states of each layer.
+            read_hidden: called with the hidden states by layer.
         """
         for group in steps.groups():
             reader = self._reader_of(group.current)
             for layer, call in group.calls.items():
-                self._write(layer, group.current, self._of_call(reader, layer, call))
-            for layer, hidden in group.hidden.items():
-                read_hidden(group.current, layer, hidden)
+                reader.read(layer, call)
+            reader.end()
+            read_hidden(group.current, group.hidden)
 
-    def _of_call(self, reader: RowReader, layer: int, call: AttentionCall) -> SegmentMass:
+    def _refuse_second(self, layer: int, current: Pass) -> None:
+        if layer in current.layers:
+            raise NotReadableError(f"{self._recording.model_name}: block {layer} calls attention more than once")
+
+
+class _PassReader:
+    """Reads the attention of one pass, the layers of a short one several at a time."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        current: Pass,
+        chunk_bytes: int,
+        quantities: Quantities,
+        head_factors: HeadFactors | None,
+    ) -> None:
+        self._recording = recording
+        self._pass = current
+        self._chunk_bytes = chunk_bytes
+        self._quantities = quantities
+        self._head_factors = head_factors
+        self._readers: dict[int, RowReader] = {}
+        self._joined = JoinedLayers()
+
+    def read(self, layer: int, call: AttentionCall) -> None:
+        """Read a call, or hold it until it is read with those of the next layers."""
         factors = None
         if self._head_factors is not None:
             factors = self._head_factors(layer, call.query.shape[1])
             if factors is not None:
                 self._recording.projected.add(layer)
-        return reader.of_call(call, factors)
+        if not self._joined.takes(layer, call, factors):
+            self.end()
+            self._joined.takes(layer, call, factors)
+        if self._joined.is_full:
+            self.end()
 
-    def _write(self, layer: int, current: Pass, found: SegmentMass) -> None:
+    def read_weights(self, layer: int, weights: Float[Tensor, "sample head query key"]) -> None:
+        """Read whole attention weights."""
+        self._write([layer], self._reader_of(1).of_weights(weights))
+
+    def end(self) -> None:
+        """Read what is held."""
+        joined = self._joined
+        if joined.layers:
+            self._write(joined.layers, self._reader_of(len(joined.layers)).of_call(joined.call, joined.factors))
+            joined.clear()
+
+    def _reader_of(self, n_layers: int) -> RowReader:
+        """Return what reads so many layers as one, each sample's layers in turn."""
+        if n_layers not in self._readers:
+            codes = torch.from_numpy(self._recording.codes(self._pass.end)).repeat_interleave(n_layers, 0)
+            rows = self._pass.query_rows.repeat_interleave(n_layers, 0)
+            self._readers[n_layers] = RowReader(codes, rows, chunk_bytes=self._chunk_bytes, quantities=self._quantities)
+        return self._readers[n_layers]
+
+    def _write(self, layers: Sequence[int], found: SegmentMass) -> None:
         values = {"mass": found.mass, "lift": found.lift}
         if found.entropy is not None:
             values["entropy"] = found.entropy[..., None]
         if found.contribution is not None:
             values["contribution"] = found.contribution
-        self._recording.write(current, layer, values)
-        self._recording.note_padding(current, found.padding)
+        by_layer = {name: _by_layer(rows, len(layers)) for name, rows in values.items()}
+        self._recording.write(self._pass, layers, by_layer)
+        self._recording.note_padding(self._pass, _by_layer(found.padding, len(layers)))
 
-    def _refuse_second(self, layer: int, current: Pass) -> None:
-        if layer in current.layers:
-            raise NotReadableError(f"{self._recording.model_name}: block {layer} calls attention more than once")
+
+def _by_layer(rows: Tensor, n_layers: int) -> Tensor:
+    return rows.view(-1, n_layers, *rows.shape[1:])

@@ -100,16 +100,17 @@ class CountedRows:
         return self._recording.quantities.n_heads("mass")
 
     def _token_numbers(self, quantity: str) -> Float[np.ndarray, "sample token"]:
-        values = np.full((*self.generated.shape, 1), np.nan, dtype=np.float32)
-        self._to_tokens(quantity, 0, values)
-        return values[..., 0]
+        n_samples, n_tokens = self.generated.shape
+        values = np.full((n_samples, 1, n_tokens, 1), np.nan, dtype=np.float32)
+        self._to_tokens(quantity, values)
+        return values[:, 0, :, 0]
 
-    def _to_tokens(self, quantity: str, layer: int, values: Float[np.ndarray, "sample token value"]) -> None:
-        """Put rows of one layer at the places of their tokens."""
-        rows = self._recording.rows.rows(quantity, layer, int(self.n_generated.max(initial=0)))
+    def _to_tokens(self, quantity: str, values: Float[np.ndarray, "sample layer token value"]) -> None:
+        """Put rows of a quantity that no head has at the places of their tokens."""
+        rows = self._recording.rows.rows(quantity, 0, int(self.n_generated.max(initial=0)))
         if rows is not None:
             for sample, counted in enumerate(self.generated):
-                values[sample, counted] = rows[sample, 0, : int(counted.sum())]
+                values[sample][:, counted] = rows[sample, :, : int(counted.sum())]
 
     def _rows(self, quantity: str, layer: int) -> Float[np.ndarray, "sample head row value"]:
         """Rows of one layer that count; nan beyond a sample's rows."""

@@ -35,6 +35,7 @@ from foretell.reading.hooks.output_projection import head_factors, output_projec
 from foretell.reading.hooks.residual_stream import residual_blocks, residual_hooks
 from foretell.reading.models.blocks import decoder_blocks, decoder_of, layer_lists, n_heads_of
 from foretell.reading.models.load import Model
+from foretell.reading.models.trial import unchanged
 from foretell.reading.signals.activity import Projection, ReadableDirection
 from foretell.reading.signals.attention_mass import Quantities
 from foretell.schema.tables import SEGMENTS
@@ -163,27 +164,21 @@ def _reader_of(
 def _captured(
     model: PreTrainedModel, codes: Int[np.ndarray, "sample token"], settings: _Settings, path: AttentionPath
 ) -> Iterator[Capture]:
-    # Trials are over before anything is read.
-    writers = residual_blocks(model) if settings.directions else ()
-    blocks = decoder_blocks(model)
-    recording = Recording(codes, len(blocks), len(settings.directions), type(model).__name__, settings.rows)
-    session = _session(model, recording, settings, blocks)
-    hooks = (
-        model.register_forward_pre_hook(session.before_model, with_kwargs=True),
-        decoder_of(model).register_forward_pre_hook(session.before_decoder, with_kwargs=True),
-        decoder_of(model).register_forward_hook(session.after_decoder),
-        model.register_forward_hook(session.after_model, always_call=True),
-    )
     with contextlib.ExitStack() as stack:
-        stack.callback(session.capture.close)
-        for handle in hooks:
-            stack.callback(handle.remove)
-        stack.enter_context(session.scope.entered())
-        stack.enter_context(_observed(model, session, path))
-        if settings.directions:
-            stack.enter_context(
-                residual_hooks(model, session.on_residual, blocks=writers, active=lambda: session.scope.is_active)
-            )
+        with unchanged(model):
+            # Trials are over before anything is read.
+            blocks = decoder_blocks(model)
+            writers = residual_blocks(model) if settings.directions else ()
+            recording = Recording(codes, len(blocks), len(settings.directions), type(model).__name__, settings.rows)
+            session = _session(model, recording, settings, blocks)
+            stack.callback(session.capture.close)
+            _follow_passes(model, session, stack)
+            stack.enter_context(session.scope.entered())
+            stack.enter_context(_observed(model, session, path))
+            if settings.directions:
+                stack.enter_context(
+                    residual_hooks(model, session.on_residual, blocks=writers, active=lambda: session.scope.is_active)
+                )
         stack.enter_context(followed_generation(session, recording))
         try:
             yield session.capture
@@ -191,6 +186,17 @@ def _captured(
             session.drop_held()
             raise
         session.finish_block()
+
+
+def _follow_passes(model: PreTrainedModel, session: Session, stack: contextlib.ExitStack) -> None:
+    hooks = (
+        model.register_forward_pre_hook(session.before_model, with_kwargs=True),
+        decoder_of(model).register_forward_pre_hook(session.before_decoder, with_kwargs=True),
+        decoder_of(model).register_forward_hook(session.after_decoder),
+        model.register_forward_hook(session.after_model, always_call=True),
+    )
+    for handle in hooks:
+        stack.callback(handle.remove)
 
 
 def _session(model: PreTrainedModel, recording: Recording, settings: _Settings, blocks: Sequence[nn.Module]) -> Session:

@@ -4,18 +4,19 @@ A column is a place in the padded sequence. A pass covers the columns that it fe
 replaced, and what was recorded behind them is dropped, because the model's cache no longer holds it.
 
     current = recording.begin(start, width, token_ids)
-    recording.write(current, layer, {"mass": mass})
+    recording.write(current, [layer], {"mass": mass})
     recording.commit(current)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foretell.errors import InputError, NotReadableError
@@ -25,8 +26,6 @@ from foretell.schema.tables import SEGMENTS
 __all__ = ["GENERATED", "Pass", "Recording"]
 
 GENERATED = SEGMENTS.index("generated")
-_ALWAYS_KEPT = frozenset({"activity", "logprob", "token_entropy"})
-"""Quantities of single tokens, which running sums are no use for."""
 
 
 @dataclass
@@ -84,6 +83,11 @@ class Recording:
         """Samples of every pass."""
         return len(self.segments)
 
+    @cached_property
+    def has_padding(self) -> bool:
+        """Whether any sample is padded."""
+        return bool((self.segments < 0).any())
+
     @property
     def n_columns(self) -> int:
         """Columns fed so far, prompt included."""
@@ -134,17 +138,22 @@ class Recording:
         query_rows, n_rows = _query_rows(codes[:, start:] == GENERATED)
         return Pass(start, width, torch.from_numpy(query_rows), Place(n_before, n_rows)), same
 
-    def write(self, current: Pass, layer: int, values: Mapping[str, Tensor]) -> None:
-        """Keep rows of one layer, `(sample, head, row, value)` by quantity, or add them up."""
+    def write(
+        self, current: Pass, layers: Sequence[int], values: Mapping[str, Float[Tensor, "sample layer head row _"]]
+    ) -> None:
+        """Keep rows of attention by quantity, or add them up."""
+        if not self.keeps_rows:
+            self.sums.add(layers, values, current.place)
+            return
         for quantity, rows in values.items():
-            if self.keeps_rows or quantity in _ALWAYS_KEPT:
-                self.rows.write(quantity, layer, rows, current.place)
-            else:
-                self.sums.add(quantity, layer, rows, current.place)
+            for layer, own in zip(layers, rows.unbind(1), strict=True):
+                self.rows.write(quantity, layer, own, current.place)
 
     def note_padding(self, current: Pass, padding: Tensor) -> None:
-        """Remember the largest mass on padding, `(sample, head, row)`; missing rows repeat others."""
-        valid = torch.from_numpy(np.arange(padding.shape[2]) < current.place.n_rows[:, None])[:, None]
+        """Remember the largest mass on padding, `(sample, layer, head, row)`; missing rows repeat others."""
+        if not self.has_padding:
+            return
+        valid = torch.from_numpy(np.arange(padding.shape[3]) < current.place.n_rows[:, None])[:, None, None]
         largest = padding.masked_fill(~valid.to(padding.device), 0.0).amax()
         before = self.padding.get(padding.device)
         self.padding[padding.device] = largest if before is None else torch.maximum(before, largest)

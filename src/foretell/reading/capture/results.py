@@ -183,8 +183,7 @@ class Capture(CountedRows):
         recording, generated = self._recording, self.generated
         n_samples, n_tokens = generated.shape
         values = np.full((n_samples, recording.n_layers, n_tokens, recording.n_directions), np.nan, dtype=np.float32)
-        for layer in range(recording.n_layers):
-            self._to_tokens("activity", layer, values[:, layer])
+        self._to_tokens("activity", values)
         return values
 
     @cached_property

@@ -12,6 +12,7 @@ not grow with the answers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,10 @@ class Place:
 
 
 class RowStore:
-    """Rows by quantity and layer, `(sample, head, row, value)`; row r is the r-th generated token of its sample."""
+    """Rows by quantity and layer, `(sample, head, row, value)`; row r is the r-th generated token of its sample.
+
+    What no head has is kept under layer 0, with layers in place of heads where it has these.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[int, Tensor]] = {}
@@ -124,48 +128,74 @@ class RunningSums:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, dict[int, tuple[Tensor, Tensor]]] = {}
+        self._sums: dict[int, _Sums] = {}
         self._bins: tuple[Place, Tensor] | None = None
 
-    def add(self, quantity: str, layer: int, values: Float[Tensor, "sample head row value"], place: Place) -> None:
-        """Add rows to the sums of their bins; a row that is nan does not count."""
-        bins = self._bins_of(place, values)
-        known = ~values.isnan()
-        added = (_by_bin(bins, values.nan_to_num(0.0)), _by_bin(bins, known.float()))
-        by_layer = self._sums.setdefault(quantity, {})
-        before = by_layer.get(layer)
-        by_layer[layer] = added if before is None else (_added(before[0], added[0]), _added(before[1], added[1]))
+    def add(
+        self, layers: Sequence[int], values: Mapping[str, Float[Tensor, "sample layer head row _"]], place: Place
+    ) -> None:
+        """Add rows, by quantity, to the sums of their bins; a value that is nan does not count."""
+        widths = {name: one.shape[4] for name, one in values.items()}
+        # In one product: a short pass takes as long as the number of its operations.
+        rows = torch.cat([one.float() for one in values.values()], dim=4)
+        bins = self._bins_of(place, rows)[:, None, None]
+        totals, numbers = bins @ rows.nan_to_num(0.0), bins @ (~rows.isnan()).float()
+        for layer, total, number in zip(layers, totals.unbind(1), numbers.unbind(1), strict=True):
+            before = self._sums.get(layer)
+            if before is not None:
+                total, number = _added(before.total, total), _added(before.number, number)
+            self._sums[layer] = _Sums(widths, total, number)
 
     def _bins_of(self, place: Place, values: Tensor) -> Float[Tensor, "sample bin row"]:
-        """Return the bins of a pass's rows, made once for all its layers and quantities."""
+        """Return the bins of a pass's rows, made once for all its layers."""
         known = self._bins
         if known is None or known[0] is not place or known[1].device != values.device:
-            self._bins = known = (place, _bins(place, values.shape[2]).to(values.device))
+            self._bins = known = (place, _bins(place, values.shape[3]).to(values.device))
         return known[1]
 
     def mean(
         self, quantity: str, layer: int, n_tokens: int | None = None
     ) -> Float[np.ndarray, "sample head value"] | None:
         """Return means over all rows or over the first `n_tokens` (1, 2, 4, 8, ...); None if there are no rows."""
-        found = self._sums.get(quantity, {}).get(layer)
-        if found is None:
-            return None
-        n_bins = None if n_tokens is None else n_tokens.bit_length()
-        total, number = (one[:, :, :n_bins].sum(2).cpu().numpy() for one in found)
-        mean = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
-        return np.asarray(mean, dtype=np.float32)
+        found = self._sums.get(layer)
+        return None if found is None else found.means(n_tokens).get(quantity)
 
     def layers(self, quantity: str) -> list[int]:
         """Return the layers that have sums of a quantity."""
-        return sorted(self._sums.get(quantity, ()))
+        return sorted(layer for layer, found in self._sums.items() if quantity in found.widths)
 
     def n_heads(self, quantity: str) -> int:
         """Return the most heads that a layer has."""
-        return max((total.shape[1] for total, _ in self._sums.get(quantity, {}).values()), default=0)
+        return max((self._sums[layer].total.shape[1] for layer in self.layers(quantity)), default=0)
 
     def clear(self) -> None:
         """Drop everything."""
         self._sums.clear()
+
+
+class _Sums:
+    """Sums of one layer, and how many values went into each; quantities lie next to each other on the last axis."""
+
+    def __init__(
+        self,
+        widths: dict[str, int],
+        total: Float[Tensor, "sample head bin value"],
+        number: Float[Tensor, "sample head bin value"],
+    ) -> None:
+        self.widths = widths
+        self.total = total
+        self.number = number
+        self._means: dict[int | None, dict[str, Float[np.ndarray, "sample head value"]]] = {}
+
+    def means(self, n_tokens: int | None) -> dict[str, Float[np.ndarray, "sample head value"]]:
+        """Return means by quantity, made once for all of them."""
+        if n_tokens not in self._means:
+            n_bins = None if n_tokens is None else n_tokens.bit_length()
+            total, number = (one[:, :, :n_bins].sum(2).cpu().numpy() for one in (self.total, self.number))
+            mean = np.divide(total, number, out=np.full(total.shape, np.nan, dtype=np.float32), where=number > 0)
+            ends = np.cumsum(list(self.widths.values()))[:-1]
+            self._means[n_tokens] = dict(zip(self.widths, np.split(mean, ends, axis=-1), strict=True))
+        return self._means[n_tokens]
 
 
 def _bins(place: Place, width: int) -> Float[Tensor, "sample bin row"]:
@@ -175,10 +205,6 @@ def _bins(place: Place, width: int) -> Float[Tensor, "sample bin row"]:
     bins = np.where(row < place.n_rows[:, None], np.ceil(np.log2(token)), -1).astype(np.int64)
     n_bins = int(bins.max(initial=0)) + 1
     return torch.from_numpy((bins[:, None] == np.arange(n_bins)[:, None]).astype(np.float32))
-
-
-def _by_bin(bins: Tensor, values: Tensor) -> Tensor:
-    return bins[:, None] @ values.float()
 
 
 def _added(first: Tensor, second: Tensor) -> Tensor:

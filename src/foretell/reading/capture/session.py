@@ -73,6 +73,7 @@ class Session:
         self._embeddings: Tensor | None = None
         self._is_inference = False
         self._rows: QueryRows | None = None
+        self._projected: dict[int, Tensor] = {}
         self._fed_again: tuple[Tensor, int] | None = None
 
     def finish_block(self) -> None:
@@ -153,7 +154,7 @@ class Session:
         if self._is_step:
             self._steps.begin(current)
         self._pass = current
-        self._rows = None
+        self._rows, self._projected = None, {}
         self.reader.begin(current, self._steps if self._is_step else None)
 
     def _abandon(self) -> None:
@@ -173,12 +174,18 @@ class Session:
             return
         if self._rows is None:
             self._rows = QueryRows(current.query_rows, most_bytes=0)
-        self._read_hidden(current, layer, self._rows.of(hidden.detach()[:, None])[:, 0])
-
-    def _read_hidden(self, current: Pass, layer: int, hidden: Tensor) -> None:
         if self._projection is not None:
-            activity = self._projection.activity(layer, hidden)
-            self._recording.write(current, layer, {"activity": activity[:, None]})
+            self._projected[layer] = self._projection.project(layer, self._rows.of(hidden.detach()[:, None])[:, 0])
+
+    def _read_hidden(self, current: Pass, hidden: Mapping[int, Tensor]) -> None:
+        if self._projection is not None:
+            self._write_activity(
+                current, {layer: self._projection.project(layer, one) for layer, one in hidden.items()}
+            )
+
+    def _write_activity(self, current: Pass, projected: Mapping[int, Tensor]) -> None:
+        if self._projection is not None and projected:
+            self._recording.rows.write("activity", 0, self._projection.activity(projected), current.place)
 
     def after_decoder(self, _module: nn.Module, _arguments: tuple[Any, ...], _output: Any) -> None:
         """Let the pass count: the decoder came to its end."""
@@ -186,6 +193,8 @@ class Session:
         if not self.scope.is_active or current is None:
             return
         self.reader.order.check(current)
+        self.reader.end()
+        self._write_activity(current, self._projected)
         self._recording.commit(current)
         self._pass = None
         self.reader.begin(None)

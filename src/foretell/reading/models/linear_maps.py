@@ -69,13 +69,13 @@ def head_factors(
     n_inputs = n_inputs or _inputs_of(projection)
     if n_inputs is None or n_heads < 1 or n_inputs % n_heads:
         return None
-    with _undisturbed(projection):
-        try:
-            response = _response(projection, n_inputs)
-        except FAILURES:
-            return None
-        known = _FACTORS.get(projection)
-        if known is None or known[0] != n_heads or not _is_same(known[1], response):
+    try:
+        response = _response(projection, n_inputs)
+    except FAILURES:
+        return None
+    known = _FACTORS.get(projection)
+    if known is None or known[0] != n_heads or not _is_same(known[1], response):
+        with _undisturbed(projection):
             matrix = matrix_of(projection, n_inputs)
             kind = torch.promote_types(response[0].dtype, torch.float32)
             factors = None if matrix is None else _factors(matrix, n_heads).to(kind)
@@ -111,9 +111,11 @@ def _is_same(first: list[Tensor], second: list[Tensor]) -> bool:
 
 def _response(module: nn.Module, n_inputs: int) -> list[Tensor]:
     """Return what the map makes of a fixed pseudo-random vector; of a map of several parts also what each part does."""
-    with align_module_device(module):
-        weight = _plain_weight(module)
-        if weight is not None:
+    # This is asked in every layer of every pass, so nothing is prepared that a plain weight at hand does not need.
+    if (weight := _plain_weight(module)) is not None:
+        return [_mixed(weight)]
+    with _undisturbed(module), align_module_device(module):
+        if (weight := _plain_weight(module)) is not None:
             return [_mixed(weight)]
         output = _applied(module, _random_vectors(n_inputs, 1))
         # What comes out in half precision is too coarse to show a small change of a weight.
@@ -127,7 +129,14 @@ def _response(module: nn.Module, n_inputs: int) -> list[Tensor]:
 def _mixed(matrix: Tensor) -> Tensor:
     """Return the product of a matrix and a fixed pseudo-random vector, at least in single precision."""
     wide = matrix.detach().to(torch.promote_types(matrix.dtype, torch.float32))
-    return torch.mv(wide, _random_vectors(matrix.shape[1], 1)[0].to(wide))
+    # `vecdot` takes half as long as `torch.mv` where the matrix is not in the cache.
+    vectors = _random_vectors(matrix.shape[1], 1).to(wide)
+    with torch.autocast(wide.device.type, enabled=False) if _is_mixed(wide) else contextlib.nullcontext():
+        return torch.as_tensor(torch.linalg.vecdot(wide, vectors))
+
+
+def _is_mixed(tensor: Tensor) -> bool:
+    return bool(torch.is_autocast_enabled(tensor.device.type))
 
 
 def _plain_weight(module: nn.Module) -> Tensor | None:

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from foretell.reading.models.load import device_of
 
-__all__ = ["FAILURES", "WIDTH", "evaluating", "identity_of", "in_this_thread", "trial_text"]
+__all__ = ["FAILURES", "WIDTH", "evaluating", "identity_of", "in_this_thread", "trial_text", "unchanged"]
 
 WIDTH = 12
 """Tokens of the trial text."""
@@ -44,6 +45,7 @@ FAILURES = (
 
 _PLAIN_TOKENS = range(10, 1000)
 """Ids that are ordinary tokens in most vocabularies; the first ones often stand for padding and the like."""
+_HELD: ContextVar[tuple[PreTrainedModel, tuple[object, ...]] | None] = ContextVar("foretell_identity", default=None)
 _NAMED = ("_token_id", "_token_index", "_token_ids")
 """How a configuration's names of single tokens end."""
 
@@ -53,12 +55,27 @@ def identity_of(model: PreTrainedModel) -> tuple[object, ...]:
 
     A model is another one after some of its modules were wrapped, replaced or removed, or given another `forward`.
     """
+    held = _HELD.get()
+    if held is not None and held[0] is model:
+        return held[1]
     implementation = str(model.config.get_text_config(decoder=True)._attn_implementation)
-    structure = tuple(
-        (name, type(module), _code_of(vars(module).get("forward")))
-        for name, module in model.named_modules(remove_duplicate=False)
-    )
-    return (type(model), repr(_settings_of(model.config)), model.dtype, implementation, structure)
+    return (type(model), repr(_settings_of(model.config)), model.dtype, implementation, _structure_of(model))
+
+
+@contextlib.contextmanager
+def unchanged(model: PreTrainedModel) -> Iterator[None]:
+    """Find the model's identity once for all that asks for it inside the block, where nobody changes its modules."""
+    token = _HELD.set((model, identity_of(model)))
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+
+
+def _structure_of(module: nn.Module) -> tuple[object, ...]:
+    own = vars(module)
+    children = tuple((name, _structure_of(child)) for name, child in own["_modules"].items() if child is not None)
+    return (type(module), _code_of(own["forward"]) if "forward" in own else None, children)
 
 
 def _settings_of(configuration: PreTrainedConfig) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Activity: hidden states projected on directions, in standard deviations above the calibration mean.
 
 projection = Projection(directions, n_layers=30, width=576)
-projection.activity(layer, hidden)      # (sample, row, direction)
+projected = {layer: projection.project(layer, hidden)}
+projection.activity(projected)      # (sample, layer, row, direction)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -63,17 +64,31 @@ class Projection:
         mean = np.stack([np.asarray(one.mean, dtype=np.float32) for one in directions], axis=1)
         scale = np.stack([np.asarray(one.standard_deviation, dtype=np.float32) for one in directions], axis=1)
         calibration = (vectors, mean, np.where(scale > 0, scale, np.nan))
-        self._calibration = {torch.device("cpu"): tuple(torch.from_numpy(part) for part in calibration)}
+        self._calibration: dict[torch.device, tuple[Tensor, ...]] = {
+            torch.device("cpu"): tuple(torch.from_numpy(part) for part in calibration)
+        }
 
-    def activity(self, layer: int, hidden: Float[Tensor, "sample row width"]) -> Float[Tensor, "sample row direction"]:
-        """(hidden . direction - mean) / standard deviation, in float32.
+    def project(self, layer: int, hidden: Float[Tensor, "sample row width"]) -> Float[Tensor, "sample row direction"]:
+        """Projection of hidden states on each direction, in float32."""
+        with torch.no_grad():
+            return hidden.detach().float() @ self._on(hidden.device)[0][layer]
+
+    def activity(
+        self, projected: Mapping[int, Float[Tensor, "sample row direction"]]
+    ) -> Float[Tensor, "sample layer row direction"]:
+        """(hidden . direction - mean) / standard deviation, of projections by layer, on the device of the first one.
 
         Undefined:
-            nan in layers where a direction has no standard deviation.
+            nan in layers that have no projection, or where a direction has no standard deviation.
         """
-        if hidden.device not in self._calibration:
-            cpu = self._calibration[torch.device("cpu")]
-            self._calibration[hidden.device] = tuple(part.to(hidden.device) for part in cpu)
-        vectors, mean, scale = (part[layer] for part in self._calibration[hidden.device])
-        with torch.no_grad():
-            return (hidden.detach().float() @ vectors - mean) / scale
+        first = next(iter(projected.values()))
+        vectors, mean, scale = self._on(first.device)
+        missing = torch.full_like(first, torch.nan)
+        every = torch.stack([projected.get(layer, missing).to(first.device) for layer in range(len(vectors))], dim=1)
+        return (every - mean[:, None]) / scale[:, None]
+
+    def _on(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Return vectors `(layer, width, direction)`, means and standard deviations `(layer, direction)`."""
+        if device not in self._calibration:
+            self._calibration[device] = tuple(part.to(device) for part in self._calibration[torch.device("cpu")])
+        return self._calibration[device]

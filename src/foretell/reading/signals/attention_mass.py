@@ -23,9 +23,9 @@ from foretell.errors import NotReadableError
 from foretell.reading.hooks.attention_interface import AttentionCall
 from foretell.reading.signals.contribution import segment_outputs, shares_of, written_norms
 from foretell.reading.signals.key_segments import N_SEGMENTS, KeySegments
-from foretell.reading.signals.masks import Mask, QueryRows
+from foretell.reading.signals.masks import Mask, QueryRows, visible_shares
 
-__all__ = ["Quantities", "RowReader", "SegmentMass"]
+__all__ = ["Quantities", "RowReader", "SegmentMass", "is_causal", "is_plain"]
 
 _CACHE_BYTES = 4 << 20
 """Scores made at a time on a processor. Measured at 2,048 and 4,096 tokens with 128 rows: 4 to 32 MiB took the same
@@ -48,7 +48,7 @@ class SegmentMass:
     padding: Float[Tensor, "sample head row"]
     """Mass on tokens that belong to no segment, which is 0 where padding is masked."""
     share: Float[Tensor, "sample row segment"]
-    """Each segment's share of the tokens that a row sees."""
+    """Each segment's share of the tokens that a row sees; nan where it sees none of them."""
     entropy: Float[Tensor, "sample head row"] | None = None
     """Nats."""
     contribution: Float[Tensor, "sample head row segment"] | None = None
@@ -56,8 +56,7 @@ class SegmentMass:
     @property
     def lift(self) -> Float[Tensor, "sample head row segment"]:
         """Mass over the segment's share of the visible tokens; nan where a row sees none of them."""
-        share = self.share[:, None]
-        return torch.where(share > 0, self.mass / share, torch.nan)
+        return self.mass / self.share[:, None]
 
 
 class RowReader:
@@ -83,7 +82,7 @@ class RowReader:
         self._chunk_bytes = chunk_bytes
         self._quantities = quantities
 
-    def of_call(self, call: AttentionCall, head_factors: Float[Tensor, "head width width"] | None) -> SegmentMass:
+    def of_call(self, call: AttentionCall, head_factors: Float[Tensor, "layer head width width"] | None) -> SegmentMass:
         """Return what the rows say in one attention call.
 
         Plain attention (the softmax of scaled scores, with what a mask or a position bias adds) is computed here; any
@@ -91,7 +90,8 @@ class RowReader:
 
         Args:
             call: the call.
-            head_factors: what each head writes through, for contributions; None measures its output itself.
+            head_factors: what each head writes through, for contributions; None measures its output itself. If there
+                are several layers, the samples are each text's layers in turn.
 
         Raises:
             NotReadableError: The call's tensors or mask are not those of multi-head attention.
@@ -99,19 +99,19 @@ class RowReader:
         n_samples, n_heads, n_queries, _ = call.query.shape
         n_keys = call.key.shape[2]
         indicators = self._segments.indicators(n_keys, call.query.device)
-        causal = n_queries > 1 and _is_causal(call)
-        is_plain = _is_plain(call)
+        causal = n_queries > 1 and is_causal(call)
+        plain = is_plain(call)
 
         def read(rows: QueryRows) -> SegmentMass:
             mask = rows.visible(call.mask, indicators, causal=causal)
-            if is_plain:
-                plain = _plain_weights(call, rows, mask)
-                return self._of_chunk(_sums(plain, indicators), plain, mask.share, (call.value, head_factors))
-            sums, weights = _by_own_function(call, rows, mask, indicators)
-            return self._of_chunk(sums, weights, mask.share, (call.value, head_factors))
+            if plain:
+                weights = _plain_weights(call, rows, mask)
+                return self._of_chunk(_sums(weights, indicators), weights, mask.share, (call.value, head_factors))
+            sums, given = _by_own_function(call, rows, mask, indicators)
+            return self._of_chunk(sums, given, mask.share, (call.value, head_factors))
 
         # An own function makes scores, their softmax and copies of both.
-        return self._in_chunks(read, call.query.device, (1 if is_plain else 3) * n_samples * n_heads * n_keys * 4)
+        return self._in_chunks(read, call.query.device, (1 if plain else 3) * n_samples * n_heads * n_keys * 4)
 
     def of_weights(self, weights: Float[Tensor, "sample head query key"]) -> SegmentMass:
         """Return what the rows say in whole attention weights. A row sees the keys that any head gives weight to."""
@@ -119,8 +119,8 @@ class RowReader:
 
         def read(rows: QueryRows) -> SegmentMass:
             chosen = rows.of(weights.detach()).float()
-            seen = (chosen > 0).any(1).float() @ indicators[:, :N_SEGMENTS].transpose(1, 2)
-            return self._of_chunk(_sums(chosen, indicators), chosen, seen / seen.sum(-1, keepdim=True), (None, None))
+            seen = (chosen > 0).any(1).float() @ indicators.transpose(1, 2)
+            return self._of_chunk(_sums(chosen, indicators), chosen, visible_shares(seen), (None, None))
 
         return self._in_chunks(read, weights.device, weights.shape[0] * weights.shape[1] * weights.shape[3] * 4)
 
@@ -167,7 +167,8 @@ class RowReader:
         return shares_of(written_norms(parts, factors)).movedim(0, -1)
 
 
-def _is_plain(call: AttentionCall) -> bool:
+def is_plain(call: AttentionCall) -> bool:
+    """Whether a call computes the softmax of scaled scores, with what a mask or a position bias adds."""
     return call.own is sdpa_attention_forward and call.query.shape[1] % call.key.shape[1] == 0
 
 
@@ -230,7 +231,8 @@ def _shaped(call: AttentionCall, output: Any, shape: tuple[int, ...]) -> Tensor:
     return output.float()
 
 
-def _is_causal(call: AttentionCall) -> bool:
+def is_causal(call: AttentionCall) -> bool:
+    """Whether rows of a call that has no mask see no later key."""
     stated = call.options.get("is_causal")
     return bool(getattr(call.module, "is_causal", True) if stated is None else stated)
 
@@ -242,7 +244,8 @@ def _entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, "sa
         nan where a row has no weight.
     """
     total = weights.sum(-1)
-    entropy: Tensor = torch.special.entr(weights).sum(-1)
+    # Half as long as `torch.special.entr`; a weight of 0 adds 0.
+    entropy: Tensor = -torch.linalg.vecdot(weights, weights.clamp_min(torch.finfo(weights.dtype).tiny).log_())
     return entropy / total + total.log()
 
 

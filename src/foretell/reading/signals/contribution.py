@@ -36,22 +36,25 @@ def segment_outputs(
     values = values.float()
     parts = weights.new_zeros((N_SEGMENTS, *weights.shape[:3], values.shape[3]))
     for run in runs:
-        added = weights[run.samples, :, :, run.keys] @ values[run.samples, :, run.keys]
-        parts[run.segment, run.samples] += added
+        own = weights[run.samples, :, :, run.keys].flatten(0, 1), values[run.samples, :, run.keys].flatten(0, 1)
+        parts[run.segment, run.samples].flatten(0, 1).baddbmm_(*own)
     return parts
 
 
 def written_norms(
-    parts: Float[Tensor, "segment sample head row width"], factors: Float[Tensor, "head width width"] | None
+    parts: Float[Tensor, "segment sample head row width"], factors: Float[Tensor, "layer head width width"] | None
 ) -> Float[Tensor, "segment sample head row"]:
     """Norm of what each part becomes in the residual stream, or of the part itself where no projection is known.
 
     Args:
         parts: each segment's share of each head's output.
-        factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection.
+        factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection. If there are
+            several layers, the samples are each text's layers in turn.
     """
     if factors is not None:
-        parts = parts @ factors.to(parts).transpose(1, 2)
+        by_layer = parts.view(len(parts), -1, len(factors), *parts.shape[2:])
+        # A product would copy the factors for every segment.
+        parts = torch.einsum("gslhrv,lhwv->gslhrw", by_layer, factors.to(parts)).flatten(1, 2)
     return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
 
 

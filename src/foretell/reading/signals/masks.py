@@ -16,7 +16,7 @@ from torch import Tensor
 
 from foretell.errors import NotReadableError
 
-__all__ = ["Mask", "QueryRows"]
+__all__ = ["Mask", "QueryRows", "visible_shares"]
 
 _REMEMBERED = 4
 """Masks of a pass: models that mix kinds of attention (full, sliding, chunked) have two or three."""
@@ -33,7 +33,7 @@ class Mask:
     first: int
     """Key that `added` begins with; every row sees all keys before it."""
     share: Float[Tensor, "sample row segment"]
-    """Each segment's share of the tokens that a row sees."""
+    """Each segment's share of the tokens that a row sees; nan where it sees none of them."""
 
     @property
     def whole(self) -> Tensor | None:
@@ -120,7 +120,7 @@ def _span_of(rows: Tensor) -> slice | None:
 
 def _open(rows: QueryRows, indicators: Tensor) -> Mask:
     """Every row sees every key."""
-    return Mask(None, None, 0, _shares(indicators.sum(2)[:, None].expand(-1, rows.rows.shape[1], -1)))
+    return Mask(None, None, 0, visible_shares(indicators.sum(2)[:, None].expand(-1, rows.rows.shape[1], -1)))
 
 
 def _causal(rows: QueryRows, indicators: Tensor) -> Mask:
@@ -130,7 +130,7 @@ def _causal(rows: QueryRows, indicators: Tensor) -> Mask:
     counts = indicators.cumsum(2).transpose(1, 2).gather(1, own[..., None].expand(-1, -1, indicators.shape[1]))
     first = min(int(rows.rows.min()) + 1, n_keys - 1)
     hidden = torch.arange(first, n_keys, device=device) > own[:, None, :, None]
-    return Mask(None, _hiding(hidden), first, _shares(counts))
+    return Mask(None, _hiding(hidden), first, visible_shares(counts))
 
 
 def _stated(mask: Tensor, rows: QueryRows, indicators: Tensor) -> Mask:
@@ -148,7 +148,7 @@ def _stated(mask: Tensor, rows: QueryRows, indicators: Tensor) -> Mask:
     # An accelerator would have to be waited for to find out that the first keys are seen by all.
     first = _first_touched(added) if added.device.type == "cpu" else 0
     counts = (visible.float() @ indicators.transpose(1, 2)[:, None]).mean(1)
-    return Mask(mask, added[..., first:], first, _shares(counts))
+    return Mask(mask, added[..., first:], first, visible_shares(counts))
 
 
 def _hiding(hidden: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ def _first_touched(added: Tensor) -> int:
     return int(touched[0]) if len(touched) else added.shape[3] - 1
 
 
-def _shares(counts: Tensor) -> Tensor:
-    """Return shares of the visible tokens; padding is no token."""
+def visible_shares(counts: Float[Tensor, "sample row code"]) -> Float[Tensor, "sample row segment"]:
+    """Return each segment's share of the tokens that a row sees, nan where it sees none; padding is no token."""
     tokens = counts[..., :-1]
-    return tokens / tokens.sum(-1, keepdim=True)
+    return tokens.masked_fill(tokens == 0, torch.nan) / tokens.sum(-1, keepdim=True)
