@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -61,7 +62,7 @@ class Session:
         self.model = model
         self.generation: Generation | None = None
         self._recording = recording
-        self._projection = projection
+        self._activity = None if projection is None else _ActivityRows(recording, projection)
         self._scores = scores
         self._steps = DecodeSteps(most_bytes=chunk_bytes // _SHARE_OF_HELD_STEPS)
         self._pass: Pass | None = None
@@ -72,8 +73,6 @@ class Session:
         self._token_ids: Tensor | None = None
         self._embeddings: Tensor | None = None
         self._is_inference = False
-        self._rows: QueryRows | None = None
-        self._projected: dict[int, Tensor] = {}
         self._fed_again: tuple[Tensor, int] | None = None
 
     def finish_block(self) -> None:
@@ -93,7 +92,7 @@ class Session:
         """Read the decode steps that are held."""
         held = self._steps.take_finished(has_present=self._is_step and self._pass is not None)
         if len(held):
-            self.reader.read_steps(held, self._read_hidden)
+            self.reader.read_steps(held, None if self._activity is None else self._activity.read_steps)
         self.reader.order.raise_moves()
 
     def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -154,7 +153,8 @@ class Session:
         if self._is_step:
             self._steps.begin(current)
         self._pass = current
-        self._rows, self._projected = None, {}
+        if self._activity is not None:
+            self._activity.begin()
         self.reader.begin(current, self._steps if self._is_step else None)
 
     def _abandon(self) -> None:
@@ -172,20 +172,8 @@ class Session:
         if self._is_step and hidden.shape[1] == 1:
             self._steps.hold_hidden(layer, hidden)
             return
-        if self._rows is None:
-            self._rows = QueryRows(current.query_rows, most_bytes=0)
-        if self._projection is not None:
-            self._projected[layer] = self._projection.project(layer, self._rows.of(hidden.detach()[:, None])[:, 0])
-
-    def _read_hidden(self, current: Pass, hidden: Mapping[int, Tensor]) -> None:
-        if self._projection is not None:
-            self._write_activity(
-                current, {layer: self._projection.project(layer, one) for layer, one in hidden.items()}
-            )
-
-    def _write_activity(self, current: Pass, projected: Mapping[int, Tensor]) -> None:
-        if self._projection is not None and projected:
-            self._recording.rows.write("activity", 0, self._projection.activity(projected), current.place)
+        if self._activity is not None:
+            self._activity.read(current, layer, hidden)
 
     def after_decoder(self, _module: nn.Module, _arguments: tuple[Any, ...], _output: Any) -> None:
         """Let the pass count: the decoder came to its end."""
@@ -194,7 +182,8 @@ class Session:
             return
         self.reader.order.check(current)
         self.reader.end()
-        self._write_activity(current, self._projected)
+        if self._activity is not None:
+            self._activity.end(current)
         self._recording.commit(current)
         self._pass = None
         self.reader.begin(None)
@@ -249,6 +238,37 @@ class Session:
                 self.model(**moved)
         finally:
             self._fed_again = None
+
+
+class _ActivityRows:
+    """Projects the rows of one pass after the other, layer by layer, and keeps them when the pass has ended."""
+
+    def __init__(self, recording: Recording, projection: Projection) -> None:
+        self._recording = recording
+        self._projection = projection
+        self.begin()
+
+    def begin(self) -> None:
+        """Start a pass; what was read of one that did not end is dropped."""
+        self._rows: QueryRows | None = None
+        self._projected: dict[int, Tensor] = {}
+
+    def read(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
+        """Project the pass's rows of the hidden states after one block."""
+        if self._rows is None:
+            self._rows = QueryRows(current.query_rows, most_bytes=0)
+        self._projected[layer] = self._projection.project(layer, self._rows.of(hidden.detach()[:, None])[:, 0])
+
+    def end(self, current: Pass) -> None:
+        """Keep what was read."""
+        if self._projected:
+            self._recording.rows.write("activity", 0, self._projection.activity(self._projected), current.place)
+
+    def read_steps(self, current: Pass, hidden: Mapping[int, Float[Tensor, "sample step width"]]) -> None:
+        """Keep the activity of some decode steps, of hidden states by layer."""
+        if hidden:
+            projected = {layer: self._projection.project(layer, one) for layer, one in hidden.items()}
+            self._recording.rows.write("activity", 0, self._projection.activity(projected), current.place)
 
 
 def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
