@@ -32,8 +32,9 @@ from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.attention_interface import observed_attention
 from foretell.reading.hooks.function_mode import observed_primitives
 from foretell.reading.hooks.output_projection import head_factors, output_projections
-from foretell.reading.hooks.residual_stream import residual_blocks, residual_hooks
-from foretell.reading.models.blocks import decoder_blocks, decoder_of, layer_lists, n_heads_of
+from foretell.reading.hooks.residual_place import residual_place
+from foretell.reading.hooks.residual_stream import residual_hooks
+from foretell.reading.models.blocks import Blocks, decoder_of, layer_lists, n_heads_of
 from foretell.reading.models.load import Model
 from foretell.reading.models.trial import unchanged
 from foretell.reading.signals.activity import Projection, ReadableDirection
@@ -167,8 +168,8 @@ def _captured(
     with contextlib.ExitStack() as stack:
         with unchanged(model):
             # Trials are over before anything is read.
-            blocks = decoder_blocks(model)
-            writers = residual_blocks(model) if settings.directions else ()
+            lists = layer_lists(model)
+            blocks, writers = lists[0], lists[residual_place(model).index] if settings.directions else ()
             recording = Recording(codes, len(blocks), len(settings.directions), type(model).__name__, settings.rows)
             session = _session(model, recording, settings, blocks)
             stack.callback(session.capture.close)
@@ -199,9 +200,9 @@ def _follow_passes(model: PreTrainedModel, session: Session, stack: contextlib.E
         stack.callback(handle.remove)
 
 
-def _session(model: PreTrainedModel, recording: Recording, settings: _Settings, blocks: Sequence[nn.Module]) -> Session:
+def _session(model: PreTrainedModel, recording: Recording, settings: _Settings, blocks: Blocks) -> Session:
     text_settings = model.config.get_text_config(decoder=True)
-    projections = output_projections(model) if settings.quantities.contribution else {}
+    projections = output_projections(model, blocks) if settings.quantities.contribution else {}
 
     def factors_of(layer: int, n_heads: int) -> Tensor | None:
         return head_factors(projections[layer], n_heads) if layer in projections else None

@@ -257,7 +257,7 @@ class _ActivityRows:
         """Project the pass's rows of the hidden states after one block."""
         if self._rows is None:
             self._rows = QueryRows(current.query_rows, most_bytes=0)
-        self._projected[layer] = self._projection.project(layer, self._rows.of(hidden.detach()[:, None])[:, 0])
+        self._projected[layer] = self._projection.project(layer, self._rows.of_tokens(hidden))
 
     def end(self, current: Pass) -> None:
         """Keep what was read."""

@@ -75,6 +75,8 @@ def _move_to_end(hooks: dict[int, Any], handle: RemovableHandle) -> None:
 
 def is_hooked_by_others(module: nn.Module) -> bool:
     """Tell whether a module has forward hooks that may change what it is given or returns."""
+    if not module._forward_pre_hooks and not module._forward_hooks:
+        return False
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
     return any((getattr(hook, "__module__", None) or "").split(".")[0] not in _LIBRARIES for hook in hooks)
 

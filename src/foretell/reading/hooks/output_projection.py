@@ -46,7 +46,7 @@ _MOVES = {
 """Functions that lay numbers out anew and change none, while nothing is dropped out."""
 
 
-def output_projections(model: PreTrainedModel) -> dict[int, nn.Module]:
+def output_projections(model: PreTrainedModel, blocks: Blocks | None = None) -> dict[int, nn.Module]:
     """Return the module that each layer's heads write through, by layer; layers without one are absent.
 
     It is the outermost module inside the block that is given the output of attention, every number the same and all
@@ -54,10 +54,14 @@ def output_projections(model: PreTrainedModel) -> dict[int, nn.Module]:
     That is found once per configuration and set of modules; while modules inside the blocks have hooks of others, which
     may change what they are given, it is found anew each time.
 
+    Args:
+        model: a loaded decoder.
+        blocks: its `decoder_blocks`, where they are known.
+
     Raises:
         NotReadableError: The model's blocks cannot be found, or its attention cannot be observed.
     """
-    blocks = decoder_blocks(model)
+    blocks = decoder_blocks(model) if blocks is None else blocks
     identity = identity_of(model)
     is_hooked = any(
         is_hooked_by_others(module) for block in blocks for module in block.modules() if module is not block

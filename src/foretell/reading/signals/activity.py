@@ -8,6 +8,7 @@ projection.activity(projected)      # (sample, layer, row, direction)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -41,6 +42,21 @@ class ReadableDirection(Protocol):
         """Standard deviation of the projection on the calibration set."""
 
 
+@dataclass(frozen=True)
+class _Calibration:
+    """Directions on one device."""
+
+    vectors: Sequence[Float[Tensor, "width direction"]]
+    """Of each layer."""
+    mean: Float[Tensor, "layer direction"]
+    scale: Float[Tensor, "layer direction"]
+
+    def to(self, device: torch.device) -> _Calibration:
+        """Return the same on another device."""
+        vectors = [one.to(device) for one in self.vectors]
+        return _Calibration(vectors, self.mean.to(device), self.scale.to(device))
+
+
 class Projection:
     """Directions as matrices, ready to be applied layer by layer.
 
@@ -63,15 +79,13 @@ class Projection:
         vectors = np.stack([np.asarray(one.vectors, dtype=np.float32) for one in directions], axis=2)
         mean = np.stack([np.asarray(one.mean, dtype=np.float32) for one in directions], axis=1)
         scale = np.stack([np.asarray(one.standard_deviation, dtype=np.float32) for one in directions], axis=1)
-        calibration = (vectors, mean, np.where(scale > 0, scale, np.nan))
-        self._calibration: dict[torch.device, tuple[Tensor, ...]] = {
-            torch.device("cpu"): tuple(torch.from_numpy(part) for part in calibration)
-        }
+        layers = torch.from_numpy(vectors).unbind()
+        calibration = _Calibration(layers, torch.from_numpy(mean), torch.from_numpy(np.where(scale > 0, scale, np.nan)))
+        self._calibration = {torch.device("cpu"): calibration}
 
     def project(self, layer: int, hidden: Float[Tensor, "sample row width"]) -> Float[Tensor, "sample row direction"]:
         """Projection of hidden states on each direction, in float32."""
-        with torch.no_grad():
-            return hidden.detach().float() @ self._on(hidden.device)[0][layer]
+        return hidden.detach().float() @ self._on(hidden.device).vectors[layer]
 
     def activity(
         self, projected: Mapping[int, Float[Tensor, "sample row direction"]]
@@ -82,13 +96,12 @@ class Projection:
             nan in layers that have no projection, or where a direction has no standard deviation.
         """
         first = next(iter(projected.values()))
-        vectors, mean, scale = self._on(first.device)
+        known = self._on(first.device)
         missing = torch.full_like(first, torch.nan)
-        every = torch.stack([projected.get(layer, missing).to(first.device) for layer in range(len(vectors))], dim=1)
-        return (every - mean[:, None]) / scale[:, None]
+        by_layer = [projected.get(layer, missing).to(first.device) for layer in range(len(known.vectors))]
+        return (torch.stack(by_layer, dim=1) - known.mean[:, None]) / known.scale[:, None]
 
-    def _on(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Return vectors `(layer, width, direction)`, means and standard deviations `(layer, direction)`."""
+    def _on(self, device: torch.device) -> _Calibration:
         if device not in self._calibration:
-            self._calibration[device] = tuple(part.to(device) for part in self._calibration[torch.device("cpu")])
+            self._calibration[device] = self._calibration[torch.device("cpu")].to(device)
         return self._calibration[device]

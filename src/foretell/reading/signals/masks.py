@@ -84,6 +84,10 @@ class QueryRows:
         samples = torch.arange(n_samples, device=tensor.device)[:, None]
         return tensor.expand(n_samples, -1, -1, -1)[samples, :, rows].transpose(1, 2)
 
+    def of_tokens(self, tensor: Float[Tensor, "sample token width"]) -> Float[Tensor, "sample row width"]:
+        """Return `tensor[sample, rows[sample]]`."""
+        return tensor[:, self._span] if self._span is not None else self.of(tensor[:, None])[:, 0]
+
     def visible(self, mask: Tensor | None, indicators: Float[Tensor, "sample code key"], *, causal: bool) -> Mask:
         """Return what the rows see in one attention call, the same object for layers that have the same mask.
 
