@@ -51,11 +51,13 @@ def written_norms(
         factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection. If there are
             several layers, the samples are each text's layers in turn.
     """
-    if factors is not None:
-        by_layer = parts.view(len(parts), -1, len(factors), *parts.shape[2:])
-        # A product would copy the factors for every segment.
-        parts = torch.einsum("gslhrv,lhwv->gslhrw", by_layer, factors.to(parts)).flatten(1, 2)
-    return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
+    if factors is None:
+        return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
+    by_layer = parts.view(len(parts), -1, len(factors), *parts.shape[2:])
+    turned = factors.to(parts).transpose(2, 3)
+    # One product for all segments would copy the factors for each of them.
+    norms = torch.stack([torch.linalg.vector_norm(part @ turned, dim=-1) for part in by_layer])
+    return norms.flatten(1, 2)
 
 
 def shares_of(norms: Float[Tensor, "segment ..."]) -> Float[Tensor, "segment ..."]:
