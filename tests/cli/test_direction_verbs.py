@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from foretell.cli import direction_verbs
-from foretell.cli.direction_verbs import direction, steer, surface
+from foretell.cli.main import cli
 from foretell.directions.direction import Direction
 from foretell.schema.tables import TABLES
 from foretell.storage.surfaces import Surface
@@ -42,8 +42,8 @@ def _opened(model: object, options: dict[str, object]) -> object:
     return model
 
 
-def said(verb: object, *words: object, code: int = 0) -> str:
-    done = CliRunner().invoke(verb, ["tiny", *(str(word) for word in words)])  # type: ignore[arg-type]
+def said(verb: str, *words: object, code: int = 0) -> str:
+    done = CliRunner().invoke(cli, [verb, "tiny", *(str(word) for word in words)])
     assert done.exit_code == code, (done.output, done.exception)
     return done.output
 
@@ -51,7 +51,7 @@ def said(verb: object, *words: object, code: int = 0) -> str:
 def test_instructed_pairs_are_fitted_and_compared_with_stated_ones(pairs: Path, tmp_path: Path) -> None:
     systems = ("--instructed", "--positive-system", "Lie.", "--negative-system", "Be honest.")
     targets = ("--to", tmp_path / "instructed.safetensors", "--tables", tmp_path / "judged")
-    shown = said(direction, "--pairs", pairs, *systems, *targets)
+    shown = said("direction", "--pairs", pairs, *systems, *targets)
     assert "transfer between stated and instructed pairs" in shown
     assert Direction.load(tmp_path / "instructed.safetensors").source.n_pairs == 8
     moved = pl.read_parquet(tmp_path / "judged" / "stated_and_instructed.parquet")
@@ -63,16 +63,16 @@ def test_instructed_pairs_are_fitted_and_compared_with_stated_ones(pairs: Path, 
 
 
 def test_stated_pairs_print_one_table_and_refuse_system_messages(pairs: Path, tmp_path: Path) -> None:
-    shown = said(direction, "--pairs", pairs, "--to", tmp_path / "stated.safetensors")
+    shown = said("direction", "--pairs", pairs, "--to", tmp_path / "stated.safetensors")
     assert "held-out topics" in shown
     assert "transfer between" not in shown
     words = ("--pairs", pairs, "--positive-system", "Lie.", "--to", tmp_path / "no.safetensors")
-    assert "need '--instructed'" in said(direction, *words, code=2)
+    assert "need '--instructed'" in said("direction", *words, code=2)
     assert not (tmp_path / "no.safetensors").exists()
 
 
 def test_a_surface_takes_layers_and_may_leave_its_band_out(pairs: Path, tmp_path: Path) -> None:
-    said(direction, "--pairs", pairs, "--to", tmp_path / "d.safetensors")
+    said("direction", "--pairs", pairs, "--to", tmp_path / "d.safetensors")
     words = (
         "--question",
         "Who?",
@@ -83,8 +83,8 @@ def test_a_surface_takes_layers_and_may_leave_its_band_out(pairs: Path, tmp_path
         "--direction",
         tmp_path / "d.safetensors",
     )
-    said(surface, *words, "--layers", "1", "--to", tmp_path / "with")
-    said(surface, *words, "--no-band", "--to", tmp_path / "without")
+    said("surface", *words, "--layers", "1", "--to", tmp_path / "with")
+    said("surface", *words, "--no-band", "--to", tmp_path / "without")
     course = Surface.read(tmp_path / "with").course
     assert course is not None
     assert (course.layers, course.n_random) == ((1,), 100)
@@ -97,7 +97,9 @@ def test_a_surface_takes_layers_and_may_leave_its_band_out(pairs: Path, tmp_path
 
 
 def test_steering_shows_the_directed_part(pairs: Path, tmp_path: Path) -> None:
-    shown = said(steer, "--pairs", pairs, "--layers", "1,2", "--random", 2, "--doses", "-1,1", "--to", tmp_path / "out")
+    shown = said(
+        "steer", "--pairs", pairs, "--layers", "1,2", "--random", 2, "--doses", "-1,1", "--to", tmp_path / "out"
+    )
     assert "directed" in shown
     table = pl.read_parquet(tmp_path / "out" / "steering.parquet")
     assert table.columns == list(TABLES["steering"].dtypes)
