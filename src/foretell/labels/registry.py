@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from foretell.errors import InputError
 
@@ -33,7 +33,9 @@ def register(verifier: V) -> V:
     """Add a verifier under its function name, so that specifications can name it; usable as a decorator.
 
     Args:
-        verifier: A pure function of the answer (first parameter) and named arguments, returning a `Verdict`.
+        verifier: A pure function of the answer (first parameter) and named arguments, returning a `Verdict`. An
+            argument of type `Literal[...]` allows the values named there; one of type `Annotated[..., check]` is passed
+            to `check`, which raises `InputError` for a value it refuses.
 
     Raises:
         InputError: Another function is registered under the same name, or an argument is called `name`.
@@ -132,7 +134,7 @@ def _bound(specification: Mapping[str, Any]) -> tuple[Verifier, dict[str, Any]]:
     except TypeError as error:
         expected = ", ".join(list(signature.parameters)[1:]) or "no arguments"
         raise InputError(f'verifier "{name}": {error}; it takes {expected}') from error
-    hints = get_type_hints(inspect.unwrap(verifier))
+    hints = get_type_hints(inspect.unwrap(verifier), include_extras=True)
     for argument, value in arguments.items():
         problem = _problem(value, hints.get(argument))
         if problem:
@@ -145,6 +147,11 @@ def _bound(specification: Mapping[str, Any]) -> tuple[Verifier, dict[str, Any]]:
 
 def _problem(value: Any, expected: object) -> str | None:
     """Return what is wrong with an argument, or None; only the types built-in verifiers use are judged."""
+    if get_origin(expected) is Annotated:
+        inner, *checks = get_args(expected)
+        return _problem(value, inner) or next(filter(None, (_refusal(check, value) for check in checks)), None)
+    if get_origin(expected) is Literal and not any(value == e and type(value) is type(e) for e in get_args(expected)):
+        return f"must be one of {', '.join(map(repr, get_args(expected)))}, not {str(value)[:40]!r}"
     if expected is int and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         return f"must be a whole number from 0 on, not {str(value)[:40]!r}"
     if expected is str and (not isinstance(value, str) or not value.strip()):
@@ -155,6 +162,17 @@ def _problem(value: Any, expected: object) -> str | None:
         not _is_list(value) or not value or not all(isinstance(e, Mapping) for e in value)
     ):
         return "must be a list of one or more specifications"
+    return None
+
+
+def _refusal(check: Any, value: Any) -> str | None:
+    """Return what a check of an annotation says against a value; metadata of other kinds says nothing."""
+    if not callable(check):
+        return None
+    try:
+        check(value)
+    except InputError as error:
+        return str(error)
     return None
 
 
