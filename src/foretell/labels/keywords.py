@@ -39,7 +39,8 @@ def occurrences(answer: str, phrase: str) -> int:
     (`river` is in `river's`), and so are underscores at the edge of a word (`_river_`) but not within (`river_bank`).
     Marks of the phrase are looked for with it: `C++` is in `C++11` but not in `C`, and `C` is not in `C++` or `C#`.
     White space and hyphens in a phrase stand for each other and for marks of emphasis. Scripts without spaces between
-    words show no borders, so a Chinese or Thai phrase is found wherever it stands, also within a longer word.
+    words show no borders, so a Chinese or Thai phrase is found wherever it stands, also within a longer word. An ending
+    that is written together with the word, such as a particle of Korean, makes it another word.
 
     Raises:
         InputError: The phrase has no letter or digit.
@@ -71,6 +72,8 @@ def splits_word(text: str, index: int) -> bool:
         return False
     if unicodedata.category(after)[0] == "M":
         return before.isalnum()
+    if before in _WITHIN_WORDS or after in _WITHIN_WORDS:
+        return True
     if before == "_" or after == "_":
         left = text[max(0, index - _UNDERSCORES) : index].rstrip("_")[-1:]
         right = text[index : index + _UNDERSCORES].lstrip("_")[:1]
@@ -90,4 +93,5 @@ def _named(text: str, found: re.Match[str]) -> bool:
 
 
 _UNDERSCORES = 16
+_WITHIN_WORDS = "\u200c\u200d"  # joiners, such as stand within words of Persian
 _OF_EMOJI = "\ufe0e\ufe0f\u20e3"

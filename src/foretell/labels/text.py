@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from foretell.labels.markdown import is_heading, is_item, is_rule
+from foretell.labels.markdown import is_heading, is_item, is_rule, letter_of_item
 from foretell.labels.scripts import without_sentence_marks, without_spaces
 
 __all__ = ["sentence_bounds", "sentences", "word_bounds", "word_starts", "words"]
@@ -112,8 +112,8 @@ def sentences(text: str) -> list[str]:
     * at a closing quote that a lower-case letter follows, or at `!` and `?` within quotes that one word and `said` or
       the like follow (`"Stop!" she said.`, `"Stop!" Anna said.`); at `!` and `?` within brackets or emphasis that a
       lower-case letter follows; at a closing quote of Chinese or Japanese that a letter follows at once;
-    * at an abbreviation such as `Dr.` or `e.g.`, a single capital (`J. S. Bach`), a number that opens a line (`1.`),
-      or `Jan.`, `p.` and `Fig.` where a number follows;
+    * at an abbreviation such as `Dr.` or `e.g.`, a single capital (`J. S. Bach`), a number or letter that opens a line
+      (`1.`), or `Jan.`, `p.` and `Fig.` where a number follows;
     * at `...`, `etc.` or `U.S.` where a lower-case letter follows (after `etc.` and `U.S.` also a digit or bracket).
 
     Decimals hold no white space and so never end one. A blank line, a rule and a heading end a sentence, and each list
@@ -176,7 +176,7 @@ def _blocks(text: str) -> Iterator[str]:
     for raw in text.splitlines():
         line = raw.strip()
         heading = is_heading(line)
-        if lines and (not line or heading or is_item(line) or is_rule(line)):
+        if lines and (not line or heading or is_item(line) or letter_of_item(line) or is_rule(line)):
             yield " ".join(lines)
             lines = []
         if line and not is_rule(line):
@@ -251,7 +251,8 @@ def _goes_on(block: str, start: int, first: int, stop: int, after: int) -> bool:
         return False
     before = block[max(start, first - _LOOKBACK) : first].split()
     word = before[-1].lstrip("(\"'“‘„[*_") if before else ""
-    if len(before) == 1 and word.isdigit() and not block[start : max(start, first - _LOOKBACK)].strip():
+    opens = word.isdigit() or (len(word) == 1 and word.isalpha())
+    if len(before) == 1 and opens and not block[start : max(start, first - _LOOKBACK)].strip():
         return True
     return _abbreviates(word, following[0])
 
