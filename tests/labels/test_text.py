@@ -91,6 +91,16 @@ def test_words_of_scripts_without_spaces_have_bounds(text: str, expected: tuple[
         ("ዘነበ። ቆመ።", 2),
         ("ភ្លៀង។ ឈប់។", 2),
         ("円周率は３．１４です。", 1),
+        ("J.R.R. Tolkien wrote it. So it is.", 2),
+        ("See Eq. (3). It holds.", 2),
+        ("I said no. (It rained.)", 2),
+        ("Feb. is cold. It rained on Feb. 3.", 2),
+        ("It is 5 ft. long.", 1),
+        ("1. Stop. 2. Look.", 2),
+        ("Who came? I. Then we left.", 3),
+        ("I. Rain\n\nII. Wind\n\nIV. Sun", 3),
+        ("« Stop ! » dit-elle. « Oui. » Il part.", 3),
+        ("Er ging. »Halt!« Sie blieb.", 3),
     ],
 )
 def test_sentences_end_where_a_reader_ends_them(text: str, expected: int) -> None:

@@ -16,7 +16,7 @@ _JOINERS = frozenset("'’ʼ-‐‑·׳״\u0f0b\u0f0c\u00ad\u200c\u200d\u2060")
 _DIGIT_JOINERS = frozenset(".,:٫٬")
 _WIDE_STOPS = frozenset("。！？｡．।॥។៕။༎")
 _STOPS = frozenset(".!?…؟۔։።፧᙮᠃\u037e‼⁇⁈⁉‽") | _WIDE_STOPS
-_QUOTES = frozenset("\"'”’»›」』")
+_QUOTES = frozenset("\"'”’»›«‹」』")
 _CLOSERS = _QUOTES | frozenset(")]}*_）】》〉］")
 _CITATION = re.compile(r"(?:\[\^?\d[\d,;–\- ]{0,40}\]|[¹²³⁰⁴-⁹]{1,9})+")
 _CITATION_APART = re.compile(r"\s{0,4}(?:\[\^?\d[\d,;–\- ]{0,40}\]\s?)+(?=\s|$)")
@@ -31,12 +31,14 @@ _ABBREVIATIONS = _listed("mr mrs ms mx messrs dr prof sr st mt e.g i.e vs cf viz
 _TITLES = _listed("Gen Col Sgt Capt Cpl Lt Maj Adm Rev Hon Gov Sen Rep Pres Supt")
 """A sentence goes on after these where a name follows; without their capital some are words of their own."""
 _BEFORE_NUMBERS = _listed(
-    "no nos fig figs vol vols p pp ch sec eq eqs art op nr "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues thu thurs fri"
+    "no nos fig figs vol vols p pp ch sec eq eqs art op nr mar apr jun jul dec mon tue tues thu thurs fri"
 )
 """A sentence goes on after these where a number follows."""
-_MAYBE_ABBREVIATIONS = _listed("etc inc ltd co corp jr al dept est ave blvd ph.d")
-"""These end a sentence unless a lower-case letter, a digit or an opening bracket follows; so do `U.S.` and `p.m.`."""
+_MAYBE_ABBREVIATIONS = _listed(
+    "etc inc ltd co corp jr al dept est ave blvd ft lb lbs oz hrs jan feb aug sep sept oct nov "
+    "u.s u.k u.n e.u u.s.a d.c l.a b.c a.d ph.d m.d b.a m.a b.sc m.sc"
+)
+"""These end a sentence unless a lower-case letter, a digit or an opening bracket follows; so does `p.m.`."""
 _REPORTING = _listed("said asked cried shouted replied whispered answered exclaimed yelled called muttered")
 
 
@@ -112,8 +114,8 @@ def sentences(text: str) -> list[str]:
     * at a closing quote that a lower-case letter follows, or at `!` and `?` within quotes that one word and `said` or
       the like follow (`"Stop!" she said.`, `"Stop!" Anna said.`); at `!` and `?` within brackets or emphasis that a
       lower-case letter follows; at a closing quote of Chinese or Japanese that a letter follows at once;
-    * at an abbreviation such as `Dr.` or `e.g.`, a single capital (`J. S. Bach`), a number or letter that opens a line
-      (`1.`), or `Jan.`, `p.` and `Fig.` where a number follows;
+    * at an abbreviation such as `Dr.` or `e.g.`, a capital (`J. S. Bach`, `J.R.R. Tolkien`), a number that opens a
+      sentence or a letter that opens a line (`1.`, `IV.`), or `Jan.`, `p.` and `Fig.` where a number follows;
     * at `...`, `etc.` or `U.S.` where a lower-case letter follows (after `etc.` and `U.S.` also a digit or bracket).
 
     Decimals hold no white space and so never end one. A blank line, a rule and a heading end a sentence, and each list
@@ -203,6 +205,12 @@ def _split(block: str) -> Iterator[str]:
             index += 1
         stop = index
         wide = any(mark in _WIDE_STOPS for mark in block[first:stop])
+        if (
+            block[index + 1 : index + 2] == "»"
+            and block[index].isspace()
+            and not block[index + 2 : index + 3].isalnum()
+        ):
+            index += 1  # French sets a space before the mark that closes
         while index < length and (block[index] in _CLOSERS or (german_open and block[index] == "“")):
             if block[index] == '"':
                 if wide and not quote_open:  # it opens what follows: no space stands before it in Chinese
@@ -239,7 +247,7 @@ def _goes_on(block: str, start: int, first: int, stop: int, after: int) -> bool:
     """Whether the marks at `first:stop` stand inside a sentence that goes on after `after`."""
     following = block[after : after + _LOOKAHEAD].lstrip()
     marks = block[first:stop]
-    closers = block[stop:after]
+    closers = block[stop:after].lstrip()
     spoken = closers[:1] in _QUOTES or closers[:1] == "“"
     if spoken and (following[:1].islower() or ("." not in marks and _reports(following))):
         return True
@@ -251,24 +259,30 @@ def _goes_on(block: str, start: int, first: int, stop: int, after: int) -> bool:
         return False
     before = block[max(start, first - _LOOKBACK) : first].split()
     word = before[-1].lstrip("(\"'“‘„[*_") if before else ""
-    opens = word.isdigit() or (len(word) == 1 and word.isalpha())
+    lettered = len(word) == 1 or _ROMAN.issuperset(word)
+    opens = word.isdigit() or (start == 0 and word.isalpha() and lettered)
     if len(before) == 1 and opens and not block[start : max(start, first - _LOOKBACK)].strip():
         return True
-    return _abbreviates(word, following[0])
+    return _abbreviates(word, following)
 
 
 def _abbreviates(word: str, following: str) -> bool:
-    """Whether a word with a full stop is an abbreviation within a sentence, by the character that follows."""
-    folded = word.casefold()
-    if folded in _ABBREVIATIONS:
+    """Whether a word with a full stop is an abbreviation within a sentence, by the text that follows."""
+    small = word.casefold()
+    first = following[0]
+    if small in _ABBREVIATIONS:
         return True
     if word in _TITLES:
-        return following.isupper()
-    if folded in _BEFORE_NUMBERS or word in {"Sat", "Sun", "Wed"}:
-        return following.isdigit()
-    if folded in _MAYBE_ABBREVIATIONS or ("." in word and all(len(part) == 1 for part in word.split("."))):
-        return following.islower() or following.isdigit() or following in "(["
-    return len(word) == 1 and word.isalpha() and word.isupper() and word not in {"I", "A"}
+        return first.isupper()
+    if small in _BEFORE_NUMBERS or word in {"Sat", "Sun", "Wed"}:
+        return following.lstrip("([")[:1].isdigit()
+    if small in _MAYBE_ABBREVIATIONS or (word.islower() and _dotted(word)):
+        return first.islower() or first.isdigit() or first in "(["
+    return word.isupper() and (len(word) == 1 or _dotted(word)) and word not in {"I", "A"}
+
+
+def _dotted(word: str) -> bool:
+    return "." in word and all(len(part) == 1 and part.isalpha() for part in word.split("."))
 
 
 def _reports(following: str) -> bool:
@@ -277,5 +291,6 @@ def _reports(following: str) -> bool:
     return len(parts) > 1 and parts[1].strip(".,:;!?").casefold() in _REPORTING
 
 
+_ROMAN = frozenset("IVX")
 _LOOKAHEAD = 40
 _LOOKBACK = 24
