@@ -112,7 +112,7 @@ def paragraphs(answer: str, *, count: int, divider: Annotated[str, _divider] = "
         True
     """
     if _divider(divider) == "***":
-        parts = [bool(part.strip()) for part in re.split(r"\s?\*\*\*\s?", answer)]
+        parts = [bool(part.strip()) for part in answer.split("***")]
         number = sum(parts)
         if not all(parts[1:-1]):
             return Verdict(False, f"{counted(number, 'paragraph')}, and two dividers with nothing between them")
