@@ -46,7 +46,7 @@ def test_an_unknown_value_is_refused_and_never_judged(specification: dict[str, o
         partial(avoids_letter, letter="ab"),
         partial(includes, words=[]),
     ],
-    ids=str,
+    ids=lambda call: call.func.__name__,
 )
 def test_a_verifier_called_directly_refuses_too(call: Callable[[str], Verdict]) -> None:
     with pytest.raises(InputError):
