@@ -46,8 +46,8 @@ class CacheOrder:
         self._last, self._call, self._moved = None, None, []
 
     def observe(self, layer: int, key: Float[Tensor, "sample head key width"]) -> None:
-        """Look at the keys of one attention call."""
-        if self._call is None or layer >= self._call[0]:
+        """Look at the keys of one attention call; a single sample has none to change places with."""
+        if len(key) > 1 and (self._call is None or layer >= self._call[0]):
             self._call = (layer, key)
 
     def check(self, current: Pass) -> None:
@@ -56,7 +56,7 @@ class CacheOrder:
         Raises:
             InputError: Samples changed places.
         """
-        if self._call is None or len(self._call[1]) < 2:
+        if self._call is None:
             return
         layer, key = self._call
         self._call = None
