@@ -149,21 +149,14 @@ def _between_asterisks(answer: str, count: int) -> bool:
     return "" not in parts[1:-1] and len([part for part in parts if part]) == count
 
 
-def _relation(relation: str, found: int, count: int) -> bool:
-    return found >= count if relation == "at least" else found < count
-
-
-def _limit(relation: str, count: int) -> dict[str, Any]:
-    if relation == "at least":
-        return {"name": "min_words", "count": count}
-    return {"name": "max_words", "count": count - 1}
-
-
 def _words_case(instruction: str, arguments: dict[str, Any]) -> Case | None:
     match instruction:
         case "length_constraints:number_words":
             relation, count = arguments["relation"], arguments["num_words"]
-            return _limit(relation, count), lambda a: _relation(relation, len(re.findall(r"\w+", a)), count)
+            return (
+                _number(relation, "min_words", "max_words", count),
+                lambda a: _length(relation, len(re.findall(r"\w+", a)), count),
+            )
         case "keywords:existence":
             wanted = arguments["keywords"]
             return {"name": "includes", "words": wanted}, lambda a: all(_found(word, a) for word in wanted)
