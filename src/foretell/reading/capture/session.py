@@ -261,13 +261,14 @@ class _ActivityRows:
 
     def end(self, current: Pass) -> None:
         """Keep what was read."""
-        if self._projected:
-            self._recording.rows.write("activity", 0, self._projection.activity(self._projected), current.place)
+        self._keep(current, self._projected)
 
     def read_steps(self, current: Pass, hidden: Mapping[int, Float[Tensor, "sample step width"]]) -> None:
         """Keep the activity of some decode steps, of hidden states by layer."""
-        if hidden:
-            projected = {layer: self._projection.project(layer, one) for layer, one in hidden.items()}
+        self._keep(current, {layer: self._projection.project(layer, one) for layer, one in hidden.items()})
+
+    def _keep(self, current: Pass, projected: Mapping[int, Float[Tensor, "sample row direction"]]) -> None:
+        if projected:
             self._recording.rows.write("activity", 0, self._projection.activity(projected), current.place)
 
 
