@@ -65,7 +65,7 @@ def test_running_sums_give_the_means_of_the_rows(passes: list[int], generator: n
     values = generator.normal(size=(2, 2, 3, 9, 6)).astype(np.float32)
     values[0, 0, :, 4, 2] = np.nan
     n_rows, layers = np.array([9, 6]), [4, 7]
-    sums, first = RunningSums(), 0
+    sums, first = RunningSums(n_layers=9), 0
     for count in passes:
         own = np.clip(n_rows - first, 0, count)
         rows = torch.from_numpy(values[..., first : first + count, :])
@@ -84,3 +84,17 @@ def test_running_sums_give_the_means_of_the_rows(passes: list[int], generator: n
             for sample in range(2):
                 expected = np.nanmean(values[sample, place, :, : n_rows[sample]][:, :n_tokens], axis=1)
                 np.testing.assert_allclose(found[sample], expected, atol=1e-6)
+
+
+def test_layers_that_are_not_alike_are_added_up_by_themselves(generator: np.random.Generator) -> None:
+    sums, place = RunningSums(n_layers=3), Place(np.array([0]), np.array([4]))
+    by_layer = {layer: torch.from_numpy(generator.normal(size=(1, 1, 2 + layer, 4, 5))).float() for layer in (0, 2)}
+    for layer, rows in by_layer.items():
+        sums.add([layer], {"mass": rows}, place)
+    assert sums.layers("mass") == [0, 2]
+    assert sums.n_heads("mass") == 4
+    assert sums.mean("mass", 1) is None
+    for layer, rows in by_layer.items():
+        np.testing.assert_allclose(sums.mean("mass", layer), rows[:, 0].mean(2).numpy(), atol=1e-6)
+    sums.clear()
+    assert sums.layers("mass") == []

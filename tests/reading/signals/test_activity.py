@@ -20,7 +20,10 @@ def test_activity_is_the_calibrated_projection(dtype: torch.dtype, generator: np
     hidden = {
         layer: torch.from_numpy(generator.normal(size=(*SHAPE, WIDTH)).astype(np.float32)).to(dtype) for layer in (2, 0)
     }
-    found = projection.activity({layer: projection.project(layer, rows) for layer, rows in hidden.items()})
+    projected = torch.full((N_LAYERS, *SHAPE, 2), torch.nan)
+    for layer, rows in hidden.items():
+        projected[layer] = projection.project(layer, rows)
+    found = projection.activity(projected)
     assert found[:, 1].isnan().all()
     for layer, rows in hidden.items():
         for place, one in enumerate(directions):
@@ -34,7 +37,7 @@ def test_activity_without_deviation_is_undefined(generator: np.random.Generator)
     direction.standard_deviation[:2] = 0, np.nan
     projection = Projection([direction], n_layers=N_LAYERS, width=WIDTH)
     rows = torch.ones(*SHAPE, WIDTH)
-    found = projection.activity({layer: projection.project(layer, rows) for layer in range(N_LAYERS)})
+    found = projection.activity(torch.stack([projection.project(layer, rows) for layer in range(N_LAYERS)]))
     assert [bool(found[:, layer].isnan().all()) for layer in range(N_LAYERS)] == [True, True, False]
 
 

@@ -63,7 +63,7 @@ class Recording:
     keeps_rows: bool = True
     """Whether rows are kept; otherwise they are added up."""
     rows: RowStore = field(default_factory=RowStore)
-    sums: RunningSums = field(default_factory=RunningSums)
+    sums: RunningSums = field(init=False)
     kept: Int[np.ndarray, " sample"] | None = None
     """How many generated tokens of each sample count; None: all that were fed."""
     projected: set[int] = field(default_factory=set)
@@ -77,6 +77,9 @@ class Recording:
     padding: dict[torch.device, Tensor] = field(default_factory=dict)
     """The largest mass that a row has on padding, by device."""
     _ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.sums = RunningSums(self.n_layers)
 
     @property
     def n_samples(self) -> int:

@@ -251,13 +251,13 @@ class _ActivityRows:
     def begin(self) -> None:
         """Start a pass; what was read of one that did not end is dropped."""
         self._rows: QueryRows | None = None
-        self._projected: dict[int, Tensor] = {}
+        self._projected: Tensor | None = None
 
     def read(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
         """Project the pass's rows of the hidden states after one block."""
         if self._rows is None:
             self._rows = QueryRows(current.query_rows, most_bytes=0)
-        self._projected[layer] = self._projection.project(layer, self._rows.of_tokens(hidden))
+        self._projected = self._with_layer(self._projected, layer, self._rows.of_tokens(hidden))
 
     def end(self, current: Pass) -> None:
         """Keep what was read."""
@@ -265,10 +265,23 @@ class _ActivityRows:
 
     def read_steps(self, current: Pass, hidden: Mapping[int, Float[Tensor, "sample step width"]]) -> None:
         """Keep the activity of some decode steps, of hidden states by layer."""
-        self._keep(current, {layer: self._projection.project(layer, one) for layer, one in hidden.items()})
+        projected = None
+        for layer, one in hidden.items():
+            projected = self._with_layer(projected, layer, one)
+        self._keep(current, projected)
 
-    def _keep(self, current: Pass, projected: Mapping[int, Float[Tensor, "sample row direction"]]) -> None:
-        if projected:
+    def _with_layer(
+        self, projected: Tensor | None, layer: int, hidden: Float[Tensor, "sample row width"]
+    ) -> Float[Tensor, "layer sample row direction"]:
+        """Return the projections of all layers, nan where nothing was read so far, as one tensor (see `_Sums`)."""
+        own = self._projection.project(layer, hidden)
+        if projected is None:
+            projected = own.new_full((self._recording.n_layers, *own.shape), torch.nan)
+        projected[layer] = own
+        return projected
+
+    def _keep(self, current: Pass, projected: Float[Tensor, "layer sample row direction"] | None) -> None:
+        if projected is not None:
             self._recording.rows.write("activity", 0, self._projection.activity(projected), current.place)
 
 

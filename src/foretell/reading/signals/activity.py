@@ -1,13 +1,13 @@
 """Activity: hidden states projected on directions, in standard deviations above the calibration mean.
 
 projection = Projection(directions, n_layers=30, width=576)
-projected = {layer: projection.project(layer, hidden)}
+projected = torch.stack([projection.project(layer, one) for layer, one in enumerate(hidden)])
 projection.activity(projected)      # (sample, layer, row, direction)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -88,18 +88,15 @@ class Projection:
         return hidden.detach().float() @ self._on(hidden.device).vectors[layer]
 
     def activity(
-        self, projected: Mapping[int, Float[Tensor, "sample row direction"]]
+        self, projected: Float[Tensor, "layer sample row direction"]
     ) -> Float[Tensor, "sample layer row direction"]:
-        """(hidden . direction - mean) / standard deviation, of projections by layer, on the device of the first one.
+        """(hidden . direction - mean) / standard deviation, of projections on every layer's directions.
 
         Undefined:
-            nan in layers that have no projection, or where a direction has no standard deviation.
+            nan where a projection is, or a direction has no standard deviation.
         """
-        first = next(iter(projected.values()))
-        known = self._on(first.device)
-        missing = torch.full_like(first, torch.nan)
-        by_layer = [projected.get(layer, missing).to(first.device) for layer in range(len(known.vectors))]
-        return (torch.stack(by_layer, dim=1) - known.mean[:, None]) / known.scale[:, None]
+        known = self._on(projected.device)
+        return (projected.transpose(0, 1) - known.mean[:, None]) / known.scale[:, None]
 
     def _on(self, device: torch.device) -> _Calibration:
         if device not in self._calibration:
