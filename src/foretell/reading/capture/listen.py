@@ -110,13 +110,14 @@ def listen(
         raise InputError(f"chunk_mib: at least 1 MiB is needed, not {chunk_mib}")
     quantities = Quantities(contribution=contribution, entropy=entropy)
     settings = _Settings(tuple(directions), logprob, quantities, rows, chunk_mib << 20)
-    with _exclusively(network):
+
+    def path() -> AttentionPath:
         if check:
-            path = checked_path(network, quantities, read=_reader_of(network, quantities))
-        else:
-            path = known_path(network, quantities)
-        with _captured(network, codes, settings, path) as capture:
-            yield capture
+            return checked_path(network, quantities, read=_reader_of(network, quantities))
+        return known_path(network, quantities)
+
+    with _exclusively(network), _captured(network, codes, settings, path) as capture:
+        yield capture
 
 
 def _network(model: Model | nn.Module) -> PreTrainedModel:
@@ -154,7 +155,7 @@ def _reader_of(
     """Return what runs the text of the self-check under a capture."""
 
     def read(path: AttentionPath, codes: Int[np.ndarray, "sample token"], run: Callable[[], object]) -> Capture:
-        with _captured(model, codes, _Settings(quantities=quantities), path) as capture:
+        with _captured(model, codes, _Settings(quantities=quantities), lambda: path) as capture:
             run()
         return capture
 
@@ -163,10 +164,14 @@ def _reader_of(
 
 @contextlib.contextmanager
 def _captured(
-    model: PreTrainedModel, codes: Int[np.ndarray, "sample token"], settings: _Settings, path: AttentionPath
+    model: PreTrainedModel,
+    codes: Int[np.ndarray, "sample token"],
+    settings: _Settings,
+    find_path: Callable[[], AttentionPath],
 ) -> Iterator[Capture]:
     with contextlib.ExitStack() as stack:
         with unchanged(model):
+            path = find_path()
             # Trials are over before anything is read.
             lists = layer_lists(model)
             blocks, writers = lists[0], lists[residual_place(model).index] if settings.directions else ()

@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from foretell.errors import NotReadableError
 from foretell.reading.hooks.attention_interface import AttentionCall
-from foretell.reading.signals.contribution import segment_outputs, shares_of, written_norms
+from foretell.reading.signals.contribution import shares_of, written_norms
 from foretell.reading.signals.key_segments import N_SEGMENTS, KeySegments
 from foretell.reading.signals.masks import Mask, QueryRows, visible_shares
 
@@ -160,11 +160,10 @@ class RowReader:
         return SegmentMass(sums[..., :N_SEGMENTS], sums[..., N_SEGMENTS], share, entropy, contribution)
 
     def _contribution(self, weights: Tensor, values: Tensor, factors: Tensor | None) -> Tensor:
-        n_samples, n_heads, n_rows, n_keys = weights.shape
+        n_samples, n_heads, _, n_keys = weights.shape
         grouped = weights.reshape(n_samples, values.shape[1], -1, n_keys)
-        parts = segment_outputs(grouped, values.detach(), self._segments.runs(n_keys))
-        parts = parts.view(N_SEGMENTS, n_samples, n_heads, n_rows, -1)
-        return shares_of(written_norms(parts, factors)).movedim(0, -1)
+        runs = self._segments.runs(n_keys)
+        return shares_of(written_norms(grouped, values.detach(), runs, factors, n_heads=n_heads)).movedim(0, -1)
 
 
 def is_plain(call: AttentionCall) -> bool:

@@ -4,8 +4,8 @@ The output of a head is a sum over keys, so the part of a segment is the sum ove
 after the output projection. Kobayashi et al. (2020), arXiv 2004.10102, measure single tokens this way (their
 equation 5, without the bias); here it is whole segments, as shares of the sum of the segments' norms.
 
-    parts = segment_outputs(weights, values, segments.runs(n_keys))
-    contribution = shares_of(written_norms(parts, head_factors))
+    norms = written_norms(weights, values, segments.runs(n_keys), head_factors, n_heads=9)
+    contribution = shares_of(norms)
 """
 
 from __future__ import annotations
@@ -42,22 +42,41 @@ def segment_outputs(
 
 
 def written_norms(
-    parts: Float[Tensor, "segment sample head row width"], factors: Float[Tensor, "layer head width width"] | None
+    weights: Float[Tensor, "sample group group_row key"],
+    values: Float[Tensor, "sample group key width"],
+    runs: Sequence[SegmentRun],
+    factors: Float[Tensor, "layer head width width"] | None,
+    *,
+    n_heads: int,
 ) -> Float[Tensor, "segment sample head row"]:
-    """Norm of what each part becomes in the residual stream, or of the part itself where no projection is known.
+    """Norm of what each segment writes into the residual stream, or of its part of the head's output.
 
     Args:
-        parts: each segment's share of each head's output.
-        factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection. If there are
-            several layers, the samples are each text's layers in turn.
+        weights: attention weights, as `segment_outputs` takes them.
+        values: as the model attends to them.
+        runs: where the segments are.
+        factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection; None where no
+            projection is known. If there are several layers, the samples are each text's layers in turn.
+        n_heads: heads, of which those of a group follow each other.
     """
-    if factors is None:
+    n_samples, n_keys = len(values), values.shape[2]
+    n_rows = weights.shape[1] * weights.shape[2] // n_heads
+    if factors is not None and n_keys < N_SEGMENTS * n_rows:
+        # R (sum of weight times value) = sum of weight times R value, and here there are fewer values than sums.
+        own = values.float().repeat_interleave(n_heads // values.shape[1], 1)
+        parts = segment_outputs(weights.reshape(n_samples, n_heads, n_rows, n_keys), _written(own, factors), runs)
         return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
-    by_layer = parts.view(len(parts), -1, len(factors), *parts.shape[2:])
-    turned = factors.to(parts).transpose(2, 3)
+    parts = segment_outputs(weights, values, runs).view(N_SEGMENTS, n_samples, n_heads, n_rows, -1)
     # One product for all segments would copy the factors for each of them.
-    norms = torch.stack([torch.linalg.vector_norm(part @ turned, dim=-1) for part in by_layer])
-    return norms.flatten(1, 2)
+    written = parts if factors is None else (_written(part, factors) for part in parts)
+    return torch.stack([torch.linalg.vector_norm(part, dim=-1) for part in written])
+
+
+def _written(
+    vectors: Float[Tensor, "sample head row width"], factors: Float[Tensor, "layer head width width"]
+) -> Float[Tensor, "sample head row width"]:
+    by_layer = vectors.view(-1, len(factors), *vectors.shape[1:])
+    return (by_layer @ factors.to(vectors).transpose(2, 3)).flatten(0, 1)
 
 
 def shares_of(norms: Float[Tensor, "segment ..."]) -> Float[Tensor, "segment ..."]:
