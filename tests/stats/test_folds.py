@@ -127,6 +127,25 @@ def test_placebo_labels_keep_their_number_and_follow_ids(generator: np.random.Ge
     assert (shuffled_labels(label, ids=ids, seed=2) != permuted).any()
 
 
+@pytest.mark.parametrize("sizes", [[4] * 10, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]])
+def test_placebo_labels_move_in_whole_groups(sizes: list[int]) -> None:
+    group, label = np.repeat(np.arange(10), sizes), np.repeat(np.arange(10) % 2, sizes)
+    assigned = [shuffled_labels(label, group=group, seed=seed) for seed in range(50)]
+    first = np.cumsum(sizes) - sizes
+    for one in assigned:
+        assert (one == one[first][group]).all()
+        assert one[first].sum() == 5
+    assert np.mean(assigned, axis=0) == pytest.approx(np.full(len(group), 0.5), abs=0.25)
+
+
+def test_placebo_labels_of_mixed_groups_move_together() -> None:
+    group, label = np.repeat(np.arange(3), 4), np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0])
+    for seed in range(20):
+        assigned = shuffled_labels(label, group=group, seed=seed).reshape(3, 4)
+        assert sorted(assigned.sum(axis=1).tolist()) == [0, 1, 4]
+    assert shuffled_labels(np.array([], dtype=np.int64)).size == 0
+
+
 def test_purposes_do_not_share_seeds() -> None:
     seeds = {derived_seed(0, *words) for words in [(), ("a",), ("b",), ("a", "b"), ("ab",), ("a", 1), ("a", 2)]}
     assert len(seeds) == 7

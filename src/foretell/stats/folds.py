@@ -10,12 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from foretell.errors import InputError
 
-__all__ = ["Folds", "bootstrap_weights", "derived_seed", "group_codes", "grouped_folds", "shuffled_labels"]
+__all__ = [
+    "Folds",
+    "bootstrap_weights",
+    "derived_seed",
+    "group_codes",
+    "group_numbers",
+    "grouped_folds",
+    "shuffled_labels",
+]
 
 _ATTEMPTS = 20
 """Number of seeds tried until every training set has both classes; uneven groups can make a split fail."""
@@ -67,6 +75,19 @@ def group_codes(group: Sequence[object] | np.ndarray) -> Int[np.ndarray, " sampl
     return np.asarray(np.unique(np.asarray(group), return_inverse=True)[1].reshape(-1).astype(np.int64))
 
 
+def group_numbers(group: Shaped[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
+    """Return the number of each sample's group, in the order in which the groups first occur.
+
+    Example:
+        >>> group_numbers(np.array(["b", "a", "b"])).tolist()
+        [0, 1, 0]
+    """
+    _, first, codes = np.unique(group, return_index=True, return_inverse=True)
+    rank = np.empty(first.size, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(first.size)
+    return np.asarray(rank[codes.reshape(-1)])
+
+
 def grouped_folds(
     label: Int[np.ndarray, " sample"],
     group: Sequence[object] | np.ndarray | None = None,
@@ -110,7 +131,7 @@ def grouped_folds(
     groups = np.arange(n) if group is None else group_codes(group)
     order = np.argsort(groups if ids is None else np.asarray(ids), kind="stable")
     ordered = np.asarray(label, dtype=np.int64)[order]
-    codes = _by_first_use(groups[order])
+    codes = group_numbers(groups[order])
     classes = np.unique(ordered)
     if len(classes) < 2:
         return Folds(nothing, 0, seed, f"all {n} samples have one label" if n else "no samples")
@@ -126,14 +147,6 @@ def grouped_folds(
             fold[order] = split
             return Folds(fold, made, seed, None)
     return Folds(nothing, 0, seed, f"no split into {made} folds leaves both labels in every training set")
-
-
-def _by_first_use(codes: Int[np.ndarray, " sample"]) -> Int[np.ndarray, " sample"]:
-    """Number groups by first occurrence, so that splits depend on ids and not on group names."""
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-    return np.asarray(rank[inverse.reshape(-1)])
 
 
 def _split(
@@ -203,20 +216,40 @@ def _composition(
 
 
 def shuffled_labels(
-    label: Int[np.ndarray, " sample"], *, ids: Sequence[str] | np.ndarray | None = None, seed: int = 0
+    label: Int[np.ndarray, " sample"],
+    *,
+    group: Sequence[object] | np.ndarray | None = None,
+    ids: Sequence[str] | np.ndarray | None = None,
+    seed: int = 0,
 ) -> Int[np.ndarray, " sample"]:
-    """Return the labels permuted between samples, which removes any association with the behaviour.
+    """Return the labels dealt anew by whole groups, which removes any association with the behaviour.
+
+    Every group is given the labels of another one, in random order. A group of another size is given as many of them
+    as it has samples, over again where they are too few; so groups of one label stay groups of one label.
 
     Args:
         label: `(sample,)` of labels.
+        group: `(sample,)` names of groups; None: labels are permuted between samples.
         ids: `(sample,)` unique names that make the permutation independent of the order of samples.
         seed: Random seed.
 
     Example:
         >>> sorted(shuffled_labels(np.array([0, 0, 1])).tolist())
         [0, 0, 1]
+        >>> assigned = shuffled_labels(np.array([0, 0, 1, 1, 0]), group=["a", "a", "b", "b", "c"], seed=1)
+        >>> bool(assigned[0] == assigned[1]), bool(assigned[2] == assigned[3])
+        (True, True)
     """
-    order = np.arange(len(label)) if ids is None else np.argsort(np.asarray(ids), kind="stable")
-    permuted = np.empty_like(label)
-    permuted[order] = np.random.default_rng(derived_seed(seed, "placebo")).permutation(np.asarray(label)[order])
+    n = len(label)
+    order = np.arange(n) if ids is None else np.argsort(np.asarray(ids), kind="stable")
+    codes = np.arange(n) if group is None else group_numbers(np.asarray(group)[order])
+    generator = np.random.default_rng(derived_seed(seed, "placebo"))
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]) if n else []
+    ordered = np.asarray(label)[order]
+    assigned = np.empty_like(ordered)
+    for place, source in zip(members, generator.permutation(len(members)), strict=True):
+        given = ordered[members[source]]
+        assigned[place] = np.resize(generator.permutation(given) if len(given) > 1 else given, len(place))
+    permuted = np.empty_like(ordered)
+    permuted[order] = assigned
     return permuted

@@ -38,8 +38,8 @@ class StudyTable:
     """Columns dataset, layer, head, id, the metrics (Float64), behavior_label (Int8, never null); sorted by
     dataset, layer, head, id."""
     samples: pl.DataFrame
-    """Columns dataset, id, behavior_label, group (never null), stratum (null where not given) and those of
-    `BASELINES` that the source has; sorted by dataset, id."""
+    """Columns dataset, id, behavior_label, group (never null; copies of one sample share it), stratum (null where not
+    given) and those of `BASELINES` that the source has; sorted by dataset, id."""
     metrics: tuple[str, ...]
     ledger: Ledger
     validity: Validity
@@ -84,7 +84,8 @@ def read_table(
             normalised shares.
         sum_tolerance: Largest accepted deviation of their sum from 1.
         layer_average: Values of layer that mark a mean over layers; such rows are dropped.
-        may_be_empty: Whether it is allowed that no row is left or that no label matches.
+        may_be_empty: Whether the source is a part of a table: no row may be left, no label may match, and copies
+            among the samples are not looked for.
 
     Raises:
         TableError: A column is missing, a file is empty, unreadable or larger than the memory, no id is common to
@@ -117,7 +118,12 @@ def read_table(
     samples = _samples(frame, cleaned.frame, group=group, stratum=stratum, name=table.name)
     ledger = Ledger(cleaned.ledger.entries, cleaned.ledger.n_read, cleaned.ledger.n_kept, *unmatched, notes)
     columns = ("dataset", "layer", "head", "id", *metrics, "behavior_label")
-    return StudyTable(cleaned.frame.select(columns), samples, metrics, ledger, cleaned.validity, shares, table.name)
+    found = StudyTable(cleaned.frame.select(columns), samples, metrics, ledger, cleaned.validity, shares, table.name)
+    if may_be_empty:
+        return found
+    from foretell.stats.table.copies import with_copies_grouped  # it takes a StudyTable
+
+    return with_copies_grouped(found)
 
 
 def _joined(
