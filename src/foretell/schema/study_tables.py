@@ -42,10 +42,12 @@ ASSOCIATION = Table(
         fraction("auc_lower", f"lower end {_INTERVAL}"),
         fraction("auc_upper", f"upper end {_INTERVAL}"),
         fraction("auc_p", "two-sided Mann-Whitney p-value of auc"),
+        fraction("auc_within", "the same over pairs of samples of one stratum"),
         fraction("q_value", "Benjamini-Hochberg false discovery rate over the dataset's family"),
         fraction(
             "p_max",
-            "Westfall-Young max-statistic p-value over the dataset's family, permuted within strata",
+            "Westfall-Young max-statistic p-value over the dataset's family; labels are exchanged between groups, "
+            "within strata",
         ),
         REASON,
     ),
@@ -102,7 +104,7 @@ _PROTOCOL = Column(
     "protocol",
     pl.String(),
     "rows: random split of rows, as in the source study; grouped: split by sample; "
-    "placebo: random split of rows with labels shuffled between samples",
+    "placebo: random split of rows with labels dealt anew by whole groups",
 )
 
 FOREST = Table(

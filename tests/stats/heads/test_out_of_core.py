@@ -19,9 +19,9 @@ from tests.stats.tables import METRICS, head_table
 ORDER = ("dataset", "layer", "head", "id")
 
 
-def assert_same(found: StreamedAssociation, source: Any, **options: Any) -> None:
+def assert_same(found: StreamedAssociation, source: Any, *, n_permutations: int = 49, **options: Any) -> None:
     table = read_table(source, **options)
-    expected = association(table, n_permutations=49, progress=False)
+    expected = association(table, n_permutations=n_permutations, progress=False)
     assert found.frame.schema == expected.schema
     for name in expected.columns:
         first, second = found.frame.get_column(name), expected.get_column(name)
@@ -144,6 +144,25 @@ def test_metrics_that_are_no_shares_may_be_missing(tmp_path: Path) -> None:
     found = stream_association(path, metrics=("lift", "QAM_norm"), n_permutations=49, progress=False)
     assert found.sorted_parquet
     assert_same(found, frame, metrics=("lift", "QAM_norm"))
+
+
+@pytest.mark.parametrize("sorted_parquet", [True, False])
+@pytest.mark.parametrize("n_permutations", [0, 49])
+def test_copies_and_missing_heads_are_found_in_files_too(
+    sorted_parquet: bool, n_permutations: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.parquet"
+    frame = sorted_table()
+    again = frame.filter(pl.col("id").str.tail(1).is_in(["1", "2"])).with_columns(id="z" + pl.col("id"))
+    moved = again.filter(dataset="flan", id="zflan-001").with_columns(dataset=pl.lit("alpaca"), id=pl.lit("zz"))
+    frame = pl.concat([frame, again, moved]).sort(ORDER)
+    frame = frame if sorted_parquet else frame.tail(-1)
+    frame.write_parquet(path)
+    found = stream_association(path, n_permutations=n_permutations, n_rows=200, progress=False)
+    assert found.sorted_parquet == sorted_parquet
+    assert sum("exact copies" in note for note in found.ledger.notes) == 3
+    assert sum("lack values" in note for note in found.ledger.notes) == (0 if sorted_parquet else 1)
+    assert_same(found, frame, n_permutations=n_permutations)
 
 
 def test_without_permutations_nothing_else_changes(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ __all__ = [
     "clustered_rank_pvalue",
 ]
 
+_TOLERANCE = 1e-12
+"""Sums that are smaller than this share of their summands' sizes are rounding, and are zero."""
+
 
 def clustered_auc_variance(
     values: Float[np.ndarray, "column sample"],
@@ -56,7 +59,8 @@ def clustered_pearson_pvalue(
     rarely have one of the labels; their false-positive rate is then about twice the nominal one.
 
     Undefined:
-        nan where a column is constant, has one class, or fewer than three groups.
+        nan where a column is constant, has one class, or fewer than three groups, and where the contributions of all
+        groups are zero up to rounding, as where all groups have the same share of positives and no values within them.
 
     Source:
         Rotnitzky & Jewell (1990) and Boos (1992), the generalised score test, of the slope on the label.
@@ -67,7 +71,9 @@ def clustered_pearson_pvalue(
         y = np.where(present, label - (np.where(present, label, 0).sum(axis=1) / n)[:, None], 0.0)
         x = np.where(present, values - (np.where(present, values, 0.0).sum(axis=1, dtype=np.float64) / n)[:, None], 0.0)
         x /= np.abs(x).max(axis=1, initial=0.0)[:, None]
-        scores = _group_sums(x * y, codes)
+        products = x * y
+        scores = _group_sums(products, codes)
+        scores[np.abs(scores) <= _TOLERANCE * _group_sums(np.abs(products), codes)] = 0.0
         statistic = np.abs(scores.sum(axis=1)) / np.sqrt(np.einsum("cg,cg->c", scores, scores))
         pvalue = 2 * special.ndtr(-statistic)
     n_groups = np.count_nonzero(_group_sums(present, codes), axis=1)

@@ -7,11 +7,12 @@ Thousands of columns are tested at once; `max_statistic` corrects for their numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int, Num, Shaped
+from jaxtyping import Float, Int, Num, Shaped, UInt
 from scipy import special
 from tqdm import tqdm
 
@@ -24,12 +25,26 @@ from foretell.stats.auc.clustered import (
 )
 from foretell.stats.auc.intervals import degrees_of_freedom, interval_of_auc
 from foretell.stats.auc.rank_sums import ColumnSums, Engine, column_sums
-from foretell.stats.folds import derived_seed, group_codes
-from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, max_statistic
+from foretell.stats.auc.within_strata import NO_STRATUM, NO_STRATUM_WITH_BOTH, auc_within_strata
+from foretell.stats.folds import group_codes
+from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, blockwise_max_statistic, in_parts
+from foretell.stats.heads.permutations import Permutations, permuted_labels
+from foretell.stats.table.contents import content_order, content_seed, dataset_contents
 from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import StudyTable
 
-__all__ = ["ColumnStatistics", "association", "association_frame", "column_statistics", "statistics_from_sums"]
+__all__ = [
+    "ColumnStatistics",
+    "association",
+    "association_frame",
+    "column_statistics",
+    "dataset_permutations",
+    "statistics_from_sums",
+    "strongest_head",
+]
+
+
+_CONSTANT_WITHIN = "the column is constant, or is wherever labels can be exchanged"
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class ColumnStatistics:
     auc_lower: Float[np.ndarray, " column"]
     auc_upper: Float[np.ndarray, " column"]
     auc_p: Float[np.ndarray, " column"]
+    auc_within: Float[np.ndarray, " column"]
+    """AUC over pairs of one stratum; nan without strata."""
     reason: tuple[str | None, ...]
     level: float
     method: str
@@ -59,6 +76,7 @@ def column_statistics(
     label: Shaped[np.ndarray, " sample"],
     *,
     group: Shaped[np.ndarray, " sample"] | None = None,
+    stratum: Shaped[np.ndarray, " sample"] | None = None,
     level: float = 0.95,
     engine: Engine = "auto",
 ) -> ColumnStatistics:
@@ -73,6 +91,7 @@ def column_statistics(
         values: nan where missing; float32 is used without rounding.
         label: 1 positive, 0 negative.
         group: Names of groups of dependent samples; None: all samples are independent.
+        stratum: Names of task types, for the AUC within them only.
         level: Intended coverage of the AUC's interval, in (0, 1).
         engine: Compiled loops or numpy.
 
@@ -96,12 +115,21 @@ def column_statistics(
     sums = column_sums(columns, positive.astype(np.uint32), engine=engine)
     codes = None if group is None else group_codes(group)
     if codes is not None and np.unique(codes).size < codes.size:
-        return _clustered(columns, positive, codes, sums, level=level, engine=engine)
-    return statistics_from_sums(sums, level=level)
+        found = _clustered(columns, positive, codes, sums, level=level, engine=engine)
+    else:
+        found = statistics_from_sums(sums, level=level)
+    if stratum is None:
+        return found
+    return replace(found, auc_within=auc_within_strata(columns, positive, stratum, engine=engine))
 
 
 def association_frame(
-    dataset: str, columns: pl.DataFrame, statistics: ColumnStatistics, largest: MaxStatistic | None
+    dataset: str,
+    columns: pl.DataFrame,
+    statistics: ColumnStatistics,
+    largest: MaxStatistic | None,
+    *,
+    stratified: bool = False,
 ) -> pl.DataFrame:
     """Return the statistics of a dataset's columns in the columns of the association table.
 
@@ -112,25 +140,76 @@ def association_frame(
         columns: Layer, head and metric of each column.
         statistics: Of the same columns in the same order.
         largest: Likewise; None without permutations.
+        stratified: Whether samples have strata.
     """
+    names = ("pearson", "pearson_p", "spearman", "spearman_p", "auc", "auc_lower", "auc_upper", "auc_p", "auc_within")
     frame = columns.with_columns(
         pl.lit(dataset).alias("dataset"),
         pl.Series("n", statistics.n),
         pl.Series("n_positive", statistics.n_positive),
-        *(
-            pl.Series(name, getattr(statistics, name))
-            for name in ("pearson", "pearson_p", "spearman", "spearman_p", "auc", "auc_lower", "auc_upper", "auc_p")
-        ),
+        *(pl.Series(name, getattr(statistics, name)) for name in names),
         pl.Series("q_value", benjamini_hochberg(statistics.auc_p)),
         pl.Series("p_max", np.full(columns.height, np.nan) if largest is None else largest.pvalue),
         pl.Series("reason", statistics.reason, dtype=pl.String),
     )
     frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-    why = "no permutations were requested" if largest is None else largest.reason or "the column is constant"
-    silent = pl.lit(why, dtype=pl.String)
-    unexplained = pl.col("reason").is_null() & pl.col("p_max").is_null()
-    return conform(
-        frame.with_columns(pl.when(unexplained).then(silent).otherwise("reason").alias("reason")), ASSOCIATION
+    for name, why in {
+        "p_max": "no permutations were requested" if largest is None else largest.reason or _CONSTANT_WITHIN,
+        "auc_within": NO_STRATUM_WITH_BOTH if stratified else NO_STRATUM,
+    }.items():
+        unexplained = pl.col("reason").is_null() & pl.col(name).is_null()
+        frame = frame.with_columns(pl.when(unexplained).then(pl.lit(why)).otherwise("reason").alias("reason"))
+    return conform(frame, ASSOCIATION)
+
+
+def strongest_head(family: pl.DataFrame) -> dict[str, Any] | None:
+    """Return the row of one dataset's association table that the permutations rank first, or None without rows.
+
+    It is the row with the smallest `p_max`; of equals, that with the largest distance from one half of the AUC that was
+    permuted: within strata where it is defined, else over all pairs. A sentence about the strongest head must name this
+    AUC.
+
+    Args:
+        family: Rows of one dataset.
+
+    Example:
+        >>> rows = {"layer": [0, 0], "head": [0, 1], "metric": "PAM", "p_max": 0.001, "q_value": 0.2}
+        >>> family = pl.DataFrame({**rows, "auc": [0.7, 0.5], "auc_within": [0.6, 0.2]})
+        >>> strongest_head(family)["head"]
+        1
+    """
+    distance = (pl.coalesce("auc_within", "auc") - 0.5).abs()
+    keys = {"p_max": False, "_distance": True, "q_value": False, "layer": False, "head": False, "metric": False}
+    ranked = family.with_columns(_distance=distance).sort(list(keys), descending=list(keys.values()), nulls_last=True)
+    return ranked.drop("_distance").row(0, named=True) if family.height else None
+
+
+def dataset_permutations(
+    label: Shaped[np.ndarray, " sample"],
+    content: UInt[np.ndarray, " sample"],
+    *,
+    group: Shaped[np.ndarray, " sample"] | None,
+    stratum: Shaped[np.ndarray, " sample"] | None,
+    n_permutations: int,
+    seed: int,
+) -> Permutations:
+    """Return the permutations of one dataset, which names and the order of its samples do not change.
+
+    Args:
+        label: Of each sample.
+        content: Key of each sample, `Contents.ranked`.
+        group: See `permuted_labels`.
+        stratum: See `permuted_labels`.
+        n_permutations: See `permuted_labels`.
+        seed: Seed of the study.
+    """
+    return permuted_labels(
+        label,
+        group=group,
+        stratum=stratum,
+        order=content_order(content, label, group=group, stratum=stratum),
+        n_permutations=n_permutations,
+        seed=content_seed(seed, "permutations", content),
     )
 
 
@@ -146,8 +225,8 @@ def association(
 
     Samples of one group are kept together in every interval, p-value and permutation. False discovery rates and
     max-statistic p-values are over all heads and metrics of a dataset. Where the table has strata, the max-statistic
-    ranks and permutes within them, so that a head that only separates task types has no small `p_max`; all other
-    columns ignore strata.
+    ranks and permutes within them, so that a head that only separates task types has no small `p_max`, and `auc_within`
+    is the AUC within them; all other columns ignore strata.
 
     Args:
         table: From `read_table`.
@@ -166,20 +245,21 @@ def association(
     for dataset in tqdm(table.datasets, desc="association", unit="dataset", disable=hidden):
         data = dense_dataset(table, dataset)
         values = data.by_column.T
-        statistics = column_statistics(values, data.label, group=data.group, level=level)
+        statistics = column_statistics(values, data.label, group=data.group, stratum=data.stratum, level=level)
         largest = None
         if n_permutations:
-            largest = max_statistic(
-                values,
+            permutations = dataset_permutations(
                 data.label,
+                dataset_contents(data).ranked,
                 group=data.group,
                 stratum=data.stratum,
                 n_permutations=n_permutations,
-                seed=derived_seed(seed, "association", dataset),
+                seed=seed,
             )
+            largest = blockwise_max_statistic(in_parts(data.by_column), permutations, stratum=data.stratum)
         rank = pl.col("metric").replace_strict(list(table.metrics), list(range(len(table.metrics))))
         places = data.column_index().sort(rank, "layer", "head")
-        found = association_frame(dataset, places, statistics, largest)
+        found = association_frame(dataset, places, statistics, largest, stratified=data.stratum is not None)
         frames.append(found.sort("layer", "head", rank))
     return pl.concat(frames)
 
@@ -300,6 +380,7 @@ def _with_intervals(
         auc_lower=np.where(undefined, np.nan, lower),
         auc_upper=np.where(undefined, np.nan, upper),
         auc_p=auc_p,
+        auc_within=np.full(area.shape, np.nan),
         reason=tuple(str(text) or None for text in reason),
         level=level,
         method=method,

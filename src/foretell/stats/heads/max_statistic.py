@@ -16,18 +16,20 @@ from scipy import stats
 
 from foretell.errors import InputError
 from foretell.stats.auc.rank_sums import Engine, midranks
-from foretell.stats.folds import group_codes
+from foretell.stats.folds import group_numbers
+from foretell.stats.heads.permutations import Permutations, permuted_labels
+from foretell.stats.table.contents import Contents, content_order
 
 __all__ = [
     "MaxStatistic",
-    "Permutations",
     "benjamini_hochberg",
     "blockwise_max_statistic",
+    "in_parts",
     "max_statistic",
-    "permuted_labels",
 ]
 
 _TOLERANCE = 1e-9
+"""Statistics of unit variance that differ by less are equal."""
 _BLOCK = 1 << 22
 
 
@@ -54,78 +56,13 @@ def benjamini_hochberg(pvalue: Float[np.ndarray, " test"]) -> Float[np.ndarray, 
 
 
 @dataclass(frozen=True)
-class Permutations:
-    """Labels permuted under the null hypothesis, respecting groups and strata."""
-
-    labels: Shaped[np.ndarray, "permutation sample"]
-    """Boolean."""
-    rule: str
-    """What was permuted, in words."""
-
-
-def permuted_labels(
-    label: Shaped[np.ndarray, " sample"],
-    *,
-    group: Shaped[np.ndarray, " sample"] | None = None,
-    stratum: Shaped[np.ndarray, " sample"] | None = None,
-    n_permutations: int = 1000,
-    seed: int = 0,
-) -> Permutations:
-    """Return permuted labels under the null hypothesis that the label is independent of every column.
-
-    The rule, within each stratum if strata are given:
-
-    * every sample its own group: labels are permuted between samples;
-    * groups of several samples, each group of one label: labels are permuted between whole groups;
-    * groups with both labels: the labels of a group move as a block to a group of the same size, and are shuffled
-      within it.
-
-    A group belongs to one stratum, the first by name of its samples' strata.
-
-    Args:
-        label: 1 positive, 0 negative.
-        group: Names of groups of dependent samples; None: all samples are independent.
-        stratum: Names of task types; labels are permuted only within a type.
-        n_permutations: Number of permutations.
-        seed: Seed of a local generator.
-    """
-    generator = np.random.default_rng(seed)
-    positive = label == 1
-    codes = np.arange(label.size) if group is None else group_codes(group)
-    n_groups = int(codes.max(initial=-1)) + 1
-    stratum_of = np.zeros(n_groups, dtype=np.int64)
-    if stratum is not None:
-        stratum_of[:] = np.iinfo(np.int64).max
-        np.minimum.at(stratum_of, codes, group_codes(stratum))
-    within = "" if stratum is None else " within strata"
-    sizes, positives = np.bincount(codes, minlength=n_groups), np.bincount(codes, weights=positive, minlength=n_groups)
-    if np.all((positives == 0) | (positives == sizes)):
-        permuted = _permuted(positives > 0, stratum_of, n_permutations, generator)
-        single = bool(np.all(sizes == 1))
-        rule = f"labels permuted between {'samples' if single else 'whole groups'}{within}"
-        return Permutations(permuted if single and group is None else permuted[:, codes], rule)
-    labels = np.empty((n_permutations, label.size), dtype=np.bool_)
-    _, blocks = np.unique(np.stack([stratum_of, sizes]), axis=1, return_inverse=True)
-    members = np.argsort(codes, kind="stable")
-    starts = np.cumsum(sizes) - sizes
-    for block in range(int(blocks.max(initial=-1)) + 1):
-        groups = np.flatnonzero(blocks.ravel() == block)
-        size = int(sizes[groups[0]])
-        samples = members[starts[groups][:, None] + np.arange(size)]
-        moved = generator.permuted(np.tile(np.arange(groups.size), (n_permutations, 1)), axis=1)
-        pattern = positive[samples][moved]
-        labels[:, samples.ravel()] = generator.permuted(pattern, axis=2).reshape(n_permutations, -1)
-    return Permutations(labels, f"labels permuted between groups of one size and shuffled in them{within}")
-
-
-@dataclass(frozen=True)
 class MaxStatistic:
     """Family-wise error-corrected p-value of each column."""
 
     pvalue: Float[np.ndarray, " column"]
     """(1 + permutations whose largest statistic is at least the column's) / (1 + permutations); nan if undefined."""
     statistic: Float[np.ndarray, " column"]
-    """Absolute standardised rank sum of the positives."""
+    """Absolute standardised association of the column with the label."""
     largest: Float[np.ndarray, " permutation"]
     """Largest statistic of any column under each permutation."""
     reason: str | None = None
@@ -143,10 +80,11 @@ def max_statistic(
 ) -> MaxStatistic:
     """Probability under the null hypothesis that the largest statistic of all columns reaches each column's.
 
-    The statistic is the rank sum of the positives, centred and divided by its standard deviation over all
-    permutations of single samples (within strata: of ranks within them), so that columns with ties or missing values
-    are comparable with the others. Permuting labels preserves the dependence between columns, so the correction is not
-    conservative.
+    The statistic is the product of centred midranks (within strata: of ranks within them) and of the deviations of
+    labels, over its standard deviation under all permutations, so that columns with ties, missing values or values that
+    groups share are comparable with the others. It is proportional to the AUC (within strata) minus one half, but where
+    groups of different sizes are compared with groups of similar size. Permuting labels preserves the dependence
+    between columns, so the correction is not conservative. The order of the samples has no influence.
 
     Args:
         values: nan where missing.
@@ -158,20 +96,38 @@ def max_statistic(
         engine: Compiled loops or numpy.
 
     Undefined:
-        nan where a column is constant or empty, and everywhere when one class is absent.
+        nan where no permutation changes the statistic of a column, as of a constant one; everywhere, with a reason,
+        when no label can be exchanged.
 
     Source:
         Westfall & Young (1993), single-step maxT.
     """
-    permutations = permuted_labels(label, group=group, stratum=stratum, n_permutations=n_permutations, seed=seed)
-    width = max(1, _BLOCK // max(1, values.shape[0]))
-    blocks = (np.ascontiguousarray(values[:, i : i + width].T) for i in range(0, values.shape[1], width))
-    return blockwise_max_statistic(blocks, label, permutations, stratum=stratum, engine=engine)
+    contents = Contents.none(values.shape[0])
+    columns = np.arange(values.shape[1])
+    contents.add(values.T, columns, columns, columns)
+    permutations = permuted_labels(
+        label,
+        group=group,
+        stratum=stratum,
+        order=content_order(contents.ranked, label, group=group, stratum=stratum),
+        n_permutations=n_permutations,
+        seed=seed,
+    )
+    return blockwise_max_statistic(in_parts(values.T), permutations, stratum=stratum, engine=engine)
+
+
+def in_parts(columns: Float[np.ndarray, "column sample"]) -> Iterator[Float[np.ndarray, "_column sample"]]:
+    """Yield columns in contiguous blocks of bounded size.
+
+    Args:
+        columns: Columns as rows.
+    """
+    width = max(1, _BLOCK // max(1, columns.shape[1]))
+    return (np.ascontiguousarray(columns[start : start + width]) for start in range(0, columns.shape[0], width))
 
 
 def blockwise_max_statistic(
     blocks: Iterable[Float[np.ndarray, "_column sample"]],
-    label: Shaped[np.ndarray, " sample"],
     permutations: Permutations,
     *,
     stratum: Shaped[np.ndarray, " sample"] | None = None,
@@ -181,72 +137,51 @@ def blockwise_max_statistic(
 
     Args:
         blocks: Columns as rows, nan where missing; every block has the same samples.
-        label: 1 positive, 0 negative.
         permutations: From `permuted_labels`, shared by all blocks.
         stratum: The strata given to `permuted_labels`.
         engine: Compiled loops or numpy.
     """
-    positive = np.asarray(label == 1)
-    n_permutations, n = permutations.labels.shape
-    if n != positive.size:
-        raise InputError("the permutations have another number of samples; make them from these labels")
+    n_permutations, n = permutations.permuted.shape
     largest = np.zeros(n_permutations)
     found = [np.zeros(0)]
-    shuffled = permutations.labels.astype(np.float64)
-    for scores in _standardised(blocks, stratum, engine):
-        found.append(np.abs(scores @ positive))
-        defined = scores[~np.isnan(found[-1])]
+    codes = None if stratum is None else group_numbers(stratum)
+    for block in blocks:
+        if block.shape[1] != n:
+            raise InputError("the permutations have another number of samples; make them from these labels")
+        if permutations.reason is not None:
+            found.append(np.full(block.shape[0], np.nan))
+            continue
+        scores = _centred_ranks(block, codes, engine)
+        deviation = permutations.deviation(scores)
+        found.append(np.abs(scores @ permutations.observed) / deviation)
+        scores, deviation = scores[~np.isnan(deviation)], deviation[~np.isnan(deviation)]
         width = max(1, _BLOCK // max(1, n_permutations))
-        for start in range(0, defined.shape[0], width):
-            part = shuffled @ defined[start : start + width].T
-            np.maximum(largest, np.abs(part).max(axis=1, initial=0.0), out=largest)
-    m = int(np.count_nonzero(positive))
-    reason = "only one class is present" if m in (0, n) else None
-    reason = "no permutations were requested" if n_permutations == 0 else reason
-    scale = np.sqrt(m * (n - m) / (n * (n - 1))) if 0 < m < n else np.nan
-    statistic, largest = np.concatenate(found) / scale, largest / scale
-    reached = n_permutations - np.searchsorted(np.sort(largest), statistic * (1 - _TOLERANCE), side="left")
+        for start in range(0, scores.shape[0], width):
+            part = permutations.permuted @ scores[start : start + width].T
+            part /= deviation[start : start + width]
+            np.maximum(largest, np.abs(part, out=part).max(axis=1, initial=0.0), out=largest)
+    statistic = np.concatenate(found)
+    reason = permutations.reason or ("no permutations were requested" if n_permutations == 0 else None)
+    reached = n_permutations - np.searchsorted(np.sort(largest), statistic - _TOLERANCE, side="left")
     defined = ~np.isnan(statistic) & (reason is None)
     pvalue = np.where(defined, (1 + reached) / (1 + n_permutations), np.nan)
     return MaxStatistic(pvalue, statistic, largest, reason)
 
 
-def _standardised(
-    blocks: Iterable[Float[np.ndarray, "_column sample"]],
-    stratum: Shaped[np.ndarray, " sample"] | None,
-    engine: Engine,
-) -> Iterator[Float[np.ndarray, "_column sample"]]:
-    """Yield centred midranks of unit length per column; 0 where missing, nan where a column is constant."""
-    codes = None if stratum is None else group_codes(stratum)
-    for block in blocks:
-        if codes is None:
-            scores = _centred(midranks(block, engine=engine))
-        else:
-            scores = np.empty(block.shape)
-            for code in range(int(codes.max(initial=-1)) + 1):
-                chosen = codes == code
-                scores[:, chosen] = _centred(midranks(block[:, chosen], engine=engine))
-        length = np.sqrt(np.einsum("cs,cs->c", scores, scores))
-        length[length == 0] = np.nan
-        scores /= length[:, None]
-        yield scores
+def _centred_ranks(
+    block: Float[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"] | None, engine: Engine
+) -> Float[np.ndarray, "column sample"]:
+    """Return centred midranks, within strata if there are any; 0 where missing."""
+    if codes is None:
+        return _centred(midranks(block, engine=engine))
+    scores = np.empty(block.shape)
+    for code in range(int(codes.max(initial=-1)) + 1):
+        chosen = codes == code
+        scores[:, chosen] = _centred(midranks(block[:, chosen], engine=engine))
+    return scores
 
 
 def _centred(ranks: Float[np.ndarray, "column sample"]) -> Float[np.ndarray, "column sample"]:
-    present = ~np.isnan(ranks)
-    n = np.count_nonzero(present, axis=1)
-    mean = np.where(n > 0, np.where(present, ranks, 0.0).sum(axis=1) / np.maximum(n, 1), 0.0)
-    return np.where(present, ranks - mean[:, None], 0.0)
-
-
-def _permuted(
-    marks: Shaped[np.ndarray, " group"],
-    stratum: Int[np.ndarray, " group"],
-    n_permutations: int,
-    generator: np.random.Generator,
-) -> Shaped[np.ndarray, "permutation group"]:
-    out = np.empty((n_permutations, marks.size), dtype=np.bool_)
-    for code in np.unique(stratum):
-        chosen = np.flatnonzero(stratum == code)
-        out[:, chosen] = generator.permuted(np.tile(marks[chosen], (n_permutations, 1)), axis=1)
-    return out
+    """Return ranks minus their mean, which is known exactly: it is half the number of ranks plus one."""
+    mean = (np.count_nonzero(~np.isnan(ranks), axis=1) + 1) / 2
+    return np.asarray(np.nan_to_num(ranks - mean[:, None], copy=False))

@@ -3,7 +3,8 @@
     result = stream_association("attention.parquet", n_permutations=0)
     result.frame, result.ledger, result.validity
 
-A sorted Parquet file (every head lists the same samples in the same order) is read once, a few million rows at a time.
+A sorted Parquet file (every head lists the same samples in the same order) is read once, a few million rows at a time,
+and once more for permutations.
 Any other Parquet or comma-separated file is first split into temporary files, one per dataset and layer, which are
 cleaned and tested one by one. Small files and other formats are read into memory. The result equals that of
 `read_table` and `association`.
@@ -12,33 +13,38 @@ cleaned and tested one by one. Small files and other formats are read into memor
 from __future__ import annotations
 
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import chain, groupby
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
+from jaxtyping import Float
 
 from foretell.errors import InputError, TableError, located
 from foretell.schema.tables import SHARES
-from foretell.stats.auc.rank_sums import ColumnSums, column_sums, joined_sums
-from foretell.stats.folds import derived_seed
 from foretell.stats.heads.association import (
     ColumnStatistics,
     association,
     association_frame,
     column_statistics,
-    statistics_from_sums,
 )
-from foretell.stats.heads.max_statistic import MaxStatistic, blockwise_max_statistic, permuted_labels
-from foretell.stats.heads.sorted_parquet import Block, NotSortedError, sorted_blocks
+from foretell.stats.heads.dataset_scan import (
+    SampleFacts,
+    SortedScan,
+    StreamSettings,
+    in_table_order,
+    joined_statistics,
+    notes_of_samples,
+)
+from foretell.stats.heads.sorted_parquet import NotSortedError, sorted_blocks
 from foretell.stats.heads.split_by_layer import split_by_layer
 from foretell.stats.table.cleaning import REASONS, Ledger, Validity, nothing_left_message
-from foretell.stats.table.dense import dense_dataset, sample_strata
+from foretell.stats.table.contents import Contents, dataset_contents
+from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import BASELINES, StudyTable, read_table, require_one_label
 from foretell.stats.table.sources import is_parquet, parquet_parts
 
@@ -59,37 +65,6 @@ class StreamedAssociation:
     validity: Validity
     sorted_parquet: bool
     """Whether the file was sorted Parquet and read in one pass."""
-
-
-@dataclass(frozen=True)
-class _Settings:
-    metrics: tuple[str, ...]
-    table: Mapping[str, Any]
-    """Keyword arguments of `read_table`."""
-    n_permutations: int
-    seed: int
-    level: float
-    n_rows: int
-    progress: bool | None
-
-    def bar(self, work: Iterable[Any] | None = None, **options: Any) -> Any:
-        hidden = None if self.progress is None else not self.progress
-        return tqdm(work, desc="association", disable=hidden, **options)
-
-    def largest(self, dataset: str, samples: pl.DataFrame, blocks: Iterable[Any], order: Any) -> MaxStatistic | None:
-        """Return the max-statistic over blocks whose samples are those of the frame in the given order."""
-        if not self.n_permutations:
-            return None
-        label, stratum = samples.get_column("behavior_label").to_numpy(), sample_strata(samples)
-        permutations = permuted_labels(
-            label,
-            group=np.array(samples.get_column("group").to_list(), dtype=np.str_),
-            stratum=stratum,
-            n_permutations=self.n_permutations,
-            seed=derived_seed(self.seed, "association", dataset),
-        )
-        moved = replace(permutations, labels=permutations.labels[:, order])
-        return blockwise_max_statistic(blocks, label[order], moved, stratum=None if stratum is None else stratum[order])
 
 
 def stream_association(
@@ -141,7 +116,7 @@ def stream_association(
         "compositional": set(metrics) == set(SHARES) if compositional is None else compositional,
         "sum_tolerance": sum_tolerance,
     }
-    settings = _Settings(metrics, table, n_permutations, seed, level, n_rows, progress)
+    settings = StreamSettings(metrics, table, n_permutations, seed, level, n_rows, progress)
     path = Path(source)
     if not path.exists():
         raise TableError(located(path, "there is no such file or folder"))
@@ -163,12 +138,12 @@ def stream_association(
     return _in_memory(path, settings)
 
 
-def _wanted(settings: _Settings) -> set[str]:
+def _wanted(settings: StreamSettings) -> set[str]:
     named = {settings.table[name] for name in ("group", "stratum") if isinstance(settings.table[name], str)}
     return {"id", "dataset", "layer", "head", *_SAMPLE_COLUMNS, *settings.metrics, *named}
 
 
-def _in_memory(path: Path, settings: _Settings) -> StreamedAssociation:
+def _in_memory(path: Path, settings: StreamSettings) -> StreamedAssociation:
     """Return the association of a file that is read as a whole."""
     table = read_table(path, **settings.table)
     frame = association(
@@ -181,11 +156,12 @@ def _in_memory(path: Path, settings: _Settings) -> StreamedAssociation:
     return StreamedAssociation(frame, table.ledger, table.validity, sorted_parquet=False)
 
 
-def _from_sorted_parquet(files: Sequence[Path], settings: _Settings) -> StreamedAssociation:
+def _from_sorted_parquet(files: Sequence[Path], settings: StreamSettings) -> StreamedAssociation:
     """Return the association of sorted Parquet files; raises `NotSortedError` where they are not."""
     columns = pl.scan_parquet(files[0], glob=False).collect_schema().names()
     keys = {"id", "dataset", "layer", "head", *settings.metrics}
-    blocks = sorted_blocks(
+    blocks = partial(
+        sorted_blocks,
         files,
         columns=[name for name in columns if name in _wanted(settings) - keys],
         metrics=settings.metrics,
@@ -193,144 +169,106 @@ def _from_sorted_parquet(files: Sequence[Path], settings: _Settings) -> Streamed
         tolerance=settings.table["sum_tolerance"],
         n_rows=settings.n_rows,
     )
-    tables: list[StudyTable] = []
-    accounts: list[tuple[Ledger, Validity]] = []
-    frames: list[pl.DataFrame] = []
+    scans: dict[str, SortedScan] = {}
     with settings.bar(unit="rows", unit_scale=True) as bar:
-        for dataset, of_dataset in groupby(blocks, key=lambda block: block.dataset):
-            scan = _DatasetScan(dataset, settings, bar)
-            frames.append(scan.frame(of_dataset))
-            tables.append(scan.table)
-            accounts.append((scan.ledger, scan.validity))
+        for dataset, of_dataset in groupby(blocks(), key=lambda block: block.dataset):
+            scans[dataset] = SortedScan(dataset, settings, bar)
+            scans[dataset].read(of_dataset)
+        regrouped = [name for name, scan in scans.items() if scan.facts.regroup()]
+        if settings.n_permutations or regrouped:
+            for dataset, of_dataset in groupby(blocks(), key=lambda block: block.dataset):
+                scans[dataset].read_again(of_dataset, regrouped=dataset in regrouped)
+    tables = [scan.table for scan in scans.values()]
     unmatched = set.intersection(*(set(table.ledger.unmatched_label_ids) for table in tables))
-    ledger = replace(_sum_of_ledgers([ledger for ledger, _ in accounts]), unmatched_label_ids=tuple(sorted(unmatched)))
+    ledger = _sum_of_ledgers([scan.ledger for scan in scans.values()])
+    samples = pl.concat([table.samples for table in tables])
+    notes = (*tables[0].ledger.notes, *notes_of_samples({name: scan.facts for name, scan in scans.items()}, samples))
     return StreamedAssociation(
-        pl.concat(frames).sort("dataset", maintain_order=True),
-        replace(ledger, notes=tables[0].ledger.notes),
-        _sum_of_validities([validity for _, validity in accounts], pl.concat([table.samples for table in tables])),
+        pl.concat([scan.frame() for scan in scans.values()]).sort("dataset", maintain_order=True),
+        replace(ledger, unmatched_label_ids=tuple(sorted(unmatched)), notes=notes),
+        _sum_of_validities([scan.validity for scan in scans.values()], samples),
         sorted_parquet=True,
     )
 
 
-class _DatasetScan:
-    """The statistics of one dataset of a sorted file, accumulated block by block."""
-
-    def __init__(self, dataset: str, settings: _Settings, bar: Any) -> None:
-        self.dataset, self.settings, self.bar = dataset, settings, bar
-        self.results: list[tuple[pl.DataFrame, ColumnStatistics | ColumnSums]] = []
-        self.n_rows, self.n_missing, self.n_negative, self.deviation = 0, 0, 0, 0.0
-
-    def frame(self, blocks: Iterator[Block]) -> pl.DataFrame:
-        """Return the association table of the dataset."""
-        first = next(blocks)
-        self.table = read_table(first.samples, **self.settings.table)
-        samples = self.table.samples
-        if samples.height != first.samples.height:
-            raise NotSortedError(f'samples of dataset "{self.dataset}" need cleaning')
-        ids = first.samples.select(pl.col("id").cast(pl.String)).get_column("id")
-        order = ids.replace_strict(samples.get_column("id"), pl.int_range(samples.height, eager=True)).to_numpy()
-        self.label = samples.get_column("behavior_label").to_numpy()[order]
-        self.group = np.array(samples.get_column("group").to_list(), dtype=np.str_)[order]
-        columns = self._columns(first, blocks)
-        largest = self.settings.largest(self.dataset, samples, columns, order)
-        deque(columns, maxlen=0)  # without permutations no column was read yet
-        places = pl.concat([place for place, _ in self.results])
-        sums = [found for _, found in self.results if isinstance(found, ColumnSums)]
-        clustered = [found for _, found in self.results if isinstance(found, ColumnStatistics)]
-        statistics = statistics_from_sums(joined_sums(sums), level=self.settings.level) if sums else _joined(clustered)
-        return _sorted(association_frame(self.dataset, places, statistics, largest), self.settings.metrics)
-
-    def _columns(self, first: Block, blocks: Iterator[Block]) -> Iterator[Any]:
-        independent = np.unique(self.group).size == self.group.size
-        shares = self.settings.table["compositional"]
-        for block in chain([first], blocks):
-            self.n_rows += block.values[0].size
-            self.deviation = max(self.deviation, block.max_deviation)
-            self.bar.update(block.values[0].size)
-            for metric, values in zip(self.settings.metrics, block.values, strict=True):
-                place = pl.DataFrame({"layer": block.layer, "head": block.head}).with_columns(metric=pl.lit(metric))
-                if not shares:
-                    self.n_missing += int(np.count_nonzero(np.isnan(values)))
-                    self.n_negative += int(np.count_nonzero(values < 0))
-                if independent:
-                    self.results.append((place, column_sums(values, self.label)))
-                else:
-                    level = self.settings.level
-                    self.results.append((place, column_statistics(values.T, self.label, group=self.group, level=level)))
-                yield values
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger of the dataset's rows; no row of a sorted file is dropped."""
-        return Ledger(dict.fromkeys(REASONS, 0), self.n_rows, self.n_rows)
-
-    @property
-    def validity(self) -> Validity:
-        """How valid the rows are."""
-        deviation = self.deviation if self.settings.table["compositional"] else None
-        tolerance = self.settings.table["sum_tolerance"]
-        return Validity(self.n_rows, {}, deviation, deviation, tolerance, self.n_missing, self.n_negative)
-
-
-def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: _Settings) -> StreamedAssociation:
+def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: StreamSettings) -> StreamedAssociation:
     """Return the association of a file that was split by dataset and layer."""
     if not folders:
         raise TableError(located(path, "the table has no rows"))
     tables: list[StudyTable] = []
-    results: dict[str, list[tuple[Sequence[Path], pl.DataFrame, ColumnStatistics]]] = {}
+    parts: dict[str, list[_Layer]] = {}
     for folder in settings.bar(folders, unit="layer"):
         table = _table_of(folder, settings)
         for dataset in table.datasets:
             data = dense_dataset(table, dataset)
-            found = column_statistics(data.columns, data.label, group=data.group, level=settings.level)
-            results.setdefault(dataset, []).append((folder, data.column_index(), found))
+            options = {"group": data.group, "stratum": data.stratum, "level": settings.level}
+            statistics = column_statistics(data.columns, data.label, **options)
+            contents = dataset_contents(data, ranked=settings.n_permutations > 0)
+            parts.setdefault(dataset, []).append(_Layer(folder, data.column_index(), statistics, data.ids, contents))
         tables.append(replace(table, frame=table.frame.clear()))
     samples = pl.concat([table.samples for table in tables], how="diagonal").unique().sort("dataset", "id")
     require_one_label(samples, ["id", "dataset"], str(path))
     ledger = _sum_of_ledgers([table.ledger for table in tables])
-    if not results:
+    if not parts:
         raise TableError(located(path, nothing_left_message(ledger)))
-    frames = []
-    for dataset in sorted(results):
-        of_dataset = samples.filter(pl.col("dataset") == dataset).unique("id", maintain_order=True)
-        columns = pl.concat([index for _, index, _ in results[dataset]])
-        statistics = _joined([found for _, _, found in results[dataset]])
-        blocks = (_aligned(folder, dataset, of_dataset, settings) for folder, _, _ in results[dataset])
-        largest = settings.largest(dataset, of_dataset, blocks, slice(None))
-        frames.append(_sorted(association_frame(dataset, columns, statistics, largest), settings.metrics))
+    frames, facts = [], {}
+    for dataset, layers in sorted(parts.items()):
+        facts[dataset] = SampleFacts.of(samples.filter(dataset=dataset).unique("id", maintain_order=True))
+        frames.append(_joined_layers(dataset, layers, facts[dataset], settings))
+    notes = notes_of_samples(facts, samples.unique(["dataset", "id"], maintain_order=True))
     return StreamedAssociation(
         pl.concat(frames),
-        ledger,
+        replace(ledger, notes=(*ledger.notes, *notes)),
         _sum_of_validities([table.validity for table in tables], samples),
         sorted_parquet=False,
     )
 
 
-def _table_of(folder: Sequence[Path], settings: _Settings) -> StudyTable:
+@dataclass(frozen=True)
+class _Layer:
+    """The statistics of one dataset's columns in one folder."""
+
+    folder: Sequence[Path]
+    index: pl.DataFrame
+    statistics: ColumnStatistics
+    ids: Sequence[str]
+    contents: Contents
+
+
+def _joined_layers(
+    dataset: str, layers: Sequence[_Layer], facts: SampleFacts, settings: StreamSettings
+) -> pl.DataFrame:
+    """Return the association table of one dataset from its layers, which are read again for permutations."""
+    names = np.array(facts.ids, dtype=object)
+    for layer in layers:
+        facts.contents.include(layer.contents, np.searchsorted(names, np.array(layer.ids, dtype=object)))
+    statistics = [layer.statistics for layer in layers]
+    if facts.regroup():
+        options = {"group": facts.group, "stratum": facts.stratum, "level": settings.level}
+        again = (_aligned(layer.folder, dataset, facts, settings) for layer in layers)
+        statistics = [column_statistics(columns.T, facts.label, **options) for columns in again]
+    largest = settings.largest(facts, (_aligned(layer.folder, dataset, facts, settings) for layer in layers))
+    index, stratified = pl.concat([layer.index for layer in layers]), facts.stratum is not None
+    frame = association_frame(dataset, index, joined_statistics(statistics), largest, stratified=stratified)
+    return in_table_order(frame, settings.metrics)
+
+
+def _table_of(folder: Sequence[Path], settings: StreamSettings) -> StudyTable:
     source: Any = folder[0].parent
     if len(folder) > 1:
         source = pl.concat([pl.read_parquet(file, glob=False) for file in folder], how="diagonal_relaxed")
     return read_table(source, **settings.table, may_be_empty=True)
 
 
-def _aligned(folder: Sequence[Path], dataset: str, samples: pl.DataFrame, settings: _Settings) -> Any:
+def _aligned(
+    folder: Sequence[Path], dataset: str, facts: SampleFacts, settings: StreamSettings
+) -> Float[np.ndarray, "column sample"]:
     """Return the columns of one layer for all samples of the dataset, nan where a sample has no row."""
     data = dense_dataset(_table_of(folder, settings), dataset)
-    columns = np.full((data.columns.shape[1], samples.height), np.nan)
-    columns[:, np.searchsorted(samples.get_column("id").to_numpy(), np.array(data.ids, dtype=object))] = data.columns.T
+    columns = np.full((data.columns.shape[1], len(facts.ids)), np.nan)
+    ids = np.array(facts.ids, dtype=object)
+    columns[:, np.searchsorted(ids, np.array(data.ids, dtype=object))] = data.columns.T
     return columns
-
-
-def _sorted(frame: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
-    rank = pl.col("metric").replace_strict(list(metrics), list(range(len(metrics))))
-    return frame.sort("dataset", "layer", "head", rank)
-
-
-def _joined(parts: Sequence[ColumnStatistics]) -> ColumnStatistics:
-    names = [field.name for field in fields(ColumnStatistics) if field.name not in {"reason", "level", "method"}]
-    reason = tuple(reason for part in parts for reason in part.reason)
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return ColumnStatistics(**joined, reason=reason, level=parts[0].level, method=parts[0].method)
 
 
 def _sum_of_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
