@@ -179,10 +179,15 @@ def test_groups_reach_every_part() -> None:
     assert found.forests["alpaca"]["grouped"].auc.n_groups == 10
 
 
-def test_equal_ids_in_two_datasets_are_two_samples() -> None:
+def test_an_id_that_two_datasets_name_is_two_samples_of_one_group() -> None:
     table = head_table(n_samples=20).with_columns(pl.col("id").str.slice(-3))
     found = study(table, **QUICK)
-    assert len(np.unique(found.samples["all"].group)) == 40
+    assert len(found.samples["all"].label) == 40
+    assert len(np.unique(found.samples["all"].group)) == 20
+    assert {one.auc.n_groups for one in found.judged["all"]} == {20}
+    assert found.forests["all"]["grouped"].auc.n_groups == 20
+    assert found.forests["flan"]["grouped"].auc.n_groups == 20
+    assert any("20 ids and 20 groups occur in several datasets" in note for note in found.ledger.notes)
 
 
 def test_metrics_that_are_no_shares(generator: np.random.Generator) -> None:

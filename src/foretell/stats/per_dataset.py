@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import polars as pl
+from jaxtyping import UInt
 
 from foretell.stats.detectors.detector import Detector, judge_detectors
 from foretell.stats.detectors.held_out_scores import Estimator
 from foretell.stats.detectors.samples import POOLED, Samples, dataset_samples, pooled_samples
 from foretell.stats.detectors.transfer import Transfer, TransferSet, transfer
-from foretell.stats.folds import Folds, derived_seed, grouped_folds
+from foretell.stats.folds import Folds, group_numbers, grouped_folds
 from foretell.stats.forest.random_forest import (
     PROTOCOLS,
     ForestResult,
@@ -22,9 +24,12 @@ from foretell.stats.forest.random_forest import (
     repeats_needed,
 )
 from foretell.stats.forest.thresholds import ThresholdRule, threshold_rules
+from foretell.stats.heads.association import strongest_head
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
-from foretell.stats.table.dense import dense_dataset
+from foretell.stats.table.contents import content_order, content_seed, dataset_contents, in_order, row_keys
+from foretell.stats.table.copies import pooled_groups
+from foretell.stats.table.dense import DenseDataset, dense_dataset
 from foretell.stats.table.joined import StudyTable
 from foretell.stats.table.source_rows import dataset_rows, subsampled
 from foretell.stats.verdicts import Verdict, detector_verdict, family_verdict, forest_verdict
@@ -33,6 +38,7 @@ __all__ = [
     "dataset_transfers",
     "detectors_by_dataset",
     "forest_repeats",
+    "forest_steps",
     "forests_by_dataset",
     "samples_by_dataset",
     "study_notes",
@@ -52,8 +58,17 @@ def samples_by_dataset(table: StudyTable, settings: Settings) -> dict[str, Sampl
     datasets = [dense_dataset(table, dataset) for dataset in table.datasets]
     found = {data.dataset: dataset_samples(data, log_ratios=log_ratios) for data in datasets}
     if len(datasets) > 1 and POOLED not in found:
-        found[POOLED] = pooled_samples(datasets, log_ratios=log_ratios)
+        together = np.concatenate(list(pooled_groups(table).values()))
+        found[POOLED] = replace(pooled_samples(datasets, log_ratios=log_ratios), group=together)
     return found
+
+
+def _by_content(table: StudyTable, dataset: str) -> tuple[DenseDataset, UInt[np.ndarray, " sample"], np.ndarray]:
+    """Return a dataset in the order of its samples' contents, with their keys, and the order."""
+    data = dense_dataset(table, dataset)
+    content = dataset_contents(data).ranked
+    order = content_order(content, data.label, group=data.group, stratum=data.stratum)
+    return in_order(data, order), content[order], order
 
 
 def thresholds_by_dataset(
@@ -68,16 +83,17 @@ def thresholds_by_dataset(
     """
     found = {}
     for dataset in table.datasets:
-        data = dense_dataset(table, dataset)
+        data, content, _ = _by_content(table, dataset)
+        group = group_numbers(data.group)
         rows = dataset_rows(data)
-        seed = derived_seed(settings.seed, dataset)
-        folds = grouped_folds(data.label.astype(np.int64), data.group, ids=np.asarray(data.ids), seed=seed)
+        seed = content_seed(settings.seed, "thresholds", content)
+        folds = grouped_folds(data.label.astype(np.int64), group, ids=np.arange(len(group)), seed=seed)
         row_folds = Folds(folds.fold[rows.sample], folds.n_folds, folds.seed, folds.reason)
         for index, metric in enumerate(data.metrics):
             found[dataset, metric] = threshold_rules(
                 rows.features[:, index],
                 rows.label,
-                rows.group,
+                group[rows.sample],
                 objectives=settings.objectives,
                 folds=row_folds,
                 level=settings.level,
@@ -92,12 +108,22 @@ def _rows_by_dataset(table: StudyTable) -> dict[str, int]:
 
 
 def forest_repeats(table: StudyTable) -> int:
-    """Return the number of repeats of grouped forests, the same for all datasets so that pairs have equal weight.
+    """Return the largest number of repeats of grouped forests in any dataset.
 
     Args:
         table: From `read_table`.
     """
-    return repeats_needed(max(_rows_by_dataset(table).values()))
+    return max(map(repeats_needed, _rows_by_dataset(table).values()))
+
+
+def forest_steps(table: StudyTable, settings: Settings) -> int:
+    """Return how many forests are fitted on all datasets, if every dataset can be split.
+
+    Args:
+        table: From `read_table`.
+        settings: The number of folds is used.
+    """
+    return sum(2 + settings.forest_folds * repeats_needed(n_rows) for n_rows in _rows_by_dataset(table).values())
 
 
 def forests_by_dataset(
@@ -112,27 +138,34 @@ def forests_by_dataset(
         steps: Progress, advanced after every forest.
     """
     found: dict[str, dict[Protocol, ForestResult]] = {}
+    pooled = pooled_groups(table) if len(table.datasets) > 1 else {}
+    groups = []
     for dataset in table.datasets:
-        seed = derived_seed(settings.seed, "forest rows", dataset)
-        data = dense_dataset(table, dataset)
-        rows = subsampled(dataset_rows(data), settings.forest_rows, seed=seed)
+        data, content, order = _by_content(table, dataset)
+        every = dataset_rows(data)
+        rows = subsampled(every, settings.forest_rows, seed=content_seed(settings.seed, "forest rows", content))
+        group = group_numbers(data.group)
         found[dataset] = judge_forest(
             rows.features,
             rows.label,
             rows.sample,
-            group=rows.group,
-            stratum=None if data.stratum is None else data.stratum[rows.sample],
+            group=group[rows.sample],
+            stratum=None if data.stratum is None else group_numbers(data.stratum)[rows.sample],
             n_trees=settings.n_trees,
             n_folds=settings.forest_folds,
-            n_repeats=forest_repeats(table),
+            n_repeats=repeats_needed(len(every.label)),
             seed=settings.seed,
             n_jobs=n_jobs,
             level=settings.level,
             advance=partial(steps.advance, "forest", dataset),
         )
+        if pooled:
+            groups.append(pooled[dataset][order][np.unique(rows.sample)])
     if len(found) > 1 and POOLED not in found:
         found[POOLED] = {
-            protocol: pooled_forest([found[name][protocol] for name in table.datasets], level=settings.level)
+            protocol: pooled_forest(
+                [found[name][protocol] for name in table.datasets], groups=groups, level=settings.level
+            )
             for protocol in PROTOCOLS
         }
     return found
@@ -155,17 +188,21 @@ def detectors_by_dataset(
     """
     found = {}
     for dataset, one in samples.items():
+        heads = one.features[0].matrix
+        content = row_keys([heads] if heads.shape[1] else [feature.matrix for feature in one.features])
+        order = content_order(content, one.label, group=one.group, stratum=one.stratum)
+        place = np.argsort(order)
         found[dataset] = judge_detectors(
             one.features,
             one.label,
-            group=one.group,
+            group=group_numbers(one.group[order])[place],
             stratum=one.stratum,
-            dataset=one.dataset,
-            ids=one.ids,
+            dataset=None if one.dataset is None else group_numbers(one.dataset[order])[place],
+            ids=place,
             estimators=estimators,
             n_folds=settings.detector_folds,
             n_repeats=settings.detector_repeats,
-            seed=derived_seed(settings.seed, dataset),
+            seed=content_seed(settings.seed, "detectors", content),
             level=settings.level,
             advance=partial(steps.advance, "detector", dataset),
         )
@@ -185,7 +222,9 @@ def dataset_transfers(samples: Mapping[str, Samples], settings: Settings) -> lis
     matrix = together.features[0].matrix
     sets = {}
     for dataset in np.unique(together.dataset):
-        here = together.dataset == dataset
+        here = np.flatnonzero(together.dataset == dataset)
+        content = row_keys([matrix[here]])
+        here = here[content_order(content, together.label[here], group=together.group[here])]
         sets[str(dataset)] = TransferSet(matrix[here], together.label[here], together.group[here])
     return transfer(sets, seed=settings.seed, level=settings.level)
 
@@ -218,9 +257,8 @@ def verdicts_by_dataset(
         verdicts[dataset].append(forest_verdict(forests[dataset], n_positive=n_positive, n_negative=n_negative))
         family = association.filter(pl.col("dataset") == dataset)
         if family.height:
-            ranked = family.sort("p_max", "q_value", "layer", "head", "metric", nulls_last=True)
             best = family_verdict(
-                ranked.row(0, named=True),
+                strongest_head(family),
                 n_tests=family.height,
                 n_positive=n_positive,
                 n_negative=n_negative,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_curve
 
@@ -128,6 +129,41 @@ def test_nothing_is_pooled_where_one_dataset_alone_has_both_classes() -> None:
     found = roc_curves(read_table(frame)).curves.filter(dataset="all")
     assert found["auc"].null_count() == 6
     assert found["reason"].str.contains("only one dataset has both classes").all()
+
+
+def test_groups_in_several_datasets_count_once(generator: np.random.Generator) -> None:
+    score, label = generator.normal(size=60), np.arange(60) % 2
+    alone, _ = pooled_auc(score, label, np.zeros(60))
+    scores, labels, within = np.tile(score, 3), np.tile(label, 3), np.repeat(np.arange(3), 60)
+    together, _ = pooled_auc(scores, labels, within, group=np.tile(np.arange(60), 3))
+    apart, _ = pooled_auc(scores, labels, within)
+    widths = [(found.upper or 0) - (found.lower or 0) for found in (alone, together, apart)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+    assert widths[2] == pytest.approx(widths[0] / np.sqrt(3), rel=0.1)
+    assert together.n_groups == 60
+
+
+@pytest.mark.calibration
+def test_pooled_intervals_of_repeated_prompts_hold(generator: np.random.Generator) -> None:
+    covered = 0
+    for _ in range(400):
+        prompt, label = generator.normal(size=40), np.arange(40) % 2
+        scores = np.concatenate([prompt + 0.3 * generator.normal(size=40) for _ in range(3)])
+        found, _ = pooled_auc(scores, np.tile(label, 3), np.repeat(np.arange(3), 40), group=np.tile(np.arange(40), 3))
+        covered += (found.lower or 1) <= 0.5 <= (found.upper or 0)
+    assert 400 - covered <= binom.isf(0.001, 400, 0.05)
+
+
+def test_means_of_samples_that_lack_heads_do_not_compare_different_heads() -> None:
+    frame = head_table(n_samples=60, datasets=("alpaca",), n_heads=4)
+    shift = pl.col("PAM_norm") + pl.col("head")
+    lacking = frame.with_columns(score=shift).filter((pl.col("head") > 1) | (pl.col("behavior_label") == 0))
+    table = read_table(lacking, metrics=["score"])
+    found = roc_curves(table).curves.filter(level="sample").row(0, named=True)
+    assert found["auc_lower"] < 0.5 < found["auc_upper"]
+    naive = lacking.group_by("id", "behavior_label").agg(pl.col("score").mean())
+    assert roc_auc_score(naive["behavior_label"].to_numpy(), naive["score"].to_numpy()) == 1.0
+    assert any("samples lack values" in note for note in table.ledger.notes)
 
 
 def test_one_dataset_is_not_repeated_as_all() -> None:

@@ -225,3 +225,39 @@ def test_grouped_intervals_hold_on_noise() -> None:
         assert found.upper is not None
         covered.append(found.lower <= 0.5 <= found.upper)
     assert 0.90 <= np.mean(covered) <= 1.0
+
+
+def test_the_placebo_deals_labels_by_whole_groups_and_shows_that_groups_are_recognised() -> None:
+    generator = np.random.default_rng(2)
+    prompt, sample = np.repeat(np.arange(30), 24), np.repeat(np.arange(120), 6)
+    label = (np.arange(30) % 2)[prompt]
+    features = generator.normal(size=(30, 3))[prompt] + 0.1 * generator.normal(size=(720, 3))
+    options: dict[str, Any] = {"protocols": ("rows", "placebo"), "n_trees": 20, "n_jobs": 1}
+    grouped = judge_forest(features, label, sample, group=prompt, **options)
+    for found in grouped.values():
+        assert (found.auc.estimate or 0) > 0.9
+    placebo = grouped["placebo"]
+    for name in np.unique(placebo.group):
+        assert len(set(placebo.label[placebo.group == name].tolist())) == 1
+
+
+def test_labels_constant_within_strata_have_no_auc_within() -> None:
+    rows = head_rows(effect=1.0)
+    found = judge_forest(
+        rows.features, rows.label, rows.sample, stratum=rows.label, protocols=("grouped",), n_trees=5, n_repeats=1
+    )["grouped"]
+    assert (found.within.estimate, found.within.reason) == (None, "no stratum has both labels")
+    assert _judge(rows, "grouped", n_trees=5)["grouped"].within.reason == "no stratum is given"
+
+
+def test_pooled_forests_share_groups_and_repeats() -> None:
+    rows, more = head_rows(n_samples=20), head_rows(n_samples=20, seed=1)
+    one, two = (
+        judge_forest(part.features, part.label, part.sample, protocols=("grouped",), n_trees=3, n_repeats=n)["grouped"]
+        for part, n in ((rows, 1), (more, 3))
+    )
+    apart, together = pooled_forest([one, two]), pooled_forest([one, two], groups=[np.arange(20), np.arange(20)])
+    assert (apart.auc.n_groups, together.auc.n_groups) == (40, 20)
+    assert set(together.repeat) == {0}
+    assert together.n_rows == one.n_rows + two.n_rows
+    assert together.auc.estimate == apart.auc.estimate

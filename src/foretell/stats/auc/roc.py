@@ -1,7 +1,8 @@
 """ROC curves of single metrics, per dataset and pooled, at row level and at sample level.
 
 At row level every (sample, layer, head) is an observation, as in the source study; the interval is still clustered by
-sample (or group). At sample level a sample's rows are averaged first.
+sample (or group). At sample level a sample's rows are averaged first; where samples lack some rows, each row is taken
+relative to the mean of its layer and head, so that the means do not compare different heads.
 
 The pooled AUC compares a positive with the negatives of its own dataset only, because raw scores of different datasets
 differ for reasons unrelated to the label.
@@ -15,10 +16,20 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Num, Shaped
+from jaxtyping import Float, Int, Num, Shaped
 
 from foretell.schema.tables import ROC, ROC_POINTS, conform, empty
-from foretell.stats.auc.intervals import AucVariance, Estimate, Placements, auc_variance, interval_of_auc, placements
+from foretell.stats.auc.intervals import (
+    AucVariance,
+    Estimate,
+    Placements,
+    auc_variance,
+    effective_groups,
+    interval_of_auc,
+    placements,
+)
+from foretell.stats.folds import group_codes
+from foretell.stats.table.copies import pooled_groups
 from foretell.stats.table.joined import StudyTable
 
 __all__ = ["Curve", "Level", "RocCurves", "pooled_auc", "roc_curve", "roc_curves"]
@@ -96,7 +107,7 @@ def pooled_auc(
         score: Any monotone scale, which may differ between datasets; nan is missing and ignored.
         label: 1 positive, 0 negative.
         within: Dataset (or topic) of each value; those that lack a class are ignored.
-        group: Names of groups of dependent values, each within one dataset; None: all values are independent.
+        group: Names of groups of dependent values, within or across datasets; None: all values are independent.
         level: Intended coverage of the interval.
 
     Returns:
@@ -106,12 +117,13 @@ def pooled_auc(
         None when no dataset has both classes; no interval when a class of a dataset has fewer than two groups.
 
     Source:
-        Janes & Pepe (2009), covariate-adjusted ROC curve.
+        Janes & Pepe (2009), covariate-adjusted ROC curve; Obuchowski (1997) for the covariance of the AUCs of two
+        datasets that have groups in common.
     """
     present = ~np.isnan(score)
-    names = np.arange(score.size) if group is None else group
+    names = np.arange(score.size) if group is None else group_codes(group)
     found: list[tuple[Placements, AucVariance]] = []
-    n, n_groups, sizes = 0, 0, np.zeros(2)
+    parts: list[_Part] = []
     for code in np.unique(within[present]):
         chosen = present & (within == code)
         positive = label[chosen] == 1
@@ -119,12 +131,11 @@ def pooled_auc(
             continue
         placed = placements(score[chosen], positive)
         high, low = names[chosen][positive], names[chosen][~positive]
-        spread = auc_variance(placed, high, low)
-        found.append((placed, spread))
-        n, n_groups = n + positive.size, n_groups + np.unique(names[chosen]).size
-        sizes += (spread.n_positive, spread.n_negative)
-    independent = n_groups == n
-    variance_of = "DeLong" if independent else "clustered DeLong (Obuchowski)"
+        found.append((placed, auc_variance(placed, high, low)))
+        parts.append(_Part(high, low))
+    n = sum(part.high.size + part.low.size for part in parts)
+    n_groups = np.unique(np.concatenate([np.r_[part.high, part.low] for part in parts])).size if parts else 0
+    variance_of = "DeLong" if n_groups == n else "clustered DeLong (Obuchowski)"
     method = f"pairs within a dataset, {variance_of}, Newcombe score"
     if not found:
         return Estimate(None, None, None, level, 0, 0, method, reason=_NO_CLASSES), None
@@ -140,11 +151,49 @@ def pooled_auc(
         reason = "a class of a dataset has fewer than two groups: no interval"
         return Estimate(area, None, None, level, n, n_groups, method, reason=reason), curve
     together = float(np.sum(shares**2 / np.array([spread.degrees for _, spread in found])))
+    sizes = np.sum([(spread.n_positive, spread.n_negative) for _, spread in found], axis=0)
     degrees = variance**2 / together if together > 0 else float(sizes.min()) - 1
+    if n_groups < sum(part.n_groups for part in parts):
+        placed_parts = [placed for placed, _ in found]
+        variance = max(variance + _shared_variance(placed_parts, parts, weights, int(names.max()) + 1), variance / 2)
+        sizes = [_effective(parts, side) for side in ("high", "low")]
+        degrees = min(degrees, max(min(sizes) - 1, 1.0))
+    independent = n_groups == n and len(found) == 1
     lower, upper = interval_of_auc(
-        area, variance, *map(float, sizes), degrees=degrees, independent=independent and len(found) == 1, level=level
+        area, variance, *map(float, sizes), degrees=degrees, independent=independent, level=level
     )
     return Estimate(area, float(lower), float(upper), level, n, n_groups, method), curve
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Groups of the positives and of the negatives of one dataset."""
+
+    high: Int[np.ndarray, " positive"]
+    low: Int[np.ndarray, " negative"]
+
+    @property
+    def n_groups(self) -> int:
+        return int(np.unique(np.r_[self.high, self.low]).size)
+
+
+def _shared_variance(
+    placed: Sequence[Placements], parts: Sequence[_Part], weights: Float[np.ndarray, " part"], n_names: int
+) -> float:
+    """Return what groups that several datasets share add to the variance of the weighted mean of their AUCs."""
+    sums = np.zeros((len(parts), n_names))
+    for index, (one, part) in enumerate(zip(placed, parts, strict=True)):
+        area = one.of_positive.mean()
+        high = np.bincount(part.high, weights=one.of_positive - area, minlength=n_names) / part.high.size
+        low = np.bincount(part.low, weights=one.of_negative - area, minlength=n_names) / part.low.size
+        sums[index] = weights[index] * (high + low)
+    return float(np.square(sums.sum(axis=0)).sum() - np.square(sums).sum())
+
+
+def _effective(parts: Sequence[_Part], side: Literal["high", "low"]) -> float:
+    """Return the effective number of groups of one class over all datasets."""
+    groups = np.concatenate([getattr(part, side) for part in parts])
+    return float(effective_groups(np.unique(groups, return_counts=True)[1]))
 
 
 def roc_curves(table: StudyTable, *, level: float = 0.95) -> RocCurves:
@@ -157,17 +206,18 @@ def roc_curves(table: StudyTable, *, level: float = 0.95) -> RocCurves:
         level: Intended coverage of the intervals.
     """
     rows = _rows(table)
-    frames = {"row": rows, "sample": _averaged(rows, table.metrics)}
+    frames = {"row": rows, "sample": _averaged(_comparable(rows, table.metrics), table.metrics)}
     curves: list[dict[str, object]] = []
     points: list[pl.DataFrame] = [empty(ROC_POINTS)]
     datasets = [*table.datasets, *(["all"] if len(table.datasets) > 1 and "all" not in table.datasets else [])]
     for dataset in datasets:
+        pooled = dataset == "all" and "all" not in table.datasets
         for metric in table.metrics:
             for kind in _LEVELS:
-                frame = frames[kind] if dataset == "all" else frames[kind].filter(pl.col("dataset") == dataset)
+                frame = frames[kind] if pooled else frames[kind].filter(pl.col("dataset") == dataset)
                 frame = frame.drop_nulls(metric)
                 key = {"dataset": dataset, "metric": metric, "level": kind}
-                estimate, curve = _judged(frame, metric, level, pooled=dataset == "all" and "all" not in table.datasets)
+                estimate, curve = _judged(frame, metric, level, pooled=pooled)
                 curves.append({**key, **_counts(frame), **_numbers(estimate)})
                 if curve is not None:
                     points.append(_points(_thinned(curve, _MOST_POINTS), key))
@@ -175,22 +225,45 @@ def roc_curves(table: StudyTable, *, level: float = 0.95) -> RocCurves:
 
 
 def _rows(table: StudyTable) -> pl.DataFrame:
-    """Return dataset, sample code, group code, label and metrics of every row."""
+    """Return dataset, layer, head, codes of sample, group and pooled group, label and metrics of every row."""
     samples = table.samples.select(
         "dataset", "id", _sample=pl.int_range(pl.len()), _group=pl.struct("dataset", "group").rank("dense")
     )
-    frame = table.frame.select("dataset", "id", "behavior_label", *table.metrics)
+    pooled = pl.col("_group")
+    if len(table.datasets) > 1:
+        pooled = pl.lit(pl.Series(np.concatenate(list(pooled_groups(table).values()))))
+    frame = table.frame.select("dataset", "layer", "head", "id", "behavior_label", *table.metrics)
+    samples = samples.with_columns(_pooled=pooled.cast(pl.Int64))
     return frame.join(samples, on=["dataset", "id"], how="left").drop("id")
 
 
+def _comparable(rows: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
+    """Return the rows with each value less the mean of its layer and head, in datasets where samples lack values."""
+    heads = rows.group_by("dataset").agg(
+        _n_heads=pl.struct("layer", "head").n_unique(),
+        _n_samples=pl.col("_sample").n_unique(),
+        _n=pl.len(),
+        _n_null=pl.sum_horizontal(pl.col(list(metrics)).null_count()),
+    )
+    lacking = heads.filter((pl.col("_n") < pl.col("_n_heads") * pl.col("_n_samples")) | (pl.col("_n_null") > 0))
+    incomplete = pl.col("dataset").is_in(lacking.get_column("dataset").to_list())
+    centred = [pl.col(name) - pl.col(name).mean().over("dataset", "layer", "head") for name in metrics]
+    if not lacking.height:
+        return rows
+    return rows.with_columns(
+        pl.when(incomplete).then(new).otherwise(name).alias(name) for name, new in zip(metrics, centred, strict=True)
+    )
+
+
 def _averaged(rows: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
-    key = ["dataset", "_sample", "_group", "behavior_label"]
+    key = ["dataset", "_sample", "_group", "_pooled", "behavior_label"]
     return rows.group_by(key).agg(pl.col(list(metrics)).mean()).sort(key)
 
 
 def _judged(frame: pl.DataFrame, metric: str, level: float, *, pooled: bool) -> tuple[Estimate, Curve | None]:
     score = frame.get_column(metric).to_numpy()
-    label, group = frame.get_column("behavior_label").to_numpy(), frame.get_column("_group").to_numpy()
+    label = frame.get_column("behavior_label").to_numpy()
+    group = frame.get_column("_pooled" if pooled else "_group").to_numpy()
     within = frame.get_column("dataset").rank("dense").to_numpy() if pooled else np.zeros(score.size)
     estimate, curve = pooled_auc(score, label, within, group=group, level=level)
     if pooled and estimate.estimate is not None and _n_judged(frame) < 2:

@@ -1,7 +1,8 @@
 """Random forests on rows of a few metrics, evaluated by a random split of rows and by a split of whole samples.
 
 Protocol `rows` splits rows at random, as in the source study, so rows of one sample are in both training and test sets.
-`placebo` does the same with labels permuted between samples and measures the score of recognising samples alone.
+`placebo` does the same with labels dealt anew by whole groups and measures the score of recognising samples and groups
+alone.
 `grouped` keeps samples whole. The forest is the same in all three.
 """
 
@@ -20,6 +21,7 @@ from sklearn.model_selection import train_test_split
 
 from foretell.stats.auc.fold_auc import Splits, fold_auc, nadeau_bengio_factor
 from foretell.stats.auc.intervals import Estimate
+from foretell.stats.auc.within_strata import NO_STRATUM, NO_STRATUM_WITH_BOTH
 from foretell.stats.folds import derived_seed, group_codes, grouped_folds, shuffled_labels
 from foretell.stats.forest.measures import Objective, confusion, measure, thinned_roc
 
@@ -163,8 +165,8 @@ def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a sep
     """
     finite = np.isfinite(features).all(axis=1)
     rows = np.ascontiguousarray(features[finite], dtype=np.float32)
-    samples = group_codes(np.asarray(sample)[finite])
-    groups = samples if group is None else group_codes(np.asarray(group)[finite])
+    samples = group_codes(sample)[finite]
+    groups = samples if group is None else group_codes(group)[finite]
     kinds = np.zeros_like(samples) if stratum is None else group_codes(np.asarray(stratum)[finite])
     truth = label[finite].astype(np.int64)
     trainer = _Trainer(rows, samples, groups, kinds, n_trees, seed, n_jobs, advance or (lambda _: None))
@@ -173,7 +175,7 @@ def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a sep
         if protocol == "grouped":
             results[protocol] = _grouped(trainer, truth, n_folds, n_repeats, level)
         else:
-            used = truth if protocol == "rows" else _placebo(truth, samples, seed)
+            used = truth if protocol == "rows" else _placebo(truth, samples, groups, seed)
             results[protocol] = _row_split(trainer, used, protocol, level)
     return results
 
@@ -233,10 +235,12 @@ def _mean_of_trees(
     return np.asarray(total / len(forest.estimators_))
 
 
-def _placebo(label: Int[np.ndarray, " row"], sample: Int[np.ndarray, " row"], seed: int) -> Int[np.ndarray, " row"]:
-    of_sample = np.zeros(int(sample.max()) + 1 if len(sample) else 0, dtype=np.int64)
-    of_sample[sample] = label
-    return np.asarray(shuffled_labels(of_sample, seed=seed)[sample])
+def _placebo(
+    label: Int[np.ndarray, " row"], sample: Int[np.ndarray, " row"], group: Int[np.ndarray, " row"], seed: int
+) -> Int[np.ndarray, " row"]:
+    """Return the labels dealt anew by whole groups, one per sample."""
+    _, first, codes = np.unique(sample, return_index=True, return_inverse=True)
+    return np.asarray(shuffled_labels(label[first], group=group[first], seed=seed)[codes.reshape(-1)])
 
 
 def _row_split(trainer: _Trainer, label: Int[np.ndarray, " row"], protocol: Protocol, level: float) -> ForestResult:
@@ -319,11 +323,20 @@ def _joined(folds: Sequence[ForestResult]) -> ForestResult:
     return replace(folds[0], permuted=permuted, **joined)
 
 
-def pooled_forest(results: Sequence[ForestResult], *, level: float = 0.95) -> ForestResult:
+def pooled_forest(
+    results: Sequence[ForestResult],
+    *,
+    groups: Sequence[Int[np.ndarray, " _sample"]] | None = None,
+    level: float = 0.95,
+) -> ForestResult:
     """Pooled result of several datasets' forests: pairs are compared within a dataset, so base rates have no effect.
+
+    Only as many repeats are used as each dataset has, so that all pairs have the same weight.
 
     Args:
         results: One result per dataset, all of one protocol.
+        groups: Per dataset the group of each sample, by its code in `ForestResult.sample`, in which samples of several
+            datasets can be together; None: datasets have no group in common.
         level: Coverage of the interval.
 
     Undefined:
@@ -332,19 +345,27 @@ def pooled_forest(results: Sequence[ForestResult], *, level: float = 0.95) -> Fo
     Example:
         >>> rows, label = np.arange(40.0)[:, None] % 7, np.repeat(np.arange(10) % 2, 4)
         >>> one = judge_forest(rows, label, np.repeat(np.arange(10), 4), protocols=("grouped",), n_trees=3)["grouped"]
-        >>> pooled_forest([one, one]).n_samples
-        20
+        >>> both = pooled_forest([one, one], groups=[np.arange(10), np.arange(10)])
+        >>> both.n_samples, both.auc.n_groups
+        (20, 10)
     """
-    defined = [result for result in results if result.reason is None]
+    defined = [index for index, result in enumerate(results) if result.reason is None]
     if not defined:
         return replace(results[0], reason="no dataset has scores")
+    n_repeats = min(len(np.unique(results[index].repeat)) for index in defined)
     starts = dict.fromkeys(("fold", "sample", "group", "row"), 0)
     shifted = []
-    for result in defined:
+    for index in defined:
+        result, kept = results[index], results[index].repeat < n_repeats
+        rows = {name: getattr(result, name)[kept] for name in _ROW_FIELDS}
+        result = replace(result, permuted=result.permuted[..., kept], **rows)
         codes = {name: getattr(result, name) + start for name, start in starts.items()}
         starts = {name: int(code.max()) + 1 for name, code in codes.items()}
+        if groups is not None:
+            codes["group"] = groups[index][result.sample]
         shifted.append(replace(result, **codes))
-    return _evaluated(replace(_joined(shifted), n_folds=min(result.n_folds for result in defined)), level)
+    n_folds = min(results[index].n_folds for index in defined)
+    return _evaluated(replace(_joined(shifted), n_folds=n_folds), level)
 
 
 def _evaluated(result: ForestResult, level: float) -> ForestResult:
@@ -358,9 +379,11 @@ def _evaluated(result: ForestResult, level: float) -> ForestResult:
     defined = {name: None if np.isnan(value) else value for name, value in values.items()}
     area = fold_auc(result.score, result.label, result.splits, level=level)
     kinds = result.fold * (int(result.stratum.max()) + 1) + result.stratum
-    within = replace(area, estimate=None, lower=None, upper=None, reason="no stratum is given")
-    if len(np.unique(kinds)) > len(np.unique(result.fold)):
+    within = replace(area, estimate=None, lower=None, upper=None, reason=NO_STRATUM)
+    if result.stratum.any():
         within = fold_auc(result.score, result.label, replace(result.splits, within=kinds), level=level)
+        if within.estimate is None:
+            within = replace(within, reason=NO_STRATUM_WITH_BOTH)
     return replace(result, measures=defined, auc=area, within=within)
 
 
