@@ -201,8 +201,9 @@ def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: Str
         table = _table_of(folder, settings)
         for dataset in table.datasets:
             data = dense_dataset(table, dataset)
-            options = {"group": data.group, "stratum": data.stratum, "level": settings.level}
-            statistics = column_statistics(data.columns, data.label, **options)
+            statistics = column_statistics(
+                data.columns, data.label, group=data.group, stratum=data.stratum, level=settings.level
+            )
             contents = dataset_contents(data, ranked=settings.n_permutations > 0)
             parts.setdefault(dataset, []).append(_Layer(folder, data.column_index(), statistics, data.ids, contents))
         tables.append(replace(table, frame=table.frame.clear()))
