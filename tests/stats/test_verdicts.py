@@ -11,7 +11,7 @@ from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.detector import Detector, judge_detectors
 from foretell.stats.detectors.features import Features
 from foretell.stats.detectors.held_out_scores import HeldOutScores
-from foretell.stats.verdicts import detector_verdict, family_verdict, minimal_auc
+from foretell.stats.verdicts.rules import detector_verdict, family_verdict, minimal_auc
 
 
 def _estimate(estimate: float | None, half: float = 0.05, reason: str | None = None) -> Estimate:

@@ -59,6 +59,12 @@ _AUCS = (
     fraction("auc_upper", f"upper end {_INTERVAL}"),
 )
 
+_INCREMENT = (
+    number("increment", "AUC of all baselines and the signal minus that of all baselines, within strata", -1, 1),
+    number("increment_lower", f"lower end {_INTERVAL}", -1, 1),
+    number("increment_upper", f"upper end {_INTERVAL}", -1, 1),
+)
+
 _LEVEL = Column("level", pl.String(), "row: every (sample, layer, head); sample: mean over a sample's rows")
 
 ROC = Table(
@@ -156,13 +162,13 @@ DETECTORS = Table(
         fraction("auc_within_strata", "AUC over pairs of samples of the same stratum"),
         fraction("auc_within_lower", f"lower end {_INTERVAL}"),
         fraction("auc_within_upper", f"upper end {_INTERVAL}"),
-        Column("best_baseline", pl.String(), "baseline with the highest AUC", null="a baseline itself, or none exists"),
-        number("increment", "AUC minus that of the best baseline", -1, 1),
-        number("increment_lower", "lower end of the 95 % interval", -1, 1),
-        number("increment_upper", "upper end of the 95 % interval", -1, 1),
-        number("increment_over_all", "AUC minus that of all baselines together", -1, 1),
-        number("increment_over_all_lower", "lower end of the 95 % interval", -1, 1),
-        number("increment_over_all_upper", "upper end of the 95 % interval", -1, 1),
+        Column(
+            "best_baseline",
+            pl.String(),
+            "single baseline with the highest AUC, within strata where there are strata",
+            null="a baseline itself, or none exists",
+        ),
+        *_INCREMENT,
         fraction("brier", "mean squared error of the predicted probability"),
         fraction("calibration_error", "expected calibration error, ten equal-count bins"),
         count("n", "samples"),
@@ -224,5 +230,12 @@ VERDICTS = Table(
         Column("signal", pl.String(), "a detector, the forest, or the best single head"),
         Column("verdict", pl.String(), "signal, weak signal, no signal found, leak, or not enough data"),
         Column("why", pl.String(), "the rule that applied, with its numbers"),
+        fraction("auc", "AUC on held-out groups, within strata where there are strata; of single heads on all groups"),
+        fraction("auc_lower", f"lower end {_INTERVAL}"),
+        fraction("auc_upper", f"upper end {_INTERVAL}"),
+        *_INCREMENT,
+        fraction("p_adjusted", "one-sided p-value of the increment, adjusted for all signals of the study"),
+        fraction("minimal_auc", "minimum detectable AUC with this sample, 80 % power"),
+        REASON,
     ),
 )

@@ -7,11 +7,10 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import polars as pl
 from jaxtyping import UInt
 
-from foretell.stats.detectors.detector import Detector, judge_detectors
-from foretell.stats.detectors.held_out_scores import Estimator
+from foretell.stats.detectors.detector import Detector, Known, judge_detectors
+from foretell.stats.detectors.learners import Estimator
 from foretell.stats.detectors.samples import POOLED, Samples, dataset_samples, pooled_samples
 from foretell.stats.detectors.transfer import Transfer, TransferSet, transfer
 from foretell.stats.folds import Folds, group_numbers, grouped_folds
@@ -24,26 +23,22 @@ from foretell.stats.forest.random_forest import (
     repeats_needed,
 )
 from foretell.stats.forest.thresholds import ThresholdRule, threshold_rules
-from foretell.stats.heads.association import strongest_head
 from foretell.stats.progress import Steps
-from foretell.stats.settings import Settings
+from foretell.stats.settings import MOST_REPEATS, Settings
 from foretell.stats.table.contents import content_order, content_seed, dataset_contents, in_order, row_keys
 from foretell.stats.table.copies import pooled_groups
 from foretell.stats.table.dense import DenseDataset, dense_dataset
 from foretell.stats.table.joined import StudyTable
 from foretell.stats.table.source_rows import dataset_rows, subsampled
-from foretell.stats.verdicts import Verdict, detector_verdict, family_verdict, forest_verdict
 
 __all__ = [
     "dataset_transfers",
     "detectors_by_dataset",
-    "forest_repeats",
     "forest_steps",
     "forests_by_dataset",
     "samples_by_dataset",
     "study_notes",
     "thresholds_by_dataset",
-    "verdicts_by_dataset",
 ]
 
 
@@ -107,15 +102,6 @@ def _rows_by_dataset(table: StudyTable) -> dict[str, int]:
     return dict(table.frame.get_column("dataset").value_counts().sort("dataset").iter_rows())
 
 
-def forest_repeats(table: StudyTable) -> int:
-    """Return the largest number of repeats of grouped forests in any dataset.
-
-    Args:
-        table: From `read_table`.
-    """
-    return max(map(repeats_needed, _rows_by_dataset(table).values()))
-
-
 def forest_steps(table: StudyTable, settings: Settings) -> int:
     """Return how many forests are fitted on all datasets, if every dataset can be split.
 
@@ -159,8 +145,10 @@ def forests_by_dataset(
             level=settings.level,
             advance=partial(steps.advance, "forest", dataset),
         )
+        places = order[np.unique(rows.sample)]
+        found[dataset] = {protocol: replace(one, places=places) for protocol, one in found[dataset].items()}
         if pooled:
-            groups.append(pooled[dataset][order][np.unique(rows.sample)])
+            groups.append(pooled[dataset][places])
     if len(found) > 1 and POOLED not in found:
         found[POOLED] = {
             protocol: pooled_forest(
@@ -177,8 +165,8 @@ def detectors_by_dataset(
     *,
     estimators: Mapping[str, Estimator] | None = None,
     steps: Steps,
-) -> dict[str, list[Detector]]:
-    """Return detectors and baselines by dataset.
+) -> dict[str, tuple[list[Detector], Known]]:
+    """Return detectors and baselines by dataset, and what all baselines together say.
 
     Args:
         samples: From `samples_by_dataset`.
@@ -201,7 +189,7 @@ def detectors_by_dataset(
             ids=place,
             estimators=estimators,
             n_folds=settings.detector_folds,
-            n_repeats=settings.detector_repeats,
+            n_repeats=settings.repeats_of(len(one.label)),
             seed=content_seed(settings.seed, "detectors", content),
             level=settings.level,
             advance=partial(steps.advance, "detector", dataset),
@@ -229,46 +217,6 @@ def dataset_transfers(samples: Mapping[str, Samples], settings: Settings) -> lis
     return transfer(sets, seed=settings.seed, level=settings.level)
 
 
-def verdicts_by_dataset(
-    samples: Mapping[str, Samples],
-    judged: Mapping[str, list[Detector]],
-    forests: Mapping[str, Mapping[Protocol, ForestResult]],
-    association: pl.DataFrame,
-    *,
-    level: float = 0.95,
-) -> dict[str, list[Verdict]]:
-    """Return verdicts by dataset: on every detector, on the forest on rows, and on any single head.
-
-    Args:
-        samples: From `samples_by_dataset`.
-        judged: From `detectors_by_dataset`.
-        forests: From `forests_by_dataset`.
-        association: From `association`.
-        level: 1 minus the accepted false-positive rate.
-    """
-    verdicts: dict[str, list[Verdict]] = {}
-    for dataset, one in samples.items():
-        n_positive, n_negative = one.n_groups(1), one.n_groups(0)
-        verdicts[dataset] = [
-            detector_verdict(detector, n_positive=n_positive, n_negative=n_negative)
-            for detector in judged[dataset]
-            if detector.role == "detector"
-        ]
-        verdicts[dataset].append(forest_verdict(forests[dataset], n_positive=n_positive, n_negative=n_negative))
-        family = association.filter(pl.col("dataset") == dataset)
-        if family.height:
-            best = family_verdict(
-                strongest_head(family),
-                n_tests=family.height,
-                n_positive=n_positive,
-                n_negative=n_negative,
-                within_strata=one.stratum is not None,
-                level=level,
-            )
-            verdicts[dataset].append(best)
-    return verdicts
-
-
 def study_notes(table: StudyTable, samples: Mapping[str, Samples], settings: Settings) -> tuple[str, ...]:
     """Return notes for the reader: missing columns, pooling, subsampling.
 
@@ -288,6 +236,12 @@ def study_notes(table: StudyTable, samples: Mapping[str, Samples], settings: Set
         f"{dataset}: forests use {most} of {n_rows} rows, drawn at random (setting forest_rows)"
         for dataset, n_rows in _rows_by_dataset(table).items()
         if most is not None and n_rows > most
+    ]
+    notes += [
+        f"{dataset}: detectors are judged in {settings.repeats_of(len(one.label))} repeats of the folds instead of "
+        f"{MOST_REPEATS}, because folds of {len(one.label)} samples hardly differ (setting detector_repeats)"
+        for dataset, one in samples.items()
+        if settings.detector_repeats is None and settings.repeats_of(len(one.label)) < MOST_REPEATS
     ]
     if table.compositional:
         notes.append(

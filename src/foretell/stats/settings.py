@@ -9,7 +9,12 @@ from foretell.schema.tables import SHARES
 from foretell.stats.detectors.log_ratios import LogRatios
 from foretell.stats.forest.measures import OBJECTIVES, Objective
 
-__all__ = ["Settings"]
+__all__ = ["MOST_REPEATS", "Settings"]
+
+MOST_REPEATS = 5
+"""Repeats of the detectors' folds."""
+_SAMPLES_OF_ALL_REPEATS = 5000
+_FEWEST_REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,10 @@ class Settings:
     forest_rows: int | None = 200_000
     """Maximal number of rows per dataset for forests, drawn at random; None: all, which takes hours for millions."""
     detector_folds: int = 5
-    detector_repeats: int = 5
+    detector_repeats: int | None = None
+    """Repeats of the folds; None: 5 up to 1,000 samples, and fewer, at least 2, where folds hardly differ."""
+    error_rate: float = 0.05
+    """Share of studies of noise that say *signal* or *weak signal* of anything, over all datasets and signals."""
     estimators: tuple[str, ...] = ()
     """Names of further estimators on all heads."""
     source: str = ""
@@ -49,6 +57,15 @@ class Settings:
         ):
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        if not 0 < self.error_rate < 0.5:
+            raise InputError(f"error_rate is {self.error_rate}: it must be above 0 and below 0.5")
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown:
             raise InputError(f'unknown objective "{unknown[0]}": choose among {", ".join(OBJECTIVES)}')
+
+    def repeats_of(self, n_samples: int) -> int:
+        """Return the repeats of the detectors' folds for so many samples."""
+        if self.detector_repeats is not None:
+            return self.detector_repeats
+        enough = -(-_SAMPLES_OF_ALL_REPEATS // max(n_samples, 1))
+        return min(max(enough, _FEWEST_REPEATS), MOST_REPEATS)

@@ -24,8 +24,8 @@ from foretell.errors import InputError
 from foretell.schema.tables import SHARES
 from foretell.stats import to_tables as frames
 from foretell.stats.auc.roc import RocCurves, roc_curves
-from foretell.stats.detectors.detector import Detector
-from foretell.stats.detectors.held_out_scores import Estimator
+from foretell.stats.detectors.detector import Detector, Known
+from foretell.stats.detectors.learners import Estimator
 from foretell.stats.detectors.samples import POOLED, Samples
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.random_forest import ForestResult, Protocol
@@ -33,18 +33,18 @@ from foretell.stats.heads.association import association
 from foretell.stats.per_dataset import (
     dataset_transfers,
     detectors_by_dataset,
-    forest_repeats,
+    forest_steps,
     forests_by_dataset,
     samples_by_dataset,
     study_notes,
     thresholds_by_dataset,
-    verdicts_by_dataset,
 )
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
 from foretell.stats.table.cleaning import Ledger, Validity
 from foretell.stats.table.joined import StudyTable, read_table
-from foretell.stats.verdicts import Verdict
+from foretell.stats.verdicts.judged import explained_by_dataset, verdicts_by_dataset
+from foretell.stats.verdicts.rules import Verdict
 from foretell.storage.atomic import written_whole
 
 __all__ = ["POOLED", "Settings", "Study", "study"]
@@ -103,6 +103,7 @@ class Study:
         settings = self.settings
         frame = association(
             self.table,
+            explained=explained_by_dataset(self.samples, self.judged),
             n_permutations=settings.n_permutations,
             seed=settings.seed,
             level=settings.level,
@@ -163,19 +164,19 @@ class Study:
         return frames.importance_frame(found, self.table.metrics)
 
     @cached_property
-    def judged(self) -> dict[str, list[Detector]]:
-        """Detectors and baselines by dataset."""
+    def judged(self) -> dict[str, tuple[list[Detector], Known]]:
+        """Detectors and baselines by dataset, and what all baselines together say."""
         return detectors_by_dataset(self.samples, self.settings, estimators=self.estimators, steps=self._steps)
 
     @cached_property
     def detectors(self) -> pl.DataFrame:
         """Performance of detectors and baselines."""
-        return frames.detector_frame(self.judged)
+        return frames.detector_frame({dataset: found for dataset, (found, _) in self.judged.items()})
 
     @cached_property
     def reliability(self) -> pl.DataFrame:
         """Predicted and observed frequency of every detector."""
-        return frames.reliability_frame(self.judged)
+        return frames.reliability_frame({dataset: found for dataset, (found, _) in self.judged.items()})
 
     @cached_property
     def transfer(self) -> pl.DataFrame:
@@ -187,7 +188,15 @@ class Study:
     @cached_property
     def found(self) -> dict[str, list[Verdict]]:
         """Verdicts by dataset."""
-        return verdicts_by_dataset(self.samples, self.judged, self.forests, self.association, level=self.settings.level)
+        settings = self.settings
+        return verdicts_by_dataset(
+            self.samples,
+            self.judged,
+            self.forests,
+            self.association,
+            level=settings.level,
+            error_rate=settings.error_rate,
+        )
 
     @cached_property
     def verdicts(self) -> pl.DataFrame:
@@ -211,10 +220,9 @@ class Study:
         return self
 
     def _n_steps(self) -> int:
-        n_datasets = len(self.datasets)
-        forests = n_datasets * (2 + self.settings.forest_folds * forest_repeats(self.table))
+        forests = forest_steps(self.table, self.settings)
         detectors = sum(len(samples.features) + len(self.estimators) for samples in self.samples.values())
-        return 3 + n_datasets + forests + detectors
+        return 3 + len(self.datasets) + forests + detectors
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return every table by its name in `foretell.schema.tables.TABLES`."""

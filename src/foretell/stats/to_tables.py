@@ -26,7 +26,7 @@ from foretell.stats.detectors.transfer import Transfer
 from foretell.stats.forest.importances import Importance
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.forest.thresholds import ThresholdRule
-from foretell.stats.verdicts import Verdict
+from foretell.stats.verdicts.rules import Verdict
 
 __all__ = [
     "detector_frame",
@@ -151,9 +151,6 @@ def _detector(dataset: str, one: Detector) -> Row:
         **_numbers(one.within_strata, "auc_within_strata", "auc_within_lower", "auc_within_upper"),
         "best_baseline": one.best_baseline,
         **_numbers(one.increment, "increment", "increment_lower", "increment_upper"),
-        **_numbers(
-            one.increment_over_all, "increment_over_all", "increment_over_all_lower", "increment_over_all_upper"
-        ),
         "brier": one.brier,
         "calibration_error": one.calibration_error,
         "n": one.n,
@@ -203,6 +200,19 @@ def transfer_frame(cells: Sequence[Transfer], detector: str) -> pl.DataFrame:
     )
 
 
+_NOTHING = Estimate(None, None, None, 0.95, 0, 0, "none")
+
+
+def _missing_numbers(one: Verdict) -> str | None:
+    if one.verdict == "not enough data":
+        return one.why
+    reasons = [
+        f"increment: {one.increment.reason}" if one.increment.estimate is None else None,
+        "minimal_auc: not even an AUC of 1 is detectable" if one.minimal_auc is None else None,
+    ]
+    return "; ".join(reason for reason in reasons if reason) or None
+
+
 def verdict_frame(verdicts: Mapping[str, Sequence[Verdict]]) -> pl.DataFrame:
     """Return the table verdicts from verdicts by dataset."""
     return _frame(
@@ -212,10 +222,11 @@ def verdict_frame(verdicts: Mapping[str, Sequence[Verdict]]) -> pl.DataFrame:
                 "signal": one.signal,
                 "verdict": one.verdict,
                 "why": one.why,
-                "auc": None if one.auc is None else one.auc.estimate,
-                "auc_lower": None if one.auc is None else one.auc.lower,
-                "auc_upper": None if one.auc is None else one.auc.upper,
+                **_numbers(one.auc or _NOTHING, "auc", "auc_lower", "auc_upper"),
+                **_numbers(one.increment, "increment", "increment_lower", "increment_upper"),
+                "p_adjusted": one.p_adjusted,
                 "minimal_auc": one.minimal_auc,
+                "reason": _missing_numbers(one),
             }
             for dataset, of_dataset in verdicts.items()
             for one in of_dataset

@@ -15,7 +15,7 @@ from foretell.stats.detectors.held_out_scores import Estimator, held_out_scores
 from foretell.stats.detectors.transfer import ITSELF, OTHERS, TransferSet, transfer
 from foretell.stats.folds import derived_seed, grouped_folds
 from foretell.stats.forest.random_forest import judge_forest
-from foretell.stats.verdicts import detector_verdict
+from foretell.stats.verdicts.rules import detector_verdict
 from tests.stats.fingerprints import head_rows
 
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from foretell.stats.folds import derived_seed, grouped_folds
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.random_forest import TEST_SIZE, ForestResult, Protocol, judge_forest, pooled_forest
-from foretell.stats.verdicts import forest_verdict
+from foretell.stats.verdicts.rules import forest_verdict
 from tests.stats.fingerprints import HeadRows, head_rows
 
 

@@ -71,7 +71,7 @@ def importance_figure(data: ReportData) -> BarFigure | None:
 
 
 def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
-    """Return the AUC of detectors and baselines, and the increments over the best baseline."""
+    """Return the AUC of detectors and baselines, and the increments over all baselines."""
     detectors = data.table("detectors")
     if detectors.is_empty():
         return ()
@@ -104,13 +104,14 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
     gain = DotFigure(
         Words(
             "increments",
-            "Increment over the best baseline",
-            "Held-out AUC minus that of the best baseline, with 95 % interval. Where the interval includes 0 (dashed "
-            "line), no improvement over the baseline is shown.",
-            "Increment in AUC over the best baseline, per dataset and detector.",
+            "Increment over all baselines",
+            "Held-out AUC of all baselines and the detector together minus that of all baselines, of nested models on "
+            "the same samples, within strata where there are strata, with 95 % interval. Where the interval includes 0 "
+            "(dashed line), no improvement over the baselines is shown.",
+            "Increment in AUC over all baselines, per dataset and detector.",
         ),
         increments,
-        x_label="AUC minus that of the best baseline",
+        x_label="AUC with the detector minus AUC without",
         first_label="increment",
         reference=0.0,
         reference_label="no increment",

@@ -33,6 +33,7 @@ VERDICT_WORDS = {
 
 _EQUAL_SHARES = 0.03
 _SIGNIFICANT = 0.05
+_LEAK = 0.05
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ def rules() -> dict[str, str]:
     """Return a description of every rule by name."""
     return {
         "verdict": "each row of the verdict table as a sentence",
-        "detector": "the detector with the highest held-out AUC, and whether the interval of its increment is above, "
-        "includes or is below 0",
+        "detector": "the detector with the highest held-out AUC, and whether the interval of its increment over all "
+        "baselines is above, includes or is below 0",
         "strata": "that detector's AUC within strata compared with its AUC over all samples",
         "head": f"the row with the smallest max-statistic p-value; it is significant below {_SIGNIFICANT:g}",
-        "leak": "the AUC of the row split minus that of the grouped split; there is leakage where the interval of the "
-        "placebo is above 0.5",
+        "leak": "the AUC of the row split minus that of the grouped split; there is leakage where it is at least "
+        f"{_LEAK:g}, the AUC of the placebo is at least {0.5 + _LEAK:g}, and its interval is above 0.5",
         "accuracy": "the accuracy of the grouped forest compared with that of always predicting the majority class",
         "impurity": f"applies where all impurity importances are within {_EQUAL_SHARES:g} of an equal share",
         "permutation": "the columns whose permutation importance (grouped) has an interval above 0",
@@ -132,10 +133,10 @@ def _detector(data: ReportData, dataset: str) -> list[Sentence]:
     text = f"The best detector, {best['detector']}, has held-out AUC {auc}{comparison}."
     if best["increment"] is not None:
         gain = estimate_text(best["increment"], best["increment_lower"], best["increment_upper"])
-        text += f" Its increment over the best baseline is {gain}: {_increment_words(best)}."
+        text += f" Added to all baselines it changes their AUC by {gain}: {_increment_words(best)}."
         sources.append(_cell("detectors", "increment", best, "dataset", "detector"))
     elif best["reason"]:
-        text += f" Its increment over the best baseline is undefined ({best['reason']})."
+        text += f" Its increment over all baselines is undefined ({best['reason']})."
     made = [Sentence("detector", text, tuple(sources))]
     if best["auc_within_strata"] is not None:
         within = number_text(best["auc_within_strata"], digits=2)
@@ -161,10 +162,10 @@ def _increment_words(row: dict[str, Any]) -> str:
     if lower is None or upper is None:
         return "without an interval, so there is no conclusion"
     if lower > 0:
-        return "the internals predict the label better than the baseline does"
+        return "the internals add to what is known without them"
     if upper < 0:
-        return "the internals predict the label worse than the baseline does"
-    return "the interval includes 0, so no improvement over the baseline is shown"
+        return "the internals make the prediction worse"
+    return "the interval includes 0, so no improvement over the baselines is shown"
 
 
 def _head(data: ReportData, dataset: str) -> list[Sentence]:
@@ -173,20 +174,22 @@ def _head(data: ReportData, dataset: str) -> list[Sentence]:
     if tested.is_empty():
         return []
     best = (
-        tested.with_columns(distance=(pl.col("auc") - 0.5).abs())
+        tested.with_columns(distance=(pl.coalesce("auc_within", "auc") - 0.5).abs())
         .sort(["p_max", "distance"], descending=[False, True], maintain_order=True)
         .row(0, named=True)
     )
     passing = tested.filter(pl.col("p_max") < _SIGNIFICANT).height
     name = f"layer {best['layer']}, head {best['head']}, {best['metric']}"
     auc = estimate_text(best["auc"], best["auc_lower"], best["auc_upper"])
+    if best["auc_within"] is not None:
+        auc += f", within task types {number_text(best['auc_within'], digits=2)}"
     rho = number_text(best["spearman"], digits=2)
     how_many = count_text(passing) if passing else "none"
     lead = f"Of {count_text(tested.height)} combinations of layer, head and metric, {how_many} "
     lead += "are" if passing > 1 else "is"
-    text = f"{lead} significant after correction for multiple testing. The strongest is {name}: AUC {auc}, rank "
-    text += f"correlation {rho}, corrected p {p_text(best['p_max'])}"
-    text += "." if passing else "; the strongest of this many is expected to reach this AUC by chance."
+    text = f"{lead} significant after correction for multiple testing and for baselines. The strongest is {name}: "
+    text += f"AUC {auc}, rank correlation {rho}, corrected p {p_text(best['p_max'])}"
+    text += "." if passing else "; the strongest of this many is expected to reach this much by chance."
     keys = ("dataset", "layer", "head", "metric")
     return [
         Sentence(
@@ -209,6 +212,7 @@ def _leak(data: ReportData, dataset: str) -> list[Sentence]:
         if placebo and placebo["auc"] is not None:
             sources.append(_cell("forest", "auc", placebo, "dataset", "protocol"))
             leaks = placebo["auc_lower"] is not None and placebo["auc_lower"] > 0.5
+            leaks = leaks and placebo["auc"] >= 0.5 + _LEAK and rows["auc"] - grouped["auc"] >= _LEAK
             text += (
                 " With labels shuffled between samples the row split has AUC "
                 f"{estimate_text(placebo['auc'], placebo['auc_lower'], placebo['auc_upper'])}: "

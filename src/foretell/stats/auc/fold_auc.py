@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from foretell.stats.auc.intervals import Estimate, effective_groups, interval_of_auc, placements
 from foretell.stats.folds import group_codes
@@ -207,6 +207,7 @@ def fold_auc_difference(
     """Held-out AUC of `first` minus that of `second` on the same splits.
 
     The interval uses the correlation of both scores; see `fold_auc` for the correction for overlapping training sets.
+    `p_above` is the one-sided p-value of the same statistic.
 
     Args:
         first: `(value,)`, finite.
@@ -261,7 +262,10 @@ def _estimate(
         lower, upper = interval_of_auc(estimate, variance, *sizes, degrees=degrees, level=level)
         return Estimate(estimate, float(lower), float(upper), level, n, n_groups, method)
     half = float(stdtrit(degrees, 0.5 + level / 2.0) * np.sqrt(variance))
-    return Estimate(estimate, max(estimate - half, -1.0), min(estimate + half, 1.0), level, n, n_groups, method)
+    ends = max(estimate - half, -1.0), min(estimate + half, 1.0)
+    # Where scores separate the labels without an error, the variance is 0; that of independent scores bounds p then.
+    error = np.sqrt(variance or splits.inflation * (sum(sizes) + 1) / (12 * np.prod(sizes)))
+    return Estimate(estimate, *ends, level, n, n_groups, method, p_above=float(stdtr(degrees, -estimate / error)))
 
 
 def _repeat_estimate(

@@ -42,6 +42,8 @@ class Estimate:
     """Number of groups of dependent values."""
     method: str
     reason: str | None = None
+    p_above: float | None = None
+    """One-sided p-value of a difference being above 0; None of anything else."""
 
 
 @dataclass(frozen=True)

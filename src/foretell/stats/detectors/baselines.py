@@ -1,4 +1,9 @@
-"""Baselines: features that are known without the model's internals."""
+"""Baselines: what can be known without the model's internals, in forms as flexible as what is held against them.
+
+A signal may not look better than a baseline because the baseline has the wrong shape. So lengths enter as logarithms
+and as smooth curves, beside the shares of attention that uniform attention would give (the same smooth curves), and
+answers enter as their words.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.preprocessing import SplineTransformer
 
 from foretell.stats.detectors.features import Features
 
-__all__ = ["ALL_BASELINES", "baselines", "one_hot"]
+__all__ = ["ALL_BASELINES", "WORDS", "baselines", "one_hot", "smooth"]
 
 ALL_BASELINES = "all baselines"
+WORDS = "words of the answer"
 
-_LENGTHS = ("n_tokens_system", "n_tokens_prompt", "n_tokens_query", "n_tokens_template")
-_COLUMNS: tuple[tuple[str, Sequence[str]], ...] = (
-    ("segment lengths", _LENGTHS),
-    ("answer length", ("n_tokens_generated",)),
-    ("log-probability", ("mean_logprob",)),
-)
+_ASKED = ("n_tokens_system", "n_tokens_prompt", "n_tokens_query")
+_LENGTHS = (*_ASKED, "n_tokens_template")
+_ANSWER = "n_tokens_generated"
+_KNOTS = 5
+_N_HASHES = 1024
+"""Columns that words are hashed to."""
 
 
 def one_hot(names: Shaped[np.ndarray, " sample"]) -> Float[np.ndarray, "sample name"]:
@@ -31,22 +39,48 @@ def one_hot(names: Shaped[np.ndarray, " sample"]) -> Float[np.ndarray, "sample n
     return np.asarray(names[:, None] == np.unique(names)[None, :], dtype=np.float64)
 
 
+def smooth(column: Float[np.ndarray, " sample"]) -> Float[np.ndarray, "sample basis"]:
+    """Return a column and a cubic spline basis of it, with knots at quantiles of its values; nan stays nan.
+
+    Source:
+        scikit-learn's `SplineTransformer`; knots depend on no label.
+
+    Example:
+        >>> smooth(np.arange(9.0)).shape
+        (9, 7)
+    """
+    present = np.isfinite(column)
+    values = column[present]
+    knots = np.unique(np.quantile(values, np.linspace(0, 1, _KNOTS)))
+    if len(knots) < 3:
+        return column[:, None]
+    spline = SplineTransformer(n_knots=len(knots), knots=knots[:, None], extrapolation="linear", include_bias=False)
+    basis = np.full((len(column), 1 + len(knots) + 1), np.nan)
+    basis[present] = np.column_stack([values, spline.fit_transform(values[:, None])])
+    return basis
+
+
 def baselines(
-    stratum: Shaped[np.ndarray, " sample"] | None, columns: Mapping[str, Float[np.ndarray, " sample"]]
+    stratum: Shaped[np.ndarray, " sample"] | None,
+    columns: Mapping[str, Float[np.ndarray, " sample"]],
+    answer: Sequence[str | None] | None = None,
 ) -> tuple[list[Features], list[str]]:
     """Return the baselines that the table has columns for, and a note for each missing one.
 
-    They are the kind of task (one column per stratum), the segments' lengths in tokens, the answer's length, the
-    answer's mean log-probability, and all of these together. Constant and entirely missing columns are ignored.
+    They are the kind of task (one column per stratum), the segments' lengths in tokens (smooth in their logarithms),
+    the shares of attention that uniform attention would give to prompt, query and system (smooth), the answer's length,
+    the answer's mean log-probability (smooth), and the answer's words (hashed). Constant and entirely missing columns
+    are ignored.
 
     Args:
         stratum: `(sample,)` names of task types; None if there are none.
         columns: `(sample,)` numbers by column name; nan is missing.
+        answer: `(sample,)` texts; None if there are none.
 
     Example:
-        >>> found, notes = baselines(None, {"n_tokens_generated": np.array([3.0, 9.0])})
+        >>> found, notes = baselines(None, {"n_tokens_generated": np.array([3.0, 9.0, 5.0])})
         >>> [features.name for features in found], len(notes)
-        (['answer length'], 3)
+        (['answer length'], 5)
     """
     found: list[Features] = []
     notes: list[str] = []
@@ -54,16 +88,47 @@ def baselines(
         found.append(Features("kind of task", "baseline", (one_hot(stratum),)))
     else:
         notes.append("baseline kind of task: there is no column stratum with two or more values")
-    for name, wanted in _COLUMNS:
-        usable = [columns[column] for column in wanted if column in columns and _varies(columns[column])]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        logs = {name: np.log1p(columns[name]) for name in (*_LENGTHS, _ANSWER) if name in columns}
+    kinds = (
+        ("segment lengths", _LENGTHS, [logs[name] for name in _LENGTHS if name in logs]),
+        ("uniform attention", _ASKED, _uniform_shares(columns)),
+        ("answer length", (_ANSWER,), [logs[_ANSWER]] if _ANSWER in logs else []),
+        ("log-probability", ("mean_logprob",), [columns[name] for name in ("mean_logprob",) if name in columns]),
+    )
+    for name, wanted, known in kinds:
+        usable = [smooth(column) for column in known if _varies(column)]
         if usable:
             found.append(Features(name, "baseline", (np.column_stack(usable),)))
         else:
             notes.append(f"baseline {name}: no column {' or '.join(wanted)} with two or more values")
-    if len(found) > 1:
-        blocks = tuple(block for features in found for block in features.blocks)
-        found.append(Features(ALL_BASELINES, "baseline", blocks))
+    words = None if answer is None else _words(answer)
+    if words is None:
+        notes.append(f"baseline {WORDS}: there is no column answer with two or more texts")
+    else:
+        found.append(Features(WORDS, "baseline", (words,)))
     return found, notes
+
+
+def _uniform_shares(columns: Mapping[str, Float[np.ndarray, " sample"]]) -> list[Float[np.ndarray, " sample"]]:
+    """Return the share of each length of what is asked among all of these."""
+    lengths = [columns[name] for name in _ASKED if name in columns]
+    if len(lengths) < 2:
+        return []
+    total = np.sum([np.nan_to_num(length) for length in lengths], axis=0)
+    return [np.divide(length, total, out=np.full(len(total), np.nan), where=total > 0) for length in lengths]
+
+
+def _words(answer: Sequence[str | None]) -> Float[np.ndarray, "sample hash"] | None:
+    """Return weighted word counts, hashed, of the columns that at least two samples use."""
+    texts = [one or "" for one in answer]
+    if len(set(texts)) < 2:
+        return None
+    counts = HashingVectorizer(n_features=_N_HASHES, alternate_sign=False, norm="l2").transform(texts).toarray()
+    counts = np.sqrt(counts)
+    used = (counts > 0).sum(axis=0)
+    kept = np.asarray(counts[:, (used > 1) & (used < len(texts))], dtype=np.float64)
+    return kept if kept.shape[1] else None
 
 
 def _varies(column: Float[np.ndarray, " sample"]) -> bool:

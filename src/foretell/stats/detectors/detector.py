@@ -1,26 +1,27 @@
-"""Detectors: one score per sample, evaluated on held-out groups next to baselines without the model's internals.
+"""Detectors: one score per sample, evaluated on held-out groups, alone and beside what is known without the internals.
 
-Pairs of samples are compared only if the same fitted model scored both. An increment is the difference of two AUCs on
-the same held-out samples.
+Pairs of samples are compared only if the same fitted model scored both. An increment is the AUC of baselines and
+detector together minus that of the baselines, of nested models on the same held-out samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
 from foretell.stats.auc.fold_auc import Splits, fold_auc, fold_auc_difference
 from foretell.stats.auc.intervals import Estimate
-from foretell.stats.detectors.baselines import ALL_BASELINES
+from foretell.stats.detectors.baselines import ALL_BASELINES, WORDS
 from foretell.stats.detectors.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability
 from foretell.stats.detectors.features import Features, Role
-from foretell.stats.detectors.held_out_scores import Estimator, HeldOutScores, held_out_scores
+from foretell.stats.detectors.held_out_scores import CrossValidation, HeldOutScores
+from foretell.stats.detectors.learners import Estimator
 from foretell.stats.folds import group_codes
 
-__all__ = ["MAJORITY", "Detector", "judge_detectors"]
+__all__ = ["MAJORITY", "Detector", "Known", "judge_detectors"]
 
 MAJORITY = "majority"
 
@@ -38,15 +39,27 @@ class Detector:
     within_strata: Estimate
     """AUC over pairs of samples of the same stratum, which removes the effect of the task type."""
     best_baseline: str | None
+    """The single baseline with the highest AUC, within strata where there are strata."""
     increment: Estimate
-    """AUC minus that of the best single baseline (or of all together, if that is higher)."""
-    increment_over_all: Estimate
-    """AUC minus that of all baselines together."""
+    """AUC of all baselines and the detector together minus that of all baselines, within strata where there are
+    strata; undefined where the table has no baseline."""
+    evidence: Estimate
+    """The increment, or the AUC minus one half where there is no baseline; its p-value decides the verdict."""
     brier: float | None
     calibration_error: float | None
     reliability: tuple[ReliabilityBin, ...]
     reason: str | None
     """Why there is no AUC."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the baselines of a dataset say of every sample."""
+
+    scores: HeldOutScores | None
+    """Of all baselines together; None where the table has none."""
+    best: str | None
+    """The single baseline with the highest AUC."""
 
 
 def judge_detectors(
@@ -56,21 +69,24 @@ def judge_detectors(
     group: Shaped[np.ndarray, " sample"] | None = None,
     stratum: Shaped[np.ndarray, " sample"] | None = None,
     dataset: Shaped[np.ndarray, " sample"] | None = None,
-    ids: Sequence[str] | np.ndarray | None = None,
+    ids: Shaped[np.ndarray, " sample"] | None = None,
     estimators: Mapping[str, Estimator] | None = None,
     n_folds: int = 5,
     n_repeats: int = 5,
     seed: int = 0,
     level: float = 0.95,
     advance: Callable[[str], None] | None = None,
-) -> list[Detector]:
-    """Cross-validate each set of features on the same splits, and compare detectors with baselines.
+) -> tuple[list[Detector], Known]:
+    """Cross-validate each set of features on the same splits, alone and beside all baselines.
+
+    All baselines together are one model of everything but the answer's words, and of the words beside that. A further
+    estimator is held to baselines that it has fitted itself as well: it is given their columns, alone and with its own.
 
     Args:
         features: Feature sets of detectors and baselines.
         label: `(sample,)`, 0 or 1.
         group: `(sample,)` names of groups of dependent samples; None: all samples are independent.
-        stratum: `(sample,)` names of task types, for the AUC within strata.
+        stratum: `(sample,)` names of task types; AUCs within strata and increments compare samples of the same one.
         dataset: `(sample,)` names of the datasets, where several are pooled; pairs are compared within one.
         ids: `(sample,)` unique names that make the result independent of the order of samples.
         estimators: Further estimators by name; each is also fitted on the features named "all heads".
@@ -80,43 +96,68 @@ def judge_detectors(
         level: Coverage of the intervals.
         advance: Called with a name after every detector.
 
+    Returns:
+        Detectors and baselines, and what all baselines together say.
+
     Undefined:
         A detector whose groups cannot be split has None everywhere and a `reason`, as have increments without any
         baseline.
 
     Source:
-        Ridge logistic regression on all heads, as in Chuang et al. 2024 (Lookback Lens); intervals by
-        `fold_auc` and `fold_auc_difference`.
+        Ridge models on all heads, as in Chuang et al. 2024 (Lookback Lens); nested models as in Pencina et al. 2008 and
+        Demler et al. 2012, on held-out samples; intervals by `fold_auc` and `fold_auc_difference`.
 
     Example:
         >>> column = np.arange(40.0)[:, None]
-        >>> found = judge_detectors([Features("x", "detector", (column,))], np.arange(40) // 20, n_repeats=1)
+        >>> found, _ = judge_detectors([Features("x", "detector", (column,))], np.arange(40) // 20, n_repeats=1)
         >>> [(one.name, one.role) for one in found]
         [('x', 'detector'), ('majority', 'baseline')]
     """
     report = advance or (lambda _: None)
-    runs: list[tuple[str, Features, Estimator]] = [(one.name, one, "logistic") for one in features]
-    for name, estimator in (estimators or {}).items():
-        runs += [(f"{one.name} ({name})", one, estimator) for one in features if one.name == "all heads"]
-    scored: list[tuple[str, Features, HeldOutScores]] = []
-    for name, one, estimator in runs:
-        heldout = held_out_scores(
-            one,
-            label,
-            group=group,
-            ids=ids,
-            dataset=dataset,
-            estimator=estimator,
-            n_folds=n_folds,
-            n_repeats=n_repeats,
-            seed=seed,
-        )
-        scored.append((name, one, heldout))
-        report(name)
+    folds = CrossValidation(
+        label, group=group, ids=ids, dataset=dataset, n_folds=n_folds, n_repeats=n_repeats, seed=seed
+    )
     judge = _Judge(label.astype(np.int64), group, stratum, dataset, level)
-    increments = judge.increments(scored)
-    judged = [judge.detector(name, one, heldout, increments) for name, one, heldout in scored]
-    return [*judged, judge.majority()]
+    own = [one for one in features if one.role == "baseline"]
+    baselines: list[tuple[Features, HeldOutScores]] = []
+    for one in own:
+        baselines.append((one, folds.scores(one)))
+        report(one.name)
+    known = Known(_together(folds, own), judge.best(baselines))
+    found: list[Detector] = []
+    for one in features:
+        if one.role == "detector":
+            alone, beside = folds.scores(one), _beside(folds, one, known.scores)
+            found.append(judge.detector(one.name, one, alone, beside, known))
+            report(one.name)
+    for name, estimator in (estimators or {}).items():
+        for one in features:
+            if one.name == "all heads":
+                found.append(judge.estimated(f"{one.name} ({name})", one, own, estimator, folds, known))
+                report(name)
+    found += [judge.baseline(one, scores) for one, scores in baselines]
+    if known.scores is not None and len(own) > 1:
+        joined = Features(ALL_BASELINES, "baseline", tuple(block for one in own for block in one.blocks))
+        found.append(judge.baseline(joined, known.scores))
+    return [*found, judge.majority()], known
+
+
+def _together(folds: CrossValidation, baselines: Sequence[Features]) -> HeldOutScores | None:
+    """Return the scores of all baselines: of everything but words, and of the words beside that."""
+    if not baselines:
+        return None
+    scores = folds.nothing()
+    for stage in ([one for one in baselines if one.name != WORDS], [one for one in baselines if one.name == WORDS]):
+        if stage:
+            blocks = tuple(block for one in stage for block in one.blocks)
+            scores = folds.scores(Features(ALL_BASELINES, "baseline", blocks), beside=scores)
+    return scores
+
+
+def _beside(folds: CrossValidation, one: Features, known: HeldOutScores | None) -> HeldOutScores | None:
+    if known is None:
+        return None
+    return folds.scores(one if one.beside is None else replace(one, blocks=one.beside), beside=known)
 
 
 @dataclass(frozen=True)
@@ -148,57 +189,76 @@ class _Judge:
         """Return the AUC over comparable pairs."""
         if within and self.stratum is None:
             return self.undefined("no stratum is given")
+        if heldout.reason is not None:
+            return self.undefined(heldout.reason)
         label = np.tile(self.label, heldout.n_repeats)
-        return fold_auc(heldout.score.ravel(), label, self.splits(heldout, within=within), level=self.level)
+        found = fold_auc(heldout.score.ravel(), label, self.splits(heldout, within=within), level=self.level)
+        if within and found.estimate is None:
+            return self.undefined("no stratum has held-out samples of both labels")
+        return found
 
-    def increment(self, heldout: HeldOutScores, baseline: HeldOutScores) -> Estimate:
-        """Return the AUC of a detector minus that of a baseline on the same splits."""
-        label = np.tile(self.label, heldout.n_repeats)
-        splits = self.splits(heldout)
-        return fold_auc_difference(heldout.score.ravel(), baseline.score.ravel(), label, splits, level=self.level)
+    def difference(self, first: HeldOutScores, second: HeldOutScores | None) -> Estimate:
+        """Return the AUC of nested scores minus that of what they are nested in, which may be nothing."""
+        if first.reason is not None:
+            return self.undefined(first.reason)
+        label, splits = np.tile(self.label, first.n_repeats), self.splits(first, within=True)
+        known = np.zeros(first.score.size) if second is None else second.score.ravel()
+        return fold_auc_difference(first.score.ravel(), known, label, splits, level=self.level)
 
-    def increments(
-        self, scored: Sequence[tuple[str, Features, HeldOutScores]]
-    ) -> dict[str, tuple[str, Estimate, Estimate]]:
-        """Return per detector the best baseline, and the increments over it and over all baselines together."""
-        defined = [(name, one, heldout) for name, one, heldout in scored if heldout.reason is None]
-        baselines = {name: heldout for name, one, heldout in defined if one.role == "baseline"}
-        if not baselines:
-            return {}
-        areas = {name: self.area(heldout).estimate or 0.0 for name, heldout in baselines.items()}
-        best = max(areas, key=lambda name: areas[name])
-        together = ALL_BASELINES if ALL_BASELINES in baselines else best
-        return {
-            name: (best, self.increment(heldout, baselines[best]), self.increment(heldout, baselines[together]))
-            for name, one, heldout in defined
-            if one.role == "detector"
-        }
+    def best(self, baselines: Sequence[tuple[Features, HeldOutScores]]) -> str | None:
+        """Return the baseline with the highest AUC, within strata where there are strata."""
+        areas = {one.name: self.area(scores, within=self.stratum is not None).estimate for one, scores in baselines}
+        defined = {name: area for name, area in areas.items() if area is not None}
+        return max(defined, key=lambda name: defined[name]) if defined else None
 
     def detector(
-        self, name: str, one: Features, heldout: HeldOutScores, increments: Mapping[str, tuple[str, Estimate, Estimate]]
+        self, name: str, one: Features, alone: HeldOutScores, beside: HeldOutScores | None, known: Known
     ) -> Detector:
         """Return one detector with its performance."""
-        n, n_features = len(self.label), one.matrix.shape[1]
-        if heldout.reason is not None:
-            no = self.undefined(heldout.reason)
-            return Detector(
-                name, one.role, heldout, n, n_features, no, no, None, no, no, None, None, (), heldout.reason
-            )
-        missing = self.undefined("a baseline" if one.role == "baseline" else "the table has no baseline")
-        best, over_best, over_all = increments.get(name, (None, missing, missing))
-        area = self.area(heldout)
-        chance = heldout.probability
+        if beside is None:
+            increment, evidence = self.undefined("the table has no baseline"), self.difference(alone, None)
+        else:
+            increment = evidence = self.difference(beside, known.scores)
+        return self._made(name, one, alone, (known.best, increment, evidence))
+
+    def estimated(
+        self,
+        name: str,
+        one: Features,
+        baselines: Sequence[Features],
+        estimator: Estimator,
+        folds: CrossValidation,
+        known: Known,
+    ) -> Detector:
+        """Return a further estimator, beside baselines that it has fitted as well."""
+        alone = folds.scores(one, estimator=estimator)
+        if known.scores is None:
+            return self.detector(name, one, alone, None, known)
+        blocks = tuple(block for baseline in baselines for block in baseline.blocks)
+        held_to = folds.scores(Features(name, "baseline", blocks), estimator=estimator, beside=known.scores)
+        both = Features(name, "detector", (*one.blocks, *blocks))
+        return self.detector(
+            name, one, alone, folds.scores(both, estimator=estimator, beside=held_to), Known(held_to, known.best)
+        )
+
+    def baseline(self, one: Features, scores: HeldOutScores) -> Detector:
+        """Return one baseline with its performance."""
+        nothing = self.undefined("a baseline")
+        return self._made(one.name, one, scores, (None, nothing, nothing))
+
+    def _made(
+        self, name: str, one: Features, scores: HeldOutScores, against: tuple[str | None, Estimate, Estimate]
+    ) -> Detector:
+        chance, area = scores.probability, self.area(scores)
         return Detector(
             name,
             one.role,
-            heldout,
-            n,
-            n_features,
+            scores,
+            len(self.label),
+            one.n_columns,
             area,
-            self.area(heldout, within=True),
-            best,
-            over_best,
-            over_all,
+            self.area(scores, within=True),
+            *against,
             None if chance is None else brier_score(chance, self.label),
             None if chance is None else expected_calibration_error(chance, self.label),
             () if chance is None else tuple(reliability(chance, self.label, level=self.level)),
@@ -210,24 +270,12 @@ class _Judge:
         n = len(self.label)
         codes = np.zeros(n, dtype=np.int64) if self.dataset is None else group_codes(self.dataset)
         chance = (np.bincount(codes, weights=self.label) / np.maximum(np.bincount(codes), 1))[codes]
-        heldout = HeldOutScores(np.zeros((1, n)), np.zeros((1, n), dtype=np.int64), chance)
+        zeros = np.zeros((1, n))
+        heldout = HeldOutScores(zeros, zeros.astype(np.int64), chance, np.empty((1, 0, n)))
         no = self.undefined("a baseline")
         reason = None if len(np.unique(self.label)) == 2 else "only one label is present"
         constant = Estimate(None if reason else 0.5, None, None, self.level, n, no.n_groups, "constant", reason=reason)
+        within = constant if self.stratum is not None else self.undefined("no stratum is given")
         brier, error = brier_score(chance, self.label), expected_calibration_error(chance, self.label)
-        return Detector(
-            MAJORITY,
-            "baseline",
-            heldout,
-            n,
-            0,
-            constant,
-            constant if self.stratum is not None else self.undefined("no stratum is given"),
-            None,
-            no,
-            no,
-            brier if n else None,
-            error if n else None,
-            (),
-            reason,
-        )
+        scored = (brier, error) if n else (None, None)
+        return Detector(MAJORITY, "baseline", heldout, n, 0, constant, within, None, no, no, *scored, (), reason)

@@ -1,41 +1,27 @@
-"""Cross-validated scores: every sample is scored by models fitted on other groups."""
+"""Cross-validated scores: every sample is scored by models fitted on other groups, alone or beside what is known."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import expit, logit
-from scipy.stats import rankdata
-from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
-from foretell.errors import InputError
 from foretell.stats.auc.fold_auc import Splits, nadeau_bengio_factor
-from foretell.stats.detectors.baselines import one_hot
 from foretell.stats.detectors.features import Features, column_means
-from foretell.stats.detectors.logistic import NestedLogistic
+from foretell.stats.detectors.learners import AnyClassifier, BestColumn, Estimator, Linear
+from foretell.stats.detectors.stages import Learner, Training, fit_stage
 from foretell.stats.folds import Folds, derived_seed, group_codes, grouped_folds
 
-__all__ = ["Classifier", "Estimator", "HeldOutScores", "fit_and_score", "held_out_scores"]
+__all__ = ["CrossValidation", "HeldOutScores"]
 
+_LEAST_SLOPE = 1e-3
+"""Of a detector by itself: where its inner held-out groups show nothing, its AUC is still that of its own ranking."""
 
-@runtime_checkable
-class Classifier(Protocol):
-    """Any scikit-learn classifier: `fit`, and `predict_proba` or `decision_function`."""
-
-    def fit(self, X: Any, y: Any) -> Any:
-        """Fit on `(sample, feature)` and `(sample,)`."""
-
-
-Estimator = Literal["logistic", "random-forest", "gradient-boosting"] | Classifier
-
-_FURTHEST = 1e-6
-"""Probabilities of other estimators are clipped to this distance from 0 and 1 before taking log-odds."""
+_MANY_COLUMNS = 1000
+"""Columns from which linear algebra uses all processors; with few it takes longer that way."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +29,14 @@ class HeldOutScores:
     """Held-out scores of every sample, one per repeat of the folds."""
 
     score: Float[np.ndarray, "repeat sample"]
-    """Log-odds of label 1; any scale for an estimator without probabilities. Compare scores of one repeat and fold
-    only: a training set with more positives leaves a test set with fewer, so scores of different folds are negatively
-    correlated with the label even where there is no signal."""
+    """Log-odds of label 1. Compare scores of one repeat and fold only: a training set with more positives leaves a test
+    set with fewer, so scores of different folds are negatively correlated with the label even where there is no
+    signal."""
     fold: Int[np.ndarray, "repeat sample"]
     probability: Float[np.ndarray, " sample"] | None
-    """Probability of label 1, mean over repeats; None where the estimator gives none."""
+    """Probability of label 1, mean over repeats; None where there are no scores."""
+    inner: Float[np.ndarray, "repeat fold sample"]
+    """Log-odds of each fold's training samples, by models that did not see their groups; nan in the fold itself."""
     reason: str | None = None
     """Why there are no scores."""
 
@@ -78,80 +66,123 @@ class HeldOutScores:
 
 
 def _no_scores(n: int, reason: str) -> HeldOutScores:
-    return HeldOutScores(np.empty((0, n)), np.empty((0, n), dtype=np.int64), None, reason)
+    empty = np.empty((0, n))
+    return HeldOutScores(empty, np.empty((0, n), dtype=np.int64), None, np.empty((0, 0, n)), reason)
 
 
-def held_out_scores(
-    features: Features,
-    label: Int[np.ndarray, " sample"],
-    *,
-    group: Shaped[np.ndarray, " sample"] | None = None,
-    ids: Sequence[str] | np.ndarray | None = None,
-    dataset: Shaped[np.ndarray, " sample"] | None = None,
-    estimator: Estimator = "logistic",
-    n_folds: int = 5,
-    n_repeats: int = 5,
-    seed: int = 0,
-) -> HeldOutScores:
-    """Return scores of every sample by models fitted on other groups.
+class CrossValidation:
+    """The same folds for all detectors and baselines of one dataset.
 
-    Folds are stratified and keep groups whole; every repeat draws new folds.
+    Folds are stratified and keep groups whole; every repeat draws new ones.
 
     Args:
-        features: The features.
         label: `(sample,)`, 0 or 1.
         group: `(sample,)` names of groups of dependent samples; None: all samples are independent.
         ids: `(sample,)` unique names that make the result independent of the order of samples.
         dataset: `(sample,)` names of the datasets, where several are pooled: features are centred within each on the
-            training samples, and each has its own intercept.
-        estimator: logistic (ridge, strength chosen in nested grouped folds), random-forest, gradient-boosting, or any
-            scikit-learn classifier, which is cloned for every fold.
+            training samples, and each has its own base rate.
         n_folds: Folds per repeat.
         n_repeats: Number of repeats.
         seed: Random seed.
 
-    Undefined:
-        No repeat and a `reason` where the groups cannot be split or there is no column.
-
-    Source:
-        With one repeat and a scikit-learn classifier, `cross_val_predict` on the same splits.
-
     Example:
         >>> column = np.arange(20.0)[:, None]
-        >>> found = held_out_scores(Features("x", "detector", (column,)), np.arange(20) // 10, n_repeats=1)
+        >>> both = CrossValidation(np.arange(20) // 10, n_repeats=1)
+        >>> found = both.scores(Features("x", "detector", (column,)))
         >>> bool(found.score[0, 19] > found.score[0, 0])
         True
     """
-    n = len(label)
-    order = np.arange(n) if ids is None else np.argsort(np.asarray(ids), kind="stable")
-    matrix = features.matrix[order]
-    codes = np.arange(n) if group is None else group_codes(group)[order]
-    dataset_codes = np.zeros(n, dtype=np.int64) if dataset is None else group_codes(dataset)[order]
-    truth = label.astype(np.int64)[order]
-    score = np.zeros((n_repeats, n))
-    splits = np.zeros((n_repeats, n), dtype=np.int64)
-    chance = np.zeros(n)
-    if not matrix.shape[1]:
-        return _no_scores(n, "no feature column")
-    with threadpool_limits(1):
+
+    def __init__(
+        self,
+        label: Int[np.ndarray, " sample"],
+        *,
+        group: Shaped[np.ndarray, " sample"] | None = None,
+        ids: Shaped[np.ndarray, " sample"] | None = None,
+        dataset: Shaped[np.ndarray, " sample"] | None = None,
+        n_folds: int = 5,
+        n_repeats: int = 5,
+        seed: int = 0,
+    ) -> None:
+        n = len(label)
+        self._order = np.arange(n) if ids is None else np.argsort(np.asarray(ids), kind="stable")
+        self._back = np.argsort(self._order)
+        self._group = np.arange(n) if group is None else group_codes(group)[self._order]
+        self._dataset = np.zeros(n, dtype=np.int64) if dataset is None else group_codes(dataset)[self._order]
+        self._label = label.astype(np.int64)[self._order]
+        self._seed = seed
+        self._folds: list[Folds] = []
+        self.reason: str | None = None
         for repeat in range(n_repeats):
-            folds = _folds(truth, dataset_codes, codes, n_folds, derived_seed(seed, "repeat", repeat))
-            if folds.reason is not None:
-                return _no_scores(n, folds.reason)
-            splits[repeat] = folds.fold
+            folds = _folds(self._label, self._dataset, self._group, n_folds, derived_seed(seed, "repeat", repeat))
+            self.reason = self.reason or folds.reason
+            self._folds.append(folds)
+
+    def scores(
+        self, features: Features, *, estimator: Estimator = "logistic", beside: HeldOutScores | None = None
+    ) -> HeldOutScores:
+        """Return scores of every sample by models fitted on other groups.
+
+        Args:
+            features: The features.
+            estimator: logistic (`learners.Linear`), random-forest, gradient-boosting, or any scikit-learn classifier,
+                which is cloned for every fold.
+            beside: Scores of this cross-validation that are known already; the features are fitted to what these leave
+                of the label, and added to them as far as inner held-out groups show a use.
+
+        Undefined:
+            No repeat and a `reason` where the groups cannot be split or there is no column.
+        """
+        n = len(self._label)
+        reason = self.reason if features.n_columns else "no feature column"
+        if reason is not None or (beside is not None and beside.reason is not None):
+            return _no_scores(n, str(reason or (beside and beside.reason)))
+        known = self.nothing() if beside is None else beside
+        matrix, order = features.matrix[self._order], self._order
+        learner = _learner(features, estimator)
+        score, inner = known.score[:, order], known.inner[:, :, order]
+        least = _LEAST_SLOPE if beside is None else 0.0
+        with threadpool_limits(1 if matrix.shape[1] < _MANY_COLUMNS else None):
+            for repeat, folds in enumerate(self._folds):
+                for fold in range(folds.n_folds):
+                    train, heldout = folds.train(fold), folds.heldout(fold)
+                    columns = _centred(matrix, self._dataset, train)
+                    training = Training(self._label[train], self._group[train], inner[repeat, fold, train])
+                    seed = derived_seed(self._seed, "fit", repeat, fold)
+                    stage = fit_stage(learner, columns[train], training, seed=seed)
+                    inner[repeat, fold, train] += stage.inner
+                    score[repeat, heldout] += max(stage.slope, least) * stage.change(columns[heldout])
+        score, inner = score[:, self._back], inner[:, :, self._back]
+        return HeldOutScores(score, known.fold, expit(score).mean(axis=0), inner)
+
+    def nothing(self) -> HeldOutScores:
+        """Return the scores of a model that knows the base rate of each dataset only."""
+        n = len(self._label)
+        if self.reason is not None:
+            return _no_scores(n, self.reason)
+        score = np.zeros((len(self._folds), n))
+        inner = np.full((len(self._folds), max(folds.n_folds for folds in self._folds), n), np.nan)
+        for repeat, folds in enumerate(self._folds):
             for fold in range(folds.n_folds):
                 train, heldout = folds.train(fold), folds.heldout(fold)
-                columns, block = _centred(matrix, features.block, dataset_codes, train)
-                score[repeat, heldout], probability = fit_and_score(
-                    features.model if features.model == "best-column" else estimator,
-                    (columns[train], truth[train], codes[train]),
-                    columns[heldout],
-                    block=block,
-                    seed=derived_seed(seed, "fit", repeat, fold),
-                )
-                chance[heldout] += np.nan if probability is None else probability / n_repeats
-    back = np.argsort(order)
-    return HeldOutScores(score[:, back], splits[:, back], None if np.isnan(chance).any() else chance[back])
+                base = self._base_rates(train)
+                inner[repeat, fold, train], score[repeat, heldout] = base[train], base[heldout]
+        fold_of = np.array([folds.fold for folds in self._folds])[:, self._back]
+        chance = expit(score).mean(axis=0)[self._back]
+        return HeldOutScores(score[:, self._back], fold_of, chance, inner[:, :, self._back])
+
+    def _base_rates(self, train: np.ndarray) -> Float[np.ndarray, " sample"]:
+        """Return the log-odds of label 1 of each sample's dataset among the training samples."""
+        codes, n_datasets = self._dataset, int(self._dataset.max()) + 1
+        positive = np.bincount(codes[train], weights=self._label[train], minlength=n_datasets)
+        total = np.bincount(codes[train], minlength=n_datasets)
+        return np.asarray(logit((positive + 0.5) / (total + 1.0))[codes])
+
+
+def _learner(features: Features, estimator: Estimator) -> Learner:
+    if features.model == "best-column":
+        return BestColumn()
+    return Linear(features.block) if estimator == "logistic" else AnyClassifier(estimator)
 
 
 def _folds(
@@ -171,86 +202,13 @@ def _folds(
 
 
 def _centred(
-    matrix: Float[np.ndarray, "sample feature"],
-    block: Int[np.ndarray, " feature"],
-    dataset: Int[np.ndarray, " sample"],
-    train: np.ndarray,
-) -> tuple[Float[np.ndarray, "sample column"], Int[np.ndarray, " column"]]:
-    """Return the columns centred within each dataset on its training samples, with one intercept per dataset."""
+    matrix: Float[np.ndarray, "sample feature"], dataset: Int[np.ndarray, " sample"], train: np.ndarray
+) -> Float[np.ndarray, "sample feature"]:
+    """Return the columns centred within each dataset on its training samples."""
     if not dataset.any():
-        return matrix, block
+        return matrix
     columns = matrix.copy()
     for value in np.unique(dataset):
         here = dataset == value
         columns[here] -= column_means(matrix[here & train])
-    intercepts = one_hot(dataset)
-    return np.hstack([columns, intercepts]), np.append(block, np.full(intercepts.shape[1], block.max() + 1))
-
-
-def fit_and_score(
-    estimator: Estimator | Literal["best-column"],
-    train: tuple[np.ndarray, np.ndarray, np.ndarray],
-    test: Float[np.ndarray, "heldout feature"],
-    *,
-    block: Int[np.ndarray, " feature"],
-    seed: int,
-) -> tuple[Float[np.ndarray, " heldout"], Float[np.ndarray, " heldout"] | None]:
-    """Fit on some samples and score others: log-odds of label 1, and its probability if the estimator has one.
-
-    Args:
-        estimator: As in `held_out_scores`; best-column selects one column first.
-        train: Features, labels and group codes of the training samples.
-        test: Features of the samples to score.
-        block: Block of each feature.
-        seed: Random seed.
-
-    Raises:
-        InputError: The estimator has neither `predict_proba` nor `decision_function`, or its name is unknown.
-    """
-    features, label, group = train
-    if estimator == "best-column":
-        best = _best_column(features, label)
-        features, test, block = features[:, best], test[:, best], block[:1]
-    if estimator in ("best-column", "logistic"):
-        nested = NestedLogistic(block=block, seed=seed).fit(features, label, group=group)
-        margin = nested.decision_function(test)
-        return margin, expit(margin)
-    model = _named(estimator, seed) if isinstance(estimator, str) else _reseeded(clone(estimator), seed)
-    centre = column_means(features)
-    model.fit(_filled(features, centre), label)
-    if hasattr(model, "predict_proba"):
-        chance = np.asarray(model.predict_proba(_filled(test, centre)), dtype=np.float64)[:, 1]
-        return logit(np.clip(chance, _FURTHEST, 1 - _FURTHEST)), chance
-    if hasattr(model, "decision_function"):
-        return np.asarray(model.decision_function(_filled(test, centre)), dtype=np.float64), None
-    raise InputError(f"{type(model).__name__} has neither predict_proba nor decision_function, so it gives no score")
-
-
-def _best_column(features: Float[np.ndarray, "sample feature"], label: Int[np.ndarray, " sample"]) -> slice:
-    """Return the column whose AUC is furthest from one half; the first of equals."""
-    ranks = rankdata(_filled(features, column_means(features)), axis=0)
-    positive = int(label.sum())
-    area = (ranks[label == 1].sum(axis=0) - positive * (positive + 1) / 2) / (positive * (len(label) - positive))
-    best = int(np.argmax(np.round(np.abs(area - 0.5), 12)))
-    return slice(best, best + 1)
-
-
-def _named(name: str, seed: int) -> Any:
-    if name == "random-forest":
-        return RandomForestClassifier(n_estimators=200, random_state=seed)
-    if name == "gradient-boosting":
-        return HistGradientBoostingClassifier(random_state=seed, min_samples_leaf=5, early_stopping=False)
-    raise InputError(f'unknown estimator "{name}": choose logistic, random-forest, gradient-boosting or a classifier')
-
-
-def _reseeded(model: Any, seed: int) -> Any:
-    """Set `random_state` of a classifier without one, so that the same call gives the same result."""
-    if "random_state" in model.get_params() and model.get_params()["random_state"] is None:
-        model.set_params(random_state=seed)
-    return model
-
-
-def _filled(
-    features: Float[np.ndarray, "sample feature"], centre: Float[np.ndarray, " feature"]
-) -> Float[np.ndarray, "sample feature"]:
-    return np.where(np.isfinite(features), features, centre)
+    return columns

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from foretell.stats.detectors.adjustment import known_columns, without
 from foretell.stats.detectors.baselines import baselines
 from foretell.stats.detectors.features import Features, head_features
 from foretell.stats.detectors.log_ratios import LogRatios
@@ -34,17 +35,41 @@ class Samples:
     """Dataset of each sample where several are pooled."""
     notes: tuple[str, ...]
 
+    @property
+    def comparable(self) -> Shaped[np.ndarray, " sample"]:
+        """Name of the set of samples that each is compared with: its dataset and stratum."""
+        empty = np.full(len(self.label), "")
+        parts = (empty if one is None else one for one in (self.dataset, self.stratum))
+        return np.char.add(np.char.add(next(parts), "\x1f"), next(parts))
+
     def n_groups(self, label: int) -> int:
-        """Return how many groups have a sample with this label."""
-        return len(np.unique(self.group[self.label == label]))
+        """Return how many groups have a sample with this label that can be compared with one of the other label."""
+        other = np.unique(self.comparable[self.label != label])
+        return len(np.unique(self.group[(self.label == label) & np.isin(self.comparable, other)]))
 
 
-def _with_baselines(heads: list[Features], known: list[Features]) -> tuple[Features, ...]:
-    """Return all feature sets, and one more of all heads and all baselines together."""
+def _features(
+    values: Float[np.ndarray, "sample layer head metric"],
+    known: list[Features],
+    log_ratios: LogRatios,
+    dataset: Shaped[np.ndarray, " sample"] | None = None,
+) -> tuple[Features, ...]:
+    """Return the feature sets of heads and baselines; beside baselines, what these explain is taken out of heads."""
     if not known:
-        return tuple(heads)
-    beside = Features("all heads and baselines", "detector", (*heads[0].blocks, *known[-1].blocks))
-    return (*heads, beside, *known)
+        return (*head_features(values, log_ratios=log_ratios), *known)
+    parts = [np.arange(len(values))] if dataset is None else [np.flatnonzero(dataset == one) for one in set(dataset)]
+
+    def taken_out(flat: Float[np.ndarray, "sample feature"]) -> Float[np.ndarray, "sample feature"]:
+        left = np.empty_like(flat)
+        for here in parts:
+            left[here] = without(flat[here], known_columns([_part(one, here) for one in known], len(here)))
+        return left
+
+    return (*head_features(values, log_ratios=log_ratios, taken_out=taken_out), *known)
+
+
+def _part(one: Features, here: Int[np.ndarray, " part"]) -> Features:
+    return replace(one, blocks=tuple(block[here] for block in one.blocks))
 
 
 def dataset_samples(data: DenseDataset, *, log_ratios: LogRatios) -> Samples:
@@ -54,9 +79,9 @@ def dataset_samples(data: DenseDataset, *, log_ratios: LogRatios) -> Samples:
         data: The dataset.
         log_ratios: How shares are transformed.
     """
-    known, notes = baselines(data.stratum, data.baselines)
+    known, notes = baselines(data.stratum, data.baselines, data.answer)
     return Samples(
-        features=_with_baselines(head_features(data.values, log_ratios=log_ratios), known),
+        features=_features(data.values, known, log_ratios),
         label=data.label.astype(np.int64),
         group=data.group,
         ids=np.asarray(data.ids),
@@ -106,10 +131,12 @@ def pooled_samples(datasets: Sequence[DenseDataset], *, log_ratios: LogRatios) -
         for name in sorted({name for data in datasets for name in data.baselines})
     }
     shown = stratum if (stratum != "").any() else None
-    known, notes = baselines(shown, columns)
+    answers = [data.answer or (None,) * len(data.ids) for data in datasets]
+    has_answers = any(data.answer is not None for data in datasets)
+    known, notes = baselines(shown, columns, [text for of_one in answers for text in of_one] if has_answers else None)
     values = np.concatenate(common_heads(datasets))
     return Samples(
-        features=_with_baselines(head_features(values, log_ratios=log_ratios), known),
+        features=_features(values, known, log_ratios, dataset),
         label=np.concatenate([data.label for data in datasets]).astype(np.int64),
         group=np.where(alone, ids, named),
         ids=ids,

@@ -77,6 +77,8 @@ class ForestResult:
     """Impurity importance of every tree."""
     stratum: Int[np.ndarray, " row"]
     """Task type of the row's sample; constant where none is given."""
+    places: Int[np.ndarray, " code"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Place of each sample of `sample` in its dataset; empty where several datasets are pooled."""
     n_folds: int = 1
     """Forests per repeat and dataset."""
     reason: str | None = None

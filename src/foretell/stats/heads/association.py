@@ -7,6 +7,7 @@ Thousands of columns are tested at once; `max_statistic` corrects for their numb
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from foretell.stats.auc.clustered import (
 from foretell.stats.auc.intervals import degrees_of_freedom, interval_of_auc
 from foretell.stats.auc.rank_sums import ColumnSums, Engine, column_sums
 from foretell.stats.auc.within_strata import NO_STRATUM, NO_STRATUM_WITH_BOTH, auc_within_strata
+from foretell.stats.detectors.adjustment import Explained, without
 from foretell.stats.folds import group_codes
 from foretell.stats.heads.max_statistic import MaxStatistic, benjamini_hochberg, blockwise_max_statistic, in_parts
 from foretell.stats.heads.permutations import Permutations, permuted_labels
@@ -188,6 +190,7 @@ def dataset_permutations(
     label: Shaped[np.ndarray, " sample"],
     content: UInt[np.ndarray, " sample"],
     *,
+    residual: Float[np.ndarray, " sample"] | None = None,
     group: Shaped[np.ndarray, " sample"] | None,
     stratum: Shaped[np.ndarray, " sample"] | None,
     n_permutations: int,
@@ -198,6 +201,7 @@ def dataset_permutations(
     Args:
         label: Of each sample.
         content: Key of each sample, `Contents.ranked`.
+        residual: See `permuted_labels`.
         group: See `permuted_labels`.
         stratum: See `permuted_labels`.
         n_permutations: See `permuted_labels`.
@@ -205,6 +209,7 @@ def dataset_permutations(
     """
     return permuted_labels(
         label,
+        residual=residual,
         group=group,
         stratum=stratum,
         order=content_order(content, label, group=group, stratum=stratum),
@@ -216,6 +221,7 @@ def dataset_permutations(
 def association(
     table: StudyTable,
     *,
+    explained: Mapping[str, Explained] | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -230,6 +236,8 @@ def association(
 
     Args:
         table: From `read_table`.
+        explained: By dataset, what baselines explain; the max-statistic is that of what they leave of label and metric,
+            so that a head which only tells what the baselines know has no small `p_max`.
         n_permutations: Permutations of the max-statistic; 0 leaves it out (p_max is null).
         seed: Seed of the permutations.
         level: Intended coverage of the AUC's interval.
@@ -246,17 +254,21 @@ def association(
         data = dense_dataset(table, dataset)
         values = data.by_column.T
         statistics = column_statistics(values, data.label, group=data.group, stratum=data.stratum, level=level)
-        largest = None
+        largest, known = None, None if explained is None else explained.get(dataset)
         if n_permutations:
             permutations = dataset_permutations(
                 data.label,
                 dataset_contents(data).ranked,
+                residual=None if known is None else known.residual,
                 group=data.group,
                 stratum=data.stratum,
                 n_permutations=n_permutations,
                 seed=seed,
             )
-            largest = blockwise_max_statistic(in_parts(data.by_column), permutations, stratum=data.stratum)
+            blocks: Iterable[np.ndarray] = in_parts(data.by_column)
+            if known is not None:
+                blocks = (np.ascontiguousarray(without(block.T, known.known).T) for block in blocks)
+            largest = blockwise_max_statistic(blocks, permutations, stratum=data.stratum)
         rank = pl.col("metric").replace_strict(list(table.metrics), list(range(len(table.metrics))))
         places = data.column_index().sort(rank, "layer", "head")
         found = association_frame(dataset, places, statistics, largest, stratified=data.stratum is not None)

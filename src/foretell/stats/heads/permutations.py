@@ -109,6 +109,7 @@ class _Exchange:
 def permuted_labels(
     label: Shaped[np.ndarray, " sample"],
     *,
+    residual: Float[np.ndarray, " sample"] | None = None,
     group: Shaped[np.ndarray, " sample"] | None = None,
     stratum: Shaped[np.ndarray, " sample"] | None = None,
     order: Int[np.ndarray, " sample"] | None = None,
@@ -139,6 +140,8 @@ def permuted_labels(
 
     Args:
         label: 1 positive, 0 negative.
+        residual: What baselines leave of each label; it is dealt instead of the label, as if it were one. The
+            permutation is approximate then (Freedman & Lane).
         group: Names of groups of dependent samples; None: all samples are independent.
         stratum: Names of task types; labels are permuted only within a type.
         order: Order in which random numbers are dealt, from `content_order`; None: as given.
@@ -154,7 +157,7 @@ def permuted_labels(
     """
     n = label.size
     order = np.arange(n) if order is None else order
-    positive = np.asarray(label == 1, dtype=np.float64)[order]
+    positive = np.asarray(label == 1 if residual is None else residual, dtype=np.float64)[order]
     codes = np.arange(n) if group is None else group_numbers(group[order])
     kinds = np.zeros(n, dtype=np.int64) if stratum is None else group_numbers(stratum[order])
     exchange = _exchange(positive, codes, kinds)
@@ -163,7 +166,8 @@ def permuted_labels(
     generator = np.random.default_rng(seed)
     observed = back.observed() if moving else np.zeros(n)
     permuted = back.permuted(n_permutations, generator) if moving else np.zeros((n_permutations, n))
-    return Permutations(observed, permuted, _rule(exchange, stratum is not None), _reason(positive, moving), back)
+    rule = _rule(exchange, stratum is not None) + " (of what baselines leave of them)" * (residual is not None)
+    return Permutations(observed, permuted, rule, _reason(positive, moving), back)
 
 
 _REST = ("starts", "block_starts", "scale", "between", "within")

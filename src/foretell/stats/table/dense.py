@@ -36,6 +36,8 @@ class DenseDataset:
     """Text, "" where not given; None where no sample has a stratum."""
     baselines: Mapping[str, Float[np.ndarray, " sample"]] = field(hash=False)
     """float64 per column of `BASELINES` that the table has; nan where a sample has no value."""
+    answer: tuple[str | None, ...] | None = None
+    """Text of each sample's answer; None where the table has none."""
 
     @property
     def columns(self) -> Float[np.ndarray, "sample column"]:
@@ -109,4 +111,5 @@ def dense_dataset(table: StudyTable, dataset: str) -> DenseDataset:
             for name in BASELINES
             if name in samples.columns
         },
+        answer=tuple(samples.get_column("answer")) if "answer" in samples.columns else None,
     )

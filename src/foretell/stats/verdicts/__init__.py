@@ -1,0 +1,1 @@
+"""What a study says of each signal: evidence, one error rate, and verdicts by stated rules."""

@@ -1,0 +1,113 @@
+"""The verdicts of a study, from its detectors, forests and single heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from foretell.stats.auc.intervals import Estimate
+from foretell.stats.detectors.adjustment import Explained, known_columns
+from foretell.stats.detectors.detector import Detector, Known
+from foretell.stats.detectors.samples import Samples
+from foretell.stats.folds import group_numbers
+from foretell.stats.forest.increment import ForestOfDataset, forest_increment
+from foretell.stats.forest.random_forest import ForestResult, Protocol
+from foretell.stats.heads.association import strongest_head
+from foretell.stats.verdicts.evidence import detector_evidence, family_evidence, forest_evidence
+from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
+
+__all__ = ["explained_by_dataset", "verdicts_by_dataset"]
+
+Judged = tuple[list[Detector], Known]
+
+
+def explained_by_dataset(samples: Mapping[str, Samples], judged: Mapping[str, Judged]) -> dict[str, Explained]:
+    """Return what baselines explain, for the permutations of single heads.
+
+    They leave of a label what is over its held-out probability, less what a straight line in the log-odds of each
+    baseline still explains. Permuting that instead of the label asks whether a head tells what baselines do not;
+    permuting within cells of the baselines would leave differences inside the cells.
+
+    Args:
+        samples: From `samples_by_dataset`.
+        judged: From `detectors_by_dataset`.
+
+    Returns:
+        By dataset; those without baselines are absent.
+
+    Source:
+        Freedman and Lane 1983; Robinson 1988 for taking out what is known on both sides.
+    """
+    found = {}
+    for dataset, one in samples.items():
+        detectors, known = judged[dataset]
+        if known.scores is None or known.scores.probability is None:
+            continue
+        baselines = [each.heldout for each in detectors if each.role == "baseline" and each.heldout.reason is None]
+        columns = [each.score.mean(axis=0) for each in baselines if each.score.std() > 0]
+        lines = np.column_stack([np.ones(len(one.label)), *columns])
+        residual = one.label - known.scores.probability
+        residual -= lines @ np.linalg.lstsq(lines, residual, rcond=1e-9)[0]
+        features = [each for each in one.features if each.role == "baseline"]
+        found[dataset] = Explained(residual, known_columns(features, len(one.label)))
+    return found
+
+
+def verdicts_by_dataset(
+    samples: Mapping[str, Samples],
+    judged: Mapping[str, Judged],
+    forests: Mapping[str, Mapping[Protocol, ForestResult]],
+    association: pl.DataFrame,
+    *,
+    level: float = 0.95,
+    error_rate: float = 0.05,
+) -> dict[str, list[Verdict]]:
+    """Return verdicts by dataset: on every detector, on the forest on rows, and on any single head.
+
+    Args:
+        samples: From `samples_by_dataset`.
+        judged: From `detectors_by_dataset`.
+        forests: From `forests_by_dataset`.
+        association: From `association`, with what `explained_by_dataset` gives.
+        level: Coverage of the intervals.
+        error_rate: Of the whole study.
+    """
+    evidence: dict[str, list[Evidence]] = {}
+    for dataset, one in samples.items():
+        detectors, known = judged[dataset]
+        sizes = {"n_positive": one.n_groups(1), "n_negative": one.n_groups(0)}
+        facts = {**sizes, "has_strata": one.stratum is not None}
+        evidence[dataset] = [detector_evidence(each, **facts) for each in detectors if each.role == "detector"]
+        has_baselines = known.scores is not None
+        added = _forest_increment(dataset, samples, judged, forests, level=level)
+        evidence[dataset].append(forest_evidence(forests[dataset], added, **facts, has_baselines=has_baselines))
+        family = association.filter(pl.col("dataset") == dataset)
+        if family.height:
+            best = strongest_head(family)
+            evidence[dataset].append(
+                family_evidence(best, n_tests=family.height, **facts, has_baselines=has_baselines, level=level)
+            )
+    return verdicts(evidence, error_rate=error_rate)
+
+
+def _forest_increment(
+    dataset: str,
+    samples: Mapping[str, Samples],
+    judged: Mapping[str, Judged],
+    forests: Mapping[str, Mapping[Protocol, ForestResult]],
+    *,
+    level: float,
+) -> Estimate:
+    """Return the increment of a dataset's forest, or of the forests of all datasets that are pooled."""
+    pooled = samples[dataset].dataset
+    names = [dataset] if pooled is None else list(dict.fromkeys(pooled.tolist()))
+    group = group_numbers(samples[dataset].group)
+    parts = []
+    for name in names:
+        scores = judged[name][1].scores
+        known = None if scores is None or scores.reason is not None else scores.score.mean(axis=0)
+        here = slice(None) if pooled is None else pooled == name
+        parts.append(ForestOfDataset(forests[name]["grouped"], known, group[here]))
+    return forest_increment(parts, level=level)
