@@ -43,8 +43,8 @@ from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
 from foretell.stats.table.cleaning import Ledger, Validity
 from foretell.stats.table.joined import StudyTable, read_table
-from foretell.stats.verdicts.judged import explained_by_dataset, verdicts_by_dataset
-from foretell.stats.verdicts.rules import Verdict
+from foretell.stats.verdicts.judged import evidence_by_dataset, explained_by_dataset
+from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
 from foretell.storage.atomic import written_whole
 
 __all__ = ["POOLED", "Settings", "Study", "study"]
@@ -186,17 +186,15 @@ class Study:
         return frames.transfer_frame(cells, "all heads")
 
     @cached_property
+    def evidence(self) -> dict[str, list[Evidence]]:
+        """What each signal shows, by dataset."""
+        level = self.settings.level
+        return evidence_by_dataset(self.samples, self.judged, self.forests, self.association, level=level)
+
+    @cached_property
     def found(self) -> dict[str, list[Verdict]]:
         """Verdicts by dataset."""
-        settings = self.settings
-        return verdicts_by_dataset(
-            self.samples,
-            self.judged,
-            self.forests,
-            self.association,
-            level=settings.level,
-            error_rate=settings.error_rate,
-        )
+        return verdicts(self.evidence, error_rate=self.settings.error_rate)
 
     @cached_property
     def verdicts(self) -> pl.DataFrame:

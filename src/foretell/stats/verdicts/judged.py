@@ -1,4 +1,4 @@
-"""The verdicts of a study, from its detectors, forests and single heads."""
+"""What a study's detectors, forests and single heads show beside its baselines, by dataset."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from foretell.stats.forest.increment import ForestOfDataset, forest_increment
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import strongest_head
 from foretell.stats.verdicts.evidence import detector_evidence, family_evidence, forest_evidence
-from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
+from foretell.stats.verdicts.rules import Evidence
 
-__all__ = ["explained_by_dataset", "verdicts_by_dataset"]
+__all__ = ["evidence_by_dataset", "explained_by_dataset"]
 
 Judged = tuple[list[Detector], Known]
 
@@ -55,16 +55,15 @@ def explained_by_dataset(samples: Mapping[str, Samples], judged: Mapping[str, Ju
     return found
 
 
-def verdicts_by_dataset(
+def evidence_by_dataset(
     samples: Mapping[str, Samples],
     judged: Mapping[str, Judged],
     forests: Mapping[str, Mapping[Protocol, ForestResult]],
     association: pl.DataFrame,
     *,
     level: float = 0.95,
-    error_rate: float = 0.05,
-) -> dict[str, list[Verdict]]:
-    """Return verdicts by dataset: on every detector, on the forest on rows, and on any single head.
+) -> dict[str, list[Evidence]]:
+    """Return what every detector, the forest on rows and the strongest single head show, by dataset.
 
     Args:
         samples: From `samples_by_dataset`.
@@ -72,7 +71,6 @@ def verdicts_by_dataset(
         forests: From `forests_by_dataset`.
         association: From `association`, with what `explained_by_dataset` gives.
         level: Coverage of the intervals.
-        error_rate: Of the whole study.
     """
     evidence: dict[str, list[Evidence]] = {}
     for dataset, one in samples.items():
@@ -89,7 +87,7 @@ def verdicts_by_dataset(
             evidence[dataset].append(
                 family_evidence(best, n_tests=family.height, **facts, has_baselines=has_baselines, level=level)
             )
-    return verdicts(evidence, error_rate=error_rate)
+    return evidence
 
 
 def _forest_increment(

@@ -16,7 +16,7 @@ from foretell.stats.auc.intervals import Estimate
 from foretell.stats.verdicts.error_rate import adjusted
 from foretell.stats.verdicts.minimal_auc import POWER, minimal_auc
 
-__all__ = ["FEWEST_GROUPS", "WEAK_BELOW", "Evidence", "Sizes", "Verdict", "VerdictName", "span", "verdicts"]
+__all__ = ["FEWEST_GROUPS", "WEAK_BELOW", "Evidence", "Sizes", "Verdict", "VerdictName", "span", "usable_p", "verdicts"]
 
 VerdictName = Literal["signal", "weak signal", "no signal found", "leak", "not enough data"]
 
@@ -134,14 +134,18 @@ def verdicts(evidence: Mapping[str, Sequence[Evidence]], *, error_rate: float = 
         `foretell.stats.verdicts.error_rate.adjusted`.
     """
     flat = [(dataset, one) for dataset, several in evidence.items() for one in several]
-    usable = [one.p if _too_few(one) is None and one.p is not None else np.nan for _, one in flat]
-    together = adjusted(np.array(usable, dtype=np.float64))
+    together = adjusted(np.array([usable_p(one) for _, one in flat], dtype=np.float64))
     n_signals = max(int(np.isfinite(together).sum()), 1)
     found: dict[str, list[Verdict]] = {dataset: [] for dataset in evidence}
     for (dataset, one), value in zip(flat, together, strict=True):
         p = None if np.isnan(value) else float(value)
         found[dataset].append(_verdict(one, p, error_rate, n_signals))
     return found
+
+
+def usable_p(one: Evidence) -> float:
+    """Return the p-value of a signal; nan where there are too few data, so that it takes no part in the adjustment."""
+    return one.p if _too_few(one) is None and one.p is not None else float("nan")
 
 
 def _too_few(one: Evidence) -> str | None:
