@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from joblib import Parallel, delayed
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
@@ -24,6 +23,7 @@ from foretell.stats.auc.intervals import Estimate
 from foretell.stats.auc.within_strata import NO_STRATUM, NO_STRATUM_WITH_BOTH
 from foretell.stats.folds import derived_seed, group_codes, grouped_folds, shuffled_labels
 from foretell.stats.forest.measures import Objective, confusion, measure, thinned_roc
+from foretell.stats.forest.tree_scores import probability_of
 
 __all__ = [
     "PROTOCOLS",
@@ -41,8 +41,6 @@ PROTOCOLS: tuple[Protocol, ...] = ("rows", "grouped", "placebo")
 TEST_SIZE = 0.2
 """Test share of the protocols `rows` and `placebo`; the source study does not state its own."""
 
-_CHUNK = 4096
-"""Rows that one thread scores at a time; every chunk sums its trees in the same order."""
 _ENOUGH_ROWS = 10_000
 """Splits and shuffles of small tables are repeated, at most five times, until this many rows are scored."""
 
@@ -210,31 +208,8 @@ class _Trainer:
             for metric in range(self.rows.shape[1]):
                 shuffled = self.rows[heldout]
                 shuffled[:, metric] = shuffled[generator.permutation(len(heldout)), metric]
-                scores[repeat, metric] = _probability(forest, shuffled, self.n_jobs)[:, 1]
+                scores[repeat, metric] = probability_of(forest, shuffled, self.n_jobs)[:, 1]
         return scores
-
-
-def _probability(
-    forest: RandomForestClassifier, rows: Float[np.ndarray, "row metric"], n_jobs: int | None
-) -> Float[np.ndarray, "row class_"]:
-    """Return the probability of label 0 and 1 of each row, bit-identical for every `n_jobs`.
-
-    scikit-learn sums trees in the order in which threads finish; here threads are given rows instead of trees.
-    """
-    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    if len(chunks) == 1:
-        return _mean_of_trees(forest, rows)
-    scored = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_mean_of_trees)(forest, chunk) for chunk in chunks)
-    return np.concatenate(scored)
-
-
-def _mean_of_trees(
-    forest: RandomForestClassifier, rows: Float[np.ndarray, "row metric"]
-) -> Float[np.ndarray, "row class_"]:
-    total = np.zeros((len(rows), 2))
-    for tree in forest.estimators_:
-        total += tree.predict_proba(rows, check_input=False)
-    return np.asarray(total / len(forest.estimators_))
 
 
 def _placebo(
@@ -295,7 +270,7 @@ def _scored_fold(
 ) -> ForestResult:
     """Return the scores of one forest, fitted on `train`, for `heldout`; its place is repeat and fold."""
     forest = trainer.fit(label, train)
-    probability = _probability(forest, trainer.rows[heldout], trainer.n_jobs)
+    probability = probability_of(forest, trainer.rows[heldout], trainer.n_jobs)
     n_shuffles = 1 if protocol == "grouped" else repeats_needed(2 * len(heldout))
     permuted = trainer.permuted(forest, heldout, n_shuffles, place[1])
     trainer.advance(protocol)
