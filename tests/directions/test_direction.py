@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from foretell.conversations.conversation import Conversation, Message
 from foretell.conversations.pairs import pairs_from_facts
 from foretell.directions.direction import Direction, DirectionSource
 from foretell.directions.fit import fit_direction
+from foretell.directions.fit_and_judge import steer
+from foretell.directions.random_directions import RandomScale
+from foretell.directions.surface import surface
 from foretell.errors import InputError, TemplateWarning
 from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.models.fingerprints import weights_fingerprint
@@ -173,6 +178,118 @@ def test_a_direction_whose_parts_do_not_fit_is_refused(
         Direction.load(path)
 
 
+def changed(path: Path, change: Callable[[dict[str, np.ndarray], dict[str, Any]], object]) -> None:
+    """Change the arrays, or what is said of them, of a saved direction."""
+    with safe_open(path, framework="numpy") as file:
+        metadata = dict(file.metadata())
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    described = json.loads(metadata["foretell"])
+    change(arrays, described)
+    save_file(arrays, path, metadata={**metadata, "foretell": json.dumps(described)})
+
+
+def turned(arrays: dict[str, np.ndarray], _described: object) -> None:
+    arrays["vectors"][2] *= -1.0
+
+
+def exchanged(arrays: dict[str, np.ndarray], _described: object) -> None:
+    arrays["vectors"] = arrays["vectors"][[2, 1, 0]]
+
+
+def said(name: str, value: object) -> Callable[[object, dict[str, Any]], object]:
+    return lambda _arrays, described: described["source"].__setitem__(name, value)
+
+
+def array(name: str, value: float) -> Callable[[dict[str, np.ndarray], object], object]:
+    return lambda arrays, _described: arrays[name].__setitem__(0, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (turned, "checksum"),
+        (exchanged, "checksum"),
+        (lambda arrays, _: arrays["mean"].__setitem__(0, 0.5), "checksum"),
+        (lambda _, described: described.__setitem__("concept", "honesty"), "checksum"),
+        (array("standard_deviation", np.inf), "layer 0 needs a finite mean and a positive spread, not .* and inf"),
+        (array("standard_deviation", np.nan), "positive spread"),
+        (array("standard_deviation", -1.0), "positive spread"),
+        (array("mean", np.inf), "finite mean"),
+        (array("vectors", np.nan), "layer 0 has no vector of unit norm"),
+        (lambda _, described: described.__setitem__("reasons", [None, None, None]), "layer 1 has no vector"),
+        (
+            lambda _, described: described.__setitem__("reasons", ["why", "why", None]),
+            "layer 0 has a scale, and a reason",
+        ),
+        (lambda _, described: described.__setitem__("reasons", [None, 7, None]), "no text"),
+        (said("n_pairs", -5), '"n_pairs" must be at least 1, not -5'),
+        (said("n_pairs", 0), '"n_pairs" must be at least 1'),
+        (said("n_pairs", True), '"n_pairs" is not of type int'),
+        (said("n_calibration_pairs", 8), "more calibration pairs than pairs"),
+        (said("n_calibration_tokens", -1), '"n_calibration_tokens" must be at least 0'),
+        (said("seed", -3), '"seed" must be at least 0'),
+        (said("topics", ["a", 3]), "is not of type"),
+    ],
+)
+def test_what_was_changed_after_it_was_saved_is_refused(
+    model: Model,
+    generator: np.random.Generator,
+    tmp_path: Path,
+    change: Callable[[dict[str, np.ndarray], dict[str, Any]], object],
+    message: str,
+) -> None:
+    path = tmp_path / "x.safetensors"
+    direction_for(model, generator).save(path)
+    changed(path, lambda _arrays, _described: None)
+    Direction.load(path)
+    changed(path, change)
+    with pytest.raises(InputError, match=rf"x\.safetensors: holds no direction: .*{message}"):
+        Direction.load(path)
+
+
+def test_a_file_of_a_version_without_checksums_is_loaded(
+    model: Model, generator: np.random.Generator, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.safetensors"
+    direction = direction_for(model, generator)
+    direction.save(path)
+    with safe_open(path, framework="numpy") as file:
+        metadata = {name: value for name, value in file.metadata().items() if name != "sha256"}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(arrays, path, metadata=metadata)
+    assert Direction.load(path).source == direction.source
+
+
+def test_what_is_saved_can_be_loaded_and_what_cannot_is_not_saved(
+    model: Model, generator: np.random.Generator, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.safetensors"
+    direction = direction_for(model, generator)
+    scales = generator.uniform(1.0, 2.0, size=(2, 4, model.n_layers))
+    scales[:, :, 1] = np.nan  # as the layer is, which has a reason
+    direction = dataclasses.replace(direction, random=RandomScale(0, *scales))
+    direction.save(path)
+    loaded = Direction.load(path)
+    assert loaded.random is not None
+    np.testing.assert_array_equal(loaded.random.mean, scales[0])
+    before = path.read_bytes()
+    for wrong in (
+        {"reasons": (None, None, None)},
+        {"standard_deviation": np.full(3, np.inf)},
+        {"source": dataclasses.replace(direction.source, n_pairs=0)},
+        {"vectors": direction.vectors.astype(np.float64)},
+    ):
+        with pytest.raises(InputError, match=r"x\.safetensors: the direction cannot be saved: "):
+            dataclasses.replace(direction, **wrong).save(path)
+    assert path.read_bytes() == before
+
+
+def test_the_precision_of_a_model_is_no_other_weights(generator: np.random.Generator) -> None:
+    direction = direction_for(tiny_model("llama"), generator)
+    with pytest.raises(InputError, match=r"are loaded in float16.*load this model in float32"):
+        direction.check_fits(tiny_model("llama", dtype=torch.float16))
+
+
 def templated(model: Model, template: str | None, **tokens: str) -> Model:
     """The same model with another chat template or other special tokens."""
     tokenizer = tiny_tokenizer(template)
@@ -194,6 +311,10 @@ def test_a_direction_knows_the_chat_template_it_was_fitted_with(model: Model, tm
             loaded.check_fits(other)
         with pytest.warns(TemplateWarning):
             read(other, [Conversation("a", "b", (Message("user", "Hi"),), "Yes.")], directions=[loaded], progress=False)
+        with pytest.warns(TemplateWarning):
+            surface(other, loaded, "Hi?", ["Yes."])
+        with pytest.warns(TemplateWarning):
+            steer(other, loaded, pairs, layers=[1], doses=[1.0], n_random=0, fitted_topics=True, progress=False)
     loaded.check_fits(templated(model, CHATML, pad="<bos>"))
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -55,12 +56,64 @@ def test_the_table_says_null_where_there_is_no_number(generator: np.random.Gener
     assert table.select("id", "layer", "answer_position").is_unique().all()
 
 
+def strict(path: Path) -> dict[str, Any]:
+    """Read JSON as every other reader does: NaN and Infinity are no numbers."""
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    return loaded
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_null_in_both_files(generator: np.random.Generator, tmp_path: Path, value: float) -> None:
+    surface = made(generator)
+    first, second = surface.answers
+    activity = first.activity.copy()
+    activity[0, 0] = value
+    first = replace(first, activity=activity, mean_logprob=value, lower=activity - 1.0)
+    course = Course((0, 2), ((value, 1.0, 2.0), (0.5, 0.25)), ((value,) * 3, (0.0,) * 2), ((1.0,) * 3, (2.0,) * 2), 9)
+    placed = tuple(AnswerRank(title, value, 0.25, value) for title in ("false", "true"))
+    known = HeldOutComparison((0, 2), 30, 31, value, "n_tokens", 0.5, placed)
+    full = replace(surface, answers=(first, second), course=course, held_out=known)
+    full.write(tmp_path)
+    described = strict(tmp_path / "surface.json")
+    assert described["answers"][0]["mean_logprob"] is None
+    assert described["course"]["mean"][0] == [None, 1.0, 2.0]
+    assert described["held_out"]["auc"] is None
+    table = pl.read_parquet(tmp_path / "surface.parquet")
+    for column in ("activity", "lower"):
+        assert table[column].drop_nulls().is_finite().all()
+    read = Surface.read(tmp_path)
+    assert np.isnan(read.answers[0].activity[0, 0])
+    assert read.answers[0].mean_logprob is None
+    assert read.course is not None
+    np.testing.assert_array_equal(read.course.mean[0], [np.nan, 1.0, 2.0])
+    assert read.held_out is not None
+    assert np.isnan(read.held_out.auc)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": (0, 1, 1)}, "its layers must be distinct"),
+        ({"layers": (0, 1, -2)}, "its layers must be distinct and 0 or more"),
+        ({"layers": (0, 1)}, r'"false" has 2 layers and 3 tokens, and activity of shape \(3, 3\)'),
+        ({"course": Course((0, 7), ((), ()), (), (), 0)}, r"its course is over layers \(0, 7\)"),
+        ({"course": Course((0,), ((),), (), (), 0)}, "its course is of 1 answers, and it has 2"),
+    ],
+)
+def test_a_surface_that_could_not_be_read_back_is_not_written(
+    generator: np.random.Generator, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"the surface cannot be written: {message}"):
+        replace(made(generator), **change).write(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_folder_without_a_surface_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no surface"):
         Surface.read(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["text", "form", "missing", "kind", "list"])
+@pytest.mark.parametrize("damage", ["text", "form", "missing", "kind", "list", "twice", "type", "course"])
 def test_a_damaged_description_is_one_line(generator: np.random.Generator, tmp_path: Path, damage: str) -> None:
     made(generator).write(tmp_path)
     path = tmp_path / "surface.json"
@@ -71,6 +124,12 @@ def test_a_damaged_description_is_one_line(generator: np.random.Generator, tmp_p
         del described["answers"][0]["tokens"]
     elif damage == "kind":
         described["layers"] = 3
+    elif damage == "twice":
+        described["layers"] = [0, 1, 1]
+    elif damage == "type":
+        described["answers"][0]["dtype"] = "int8"
+    elif damage == "course":
+        described["course"] = {"layers": [9], "mean": [[], []], "null_lower": [], "null_upper": [], "n_random": 0}
     elif damage == "list":
         described = [1]
     path.write_text("{" if damage == "text" else json.dumps(described), encoding="utf-8")

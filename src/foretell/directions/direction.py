@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ __all__ = ["Direction", "DirectionSource"]
 _FORMAT = "foretell direction 1"
 _ARRAYS = ("vectors", "mean", "standard_deviation")
 _RANDOM = ("random_mean", "random_standard_deviation")
+_NORM_TOLERANCE = 1e-4
+_LEAST = {"n_pairs": 1, "n_calibration_pairs": 0, "n_calibration_tokens": 0, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,24 @@ class Direction:
             warnings.warn(message, TemplateWarning, stacklevel=3)
 
     def save(self, path: Path | str) -> None:
-        """Write the direction as safetensors with JSON metadata, atomically."""
+        """Write the direction as safetensors with JSON metadata and a checksum, atomically.
+
+        Raises:
+            InputError: It is none that could be loaded: a layer without a reason has no unit vector or no scale, or
+                what is said of its source cannot be.
+        """
         described: dict[str, Any] = {"concept": self.concept, "reasons": self.reasons, "source": asdict(self.source)}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         if self.random is not None:
             described["random_seed"] = self.random.seed
             scale = (self.random.mean, self.random.standard_deviation)
             arrays |= {name: np.ascontiguousarray(values) for name, values in zip(_RANDOM, scale, strict=True)}
-        metadata = {"format": _FORMAT, "foretell": json.dumps(described, ensure_ascii=False)}
+        text = json.dumps(described, ensure_ascii=False)
+        try:
+            _built(arrays, json.loads(text))
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(located(path, f"the direction cannot be saved: {error}")) from error
+        metadata = {"format": _FORMAT, "foretell": text, "sha256": _checksum(arrays, described)}
         with written_whole(Path(path)) as draft:
             save_file(arrays, draft, metadata=metadata)
 
@@ -157,7 +171,7 @@ class Direction:
         """Return the direction that `save` wrote, bit for bit. Nothing in the file is ever executed.
 
         Raises:
-            InputError: There is no such file, or it holds no direction.
+            InputError: There is no such file, it holds no direction, or it is not as it was saved.
         """
         path = Path(path)
         if not path.is_file():
@@ -167,17 +181,52 @@ class Direction:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
                     raise InputError(located(path, f'is safetensors, but no "{_FORMAT}"'))
-                arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-                measured = {name: file.get_tensor(name) for name in _RANDOM if name in file.keys()}  # noqa: SIM118
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             described = json.loads(metadata["foretell"])
-            random = _random(described, measured, len(arrays["vectors"]))
-            source = _source(described["source"])
-            reasons = tuple(described["reasons"])
-            concept = described["concept"]
+            direction = _built(arrays, described)
+            # Files of older versions have no checksum.
+            if metadata.get("sha256", checksum := _checksum(arrays, described)) != checksum:
+                raise ValueError("its checksum is another, so it was changed after it was saved; fit it again")
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise InputError(located(path, f"holds no direction: {error}")) from error
-        _check_parts(path, arrays, reasons, concept)
-        return cls(concept=concept, reasons=reasons, source=source, random=random, **arrays)
+        return direction
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], described: Mapping[str, Any]) -> str:
+    """Return a name for the numbers, their order, and what they stand for."""
+    digest = sha256(json.dumps([described["concept"], described["reasons"]]).encode())
+    for name in (*_ARRAYS, *_RANDOM):
+        if name in arrays:
+            digest.update(f"{name} {arrays[name].shape}\n".encode())
+            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _built(arrays: Mapping[str, np.ndarray], described: Mapping[str, Any]) -> Direction:
+    """Return the direction of these parts.
+
+    Raises:
+        ValueError: (or TypeError, KeyError) They are no direction.
+    """
+    vectors, mean, deviation = (arrays[name] for name in _ARRAYS)
+    reasons, concept = tuple(described["reasons"]), described["concept"]
+    dtypes = [values.dtype.name for values in (vectors, mean, deviation)]
+    if vectors.ndim != 2 or dtypes != ["float32", "float64", "float64"]:
+        raise ValueError("its arrays do not belong together")
+    if not mean.shape == deviation.shape == vectors.shape[:1] == (len(reasons),):
+        raise ValueError("its arrays do not belong together")
+    if not isinstance(concept, str) or not all(reason is None or isinstance(reason, str) for reason in reasons):
+        raise TypeError("its concept or a reason is no text")
+    for layer, reason in enumerate(reasons):
+        scale = (float(mean[layer]), float(deviation[layer]))
+        if reason is None and not abs(float(np.linalg.norm(vectors[layer])) - 1.0) <= _NORM_TOLERANCE:
+            raise ValueError(f"layer {layer} has no vector of unit norm, and no reason")
+        if reason is None and not (np.isfinite(scale).all() and scale[1] > 0.0):
+            raise ValueError(f"layer {layer} needs a finite mean and a positive spread, not {scale[0]} and {scale[1]}")
+        if reason is not None and np.isfinite(scale).any():
+            raise ValueError(f"layer {layer} has a scale, and a reason why it has none")
+    random = _random(described, arrays, reasons)
+    return Direction(concept, vectors, mean, deviation, reasons, _source(described["source"]), random)
 
 
 def _source(described: dict[str, Any]) -> DirectionSource:
@@ -185,34 +234,31 @@ def _source(described: dict[str, Any]) -> DirectionSource:
     kinds["tuple[str, ...]"] = (list,)
     described = {"template": None} | described
     for item in fields(DirectionSource):
-        if type(described[item.name]) not in kinds[str(item.type)]:
+        value, least = described[item.name], _LEAST.get(item.name)
+        if type(value) not in kinds[str(item.type)] or not all(isinstance(one, str) for one in described["topics"]):
             raise TypeError(f'"{item.name}" is not of type {item.type}')
+        if least is not None and value < least:
+            raise ValueError(f'"{item.name}" must be at least {least}, not {value}')
+    if described["n_calibration_pairs"] > min(described["n_pairs"], described["n_calibration_tokens"]):
+        raise ValueError("there are more calibration pairs than pairs or tokens")
     values = {item.name: described[item.name] for item in fields(DirectionSource)}
-    return DirectionSource(**(values | {"topics": tuple(str(topic) for topic in values["topics"])}))
+    return DirectionSource(**(values | {"topics": tuple(values["topics"])}))
 
 
-def _random(described: dict[str, Any], measured: dict[str, np.ndarray], n_layers: int) -> RandomScale | None:
-    if not measured:
+def _random(
+    described: Mapping[str, Any], arrays: Mapping[str, np.ndarray], reasons: tuple[str | None, ...]
+) -> RandomScale | None:
+    if not any(name in arrays for name in _RANDOM):
         return None
-    mean, deviation = (measured[name] for name in _RANDOM)
+    mean, deviation = (arrays[name] for name in _RANDOM)
     if type(described["random_seed"]) is not int or described["random_seed"] < 0:
         raise TypeError('"random_seed" is not a seed')
-    fits = mean.ndim == 2 and mean.shape == deviation.shape and mean.shape[1] == n_layers
+    fits = mean.ndim == 2 and mean.shape == deviation.shape and mean.shape[1] == len(reasons)
     if not (fits and mean.dtype == deviation.dtype == np.float64):
         raise ValueError("the scales of random directions do not belong to its layers")
-    if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation >= 0.0).all()):
+    defined = np.array([reason is None for reason in reasons])
+    if not (np.isfinite(mean[:, defined]).all() and np.isfinite(deviation[:, defined]).all()):
+        raise ValueError("the scales of random directions are no scales")
+    if (deviation < 0.0).any():
         raise ValueError("the scales of random directions are no scales")
     return RandomScale(described["random_seed"], mean, deviation)
-
-
-def _check_parts(path: Path, arrays: dict[str, np.ndarray], reasons: tuple[object, ...], concept: object) -> None:
-    vectors = arrays["vectors"]
-    shapes_fit = vectors.ndim == 2 and all(arrays[name].shape == vectors.shape[:1] for name in _ARRAYS[1:])
-    dtypes_fit = vectors.dtype == np.float32 and all(arrays[name].dtype == np.float64 for name in _ARRAYS[1:])
-    if not (shapes_fit and dtypes_fit and len(reasons) == len(vectors) and isinstance(concept, str)):
-        raise InputError(located(path, "holds no direction: its arrays do not belong together"))
-    defined = np.array([reason is None for reason in reasons])
-    norms = np.linalg.norm(vectors[defined], axis=1)
-    spread = arrays["standard_deviation"][defined]
-    if not (np.allclose(norms, 1.0, atol=1e-4) and np.isfinite(arrays["mean"][defined]).all() and (spread > 0).all()):
-        raise InputError(located(path, "holds no direction: vectors must have unit norm and positive spread"))

@@ -7,6 +7,7 @@ surface = Surface.read("surfaces")
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -140,15 +141,22 @@ class Surface:
             )
             for index, answer in enumerate(self.answers)
         ]
-        joined = pl.concat(frames).with_columns(pl.col("activity", *_ENDS).fill_nan(None))
+        numbers = pl.col("activity", *_ENDS)
+        joined = pl.concat(frames).with_columns(pl.when(numbers.is_finite()).then(numbers))
         return conform(joined, SURFACE)
 
     def write(self, folder: Path | str) -> None:
         """Write `surface.parquet` (the table) and `surface.json` (question, answers, tokens) into a folder.
 
         Each file is written atomically, the description last. It has the table's checksum, so that a description is
-        never used with another surface's table.
+        never used with another surface's table. A number that is not finite is null in both.
+
+        Raises:
+            InputError: It could not be read back: a layer comes twice, or arrays have other shapes than layers and
+                tokens.
         """
+        if problem := _mismatch(self):
+            raise InputError(f"the surface cannot be written: {problem}")
         folder = Path(folder)
         buffer = BytesIO()
         self.table().write_parquet(buffer)
@@ -176,7 +184,8 @@ class Surface:
         with written_whole(folder / _TABLE) as draft:
             draft.write_bytes(buffer.getvalue())
         with written_whole(folder / _DESCRIPTION) as draft:
-            draft.write_text(json.dumps(described, ensure_ascii=False, indent=1), encoding="utf-8")
+            plain = json.dumps(_plain(described), ensure_ascii=False, indent=1, allow_nan=False)
+            draft.write_text(plain, encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path | str) -> Surface:
@@ -199,9 +208,12 @@ class Surface:
             if sha256(content).hexdigest() != described["table_sha256"]:
                 raise InputError(located(table, "is not the table its surface.json was written with"))
             rows = pl.read_parquet(BytesIO(content))
-            return _surface(
+            surface = _surface(
                 described, rows.rename({"position": "answer_position"}) if described["format"] == _BEFORE else rows
             )
+            if problem := _mismatch(surface):
+                raise ValueError(problem)
+            return surface
         except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
             raise InputError(located(description, f"is not a valid surface: {error!r}")) from error
 
@@ -230,6 +242,42 @@ def builtin_surface_question() -> SurfaceQuestion:
     )
 
 
+def _plain(value: Any) -> Any:
+    """Return a value for JSON, which knows neither tuples nor numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _mismatch(surface: Surface) -> str | None:
+    """Say what of a surface does not belong together; None if all does."""
+    layers = surface.layers
+    if len(set(layers)) != len(layers) or any(layer < 0 for layer in layers):
+        return f"its layers must be distinct and 0 or more, not {layers}"
+    for answer in surface.answers:
+        shape = (len(layers), len(answer.tokens))
+        for name in ("activity", *_ENDS):
+            values = getattr(answer, name)
+            if values is not None and values.shape != shape:
+                return (
+                    f'"{answer.title}" has {shape[0]} layers and {shape[1]} tokens, and {name} of shape {values.shape}'
+                )
+    course = surface.course
+    if course is not None and not set(course.layers) <= set(layers):
+        return f"its course is over layers {course.layers}, and it has {layers}"
+    if course is not None and len(course.mean) != len(surface.answers):
+        return f"its course is of {len(course.mean)} answers, and it has {len(surface.answers)}"
+    return None
+
+
 def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
     layers = tuple(int(layer) for layer in described["layers"])
     answers = []
@@ -238,6 +286,8 @@ def _surface(described: dict[str, Any], table: pl.DataFrame) -> Surface:
         rows = table.filter(pl.col("id") == f"answer-{index}").sort("layer", "answer_position")
         # Rows are sorted by layer; the surface may list its layers in another order.
         place = np.argsort(np.argsort(layers))
+        if np.dtype(answer["dtype"]).kind != "f":
+            raise ValueError(f"activity cannot be of type {answer['dtype']}")
         activity = rows["activity"].to_numpy().reshape(len(layers), len(tokens))[place].astype(answer["dtype"])
         logprob = answer["mean_logprob"]
         answers.append(
@@ -272,7 +322,7 @@ def _ends(rows: pl.DataFrame, place: np.ndarray, n_tokens: int) -> dict[str, np.
 
 def _course(described: dict[str, Any]) -> Course:
     lines = {
-        name: tuple(tuple(float(value) for value in line) for line in described[name])
+        name: tuple(tuple(_number(value) for value in line) for line in described[name])
         for name in ("mean", "null_lower", "null_upper")
     }
     return Course(layers=tuple(int(n) for n in described["layers"]), n_random=int(described["n_random"]), **lines)
@@ -282,7 +332,7 @@ def _held_out_comparison(described: dict[str, Any]) -> HeldOutComparison:
     answers = tuple(
         AnswerRank(
             title=str(answer["title"]),
-            **{name: float(answer[name]) for name in ("value", "above_positive", "above_negative")},
+            **{name: _number(answer[name]) for name in ("value", "above_positive", "above_negative")},
         )
         for answer in described["answers"]
     )
@@ -290,9 +340,9 @@ def _held_out_comparison(described: dict[str, Any]) -> HeldOutComparison:
         tuple(int(layer) for layer in described["layers"]),
         int(described["n_positive"]),
         int(described["n_negative"]),
-        float(described["auc"]),
+        _number(described["auc"]),
         str(described["baseline"]),
-        float(described["baseline_auc"]),
+        _number(described["baseline_auc"]),
         answers,
     )
 
