@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -12,12 +15,15 @@ from sklearn.preprocessing import StandardScaler
 from foretell.errors import InputError
 from foretell.stats.directions.estimators import (
     METHODS,
+    Method,
     contrast_consistent,
     linear_discriminant,
     logistic,
     mean_difference,
     method_named,
+    methods_named,
     paired_component,
+    rows_needed,
 )
 
 SHAPES = [(30, 12), (25, 60)]
@@ -127,6 +133,83 @@ def test_a_method_is_a_name_or_a_function() -> None:
     assert method_named(logistic)[0] == "logistic"
     with pytest.raises(InputError, match=r'no method "magic"; choose one of mean-difference, paired-component'):
         method_named("magic")
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("n_pairs", [1, 2, 3, 4])
+def test_few_pairs_give_a_direction_or_none_and_no_error(
+    generator: np.random.Generator, name: str, n_pairs: int
+) -> None:
+    positive, negative, _ = sides(generator, n_pairs, 20, signal=5.0)
+    found = METHODS[name](positive, negative)
+    if n_pairs < rows_needed(METHODS[name]):
+        assert np.isnan(found).all() or name != "linear-discriminant"
+        return
+    difference = positive.mean(axis=0) - negative.mean(axis=0)
+    assert (np.abs((unit(found) * unit(difference)).sum(axis=1)) > 0.2).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", ["all alike", "each side alike", "copies of two"])
+def test_rows_without_spread_give_no_error(generator: np.random.Generator, name: str, kind: str) -> None:
+    positive, negative, _ = sides(generator, 2, 20)
+    index = np.zeros(6, dtype=int) if kind != "copies of two" else np.arange(6) % 2
+    positive, negative = positive[index], (positive if kind == "all alike" else negative)[index]
+    assert METHODS[name](positive, negative).shape == (2, 20)
+
+
+def test_two_rows_of_a_side_have_no_covariance_that_could_be_inverted(generator: np.random.Generator) -> None:
+    """Why three rows are needed: scikit-learn shrinks nothing with two, and what it finds is no discriminant."""
+    positive, negative, _ = sides(generator, 2, 20, signal=5.0)
+    rows = np.concatenate([positive[:, 0], negative[:, 0]]).astype(np.float64)
+    oracle = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows, [1, 1, 0, 0]).coef_[0]
+    difference = positive[:, 0].mean(axis=0) - negative[:, 0].mean(axis=0)
+    assert np.linalg.matrix_rank(np.cov(positive[:, 0], rowvar=False)) == 1
+    assert abs(float(unit(oracle) @ unit(difference))) < 0.6
+
+
+def shares(positive: np.ndarray, negative: np.ndarray, share: float = 0.5, how: object = None) -> np.ndarray:
+    return np.asarray(share * (positive - negative).mean(axis=0))
+
+
+def test_methods_of_one_name_are_distinguished() -> None:
+    def logistic_of_ones_own(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+        return np.asarray(positive.mean(axis=0))
+
+    logistic_of_ones_own.__name__ = "logistic"
+    one, other, same = (functools.partial(shares, share=share) for share in (0.1, 0.2, 0.1))
+    anonymous = [lambda positive, _, n=n: positive[0] * n for n in (1, 2)]
+    given: list[str | Method] = [
+        "logistic",
+        one,
+        other,
+        same,
+        logistic_of_ones_own,
+        "logistic",
+        logistic,
+        one,
+        *anonymous,
+    ]
+    named = methods_named(given)
+    assert [name for name, _ in named] == [
+        "logistic",
+        "shares(share=0.1)",
+        "shares(share=0.2)",
+        "shares(share=0.1) (2)",
+        "own logistic",
+        "<lambda>",
+        "<lambda> (2)",
+    ]
+    assert [find for _, find in named] == [logistic, one, other, same, logistic_of_ones_own, *anonymous]
+    assert method_named(functools.partial(shares, how=np.zeros(3)))[0] == "shares(how=ndarray)"
+
+
+def test_a_single_method_is_a_list_of_one_and_none_is_refused() -> None:
+    assert methods_named("logistic") == methods_named(["logistic"]) == methods_named(logistic)
+    with pytest.raises(InputError, match="there are no methods; give one of mean-difference"):
+        methods_named([])
+    with pytest.raises(InputError, match='no method "7"'):
+        inspect.unwrap(method_named)(7)
 
 
 @pytest.mark.parametrize(("n_pairs", "width"), SHAPES)
