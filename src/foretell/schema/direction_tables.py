@@ -112,7 +112,7 @@ STEERING = Table(
             "directed",
             pl.Float64(),
             "half of the shift minus that of the opposite dose: the component specific to the direction",
-            null="no opposite dose",
+            null="no opposite dose, or not finite",
         ),
         Column(
             "directed_lower",
@@ -132,7 +132,7 @@ STEERING = Table(
             "share of random directions, including itself, with a directed shift at least as large",
             0,
             1,
-            null="no random directions, or a row of them",
+            null="no random directions, not finite, or a row of them",
         ),
         fraction("flipped", "share of pairs whose preferred answer changed"),
         count("n_pairs", "pairs, all held out from fitting"),

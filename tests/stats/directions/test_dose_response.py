@@ -73,3 +73,27 @@ def test_a_direction_that_is_random_itself_is_rare_as_often_as_it_says(generator
         found = dose_response(base, every[0], every[1:], (-1.0, 1.0), concept="lying")
         rare.append(found.filter((pl.col("kind") == "direction") & (pl.col("dose") == 1.0))["directed_p"][0] <= 0.1)
     assert 0.06 < np.mean(rare) < 0.15
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("broken", ["direction", "random"])
+def test_what_is_not_finite_is_null_with_a_reason(generator: np.random.Generator, value: float, broken: str) -> None:
+    base, shifted, random = generator.normal(size=6), generator.normal(size=(2, 6)), generator.normal(size=(3, 2, 6))
+    if broken == "direction":
+        shifted[1, 2] = value
+    else:
+        random[0, 1, 2] = value
+    found = dose_response(base, shifted, random, (-2.0, 2.0), concept="lying")
+    for column in found.select(pl.selectors.float()):
+        assert column.drop_nulls().is_finite().all(), column.name
+    rows = {(row["kind"], row["dose"]): row for row in found.rows(named=True)}
+    gone, back = rows[broken, 2.0], rows[broken, -2.0]
+    assert (gone["shift"], gone["log_odds"], gone["flipped"], gone["directed"]) == (None,) * 4
+    assert gone["reason"] == "the log-odds of 1 of 6 pairs are not finite at this dose"
+    assert back["shift"] is not None
+    assert (back["directed"], back["reason"]) == (None, "the log-odds are not finite at the opposite dose")
+    other = rows["random" if broken == "direction" else "direction", 2.0]
+    assert (other["directed"] is None) == (other["shift"] is None) == False  # noqa: E712
+    if broken == "random":
+        assert other["directed_p"] is None
+        assert "so there is no p-value" in other["reason"]

@@ -80,3 +80,10 @@ def test_a_missing_column_is_named() -> None:
         separation(pl.DataFrame({"id": ["a"]}), concept="lying")
     columns = ("id", "topic", "is_positive", "layer", "score")
     assert separation(pl.DataFrame({name: [] for name in columns}), concept="lying").height == 0
+
+
+def test_an_id_of_two_statements_is_refused(generator: np.random.Generator) -> None:
+    table = statements(generator)
+    twice = pl.concat([table, table.head(1)])
+    with pytest.raises(TableError, match=rf'the id "{table["id"][0]}" stands for two statements at layer'):
+        separation(twice, concept="lying")

@@ -18,6 +18,10 @@ from foretell.schema.tables import STEERING, conform
 
 __all__ = ["dose_response"]
 
+_DIRECTED = ("directed", "directed_lower", "directed_upper", "directed_p")
+_NO_OPPOSITE = "the log-odds are not finite at the opposite dose"
+_NO_CONTROL = "the log-odds of random directions are not finite at this dose or its opposite, so there is no p-value"
+
 
 def dose_response(
     base: Float[np.ndarray, " pair"],
@@ -42,13 +46,16 @@ def dose_response(
         The columns of `foretell.schema.tables.STEERING`, with a dose of 0 for both kinds.
 
     Undefined:
-        No interval with fewer than two pairs; the reason says so. No directed shift without the opposite dose.
+        No interval with fewer than two pairs; the reason says so. No directed shift without the opposite dose. Null
+        with a reason at a dose at which the odds of a pair are not finite, because a mean over the others would be of
+        other pairs than at other doses.
 
     Example:
         >>> odds = np.zeros(3)
         >>> dose_response(odds, odds[None] + 1, odds[None, None], [2.0], concept="lying")["shift"].to_list()
         [0.0, 1.0, 0.0, 0.0]
     """
+    shifted, random = (np.where(np.isfinite(odds), odds, np.nan) for odds in (shifted, random))
     rows = []
     for kind, draws in (("direction", shifted[None]), ("random", random)):
         if not len(draws):
@@ -59,11 +66,15 @@ def dose_response(
             dose = float([*doses, 0.0][index])
             moved = _moved(base, every[:, index], level)
             opposite = [place for place, other in enumerate(doses) if other == -dose != 0.0]
-            found = {}
+            found: dict[str, float | None] = {}
             if opposite:
                 control = (random[:, index] - random[:, opposite[0]]).mean(axis=1) / 2.0
                 own = (shifted[index] - shifted[opposite[0]]) / 2.0
                 found = _directed(own, control, level) if kind == "direction" else _spread(control)
+                if found["directed"] is None:
+                    moved["reason"] = moved["reason"] or _NO_OPPOSITE
+                elif len(control) and not np.isfinite(control).all():
+                    moved["reason"] = moved["reason"] or _NO_CONTROL
             rows.append({"kind": kind, "dose": dose, **moved, **found})
     frame = pl.DataFrame(rows, infer_schema_length=None).unique(["kind", "dose"], keep="first", maintain_order=True)
     return conform(frame.with_columns(concept=pl.lit(concept)), STEERING)
@@ -73,12 +84,18 @@ def _directed(
     odds: Float[np.ndarray, " pair"], control: Float[np.ndarray, " draw"], level: float
 ) -> dict[str, float | None]:
     """Return the odd component of the shift, and its p-value against random directions."""
+    if not np.isfinite(odds).all():
+        return dict.fromkeys(_DIRECTED)
     estimate, lower, upper = _student(odds, level)
-    p_value = float((1 + (np.abs(control) >= abs(estimate)).sum()) / (1 + len(control))) if len(control) else None
+    known = len(control) > 0 and bool(np.isfinite(control).all())
+    p_value = float((1 + (np.abs(control) >= abs(estimate)).sum()) / (1 + len(control))) if known else None
     return {"directed": estimate, "directed_lower": lower, "directed_upper": upper, "directed_p": p_value}
 
 
 def _spread(control: Float[np.ndarray, " draw"]) -> dict[str, float | None]:
+    """Return mean and range of the odd component of random directions."""
+    if not np.isfinite(control).all():
+        return dict.fromkeys(_DIRECTED[:3])
     lowest, highest = float(control.min()), float(control.max())
     return {"directed": float(control.mean()), "directed_lower": lowest, "directed_upper": highest}
 
@@ -94,6 +111,10 @@ def _student(values: Float[np.ndarray, " pair"], level: float) -> tuple[float, f
 
 def _moved(base: np.ndarray, odds: Float[np.ndarray, "draw pair"], level: float) -> dict[str, Any]:
     n = len(base)
+    known = np.isfinite(odds - base).all(axis=0)
+    if not known.all():
+        reason = f"the log-odds of {n - int(known.sum())} of {n} pairs are not finite at this dose"
+        return {"n_draws": len(odds), "n_pairs": n, "reason": reason}
     shift, lower, upper = _student((odds - base).mean(axis=0), level)
     by_draw = (odds - base).mean(axis=1)
     return {

@@ -79,7 +79,7 @@ def separation(
         The columns of `foretell.schema.tables.DIRECTIONS`.
 
     Raises:
-        TableError: A column is missing.
+        TableError: A column is missing, or an id stands for two statements of a layer.
 
     Undefined:
         Null with `reason` where one class is missing among the statements with a score.
@@ -94,6 +94,12 @@ def separation(
     if missing:
         raise TableError(f'table of scores: column "{missing[0]}" is missing; it has: {", ".join(table.columns)}')
     ordered = table.select(wanted).sort("layer", "id")
+    twice = ordered.filter(ordered.select("id", "layer").is_duplicated())
+    if twice.height:
+        raise TableError(
+            f'table of scores: the id "{twice["id"][0]}" stands for two statements at layer {twice["layer"][0]}; '
+            "ids must differ"
+        )
     fits = table.get_column("topic").n_unique() if n_fits is None else n_fits
     inflation = nadeau_bengio_factor(max(fits, 1))
     rows = [

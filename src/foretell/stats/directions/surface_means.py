@@ -69,7 +69,7 @@ def compared_with_held_out(
     Args:
         surface: Any number of answers, in standard deviations (scale z).
         scores: Held-out scores: `id`, `topic`, `side`, `is_positive`, `layer`, `score`, `mean_logprob`, `n_tokens`.
-        layers: Layers whose scores are averaged, ideally chosen on other answers.
+        layers: Layers whose scores are averaged, each once, ideally chosen on other answers.
 
     Returns:
         Size and AUC of the held-out answers, and the rank of each answer; None where no held-out answer has a score.
@@ -79,8 +79,9 @@ def compared_with_held_out(
     """
     if surface.scale != "z":
         raise InputError(f'answers can be compared with held-out ones on scale "z" only, not "{surface.scale}"')
+    layers = tuple(dict.fromkeys(layers))
     absent = [layer for layer in layers if layer not in surface.layers]
-    if absent or not len(layers):
+    if absent or not layers:
         raise InputError(f"the surface has layers {surface.layers[0]} to {surface.layers[-1]}; give some of them")
     known = (
         scores.filter(pl.col("layer").is_in(list(layers)) & pl.col("score").is_not_null())
@@ -95,7 +96,7 @@ def compared_with_held_out(
     baseline = max(reach, key=lambda name: abs(reach[name] - 0.5))
     rows = [surface.layers.index(layer) for layer in layers]
     return HeldOutComparison(
-        layers=tuple(layers),
+        layers=layers,
         n_positive=int((label == 1).sum()),
         n_negative=int((label == 0).sum()),
         auc=auc(value, label),
