@@ -17,6 +17,7 @@ from foretell.reading.models.load import Model
 from foretell.reading.runs.read import read
 from foretell.schema.tables import MASSES, SHARES
 from foretell.storage.runs import Run
+from tests.directions.test_direction import direction_for
 from tests.reading.tiny import GEMMA, tiny_model
 
 NOUNS = ("river", "cat", "old wooden house", "train")
@@ -259,3 +260,11 @@ def test_another_chat_template_is_another_job(tmp_path: Path) -> None:
     model.tokenizer.chat_template = GEMMA
     with pytest.raises(RunError, match="differs in template"):
         read(model, GIVEN, to=tmp_path / "run", progress=False)
+
+
+def test_two_directions_of_one_concept_are_refused_by_name(model: Model) -> None:
+    one, other = (direction_for(model, np.random.default_rng(seed)) for seed in (1, 2))
+    with pytest.raises(InputError, match='2 directions have the concept "lying": give each a name of its own'):
+        read(model, GIVEN, directions=[one, other], progress=False)
+    with pytest.raises(InputError, match='2 directions have the concept "lying"'):
+        read(model, GIVEN, directions=[one, one], progress=False)

@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from foretell.reading.runs.answers import Answered
 from foretell.reading.signals.activity import ReadableDirection
 
-__all__ = ["not_finite"]
+__all__ = ["in_precision", "not_finite"]
 
 _REMEDY = {
     torch.float16: "in float16; load the model in bfloat16 or float32",
@@ -46,8 +46,12 @@ def not_finite(answered: Answered, directions: Sequence[ReadableDirection], dtyp
             found.append(f'activity of "{direction.concept}" ({_layers(blocks, range(len(blocks)))})')
     if not found:
         return None
-    remedy = _REMEDY.get(dtype, f"in {str(dtype).removeprefix('torch.')}; the model itself computes what is no number")
-    return f"{' and '.join(found)} are not finite {remedy}"
+    return f"{' and '.join(found)} are not finite {in_precision(dtype)}"
+
+
+def in_precision(dtype: torch.dtype) -> str:
+    """Return in which precision something is not finite, and what to do."""
+    return _REMEDY.get(dtype, f"in {str(dtype).removeprefix('torch.')}; the model itself computes what is no number")
 
 
 def _layers(chosen: Bool[np.ndarray, " layer"], layers: Sequence[int]) -> str:

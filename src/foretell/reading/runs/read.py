@@ -119,7 +119,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
         answers: `given` reads each conversation's own answer, `generate` lets the model write one. A given answer is
             read by its `answer_token_ids` where it has them, so `read(model, run.conversations())` gives the numbers of
             the run again; without them its text is turned into tokens, which need not be those that were generated.
-        directions: Concepts whose activity is read at every layer and generated token.
+        directions: Concepts whose activity is read at every layer and generated token, each of another name.
         to: Folder of the run; None keeps it in a temporary folder that lives as long as the returned object.
         max_new_tokens: Longest generated answer.
         temperature: 0 takes the likeliest token; above 0 samples with `seed`.
@@ -139,7 +139,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
 
     Raises:
         InputError: No conversations, none that can be read, an id twice, `answer_token_ids` that are not those of the
-            answer with this model, a setting out of range, or a direction of another model.
+            answer with this model, a setting out of range, a direction of another model, or two of one concept.
         RunError: The folder holds another job.
         NotReadableError: The model's attention cannot be read exactly.
 
@@ -150,6 +150,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     """
     _check(conversations, answers, batch_tokens)
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+    _check_concepts(directions)
     for direction in directions:
         direction.check_fits(model)
     task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail, rows)
@@ -188,6 +189,17 @@ def _check(conversations: Sequence[Conversation], answers: str, batch_tokens: in
     most, count = Counter(conversation.id for conversation in conversations).most_common(1)[0]
     if count > 1:
         raise InputError(f"id {most!r} stands for more than one conversation; ids must be unique")
+
+
+def _check_concepts(directions: Sequence[FittedDirection]) -> None:
+    """Refuse two directions of one name: the table of activity knows a direction by its concept."""
+    concepts = Counter(direction.concept for direction in directions)
+    for concept, count in concepts.items():
+        if count > 1:
+            raise InputError(
+                f'{count} directions have the concept "{concept}": give each a name of its own '
+                '(dataclasses.replace(direction, concept="..."))'
+            )
 
 
 def _rendered(
