@@ -10,6 +10,7 @@ ForetellError
 │   └── MissingExtraError an optional part of foretell is not installed
 ├── NotReadableError      this model cannot be read exactly                (exit code 1)
 └── RunError              a run folder is damaged or belongs to another job (exit code 1)
+SharedTextWarning         pairs of two topics have a text in common, so the topics are held out together (a warning)
 TemplateWarning           a direction is used with another chat template than it was fitted with (a warning)
 ```
 """
@@ -26,6 +27,7 @@ __all__ = [
     "ModelError",
     "NotReadableError",
     "RunError",
+    "SharedTextWarning",
     "SpanError",
     "TableError",
     "TemplateWarning",
@@ -94,6 +96,10 @@ class NotReadableError(ForetellError):
 
 class RunError(ForetellError):
     """A run folder is damaged, incomplete, or was made by another job."""
+
+
+class SharedTextWarning(UserWarning):
+    """Contrast pairs of two topics have a text in common, so the topics are held out together."""
 
 
 class TemplateWarning(UserWarning):

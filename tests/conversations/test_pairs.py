@@ -131,6 +131,32 @@ def test_instructed_pairs_say_the_same_under_two_system_messages() -> None:
     assert (other_concept[0].question, other_concept[0].positive_system) == ("May I?", "Flatter.")
 
 
+def test_ids_of_instructed_pairs_follow_from_what_they_say() -> None:
+    one, other = (
+        instructed_pairs(["Cats bark.", "Dogs bark."], topics="x"),
+        instructed_pairs(["Cows bark."], topics="y"),
+    )
+    variants = [
+        *instructed_pairs(["Cats bark."], topics="y"),
+        *instructed_pairs(["Cats bark."], topics="x", question="Say it."),
+        *instructed_pairs(["Cats bark."], topics="x", positive_system="Lie."),
+        *instructed_pairs(["Cats bark."] * 3, topics="z"),
+    ]
+    pairs = [*one, *other, *variants]
+    assert len({pair.id for pair in pairs}) == len(pairs)
+    assert instructed_pairs(["Dogs bark.", "Cats bark."], topics="x") == one[::-1]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_topics_of_a_file_have_one_spelling(tmp_path: Path, suffix: str) -> None:
+    topics = ["Geo", "geo", "Geo ", "\u00a0GEO", "Art  of war", "art of War"]
+    rows = [{**ROWS[0], "id": str(index), "topic": topic} for index, topic in enumerate(topics)]
+    pairs = read_pairs(written(tmp_path, suffix, rows))
+    assert [pair.topic for pair in pairs] == ["Geo"] * 4 + ["Art of war"] * 2
+    said = instructed_pairs([f"{topic}!" for topic in topics], topics=topics)
+    assert [pair.topic for pair in said] == ["Geo"] * 4 + ["Art of war"] * 2
+
+
 @pytest.mark.parametrize(
     ("statements", "options", "message"),
     [

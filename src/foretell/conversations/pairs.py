@@ -10,8 +10,10 @@ knows no model.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +28,10 @@ __all__ = [
     "Side",
     "instructed_from",
     "instructed_pairs",
+    "one_spelling",
     "pairs_from_facts",
     "read_pairs",
+    "same_text",
 ]
 
 Side = Literal["positive", "negative"]
@@ -82,6 +86,30 @@ class ContrastPair:
         return conversation, answer
 
 
+def same_text(text: str) -> str:
+    r"""Return a form that two texts share if they differ in blanks, case or Unicode form only.
+
+    Example:
+        >>> same_text("Geo") == same_text(" geo\n")
+        True
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def one_spelling(pairs: Sequence[ContrastPair]) -> list[ContrastPair]:
+    """Return pairs whose topics have one spelling each, the first that occurs, without blanks around it.
+
+    Example:
+        >>> pairs = [ContrastPair(topic, topic, "?", "a", "b") for topic in ("Geo ", "geo", "Art")]
+        >>> [pair.topic for pair in one_spelling(pairs)]
+        ['Geo', 'Geo', 'Art']
+    """
+    spelled: dict[str, str] = {}
+    for pair in pairs:
+        spelled.setdefault(same_text(pair.topic), " ".join(pair.topic.split()))
+    return [replace(pair, topic=spelled[same_text(pair.topic)]) for pair in pairs]
+
+
 def pairs_from_facts(facts: Sequence[Fact], *, concept: Literal["lying", "honesty"] = "lying") -> list[ContrastPair]:
     """Return one pair per fact: the false answer is the positive one for "lying", the true one for "honesty".
 
@@ -126,7 +154,8 @@ def instructed_pairs(
     """Return one pair per statement: the same words, once after each of two system messages.
 
     Both answers are the same text, so what differs is what the model was told to be. By default the positive side is
-    told to be untruthful and the negative one to be honest ("lying").
+    told to be untruthful and the negative one to be honest ("lying"). Ids follow from what a pair says and its topic,
+    so that the pairs of two calls can be joined.
 
     Args:
         statements: What the model is made to say, true or false.
@@ -155,13 +184,18 @@ def instructed_pairs(
         raise InputError(
             f"there are {len(statements)} statements and {len(every)} topics; give one topic per statement"
         )
+    systems = {"positive_system": positive_system, "negative_system": negative_system}
     pairs = []
+    n_alike: dict[str, int] = {}
     for index, (statement, topic) in enumerate(zip(statements, every, strict=True), start=1):
         if not statement.strip():
             raise InputError(f"statement {index} is empty")
-        systems = {"positive_system": positive_system, "negative_system": negative_system}
-        pairs.append(ContrastPair(f"instructed-{index}", topic, question, statement, statement, **systems))
-    return pairs
+        said = "\0".join((statement, topic, question, positive_system, negative_system))
+        name = f"instructed-{sha256(said.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+        n_alike[name] = n_alike.get(name, 0) + 1
+        numbered = name if n_alike[name] == 1 else f"{name}-{n_alike[name]}"
+        pairs.append(ContrastPair(numbered, topic, question, statement, statement, **systems))
+    return one_spelling(pairs)
 
 
 def instructed_from(
@@ -197,8 +231,8 @@ def read_pairs(path: Path | str) -> list[ContrastPair]:
 
     Args:
         path: A CSV, TSV, JSON, JSONL or Parquet file with the columns `question`, `positive` (the answer that shows
-            more of the concept) and `negative`, and optionally `id` (else the row number), `topic` (else "all"),
-            `positive_system` and `negative_system`. Other columns are ignored.
+            more of the concept) and `negative`, and optionally `id` (else the row number), `topic` (else "all"; blanks
+            around it and its case do not count), `positive_system` and `negative_system`. Other columns are ignored.
 
     Raises:
         TableError: The file is missing, empty or damaged, a column is missing, a value is empty or no text, an id
@@ -223,7 +257,7 @@ def read_pairs(path: Path | str) -> list[ContrastPair]:
             raise TableError(located(path, message, row=row, column="id"))
         rows_by_id[pair.id] = row
         pairs.append(pair)
-    return pairs
+    return one_spelling(pairs)
 
 
 def _require_columns(path: Path | str, columns: Sequence[str], row: int | None = None) -> None:
