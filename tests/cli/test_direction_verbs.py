@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from foretell.cli import direction_verbs
 from foretell.cli.main import cli
 from foretell.directions.direction import Direction
+from foretell.errors import InputError
 from foretell.schema.tables import TABLES
 from foretell.storage.surfaces import Surface
 from tests.reading.tiny import tiny_model
@@ -94,6 +95,39 @@ def test_a_surface_takes_layers_and_may_leave_its_band_out(pairs: Path, tmp_path
     assert "layer 1 of" in with_band
     for name in ("activity", "activity-flat", "tokens", "course", "difference"):
         assert (tmp_path / "with" / "figures" / f"{name}.png").exists()
+
+
+def few_topics(path: Path, n_topics: int) -> Path:
+    """The same pairs with fewer topics."""
+    frame = pl.read_csv(path).with_row_index().with_columns(topic=pl.format("t{}", pl.col("index") % n_topics))
+    frame.drop("index").write_csv(path)
+    return path
+
+
+def test_layers_that_are_given_need_no_held_out_topics(pairs: Path, tmp_path: Path) -> None:
+    words = ("--pairs", few_topics(pairs, 2), "--random", 1, "--doses", "-1,1", "--to", tmp_path / "out")
+    said("steer", *words, "--layers", "1,1")
+    assert pl.read_parquet(tmp_path / "out" / "steering.parquet")["n_pairs"].unique().to_list() == [4]
+
+
+@pytest.mark.parametrize(
+    ("n_topics", "words", "message"),
+    [
+        (2, (), "give '--layers', or pairs of six topics"),
+        (4, (), "give '--layers', or pairs of six topics"),
+        (1, ("--layers", "1"), "a direction is fitted on half of the topics"),
+        (2, ("--layers", "1.9"), "no list of whole numbers"),
+        (2, ("--layers", "7"), "there is no layer 7"),
+        (2, ("--random", "-1"), "-1 is not in the range"),
+    ],
+)
+def test_what_cannot_be_steered_says_why(
+    pairs: Path, tmp_path: Path, n_topics: int, words: tuple[str, ...], message: str
+) -> None:
+    given = ["steer", "tiny", "--pairs", str(few_topics(pairs, n_topics)), *words, "--to", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, given)
+    assert message in (f"{done.exception}" if isinstance(done.exception, InputError) else done.output)
+    assert done.exit_code != 0
 
 
 def test_steering_shows_the_directed_part(pairs: Path, tmp_path: Path) -> None:

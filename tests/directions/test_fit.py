@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,10 +18,13 @@ from foretell.directions.activations.paired import read_activations
 from foretell.directions.contrasts import fit_rows
 from foretell.directions.cross_validation import leave_topic_out
 from foretell.directions.direction import Direction
+from foretell.directions.evidence import Controls
 from foretell.directions.fit import direction_of, fit_direction, heldout_scores
+from foretell.directions.fit_and_judge import judge_directions
 from foretell.errors import InputError
 from foretell.reading.models.load import Model
-from foretell.stats.directions.estimators import METHODS, mean_difference
+from foretell.stats.directions.estimators import METHODS, mean_difference, rows_needed
+from tests.directions.overflow import overflowing_model
 from tests.reading.tiny import tiny_model
 
 TOPICS = ("one", "two", "three")
@@ -146,6 +151,87 @@ def test_constant_projections_and_useless_methods_have_reasons(generator: np.ran
         fit_rows("flat", lambda positive, negative: mean_difference(positive, negative)[0], hidden, tokens)
 
 
+def spoiling(
+    positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+) -> Float[np.ndarray, "layer width"]:
+    """A method that does what it likes with what it is given."""
+    positive -= negative
+    negative[:] = np.nan
+    return np.asarray(positive.mean(axis=0))
+
+
+def test_a_method_may_change_what_it_is_given(model: Model) -> None:
+    methods = (spoiling, "mean-difference", functools.partial(spoiling))
+    judged = judge_directions(
+        model, PAIRS, methods=methods, controls=Controls(n_random=2, n_shuffled=2), progress=False
+    )
+    alone = fit_direction(model, PAIRS, progress=False)
+    assert list(judged.directions) == ["spoiling", "mean-difference", "spoiling()"]
+    for direction in judged.directions.values():
+        np.testing.assert_allclose(direction.vectors, alone.vectors, atol=1e-5)
+    auc = judged.tables["directions"].pivot("method", index=["measure", "layer"], values="auc")
+    assert auc["spoiling"].to_list() == auc["mean-difference"].to_list() == auc["spoiling()"].to_list()
+
+
+def test_a_method_that_fails_has_a_reason_and_one_that_returns_no_numbers_is_refused(model: Model) -> None:
+    def singular(
+        positive: Float[np.ndarray, "row layer width"], negative: Float[np.ndarray, "row layer width"]
+    ) -> Float[np.ndarray, "layer width"]:
+        return np.asarray(np.linalg.inv(np.zeros((3, 3))))
+
+    direction = fit_direction(model, PAIRS, method=singular, progress=False)
+    assert set(direction.reasons) == {'the method "singular" found no direction here: Singular matrix'}
+    hidden = read_activations(model, PAIRS, tokens="mean", progress=False).hidden
+    with pytest.raises(InputError, match=r'method "words" returned vectors .* of <U1; .* real numbers are required'):
+        fit_rows("words", lambda positive, _: np.full(positive.shape[1:], "a"), hidden, hidden[:, 0])
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_the_length_of_what_a_method_returns_does_not_matter(generator: np.random.Generator, size: float) -> None:
+    hidden = generator.normal(size=(20, 2, 1, 6)).astype(np.float32)
+    tokens = hidden.reshape(-1, 1, 6)
+    plain = fit_rows("m", mean_difference, hidden, tokens)
+    scaled = fit_rows("m", lambda positive, negative: size * mean_difference(positive, negative), hidden, tokens)
+    np.testing.assert_allclose(scaled.vectors, plain.vectors, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_pairs", [1, 2])
+def test_too_few_pairs_for_a_method_are_a_reason(model: Model, n_pairs: int, tmp_path: Path) -> None:
+    for method in METHODS:
+        direction = fit_direction(model, PAIRS[:n_pairs], method=method, progress=False)
+        if n_pairs < (needed := rows_needed(METHODS[method])):
+            said = f'the method "{method}" needs {needed} pairs of hidden states or more, and here are {n_pairs}'
+            assert set(direction.reasons) == {said}
+        else:
+            assert direction.reasons == (None,) * model.n_layers
+        direction.save(tmp_path / "x.safetensors")
+        assert Direction.load(tmp_path / "x.safetensors").reasons == direction.reasons
+
+
+def test_folds_with_too_few_pairs_have_no_numbers_and_a_reason(model: Model) -> None:
+    pairs = [pair for pair in PAIRS if not pair.id.endswith(("-2", "-3"))]
+    controls = Controls(n_random=2, n_shuffled=2)
+    judged = judge_directions(model, pairs, methods="linear-discriminant", controls=controls, progress=False)
+    transfer = judged.tables["direction_transfer"]
+    assert transfer["reason"].to_list() == [f"{name} gives no direction" for name in transfer["train"]]
+    choice = judged.tables["direction_choice"]
+    assert choice.filter(pl.col("heldout") != "all")["reason"].str.contains("no layer can be chosen").all()
+    for name, table in judged.tables.items():
+        for column in table.select(pl.selectors.float()):
+            assert column.is_nan().sum() == 0, (name, column.name)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_text_that_passes_the_precision_is_named(method: str) -> None:
+    tiny = overflowing_model()
+    pairs = [*PAIRS[:5], replace(PAIRS[5], negative="so~"), *PAIRS[6:]]
+    said = 'the negative answer of pair "two-1": hidden states or log-probabilities are not finite in float16; load'
+    with pytest.raises(InputError, match=said):
+        fit_direction(tiny, pairs, method=method, progress=False)
+    with pytest.raises(InputError, match=said):
+        judge_directions(tiny, pairs, methods=method, progress=False)
+
+
 @pytest.mark.parametrize("method", ["mean-difference", "logistic"])
 def test_heldout_scores_are_those_of_a_direction_fitted_without_the_topic(model: Model, method: str) -> None:
     scores = heldout_scores(model, PAIRS, method=method, progress=False)
@@ -166,10 +252,11 @@ def test_heldout_scores_are_those_of_a_direction_fitted_without_the_topic(model:
             np.testing.assert_array_equal(rows["n_tokens"].unique(), np.unique(facts.n_tokens[index]))
 
 
-def test_heldout_scores_keep_the_order_of_pairs_and_bear_equal_ids(model: Model) -> None:
-    same = [replace(pair, id="same") for pair in PAIRS[::-1]]
-    scores = heldout_scores(model, same, progress=False).filter((pl.col("layer") == 0) & pl.col("is_positive"))
-    assert scores["topic"].to_list() == [pair.topic for pair in same]
+def test_heldout_scores_keep_the_order_of_pairs(model: Model) -> None:
+    turned = PAIRS[::-1]
+    scores = heldout_scores(model, turned, progress=False).filter((pl.col("layer") == 0) & pl.col("is_positive"))
+    assert scores["id"].to_list() == [pair.id for pair in turned]
+    assert scores["topic"].to_list() == [pair.topic for pair in turned]
 
 
 def test_what_cannot_be_fitted_is_said(model: Model) -> None:

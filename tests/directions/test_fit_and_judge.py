@@ -130,7 +130,10 @@ def test_halves_share_no_topic() -> None:
 
 
 def test_transfer_between_sets_judges_each_on_topics_it_was_not_fitted_on(model: Model) -> None:
-    instructed = instructed_from(PAIRS, positive_system="Lie.", negative_system="Be honest.")
+    distinct = [
+        replace(pair, positive=f"{pair.positive} {pair.id}", negative=f"{pair.negative} {pair.id}") for pair in PAIRS
+    ]
+    instructed = instructed_from(distinct, positive_system="Lie.", negative_system="Be honest.")
     sets = {"stated": PAIRS, "instructed": instructed}
     found = transfer_between(model, sets, progress=False)
     assert found.columns == list(TABLES["direction_transfer"].dtypes)

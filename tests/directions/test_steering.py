@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +18,7 @@ from foretell.directions.steering import adding, steered_odds
 from foretell.errors import InputError
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
+from tests.directions.overflow import overflowing_model
 from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 
@@ -95,6 +98,58 @@ def test_nothing_added_changes_nothing_and_leaves_no_hook(planted: tuple[Model, 
     with pytest.raises(RuntimeError, match="stop"), adding(tiny, {0: direction.vectors[0]}, torch.ones(1, 1)):
         raise RuntimeError("stop")
     assert [dict(block._forward_hooks) for block in tiny.model.model.layers] == before
+
+
+def test_layers_and_doses_count_once(planted: tuple[Model, Direction]) -> None:
+    tiny, direction = planted
+    once = steer(tiny, direction, PAIRS, layers=[2], doses=[-1.0, 1.0], n_random=2, progress=False)
+    twice = steer(tiny, direction, PAIRS, layers=[2, 2], doses=[-1.0, 1, 1.0], n_random=2, progress=False)
+    assert twice.equals(once)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": 1}, "layers must be a list"),
+        ({"layers": [1.9]}, "layers must be whole numbers, not 1.9"),
+        ({"layers": [-1]}, "no layer -1; the model has layers 0 to 2"),
+        ({"doses": 1.0}, "doses must be a list"),
+        ({"doses": ["1"]}, "doses must be finite numbers, not '1'"),
+        ({"n_random": -1}, "n_random must be a whole number and at least 0, not -1"),
+        ({"n_random": 2.5}, "n_random must be a whole number and at least 0, not 2.5"),
+        ({"seed": -1}, "seed must be a whole number and at least 0, not -1"),
+    ],
+)
+def test_settings_that_are_none_are_refused(
+    planted: tuple[Model, Direction], options: dict[str, Any], message: str
+) -> None:
+    tiny, direction = planted
+    with pytest.raises(InputError, match=message):
+        inspect.unwrap(steer)(tiny, direction, PAIRS, **({"layers": [1], "doses": [1.0]} | options))
+
+
+def test_a_pair_whose_odds_are_not_finite_is_named() -> None:
+    tiny = overflowing_model()
+    direction = direction_for(tiny, np.random.default_rng(1), undefined=None)
+    pairs = [*PAIRS, replace(PAIRS[0], id="wavy", positive="It ~ so")]
+    with pytest.raises(
+        InputError, match=r'an answer of pair "wavy": .* not finite in float16; load the model in bfloat'
+    ):
+        steer(tiny, direction, pairs, layers=[1], doses=[1.0], progress=False)
+
+
+def test_a_dose_that_passes_the_precision_has_nulls_and_a_reason() -> None:
+    tiny = overflowing_model()
+    direction = replace(direction_for(tiny, np.random.default_rng(1), undefined=None), standard_deviation=np.ones(3))
+    curve = steer(tiny, direction, PAIRS, layers=[1], doses=[-1e6, -1.0, 1.0, 1e6], n_random=2, progress=False)
+    for column in curve.select(pl.selectors.float()):
+        assert column.is_finite().all() is not False, column.name
+    far = curve.filter(pl.col("dose").abs() == 1e6)
+    assert far["shift"].null_count() == far["directed"].null_count() == far["directed_p"].null_count() == 4
+    assert far["reason"].str.contains(r"the log-odds of \d of 6 pairs are not finite at this dose").all()
+    near = curve.filter(pl.col("dose").abs() <= 1.0)
+    assert near["shift"].null_count() == 0
+    assert near["reason"].null_count() == near.height
 
 
 def test_the_same_seed_draws_the_same_control(planted: tuple[Model, Direction]) -> None:

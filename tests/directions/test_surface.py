@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -22,9 +27,12 @@ from foretell.errors import InputError
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
 from foretell.storage.surfaces import Surface, builtin_surface_question
+from tests.directions.overflow import overflowing_model
 from tests.reading.by_hand import capture_residual
 from tests.reading.tiny import tiny_model
 
+# The package has a function of the same name.
+surface_module: Any = importlib.import_module("foretell.directions.surface")
 QUESTION = "Who is Ann?"
 ANSWERS = ["A cook, they say: naïve – 🙂.", "Nobody."]
 PAIRS = [ContrastPair(str(index), "t", f"Is it {index}?", f"No, {index}!", f"Yes, {index}.") for index in range(5)]
@@ -166,6 +174,97 @@ def test_without_random_directions_there_is_no_band(model: Model, direction: Dir
         assert all(answer.null_lower is answer.null_upper is None for answer in read.answers)
     with pytest.raises(InputError, match="layer 9 has no activity"):
         surface(model, direction, QUESTION, ANSWERS, layers=(9,))
+
+
+def test_answers_are_read_in_batches_with_logits_of_answers_alone(
+    direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llama")
+    answers = [f"Answer {index}." for index in range(30)] + ["A long one. " * 12]
+    fed: list[int] = []
+    logits: list[int] = []
+    body, head = model.model.model, model.model.lm_head
+    handles = [
+        body.register_forward_pre_hook(
+            lambda _module, _inputs, given: fed.append(given["input_ids"].numel()), with_kwargs=True
+        ),
+        head.register_forward_hook(lambda _module, _inputs, output: logits.append(output[..., 0].numel())),
+    ]
+    read = surface(model, direction, QUESTION, answers, layers=(0, 2), n_random=5, batch_tokens=600)
+    for handle in handles:
+        handle.remove()
+    assert len(fed) > 5
+    assert max(fed) <= 600
+    assert sum(logits) == sum(len(answer.tokens) for answer in read.answers)
+    assert [answer.answer for answer in read.answers] == answers
+    whole = surface(model, direction, QUESTION, answers, layers=(0, 2), n_random=5, batch_tokens=100_000)
+    assert read.course is not None
+    assert whole.course is not None
+    for index, (one, other) in enumerate(zip(read.answers, whole.answers, strict=True)):
+        np.testing.assert_allclose(one.activity, other.activity, atol=1e-4)
+        assert one.null_lower is not None
+        assert other.null_lower is not None
+        np.testing.assert_allclose(one.null_lower, other.null_lower, atol=1e-4)
+        np.testing.assert_allclose(read.course.null_upper[index], whole.course.null_upper[index], atol=1e-4)
+        assert one.mean_logprob == pytest.approx(other.mean_logprob, abs=1e-4)
+
+
+def test_answers_are_generated_in_batches(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    whole = surface_module.generate
+
+    def counted(model: Model, rendered: Sequence[object], **options: Any) -> object:
+        sizes.append(len(rendered))
+        return whole(model, rendered, **options)
+
+    monkeypatch.setattr(surface_module, "generate", counted)
+    found = generated_answers(model, QUESTION, 7, max_new_tokens=6, seed=4, batch_tokens=300)
+    assert sum(sizes) == 7
+    assert max(sizes) < 7
+    assert found[:2] == generated_answers(model, QUESTION, 2, max_new_tokens=6, seed=4)[:2] or sizes[0] != 2
+    assert len(set(found)) == len(found)
+
+
+def test_a_text_that_passes_the_precision_is_named(tmp_path: Path) -> None:
+    tiny = overflowing_model()
+    fitted = fit_direction(tiny, PAIRS, progress=False)
+    with pytest.raises(
+        InputError, match=r'^"wavy": hidden states or log-probabilities are not finite in float16; load'
+    ):
+        surface(tiny, fitted, QUESTION, ["Nobody.", "A ~ cook."], titles=["plain", "wavy"], to=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_layers_count_once_and_settings_are_checked(model: Model, direction: Direction) -> None:
+    once, twice = (surface(model, direction, QUESTION, ANSWERS, layers=layers).course for layers in ([0, 1], [0, 1, 1]))
+    assert once == twice
+    for options, message in (
+        ({"layers": [1.9]}, "whole numbers, not 1.9"),
+        ({"layers": [-1]}, "layer -1 has no activity: the model has no such layer"),
+        ({"n_random": -1}, "n_random must be"),
+        ({"batch_tokens": 0}, "batch_tokens must be"),
+    ):
+        with pytest.raises(InputError, match=message):
+            inspect.unwrap(surface)(model, direction, QUESTION, ANSWERS, **options)
+
+
+@pytest.mark.parametrize("scale", ["z", "raw", "cosine"])
+def test_a_layer_without_a_direction_is_null_in_every_file(
+    model: Model, direction: Direction, tmp_path: Path, scale: Literal["z", "raw", "cosine"]
+) -> None:
+    arrays = {name: getattr(direction, name).copy() for name in ("vectors", "mean", "standard_deviation")}
+    for values in arrays.values():
+        values[1] = np.nan
+    partly = replace(direction, **arrays, reasons=(None, "the sides do not differ", None))
+    read = surface(model, partly, QUESTION, ANSWERS, scale=scale, to=tmp_path)
+    assert np.isnan(read.answers[0].activity[1]).all()
+    assert np.isfinite(read.answers[0].activity[[0, 2]]).all()
+    assert read.course is not None
+    assert read.course.layers == (0, 2)
+    json.loads((tmp_path / "surface.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    table = Surface.read(tmp_path).table()
+    assert table.filter(pl.col("layer") == 1)["activity"].null_count() == table.height // 3
+    assert table["activity"].is_nan().sum() == 0
 
 
 def test_answers_are_generated_the_same_with_the_same_seed(model: Model) -> None:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretell.cli.options import FILE, FOLDER, GIVEN, model_argument, model_options, opened_model
+from foretell.errors import InputError
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
 
 __all__ = ["direction", "steer", "surface"]
+
+_COUNT = click.IntRange(min=0)
 
 
 @click.command()
@@ -85,7 +88,9 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
 @model_argument
 @click.option("--question", required=True)
 @click.option("--answer", "answers", multiple=True, help="An answer; can be repeated.")
-@click.option("--generate", "n_answers", default=0, show_default=True, help="Number of answers to generate.")
+@click.option(
+    "--generate", "n_answers", type=_COUNT, default=0, show_default=True, help="Number of answers to generate."
+)
 @click.option("--direction", "saved", type=GIVEN, default=None, help="A saved direction; default: fit on the facts.")
 @click.option("--scale", type=click.Choice(["z", "raw", "cosine"]), default="z", show_default=True)
 @click.option("--colour-blind", is_flag=True, help="Blue to red instead of green to red.")
@@ -146,6 +151,22 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
     return judged.directions["mean-difference"], judged.evidence["mean-difference"]
 
 
+def _steered(model: Model, pairs: Any, layers: list[int] | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the direction of some pairs, and the layers to add it at: those given, else chosen by held-out topics."""
+    import foretell
+
+    if layers is not None:
+        return foretell.fit_direction(model, pairs, **options), layers
+    n_topics = len({pair.topic for pair in pairs})
+    chosen = _fitted(model, pairs, options) if n_topics > 1 else None
+    if chosen is None or not chosen[1].chosen_layers:
+        raise InputError(
+            f"the direction is fitted on half of the topics, here {n_topics}, and layers are chosen by topics held out "
+            "from three or more, each with a direction: give '--layers', or pairs of six topics or more"
+        )
+    return chosen[0], chosen[1].chosen_layers
+
+
 @click.command()
 @model_argument
 @click.option("--pairs", type=GIVEN, default=None, help="File of question, positive, negative, topic; default: facts.")
@@ -158,7 +179,9 @@ def _fitted(model: Model, pairs: Any, options: dict[str, Any]) -> tuple[Any, Any
 @click.option(
     "--doses", default="-2,-1,1,2", show_default=True, help="In standard deviations, shared among the layers."
 )
-@click.option("--random", "n_random", default=9, show_default=True, help="Number of random directions as controls.")
+@click.option(
+    "--random", "n_random", type=_COUNT, default=9, show_default=True, help="Number of random directions as controls."
+)
 @click.option("--to", type=FOLDER, required=True, help="Output folder for the figure and its table.")
 @model_options
 def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **options: Any) -> None:
@@ -186,8 +209,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **option
     loaded = opened_model(model, options)
     if known is None:
         training, contrasts = split_topics(contrasts)
-        known, evidence = _fitted(loaded, training, options)
-        layers = layers or evidence.chosen_layers
+        known, layers = _steered(loaded, training, layers, options)
     curve = foretell.steer(loaded, known, contrasts, layers=layers or (), doses=doses, n_random=n_random, **options)
     columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "directed", "directed_lower", "directed_upper"]
     show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())

@@ -76,7 +76,8 @@ def shuffled_scores(
         exchanged = (generator.random(len(states)) < 0.5)[activations.row_pair]
         hidden = np.where(exchanged[:, None, None, None], activations.hidden[:, ::-1], activations.hidden)
         for train in _without_each(folds):
-            vectors, _ = found_vectors(*named, hidden[train[activations.row_pair]])
+            rows = hidden[train[activations.row_pair]]
+            vectors, _ = found_vectors(*named, rows, rounding=activations.facts.rounding)
             scores[draw, ~train] = scored(states[~train], vectors, states[train])
     return scores
 
@@ -104,7 +105,8 @@ def nested_scores(
         train = (folds != one) & (folds != other)
         if not train.any():
             continue
-        vectors, _ = found_vectors(*named, activations.hidden[train[activations.row_pair]])
+        rows = activations.hidden[train[activations.row_pair]]
+        vectors, _ = found_vectors(*named, rows, rounding=activations.facts.rounding)
         found = scored(states, vectors, states[train])
         if one == other:
             outer[folds == one] = found[folds == one]
@@ -121,6 +123,7 @@ def transfer_scores(
     *,
     n_folds: int = 5,
     folds: Int[np.ndarray, " pair"] | None = None,
+    texts: Int[np.ndarray, " pair"] | None = None,
 ) -> Float[np.ndarray, "train pair side layer"]:
     """Score all answers by directions fitted on one part each; a part's own pairs by folds of that part.
 
@@ -130,25 +133,41 @@ def transfer_scores(
         named: The method's name and function.
         n_folds: Folds of a part's own pairs, assigned in their order.
         folds: Fold of each pair, codes from 0, for evaluating a part on its own pairs; None makes `n_folds`.
+        texts: Codes that pairs with a text in common share, see `foretell.directions.topics.text_codes`: these are in
+            one fold, also if they are of another part. None: no text occurs twice.
 
     Undefined:
         nan for the own pairs of a part of a single pair.
     """
     states = answer_states(activations)
     n_parts = int(parts.max()) + 1
+    texts = np.arange(len(parts)) if texts is None else texts
     scores = np.full((n_parts, *states.shape[:3]), np.nan)
     for part in range(n_parts):
         own = np.flatnonzero(parts == part)
-        fold = np.full(len(parts), -1)
-        fold[own] = np.arange(len(own)) % n_folds if folds is None else folds[own]
+        fold = _folds_of_texts(texts, own, n_folds if folds is None else folds[own])
         for judged in (-1, *np.unique(fold[own]).tolist()):
             train = (parts == part) & (fold != judged)
             if not train.any():
                 continue
-            vectors, _ = found_vectors(*named, activations.hidden[train[activations.row_pair]])
+            rows = activations.hidden[train[activations.row_pair]]
+            vectors, _ = found_vectors(*named, rows, rounding=activations.facts.rounding)
             at = fold == judged
             scores[part, at] = scored(states[at], vectors, states[train])
     return scores
+
+
+def _folds_of_texts(
+    texts: Int[np.ndarray, " pair"], own: Int[np.ndarray, " own"], folds: int | Int[np.ndarray, " own"]
+) -> Int[np.ndarray, " pair"]:
+    """Return the fold of each pair that says what a part's own pairs say, and -1 for all others."""
+    codes, first = np.unique(texts[own], return_index=True)
+    in_order = np.argsort(np.argsort(first))  # texts in the order of the pairs
+    of_text = in_order % folds if isinstance(folds, int) else folds[first]
+    fold = np.full(len(texts), -1)
+    shared = np.isin(texts, codes)
+    fold[shared] = of_text[np.searchsorted(codes, texts[shared])]
+    return fold
 
 
 def scored(

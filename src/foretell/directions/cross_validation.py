@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from foretell.conversations.pairs import SIDES, ContrastPair
 from foretell.directions.activations.paired import Activations, AnswerFacts, answer_states
+from foretell.directions.checked_numbers import whole_number
 from foretell.directions.contrasts import fit_rows
 from foretell.errors import InputError
 from foretell.stats.directions.estimators import Method
@@ -35,7 +36,10 @@ def require_topics(pairs: Sequence[ContrastPair]) -> None:
         InputError: There is one topic only.
     """
     if len({pair.topic for pair in pairs}) == 1:
-        raise InputError("held-out scores need pairs of two topics or more: each topic is scored without itself")
+        raise InputError(
+            "held-out scores need pairs of two topics or more, because each topic is scored without itself; "
+            f'all {len(pairs)} pairs have the topic "{pairs[0].topic}"'
+        )
 
 
 def topic_folds(pairs: Sequence[ContrastPair], n_folds: int | None = None) -> Int[np.ndarray, " pair"]:
@@ -53,8 +57,7 @@ def topic_folds(pairs: Sequence[ContrastPair], n_folds: int | None = None) -> In
         >>> topic_folds(pairs, 2).tolist()
         [0, 1, 0]
     """
-    if n_folds is not None and n_folds < 2:
-        raise InputError(f"n_folds must be at least 2, not {n_folds}")
+    n_folds = None if n_folds is None else whole_number(n_folds, "n_folds", least=2)
     topics, code, sizes = np.unique([pair.topic for pair in pairs], return_inverse=True, return_counts=True)
     if n_folds is None or n_folds >= len(topics):
         return np.asarray(code.reshape(-1))
@@ -90,7 +93,14 @@ def held_out_scores(name: str, find: Method, activations: Activations, folds: In
         for fold in range(n_folds):
             held_out = folds == fold
             chosen = np.flatnonzero(~held_out[one.facts.calibration_pair])
-            fitted = fit_rows(name, find, one.hidden[~held_out[one.row_pair]], one.facts.calibration, chosen=chosen)
+            fitted = fit_rows(
+                name,
+                find,
+                one.hidden[~held_out[one.row_pair]],
+                one.facts.calibration,
+                chosen=chosen,
+                rounding=one.facts.rounding,
+            )
             projection = np.einsum("psw,w->ps", states[held_out], fitted.vectors[0])
             scores[held_out, :, layer] = (projection - fitted.mean) / fitted.standard_deviation
             reasons[fold] += fitted.reasons
@@ -112,7 +122,7 @@ def score_table(
             "topic": [pair.topic for pair in pairs for _ in SIDES],
             "side": list(SIDES) * len(pairs),
             "is_positive": [True, False] * len(pairs),
-            "mean_logprob": facts.mean_logprob.reshape(n_answers),
+            "mean_logprob": pl.Series(facts.mean_logprob.reshape(n_answers)).fill_nan(None),
             "n_tokens": facts.n_tokens.reshape(n_answers),
         }
     )

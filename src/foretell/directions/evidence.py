@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from foretell.conversations.pairs import ContrastPair
 from foretell.directions.activations.paired import Activations
+from foretell.directions.checked_numbers import whole_number
 from foretell.directions.controls import nested_scores, random_scores, shuffled_scores, transfer_scores
 from foretell.directions.cross_validation import held_out_scores, require_topics, score_table, topic_folds
 from foretell.stats.directions.estimators import Method
@@ -45,6 +46,12 @@ class Controls:
     """Also fit on each topic alone and evaluate on each other topic."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("n_random", "n_shuffled", "seed"):
+            whole_number(getattr(self, name), name, least=0)
+        if self.n_folds is not None:
+            whole_number(self.n_folds, "n_folds", least=2)
+
 
 @dataclass(frozen=True)
 class DirectionEvidence:
@@ -69,12 +76,24 @@ def judge(
     concept: str,
     controls: Controls,
     layers: Sequence[int] | None = None,
+    texts: Int[np.ndarray, " pair"] | None = None,
     progress: bool | None = None,
 ) -> DirectionEvidence:
-    """Evaluate one method on activations, layer by layer; `layers` names their blocks, if not all were kept.
+    """Evaluate one method on activations, layer by layer.
+
+    Args:
+        pairs: Pairs whose topics share no text, see `foretell.directions.topics.distinct_topics`.
+        activations: What was read of them.
+        named: The method's name and function.
+        concept: Concept of the direction.
+        controls: Control experiments.
+        layers: Names of the blocks, if not all were kept.
+        texts: Codes that pairs with a text in common share; None: no text occurs twice.
+        progress: Show a bar; None shows it on a terminal only.
 
     Raises:
         InputError: Fewer than two topics.
+        TableError: Two pairs of one id.
     """
     require_topics(pairs)
     folds = topic_folds(pairs, controls.n_folds)
@@ -84,12 +103,8 @@ def judge(
         desc=f"judging {named[0]}",
         disable=None if progress is None else not progress,
     )
-    judged = [
-        _judged_layer(
-            activations.layer(layer), named, folds=folds, topics=topic_folds(pairs), controls=controls, layer=layer
-        )
-        for layer in each
-    ]
+    sets: dict[str, Any] = {"folds": folds, "topics": topic_folds(pairs), "texts": texts}
+    judged = [_judged_layer(activations.layer(layer), named, **sets, controls=controls, layer=layer) for layer in each]
     found = {key: np.concatenate([one[key] for one in judged], axis=-1) for key in judged[0]}
     held_out = held_out_scores(*named, activations, folds)
     scores = score_table(pairs, activations.facts, held_out, layers=layers)
@@ -116,6 +131,7 @@ def _judged_layer(
     *,
     folds: Int[np.ndarray, " pair"],
     topics: Int[np.ndarray, " pair"],
+    texts: Int[np.ndarray, " pair"] | None,
     controls: Controls,
     layer: int,
 ) -> dict[str, np.ndarray]:
@@ -130,7 +146,7 @@ def _judged_layer(
         shuffled = shuffled_scores(activations, folds, named, n_draws=controls.n_shuffled, seed=controls.seed)
         scores["shuffled"] = layer_aucs(shuffled)
     if controls.transfer:
-        scores["transfer"] = transfer_scores(activations, topics, named)
+        scores["transfer"] = transfer_scores(activations, topics, named, texts=texts)
     return scores
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from foretell.conversations.pairs import ContrastPair
+from foretell.conversations.pairs import ContrastPair, one_spelling
 from foretell.directions.activations.paired import (
     CALIBRATION_BYTES,
     Activations,
@@ -27,12 +27,14 @@ from foretell.directions.activations.paired import (
     kept_activations,
     stream_activations,
 )
+from foretell.directions.activations.state_rounding import state_rounding
 from foretell.directions.activations.stored import MEMORY_BYTES
 from foretell.directions.components import RunningComponent
 from foretell.directions.contrasts import Contrast, Fitted, calibrated, fit_rows, oriented
 from foretell.directions.cross_validation import leave_topic_out, require_topics
 from foretell.directions.direction import Direction, DirectionSource
 from foretell.directions.random_directions import random_scale
+from foretell.directions.topics import distinct_topics
 from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
@@ -77,11 +79,13 @@ def fit_direction(
         The direction, its sign and scale fixed by the rules above.
 
     Raises:
-        InputError: No pairs, an unknown method or choice of tokens, vectors of another shape, or too little disk
-            space for what a method needs.
+        InputError: No pairs, an unknown method or choice of tokens, vectors of another shape, an answer whose hidden
+            states are not finite, or too little disk space for what a method needs.
 
     Undefined:
-        Layers in which both answers have the same hidden states, or projections are constant, are `nan` with a reason.
+        Layers are `nan` with a reason where both answers have the same hidden states, the sides do not differ on
+        average by more than rounding (pairs together with the same pairs exchanged), a method has too few pairs, or
+        projections are constant.
     """
     name, find = method_named(method)
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
@@ -97,7 +101,8 @@ def fit_direction(
             found = np.stack([sums.difference[layer] for layer in range(model.n_layers)])
         else:
             found = component.vectors()
-        fitted = calibrated(*oriented(found, sums), facts.calibration)
+        rounding = state_rounding(model.dtype)
+        fitted = calibrated(*oriented(found, sums, rounding=rounding), facts.calibration, rounding=rounding)
         return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
     with kept_activations(model, pairs, memory_bytes=memory_bytes, **options) as activations:
         return direction_of(model, pairs, activations, (name, find), concept=concept, seed=seed)
@@ -115,7 +120,7 @@ def direction_of(
     """Return the direction that a method finds in activations that were read already, with this seed."""
     name, find = named
     facts, tokens = activations.facts, activations.tokens
-    fitted = fit_rows(name, find, activations.hidden, facts.calibration)
+    fitted = fit_rows(name, find, activations.hidden, facts.calibration, rounding=facts.rounding)
     return _direction(model, pairs, fitted, facts, concept=concept, method=name, tokens=tokens, seed=seed)
 
 
@@ -148,16 +153,20 @@ def heldout_scores(
         progress: Show a bar; None shows it on a terminal only.
 
     Returns:
-        One row per pair, side and layer: `id`, `topic`, `side`, `is_positive`, `layer`, `score`, `mean_logprob` (nats
-        per token), `n_tokens` and `reason`.
+        One row per pair, side and layer: `id`, `topic` (topics that share a text as one), `side`,
+        `is_positive`, `layer`, `score`, `mean_logprob` (nats per token), `n_tokens` and `reason`.
 
     Raises:
-        InputError: Fewer than two topics, no pairs, or an unknown method.
+        InputError: Fewer than two topics, no pairs, two pairs of one id, or an unknown method.
+
+    Warns:
+        SharedTextWarning: Two topics share a text, and are held out together.
 
     Undefined:
         `score` is null in layers where the fold's direction is undefined; `reason` says why.
     """
     name, find = method_named(method)
+    pairs = distinct_topics(pairs)
     require_topics(pairs)
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "calibration_bytes": calibration_bytes, "seed": seed}
     options |= {"tokens": tokens, "progress": progress}
@@ -183,12 +192,12 @@ def _direction(
         fingerprint=weights_fingerprint(model.model),
         template=template_fingerprint(model.tokenizer),
         n_pairs=len(pairs),
-        topics=tuple(sorted({pair.topic for pair in pairs})),
+        topics=tuple(sorted({pair.topic for pair in one_spelling(pairs)})),
         n_calibration_pairs=len(np.unique(facts.calibration_pair)),
         n_calibration_tokens=len(facts.calibration_pair),
         seed=seed,
         version=version("foretell"),
     )
     vectors = fitted.vectors.astype(np.float32)
-    random = random_scale(facts.calibration, seed=seed)
+    random = random_scale(facts.calibration, seed=seed, rounding=facts.rounding)
     return Direction(concept, vectors, fitted.mean, fitted.standard_deviation, fitted.reasons, source, random)

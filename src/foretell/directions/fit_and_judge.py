@@ -14,19 +14,21 @@ import numpy as np
 import polars as pl
 
 from foretell.conversations.builtin import builtin_facts
-from foretell.conversations.pairs import ContrastPair, pairs_from_facts
+from foretell.conversations.pairs import ContrastPair, one_spelling, pairs_from_facts, same_text
 from foretell.directions.activations.paired import TokenChoice, kept_activations
 from foretell.directions.activations.stored import MEMORY_BYTES
+from foretell.directions.checked_numbers import distinct_layers, finite_numbers, whole_number
 from foretell.directions.controls import transfer_scores
 from foretell.directions.cross_validation import leave_topic_out, require_topics, topic_folds
 from foretell.directions.direction import Direction
 from foretell.directions.evidence import Controls, DirectionEvidence, judge, separation_table
 from foretell.directions.fit import direction_of
 from foretell.directions.steering import steered_odds
+from foretell.directions.topics import distinct_topics, text_codes
 from foretell.errors import InputError
 from foretell.reading.models.load import Model
 from foretell.stats.directions.dose_response import dose_response
-from foretell.stats.directions.estimators import Method, method_named
+from foretell.stats.directions.estimators import Method, method_named, methods_named
 from foretell.stats.directions.null_band import agreement, transfer_matrix
 from foretell.stats.directions.surface_means import compared_with_held_out, mean_surface
 from foretell.storage.surfaces import Surface, difference
@@ -79,6 +81,7 @@ def fact_pairs(*, per_topic: int | None = None) -> list[ContrastPair]:
         >>> len(fact_pairs(per_topic=2)) == 2 * len({pair.topic for pair in fact_pairs()})
         True
     """
+    per_topic = None if per_topic is None else whole_number(per_topic, "per_topic", least=1)
     seen: dict[str, int] = {}
     kept = []
     for fact in builtin_facts():
@@ -92,7 +95,7 @@ def judge_directions(
     model: Model,
     pairs: Sequence[ContrastPair],
     *,
-    methods: Sequence[str | Method] = ("mean-difference",),
+    methods: str | Method | Sequence[str | Method] = ("mean-difference",),
     concept: str = "lying",
     tokens: TokenChoice = "mean",
     controls: Controls | None = None,
@@ -114,7 +117,8 @@ def judge_directions(
     Args:
         model: A loaded model.
         pairs: Contrast pairs of two topics or more; three for choosing a layer.
-        methods: Names or functions, see `foretell.stats.directions.estimators`.
+        methods: Names or functions, see `foretell.stats.directions.estimators`; one given twice is fitted once, and
+            functions of one name are numbered.
         concept: Concept of the direction.
         tokens: Hidden states that represent an answer; with "every" a pair counts as many times as its shorter answer
             has tokens.
@@ -124,22 +128,25 @@ def judge_directions(
         progress: Show bars; None shows them on a terminal only.
 
     Raises:
-        InputError: Fewer than two topics, an unknown method, or not enough memory and temporary disk space.
+        InputError: Fewer than two topics, two pairs of one id, an unknown method, an answer whose hidden states are not
+            finite, or not enough memory and temporary disk space.
+
+    Warns:
+        SharedTextWarning: Two topics share a text, and are held out together.
     """
-    require_topics(pairs)
-    named = [method_named(method) for method in methods]
-    chosen = controls or Controls(seed=seed)
+    named = methods_named(methods)
+    held_out = distinct_topics(pairs)
+    require_topics(held_out)
     options: dict[str, Any] = {"memory_bytes": memory_bytes, "seed": seed, "progress": progress}
+    judging: dict[str, Any] = {"concept": concept, "controls": controls or Controls(seed=seed), "progress": progress}
+    judging["texts"] = text_codes(held_out)
     with kept_activations(model, pairs, tokens=tokens, **options) as read:
         directions = {
             name: direction_of(model, pairs, read, (name, find), concept=concept, seed=seed) for name, find in named
         }
         return JudgedDirections(
             directions,
-            {
-                name: judge(pairs, read, (name, find), concept=concept, controls=chosen, progress=progress)
-                for name, find in named
-            },
+            {name: judge(held_out, read, (name, find), **judging) for name, find in named},
             agreement({name: direction.vectors for name, direction in directions.items()}, concept=concept),
         )
 
@@ -163,7 +170,8 @@ def transfer_between(
 
     Args:
         model: A loaded model.
-        sets: Pairs by the name of their set; equal topics of two sets are held out together.
+        sets: Pairs by the name of their set; equal topics of two sets are held out together, and a text of two sets is
+            always scored by a direction that was fitted without it.
         method: As in `fit_direction`.
         concept: Concept of the direction.
         tokens: As in `fit_direction`.
@@ -177,16 +185,24 @@ def transfer_between(
 
     Raises:
         InputError: Fewer than two sets, an empty one, or an unknown method.
+
+    Warns:
+        SharedTextWarning: Two topics share a text, and are held out together.
     """
     if len(sets) < 2 or not all(sets.values()):
         raise InputError("give two sets of pairs or more, each with a pair or more")
     named = method_named(method)
-    pairs = [pair for own in sets.values() for pair in own]
+    # Two sets may use the same ids.
+    pairs = distinct_topics([replace(pair, id=f"{name}/{pair.id}") for name, own in sets.items() for pair in own])
+    texts = text_codes(pairs)
     codes = np.repeat(np.arange(len(sets)), [len(own) for own in sets.values()])
     folds = topic_folds(pairs, n_folds)
     options: dict[str, Any] = {"memory_bytes": memory_bytes, "seed": seed, "progress": progress}
     with kept_activations(model, pairs, tokens=tokens, **options) as read:
-        layers = [transfer_scores(read.layer(layer), codes, named, folds=folds) for layer in range(model.n_layers)]
+        layers = [
+            transfer_scores(read.layer(layer), codes, named, folds=folds, texts=texts)
+            for layer in range(model.n_layers)
+        ]
     return transfer_matrix(np.concatenate(layers, axis=-1), codes, list(sets), concept=concept, method=named[0])
 
 
@@ -208,7 +224,8 @@ def steer(
         model: The model the direction was fitted on.
         direction: The direction to add.
         pairs: Contrast pairs of topics that the direction was not fitted on.
-        layers: Blocks after which it is added, such as those that `judge_directions` chose.
+        layers: Blocks after which it is added, such as those that `judge_directions` chose; one given twice counts
+            once, as does a dose.
         doses: Multiples of the direction's standard deviation, divided evenly among the layers; negative doses subtract
             it. The directed effect needs each dose together with its opposite.
         n_random: Random directions of the same length as controls.
@@ -221,16 +238,22 @@ def steer(
         its interval, for the direction and for random directions, and its component that changes sign with the dose.
 
     Raises:
-        InputError: The direction was fitted on a pair's topic or on another model, has no vector at a layer, or there
-            is no layer or dose.
+        InputError: The direction was fitted on a pair's topic or on another model, has no vector at a layer, there is
+            no layer or dose, or a pair's log-odds are not finite without steering.
+
+    Undefined:
+        Null with a reason at doses that pass what the model's precision holds.
     """
-    seen = sorted({pair.topic for pair in pairs} & set(direction.source.topics))
+    layers, doses = distinct_layers(layers), finite_numbers(doses, "doses")
+    n_random, seed = whole_number(n_random, "n_random", least=0), whole_number(seed, "seed", least=0)
+    fitted = {same_text(topic) for topic in direction.source.topics}
+    seen = sorted({pair.topic for pair in one_spelling(pairs) if same_text(pair.topic) in fitted})
     if seen and not fitted_topics:
         raise InputError(f'the direction was fitted on the topic "{seen[0]}": give pairs of other topics')
     odds = steered_odds(
         model, direction, pairs, layers=layers, doses=doses, n_random=n_random, seed=seed, progress=progress
     )
-    return dose_response(odds.base, odds.shifted, odds.random, doses, concept=direction.concept)
+    return dose_response(odds.base, odds.shifted, odds.random, odds.doses, concept=direction.concept)
 
 
 def with_held_out_comparison(surface: Surface, evidence: DirectionEvidence) -> Surface:
@@ -260,13 +283,22 @@ def companion_surfaces(surface: Surface) -> dict[str, Surface]:
 
 
 def split_topics(pairs: Sequence[ContrastPair]) -> tuple[list[ContrastPair], list[ContrastPair]]:
-    """Split pairs into two halves that share no topic: one to fit on, one to steer.
+    """Split pairs into two halves that share no topic and no text: one to fit on, one to steer.
 
     Raises:
-        InputError: There is one topic only.
+        InputError: There is one topic only, or two pairs of one id.
+
+    Warns:
+        SharedTextWarning: Two topics share a text, and are in the same half.
     """
-    require_topics(pairs)
-    half = topic_folds(pairs, 2)
+    pairs = one_spelling(pairs)
+    halved = distinct_topics(pairs)
+    if len({pair.topic for pair in halved}) == 1:
+        raise InputError(
+            "a direction is fitted on half of the topics and steers the others: give pairs of two topics or more; "
+            f'all {len(pairs)} have the topic "{halved[0].topic}"'
+        )
+    half = topic_folds(halved, 2)
     first, second = ([pair for pair, code in zip(pairs, half, strict=True) if code == side] for side in (0, 1))
     return first, second
 
@@ -297,11 +329,16 @@ def fit_and_judge(
         answer's log-probability and length.
 
     Raises:
-        InputError: Fewer than two topics, or an unknown method.
+        InputError: Fewer than two topics, two pairs of one id, an unknown method, or an answer whose hidden states are
+            not finite.
+
+    Warns:
+        SharedTextWarning: Two topics share a text, and are held out together.
     """
-    require_topics(pairs)
     named = method_named(method)
+    held_out = distinct_topics(pairs)
+    require_topics(held_out)
     options: dict[str, Any] = {"memory_bytes": memory_bytes, "seed": seed, "progress": progress}
     with kept_activations(model, pairs, tokens="mean", **options) as read:
         direction = direction_of(model, pairs, read, named, concept=concept, seed=seed)
-        return direction, separation_table(leave_topic_out(pairs, *named, read), concept)
+        return direction, separation_table(leave_topic_out(held_out, *named, read), concept)

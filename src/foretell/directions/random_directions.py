@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri
 
+from foretell.directions.activations.state_rounding import FLOAT32, rounding_unit
+
 __all__ = ["N_DRAWS", "RandomScale", "random_scale", "random_vectors"]
 
 N_DRAWS = 100
@@ -37,12 +39,13 @@ class RandomScale:
         """Random directions."""
         return len(self.mean)
 
-    def projection(
-        self, hidden: Float[np.ndarray, "layer token width"], *, n_draws: int | None = None
-    ) -> Float[np.ndarray, "draw layer token"]:
-        """Return the projections of hidden states on the first `n_draws` random directions, float64."""
-        drawn = random_vectors(self.n_draws if n_draws is None else n_draws, hidden.shape[-1], seed=self.seed)
-        return np.stack([drawn @ layer.T.astype(np.float64) for layer in hidden], axis=1)
+    def first(self, n_draws: int) -> RandomScale:
+        """Return the first `n_draws` random directions, or all if there are fewer."""
+        return RandomScale(self.seed, self.mean[:n_draws], self.standard_deviation[:n_draws])
+
+    def vectors(self, width: int) -> Float[np.ndarray, "draw width"]:
+        """Return the unit vectors, drawn again."""
+        return random_vectors(self.n_draws, width, seed=self.seed)
 
     def activity(
         self, hidden: Float[np.ndarray, "layer token width"], *, n_draws: int | None = None
@@ -52,9 +55,11 @@ class RandomScale:
         Undefined:
             nan in layers whose calibration tokens all have the same projection.
         """
-        projection = self.projection(hidden, n_draws=n_draws)
-        deviation = self.standard_deviation[: len(projection), :, None]
-        centred = projection - self.mean[: len(projection), :, None]
+        chosen = self if n_draws is None else self.first(n_draws)
+        drawn = chosen.vectors(hidden.shape[-1])
+        projection = np.stack([drawn @ layer.T.astype(np.float64) for layer in hidden], axis=1)
+        deviation = chosen.standard_deviation[..., None]
+        centred = projection - chosen.mean[..., None]
         return np.asarray(np.divide(centred, deviation, out=np.full(centred.shape, np.nan), where=deviation > 0.0))
 
 
@@ -73,14 +78,28 @@ def random_vectors(n_draws: int, width: int, *, seed: int) -> Float[np.ndarray, 
 
 
 def random_scale(
-    tokens: Float[np.ndarray, "token layer width"], *, n_draws: int = N_DRAWS, seed: int = 0
+    tokens: Float[np.ndarray, "token layer width"],
+    *,
+    n_draws: int = N_DRAWS,
+    seed: int = 0,
+    rounding: float = FLOAT32,
 ) -> RandomScale:
-    """Return mean and standard deviation of random directions' projections of calibration tokens."""
+    """Return mean and standard deviation of random directions' projections of calibration tokens.
+
+    Args:
+        tokens: Hidden states of the calibration tokens.
+        n_draws: Random directions.
+        seed: Draws.
+        rounding: Of the hidden states, see `foretell.directions.activations.state_rounding`.
+    """
     drawn = random_vectors(n_draws, tokens.shape[2], seed=seed)
     mean, deviation = np.empty((n_draws, tokens.shape[1])), np.empty((n_draws, tokens.shape[1]))
     for layer in range(tokens.shape[1]):
-        projection = tokens[:, layer].astype(np.float64) @ drawn.T
+        hidden = tokens[:, layer].astype(np.float64)
+        projection = hidden @ drawn.T
         mean[:, layer], deviation[:, layer] = projection.mean(axis=0), projection.std(axis=0)
         # Rounding gives a small spread where all tokens are equal.
-        deviation[deviation[:, layer] <= 1e-5 * np.sqrt(np.square(projection).mean(axis=0)), layer] = 0.0
+        unit = rounding_unit(np.square(hidden).mean(axis=0), rounding)
+        if not (hidden.std(axis=0) > unit).any():
+            deviation[:, layer] = 0.0
     return RandomScale(seed, mean, deviation)

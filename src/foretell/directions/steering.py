@@ -26,7 +26,8 @@ from transformers import DynamicCache
 
 from foretell.conversations.pairs import SIDES, ContrastPair
 from foretell.directions.activations.answer_batches import AnswerBatch, answer_batches, answer_tokens, shared_prefix
-from foretell.directions.activations.paired import answer_logprob
+from foretell.directions.activations.forward_pass import answer_logprob, not_finite_answers
+from foretell.directions.checked_numbers import distinct_layers, finite_numbers, whole_number
 from foretell.directions.direction import Direction
 from foretell.errors import InputError
 from foretell.reading.hooks.residual_stream import residual_blocks
@@ -42,9 +43,11 @@ class SteeredOdds:
     base: Float[np.ndarray, " pair"]
     """log P(positive answer) - log P(negative answer), sums over the answers' tokens."""
     shifted: Float[np.ndarray, "dose pair"]
-    """The same with the direction added."""
+    """The same with the direction added; not finite where that passes what the model's precision holds."""
     random: Float[np.ndarray, "draw dose pair"]
     """The same with random directions of the same length added."""
+    doses: tuple[float, ...]
+    """The doses, each once."""
 
 
 def steered_odds(
@@ -61,12 +64,15 @@ def steered_odds(
 ) -> SteeredOdds:
     """Compute the log-odds of both answers of each pair while a direction is added, for every dose.
 
+    A layer or a dose that is given twice counts once.
+
     Raises:
-        InputError: The direction belongs to another model or has no vector at a layer, or there are no layers, doses
-            or pairs.
+        InputError: The direction belongs to another model or has no vector at a layer, there are no layers, doses or
+            pairs, a setting is out of range, or a pair's log-odds are not finite without steering.
     """
     direction.check_fits(model)
-    _check(direction, layers, doses, pairs)
+    layers, doses = _checked(direction, layers, doses, pairs)
+    n_random, seed = whole_number(n_random, "n_random", least=0), whole_number(seed, "seed", least=0)
     answers = answer_tokens(model, pairs)
     prefix = shared_prefix(model, answers)
     n_prefix = 0 if prefix is None else prefix.get_seq_length()
@@ -80,6 +86,13 @@ def steered_odds(
     total = 1 + (1 + n_random) * len(doses)
     with tqdm(total=total, desc="steering", unit="dose", disable=None if progress is None else not progress) as bar:
         base = _odds(model, batches, prefix, {}, len(pairs))
+        if not np.isfinite(base).all():
+            named = [
+                f'an answer of pair "{pair.id}"'
+                for pair, odds in zip(pairs, base, strict=True)
+                if not np.isfinite(odds)
+            ]
+            raise InputError(not_finite_answers(named, model.dtype))
         bar.update()
         for row, dose in enumerate(doses):
             for draw, vectors in enumerate((unit, *drawn)):
@@ -90,20 +103,23 @@ def steered_odds(
                 else:
                     shifted[row] = found
                 bar.update()
-    return SteeredOdds(base, shifted, random)
+    return SteeredOdds(base, shifted, random, doses)
 
 
-def _check(direction: Direction, layers: Sequence[int], doses: Sequence[float], pairs: Sequence[ContrastPair]) -> None:
-    for values, what in ((pairs, "contrast pairs"), (layers, "layers"), (doses, "doses")):
+def _checked(
+    direction: Direction, layers: object, doses: object, pairs: Sequence[ContrastPair]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return layers and doses, each once."""
+    chosen, given = distinct_layers(layers), finite_numbers(doses, "doses")
+    for values, what in ((pairs, "contrast pairs"), (chosen, "layers"), (given, "doses")):
         if not len(values):
             raise InputError(f"there are no {what} to steer with")
-    for layer in layers:
+    for layer in chosen:
         if not 0 <= layer < direction.n_layers:
             raise InputError(f"there is no layer {layer}; the model has layers 0 to {direction.n_layers - 1}")
         if direction.reasons[layer]:
             raise InputError(f"the direction has no vector at layer {layer}: {direction.reasons[layer]}")
-    if not np.isfinite(np.asarray(doses, dtype=float)).all():
-        raise InputError("doses must be finite numbers")
+    return chosen, given
 
 
 def _random_unit(generator: np.random.Generator, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The activity surface: one question, any number of given answers, read in one pass along one direction.
+"""The activity surface: one question, any number of given answers, read along one direction.
 
 `foretell.showing` draws it.
 
@@ -8,23 +8,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from foretell.conversations.conversation import Conversation, Message
-from foretell.directions.course import Scale, banded, course, random_activity
+from foretell.directions.activations.answer_batches import answer_batches, shared_prefix
+from foretell.directions.activations.forward_pass import not_finite_answers, read_batch
+from foretell.directions.checked_numbers import distinct_layers, whole_number
+from foretell.directions.course import Scale, banded, course, course_ends, in_unit
 from foretell.directions.direction import Direction
+from foretell.directions.random_directions import RandomScale
 from foretell.errors import InputError
-from foretell.reading.capture.listen import listen
-from foretell.reading.chat.spans import Rendered, pad_batch, render, token_texts
-from foretell.reading.hooks.residual_stream import residual_hooks
+from foretell.reading.chat.spans import Rendered, render, token_texts
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import Sampling, generate
 from foretell.schema.tables import SEGMENTS
@@ -46,6 +47,7 @@ def surface(
     scale: Scale = "z",
     layers: Sequence[int] | None = None,
     n_random: int = 100,
+    batch_tokens: int = 4096,
     to: Path | str | None = None,
 ) -> Surface:
     """Compute the activity of a direction per layer and token of each given answer.
@@ -61,8 +63,10 @@ def surface(
         titles: Short name of each answer; None numbers them.
         system: System message; None leaves the model's own default.
         scale: "z" in standard deviations, "raw" as projected, or "cosine" of hidden state and direction.
-        layers: Layers over which the activity along the answers is averaged; None is all that have a direction.
+        layers: Layers over which the activity along the answers is averaged, each once; None is all that have a
+            direction.
         n_random: Random directions of the null band, at most those that were calibrated with the direction; 0: none.
+        batch_tokens: Padded tokens in one batch; a single longer answer makes a batch of its own.
         to: Folder that the surface is written to (`Surface.write`); None writes nothing.
 
     Returns:
@@ -70,8 +74,8 @@ def surface(
         tokens' texts, mean log-probabilities, and the course of the activity along each answer.
 
     Raises:
-        InputError: The direction belongs to another model, there are no answers, one has no tokens, titles do not
-            match them, or there is no such scale or layer.
+        InputError: The direction belongs to another model, there are no answers, one has no tokens or numbers that are
+            not finite, titles do not match them, or there is no such scale or layer.
         NotReadableError: The model cannot be read exactly.
     """
     if isinstance(answers, str) or not answers:
@@ -82,30 +86,40 @@ def surface(
     if scale not in get_args(Scale):
         raise InputError(f'scale must be one of {", ".join(get_args(Scale))}, not "{scale}"')
     chosen = _layers(direction, layers)
+    n_random = whole_number(n_random, "n_random", least=0)
+    batch_tokens = whole_number(batch_tokens, "batch_tokens", least=1)
     direction.check_fits(model)
     asked = _conversation(question, system)
     rendered = [render(model, asked, answer=answer) for answer in answers]
     for title, one in zip(titles, rendered, strict=True):
         if _GENERATED not in one.segments:
             raise InputError(f'"{title}" has no tokens, so there is nothing to read')
-    answered, states = _read(model, direction, rendered, list(zip(titles, answers, strict=True)))
-    drawn = _drawn(direction, states, scale=scale, n_random=n_random)
-    answered = tuple(
-        banded(replace(answer, activity=_scaled(direction, answer.activity, state, scale)), draws)
-        for answer, state, draws in zip(answered, states, drawn, strict=True)
-    )
-    read = Surface(
+    random = None if direction.random is None else direction.random.first(n_random)
+    read: dict[int, AnswerActivity] = {}
+    ends: dict[int, np.ndarray] = {}
+    # Random directions of one answer after the other are reduced to a band: those of all answers need much memory.
+    for index, found in _projected(model, direction, random, rendered, titles, batch_tokens=batch_tokens):
+        activity, drawn = found.activity(direction, random, scale=scale)
+        tokens = token_texts(model.tokenizer, rendered[index].token_ids)
+        generated = tuple(tokens[place] for place in np.flatnonzero(rendered[index].segments == _GENERATED))
+        answered = AnswerActivity(titles[index], answers[index], generated, activity, found.mean_logprob)
+        read[index], ends[index] = banded(answered, drawn), course_ends(drawn, chosen)
+    in_order = tuple(read[index] for index in range(len(answers)))
+    n_drawn = 0 if random is None else random.n_draws
+    made = Surface(
         question=question,
         concept=direction.concept,
         scale=scale,
         model=model.name,
         layers=tuple(range(model.n_layers)),
-        answers=answered,
-        course=course(answered, drawn, chosen) if chosen else None,
+        answers=in_order,
+        course=course(in_order, [ends[index] for index in range(len(answers))], chosen, n_random=n_drawn)
+        if chosen
+        else None,
     )
     if to is not None:
-        read.write(to)
-    return read
+        made.write(to)
+    return made
 
 
 def generated_answers(
@@ -116,6 +130,7 @@ def generated_answers(
     system: str | None = None,
     max_new_tokens: int = 48,
     temperature: float = 1.0,
+    batch_tokens: int = 4096,
     seed: int = 0,
 ) -> list[str]:
     """Generate several answers to one question; empty answers are left out.
@@ -127,18 +142,24 @@ def generated_answers(
         system: System message; None leaves the model's own default.
         max_new_tokens: Longest answer.
         temperature: 0 always takes the likeliest token.
+        batch_tokens: Tokens of the answers that are generated at a time, question included; at least one answer is.
         seed: Random seed.
 
     Raises:
         InputError: Fewer than one answer, or a setting is out of its range.
     """
-    if n_answers < 1:
-        raise InputError(f"there must be at least one answer to generate, not {n_answers}")
-    conversations = [render(model, _conversation(question, system), answer=None)] * n_answers
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    answered = generate(model, conversations, sampling=sampling)
-    texts = [model.tokenizer.decode(one.answer_ids, skip_special_tokens=True) for one in answered]
-    return [str(text) for text in texts if str(text).strip()]
+    n_answers, seed = whole_number(n_answers, "n_answers", least=0), whole_number(seed, "seed", least=0)
+    if not n_answers:
+        raise InputError("there must be at least one answer to generate")
+    batch_tokens = whole_number(batch_tokens, "batch_tokens", least=1)
+    asked = render(model, _conversation(question, system), answer=None)
+    at_a_time = max(1, batch_tokens // (len(asked.token_ids) + max_new_tokens))
+    texts: list[str] = []
+    for start in range(0, n_answers, at_a_time):
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed + start // at_a_time)
+        answered = generate(model, [asked] * min(at_a_time, n_answers - start), sampling=sampling)
+        texts += [str(model.tokenizer.decode(one.answer_ids, skip_special_tokens=True)) for one in answered]
+    return [text for text in texts if text.strip()]
 
 
 def _conversation(question: str, system: str | None) -> Conversation:
@@ -146,67 +167,82 @@ def _conversation(question: str, system: str | None) -> Conversation:
     return Conversation("asked", "surface", (*opening, Message("user", question)))
 
 
-def _layers(direction: Direction, layers: Sequence[int] | None) -> tuple[int, ...]:
+def _layers(direction: Direction, layers: object) -> tuple[int, ...]:
     defined = [layer for layer, reason in enumerate(direction.reasons) if reason is None]
     if layers is None:
         return tuple(defined)
-    for layer in layers:
+    chosen = distinct_layers(layers)
+    for layer in chosen:
         if layer not in defined:
             why = direction.reasons[layer] if 0 <= layer < direction.n_layers else "the model has no such layer"
             raise InputError(f"layer {layer} has no activity: {why}")
-    return tuple(layers)
+    return chosen
 
 
-def _drawn(
-    direction: Direction, states: Sequence[Float[np.ndarray, "layer _ width"]], *, scale: Scale, n_random: int
-) -> list[Float[np.ndarray, "draw layer _"]]:
-    """Return the activity of random directions on each answer's tokens; none if the direction has none calibrated."""
-    if direction.random is None:
-        return [np.empty((0, *state.shape[:2])) for state in states]
-    n_draws = min(n_random, direction.random.n_draws)
-    return [random_activity(direction.random, state, scale=scale, n_draws=n_draws) for state in states]
+@dataclass(frozen=True)
+class _Projections:
+    """Projections of the tokens of some answers on a direction and on random ones: no hidden state is kept."""
 
+    own: Float[np.ndarray, "layer token"]
+    random: Float[np.ndarray, "draw layer token"]
+    length: Float[np.ndarray, "layer token"]
+    """Of the hidden states."""
+    mean_logprob: float = float("nan")
+    """Of one answer."""
 
-def _scaled(
-    direction: Direction,
-    activity: Float[np.ndarray, "layer token"],
-    states: Float[np.ndarray, "layer token width"],
-    scale: Scale,
-) -> Float[np.ndarray, "layer token"]:
-    if scale == "z":
-        return activity
-    projection = activity * direction.standard_deviation[:, None] + direction.mean[:, None]
-    return projection if scale == "raw" else np.asarray(projection / np.linalg.norm(states, axis=-1))
-
-
-def _read(
-    model: Model, direction: Direction, rendered: Sequence[Rendered], named: Sequence[tuple[str, str]]
-) -> tuple[tuple[AnswerActivity, ...], list[Float[np.ndarray, "layer token width"]]]:
-    """Return each answer's activity, and the hidden states of its tokens."""
-    batch = pad_batch(rendered, pad_id=model.pad_id, side="right").to(model.device)
-    places = [np.flatnonzero(one.segments == _GENERATED) for one in rendered]
-    states = [np.empty((model.n_layers, len(place), model.width), dtype=np.float32) for place in places]
-
-    def keep(layer: int, hidden: Tensor) -> None:
-        for sample, place in enumerate(places):
-            states[sample][layer] = hidden[sample, torch.as_tensor(place, device=hidden.device)].float().cpu().numpy()
-
-    with (
-        torch.inference_mode(),
-        listen(model, batch.segments, directions=[direction]) as capture,
-        residual_hooks(model.model, keep),
-    ):
-        model.model(input_ids=batch.token_ids, attention_mask=batch.attention_mask, use_cache=False)
-    activities = []
-    for sample, ((title, answer), one, place) in enumerate(zip(named, rendered, places, strict=True)):
-        texts = token_texts(model.tokenizer, one.token_ids)
-        activities.append(
-            AnswerActivity(
-                title=title,
-                answer=answer,
-                tokens=tuple(texts[token] for token in place),
-                activity=capture.activity[sample][:, place, 0],
-                mean_logprob=float(capture.logprob[sample, place].mean(dtype=np.float64)),
-            )
+    @classmethod
+    def empty(cls, n_draws: int, n_layers: int, n_tokens: int) -> _Projections:
+        return cls(
+            np.empty((n_layers, n_tokens)), np.empty((n_draws, n_layers, n_tokens)), np.empty((n_layers, n_tokens))
         )
-    return tuple(activities), states
+
+    def answer(self, tokens: slice, mean_logprob: float) -> _Projections:
+        """Return those of one answer."""
+        return _Projections(self.own[:, tokens], self.random[..., tokens], self.length[:, tokens], mean_logprob)
+
+    def activity(
+        self, direction: Direction, random: RandomScale | None, *, scale: Scale
+    ) -> tuple[Float[np.ndarray, "layer token"], Float[np.ndarray, "draw layer token"]]:
+        """Return the activity of the direction, float32, and of random directions."""
+        own = in_unit(self.own, direction.mean, direction.standard_deviation, self.length, scale=scale)
+        if random is None:
+            return own.astype(np.float32), self.random
+        drawn = in_unit(self.random, random.mean, random.standard_deviation, self.length, scale=scale)
+        return own.astype(np.float32), drawn
+
+
+def _projected(
+    model: Model,
+    direction: Direction,
+    random: RandomScale | None,
+    rendered: Sequence[Rendered],
+    titles: Sequence[str],
+    *,
+    batch_tokens: int,
+) -> Iterator[tuple[int, _Projections]]:
+    """Read the answers in batches and yield the projections of each, the longest first.
+
+    Raises:
+        InputError: Numbers of an answer are not finite.
+    """
+    drawn = np.empty((0, model.width)) if random is None else random.vectors(model.width)
+    groups = [(one,) for one in rendered]
+    prefix = shared_prefix(model, groups)
+    n_prefix = 0 if prefix is None else prefix.get_seq_length()
+    for batch in answer_batches(model, groups, n_prefix=n_prefix, batch_tokens=batch_tokens):
+        found = _Projections.empty(len(drawn), model.n_layers, int(batch.lengths.sum()))
+
+        def record(layer: int, rows: Tensor, found: _Projections = found) -> None:
+            hidden = rows.cpu().numpy().astype(np.float64)
+            found.own[layer] = hidden @ direction.vectors[layer].astype(np.float64)
+            found.random[:, layer] = drawn @ hidden.T
+            found.length[layer] = np.linalg.norm(hidden, axis=1)
+
+        logprob, sound = read_batch(model, batch, prefix, record)
+        if not sound.all():
+            named = [f'"{titles[batch.pair[sample]]}"' for sample in np.flatnonzero(~sound)]
+            raise InputError(not_finite_answers(named, model.dtype))
+        means = batch.means(logprob)
+        for sample, index in enumerate(batch.pair.tolist()):
+            tokens = slice(int(batch.ends[sample] - batch.lengths[sample]), int(batch.ends[sample]))
+            yield index, found.answer(tokens, float(means[sample]))

@@ -143,7 +143,9 @@ def test_sums_while_reading_equal_sums_of_what_was_stored(model: Model) -> None:
     difference = np.array([sums.difference[layer] for layer in layers]) / len(PAIRS)
     size = np.array([sums.size[layer] for layer in layers]) / len(PAIRS)
     np.testing.assert_allclose(difference, (hidden[:, 0] - hidden[:, 1]).mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(size, np.square(hidden).sum(-1).mean(axis=(0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(size, np.square(hidden).mean(axis=(0, 1)), rtol=1e-5)
+    distance = np.array([sums.distance[layer] for layer in layers]) / len(PAIRS)
+    np.testing.assert_allclose(distance, np.square(hidden[:, 0] - hidden[:, 1]).mean(axis=0), rtol=1e-4)
 
 
 def test_hooks_are_gone_after_a_sink_fails(model: Model) -> None:

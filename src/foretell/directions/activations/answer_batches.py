@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
 from foretell.conversations.pairs import SIDES, ContrastPair, Side
+from foretell.directions.checked_numbers import whole_number
 from foretell.errors import InputError
 from foretell.reading.chat.spans import Rendered, pad_batch, render
 from foretell.reading.models.load import Model
@@ -25,7 +26,7 @@ _GENERATED = SEGMENTS.index("generated")
 
 @dataclass(frozen=True)
 class AnswerBatch:
-    """Both answers of some pairs after the common prefix, padded on the right."""
+    """Both answers of some pairs after the common prefix, padded on the right; or answers that are no pairs."""
 
     pair: Int[np.ndarray, " pair"]
     """Index of each pair; samples are positive and negative of the first pair, then of the second ..."""
@@ -43,6 +44,10 @@ class AnswerBatch:
     def ends(self) -> Int[np.ndarray, " sample"]:
         """Where each sample's answer tokens end, counted through the batch."""
         return np.asarray(np.cumsum(self.lengths))
+
+    def means(self, values: Float[np.ndarray, " answer"]) -> Float[np.ndarray, " sample"]:
+        """Return the mean over each sample's answer tokens."""
+        return np.asarray(np.add.reduceat(values, self.ends - self.lengths) / self.lengths)
 
     @property
     def pair_of_token(self) -> Int[np.ndarray, " answer"]:
@@ -67,7 +72,7 @@ def _tokens(model: Model, pair: ContrastPair, side: Side) -> Rendered:
     return rendered
 
 
-def shared_prefix(model: Model, answers: Sequence[tuple[Rendered, Rendered]]) -> DynamicCache | None:
+def shared_prefix(model: Model, answers: Sequence[tuple[Rendered, ...]]) -> DynamicCache | None:
     """Feed the common prefix of all conversations once, where the cache is plain keys and values.
 
     Other caches (sliding windows, recurrent states) are not shared: such models read each conversation whole.
@@ -81,21 +86,22 @@ def shared_prefix(model: Model, answers: Sequence[tuple[Rendered, Rendered]]) ->
 
 
 def answer_batches(
-    model: Model, answers: Sequence[tuple[Rendered, Rendered]], *, n_prefix: int, batch_tokens: int
+    model: Model, answers: Sequence[tuple[Rendered, ...]], *, n_prefix: int, batch_tokens: int
 ) -> Iterator[AnswerBatch]:
     """Yield batches of pairs of similar length whose padded tokens stay within the budget, longest first.
 
     Args:
         model: Where the tensors go.
-        answers: Both sides of each pair.
+        answers: Both sides of each pair, or single answers, all of one kind.
         n_prefix: Tokens at the start of every conversation that are left out.
         batch_tokens: Padded tokens in one batch, prefix included; a longer pair makes a batch of its own.
     """
+    batch_tokens = whole_number(batch_tokens, "batch_tokens", least=1)
     lengths = np.array([max(len(answer.token_ids) for answer in both) for both in answers])
     order = np.argsort(-lengths, kind="stable")
-    start = 0
+    start, n_together = 0, len(answers[0])
     while start < len(order):
-        n_pairs = max(1, batch_tokens // (len(SIDES) * int(lengths[order[start]])))
+        n_pairs = max(1, batch_tokens // (n_together * int(lengths[order[start]])))
         pair = order[start : start + n_pairs]
         yield _batch(model, [answer for index in pair for answer in answers[index]], pair, n_prefix)
         start += n_pairs

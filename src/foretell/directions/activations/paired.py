@@ -10,9 +10,8 @@ batch of one layer is in memory at full length. The reduced states go to a sink:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -20,19 +19,19 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache
 
 from foretell.conversations.pairs import SIDES, ContrastPair
 from foretell.directions.activations.answer_batches import AnswerBatch, answer_batches, answer_tokens, shared_prefix
+from foretell.directions.activations.forward_pass import not_finite_answers, read_batch
+from foretell.directions.activations.state_rounding import FLOAT32, state_rounding
 from foretell.directions.activations.stored import MEMORY_BYTES, Stored, overflow_folder, state_bytes
+from foretell.directions.checked_numbers import whole_number
 from foretell.errors import InputError
 from foretell.reading.chat.spans import Rendered
-from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.load import Model
-from foretell.reading.models.signatures import cache_argument
-from foretell.reading.signals.log_probabilities import token_scores
 
 __all__ = [
     "CALIBRATION_BYTES",
@@ -40,7 +39,6 @@ __all__ = [
     "AnswerFacts",
     "Sink",
     "TokenChoice",
-    "answer_logprob",
     "answer_states",
     "kept_activations",
     "read_activations",
@@ -53,9 +51,6 @@ TokenChoice = Literal["last", "mean", "every"]
 
 CALIBRATION_BYTES = 384 * 2**20
 """Bound on the memory of the calibration tokens; with it the sums of a wide model stay below 2 GiB."""
-
-_LOGIT_BYTES = 256 * 2**20
-"""Bound on the float32 copy of logits that are turned into log-probabilities at a time."""
 
 
 @runtime_checkable
@@ -85,6 +80,8 @@ class AnswerFacts:
     """Hidden states of every answer token of the calibration pairs, both answers."""
     calibration_pair: Int[np.ndarray, " token"]
     """Index of each calibration token's pair."""
+    rounding: float = FLOAT32
+    """Of the hidden states, as a share of their size."""
 
 
 @dataclass(frozen=True)
@@ -157,15 +154,15 @@ def read_activations(
         Hidden states `(row, side, layer, width)` and facts about the answers, in the order of `pairs`.
 
     Raises:
-        InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
+        InputError: No pairs, an answer without tokens or with hidden states that are not finite, or an unknown choice
+            of tokens.
     """
     answers, n_tokens = _checked_answers(model, pairs, tokens)
     n_rows = n_tokens.min(axis=1) if tokens == "every" else np.ones(len(pairs), dtype=np.int64)
     store = Stored(n_rows, model.n_layers, model.width, folder)
     chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
-    facts = _streamed(
-        model, answers, [store], tokens=tokens, chosen=chosen, batch_tokens=batch_tokens, progress=progress
-    )
+    read = _Reading(model, [pair.id for pair in pairs], answers, tokens, chosen)
+    facts = _streamed(read, [store], batch_tokens=batch_tokens, progress=progress)
     return Activations(store.hidden, store.row_pair, tokens, facts)
 
 
@@ -203,11 +200,12 @@ def stream_activations(
     Options are those of `read_activations`. Batches come longest first, so pairs reach the sinks out of order.
 
     Raises:
-        InputError: No pairs, an answer without tokens, or an unknown choice of tokens.
+        InputError: As `read_activations`.
     """
     answers, n_tokens = _checked_answers(model, pairs, tokens)
     chosen = _calibration_pairs(model, pairs, n_tokens, calibration_bytes, seed)
-    return _streamed(model, answers, sinks, tokens=tokens, chosen=chosen, batch_tokens=batch_tokens, progress=progress)
+    read = _Reading(model, [pair.id for pair in pairs], answers, tokens, chosen)
+    return _streamed(read, sinks, batch_tokens=batch_tokens, progress=progress)
 
 
 def _checked_answers(
@@ -226,17 +224,21 @@ def _n_tokens(answers: Sequence[tuple[Rendered, Rendered]]) -> Int[np.ndarray, "
     return np.array([[answer.counts["generated"] for answer in both] for both in answers], dtype=np.int64)
 
 
-def _streamed(
-    model: Model,
-    answers: Sequence[tuple[Rendered, Rendered]],
-    sinks: Sequence[Sink],
-    *,
-    tokens: TokenChoice,
-    chosen: np.ndarray,
-    batch_tokens: int,
-    progress: bool | None,
-) -> AnswerFacts:
+@dataclass(frozen=True)
+class _Reading:
+    """What is read of which answers."""
+
+    model: Model
+    ids: Sequence[str]
+    answers: Sequence[tuple[Rendered, Rendered]]
+    tokens: TokenChoice
+    chosen: np.ndarray
+    """Pairs whose tokens are kept for calibration."""
+
+
+def _streamed(reading: _Reading, sinks: Sequence[Sink], *, batch_tokens: int, progress: bool | None) -> AnswerFacts:
     """Run all batches: chosen hidden states go to the sinks, tokens of the chosen pairs to their calibration rows."""
+    model, answers, chosen = reading.model, reading.answers, reading.chosen
     n_tokens = _n_tokens(answers)
     kept_tokens = n_tokens[chosen].sum(axis=1)
     calibration = np.empty((int(kept_tokens.sum()), model.n_layers, model.width), dtype=np.float32)
@@ -256,17 +258,18 @@ def _streamed(
             places = [calibration_rows[pair] for pair in batch.pair.tolist() if pair in calibration_rows]
             rows = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
             mean_logprob[batch.pair] = _read(
-                model, batch, prefix, sinks, tokens=tokens, kept=kept, rows=rows, calibration=calibration
+                reading, batch, prefix, sinks, kept=kept, rows=rows, calibration=calibration
             )
             bar.update(len(batch.pair))
-    return AnswerFacts(mean_logprob, n_tokens, calibration, np.repeat(chosen, kept_tokens))
+    pair_of_token = np.repeat(chosen, kept_tokens)
+    return AnswerFacts(mean_logprob, n_tokens, calibration, pair_of_token, state_rounding(model.dtype))
 
 
 def _calibration_pairs(
     model: Model, pairs: Sequence[ContrastPair], n_tokens: np.ndarray, n_bytes: int, seed: int
 ) -> np.ndarray:
     """Return the pairs whose tokens fit into `n_bytes`, taken in turn from each topic; one pair at least."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(whole_number(seed, "seed", least=0))
     turns: dict[str, int] = {}
     order = generator.permutation(len(pairs))
     turn = np.empty(len(pairs), dtype=np.int64)
@@ -280,12 +283,11 @@ def _calibration_pairs(
 
 
 def _read(
-    model: Model,
+    reading: _Reading,
     batch: AnswerBatch,
     prefix: DynamicCache | None,
     sinks: Sequence[Sink],
     *,
-    tokens: TokenChoice,
     kept: np.ndarray,
     rows: np.ndarray,
     calibration: np.ndarray,
@@ -293,22 +295,27 @@ def _read(
     """Run one batch, hand out its hidden states, and return `(pair, side)` mean log-probabilities.
 
     The answer tokens `kept` go to these `rows` of the calibration tokens.
+
+    Raises:
+        InputError: Hidden states or log-probabilities of an answer are not finite.
     """
-    row_pair, select = _selection(batch, tokens)
+    row_pair, select = _selection(batch, reading.tokens)
     on_device = torch.as_tensor(kept, device=batch.sample.device)
 
-    def record(layer: int, hidden: Tensor) -> None:
-        answer_rows = hidden[batch.sample, batch.position].float()
+    def record(layer: int, answer_rows: Tensor) -> None:
         selected = select(answer_rows)
         for sink in sinks:
             sink.add(layer, row_pair, selected)
         calibration[rows, layer] = answer_rows[on_device].cpu().numpy()
 
-    with torch.inference_mode(), residual_hooks(model.model, record):
-        logprob = answer_logprob(model, batch, prefix)
-    starts = batch.ends - batch.lengths
-    means = np.add.reduceat(logprob.double().cpu().numpy(), starts) / batch.lengths
-    return np.asarray(means.reshape(-1, len(SIDES)))
+    logprob, sound = read_batch(reading.model, batch, prefix, record)
+    if not sound.all():
+        named = [
+            f'the {SIDES[sample % len(SIDES)]} answer of pair "{reading.ids[batch.pair[sample // len(SIDES)]]}"'
+            for sample in np.flatnonzero(~sound)
+        ]
+        raise InputError(not_finite_answers(named, reading.model.dtype))
+    return np.asarray(batch.means(logprob).reshape(-1, len(SIDES)))
 
 
 def _selection(batch: AnswerBatch, tokens: TokenChoice) -> tuple[np.ndarray, Callable[[Tensor], Tensor]]:
@@ -323,33 +330,3 @@ def _selection(batch: AnswerBatch, tokens: TokenChoice) -> tuple[np.ndarray, Cal
     index = np.concatenate([end - np.arange(n, 0, -1)[:, None] for end, n in zip(ends, common, strict=True)])
     on_device = torch.as_tensor(index, device=batch.sample.device)
     return np.repeat(batch.pair, common), lambda rows: rows[on_device]
-
-
-def answer_logprob(model: Model, batch: AnswerBatch, prefix: DynamicCache | None) -> Tensor:
-    """Run one batch and return the log-probability (nats) of each answer token.
-
-    Logits are computed only where an answer token is predicted.
-    """
-    before = batch.position - 1
-
-    def select_rows(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        return (inputs[0][batch.sample, before][None], *inputs[1:]) if inputs else None
-
-    head: nn.Module | None = model.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    cache = copy.deepcopy(prefix)
-    if cache is not None:
-        cache.batch_repeat_interleave(len(batch.lengths))
-    memory = {} if cache is None else {cache_argument(model.model): cache}
-    with nullcontext() if head is None else head.register_forward_pre_hook(select_rows):
-        logits = model.model(
-            input_ids=batch.token_ids,
-            attention_mask=batch.attention_mask,
-            use_cache=cache is not None,
-            **memory,
-        ).logits
-    # A head that was called with keywords, or that is no module, has computed logits for every position.
-    logits = logits if logits.shape[0] == 1 else logits[batch.sample, before][None]
-    target = batch.token_ids[batch.sample, batch.position]
-    rows = torch.arange(len(target), device=target.device)
-    scores, _ = token_scores(logits, rows[None], target[None], entropy=False, chunk_bytes=_LOGIT_BYTES)
-    return scores[0]
