@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foretell.conversations.conversation import Conversation as Conversation
     from foretell.conversations.conversation import Message as Message
     from foretell.conversations.conversation import Span as Span
+    from foretell.conversations.formats import as_conversations as as_conversations
     from foretell.conversations.formats import read_conversations as read_conversations
     from foretell.conversations.pairs import ContrastPair as ContrastPair
     from foretell.conversations.pairs import instructed_pairs as instructed_pairs
@@ -52,6 +53,7 @@ _HOME = {
     "Span": "foretell.conversations.conversation",
     "Study": "foretell.stats.study",
     "Surface": "foretell.storage.surfaces",
+    "as_conversations": "foretell.conversations.formats",
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",
     "fact_pairs": "foretell.directions.fit_and_judge",

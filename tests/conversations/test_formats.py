@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foretell.conversations.conversation import Conversation, Message, Span
-from foretell.conversations.formats import Format, read_conversations
-from foretell.conversations.shapes import parse_label
+from foretell.conversations.formats import Format, as_conversations, read_conversations
 from foretell.errors import ConversationError
+from foretell.records.cells import label_of
 from tests.optional import no_data
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -83,7 +83,7 @@ def test_system_and_lone_parts_and_empty_answers(tmp_path: Path) -> None:
     assert second.messages == (Message("user", "P"),)
     assert second.answer is None
     assert (second.id, second.dataset, second.group) == ("mine-2", "mine", None)
-    assert third.messages == (Message("user", "Q"),)
+    assert third.messages == (Message("user", "I\n\nQ", (Span(0, 1, "prompt"), Span(3, 4, "query"))),)
 
 
 def test_alpaca_without_input_and_output(tmp_path: Path) -> None:
@@ -121,18 +121,19 @@ def test_byte_order_mark_line_ends_and_limit(tmp_path: Path) -> None:
         (b" \n ", "auto", "is empty"),
         (b"\xff\xfea\x00", "auto", "UTF-16"),
         (b"query\na\x00b\n", "auto", "line 2 holds a null byte"),
-        (b"query\nok\n\xe9t\xe9\n", "auto", "line 3 is not UTF-8"),
+        (b"query\nok\n\xe9t\xe9\n", "auto", "row 2: cannot be read as CSV: not UTF-8 text"),
         (b"PAR1nothing", "auto", "damaged Parquet"),
         (b"[]", "auto", "empty list"),
         (b"[1]", "auto", "row 1: is a int, not an object"),
         (b"[{]", "auto", "is no JSON"),
         (b"[" * 200_000, "auto", "nested too deeply"),
-        (b'{\n"a": 1\n}', "auto", "a JSON list, or one object per line"),
+        (b'{\n"a": 1\n}', "auto", "unknown shape with the fields a: expected messages"),
+        (b"{\n'a': 1\n}", "auto", "a JSON list, or one object per line"),
         (b'{"query": "a"}\nnonsense', "auto", "row 2: is no JSON object"),
         (b'[{"text": "a"}]', "auto", "unknown shape with the fields text: expected messages"),
         (b"text\na\n", "auto", "unknown shape"),
         (b"query\n", "auto", "no rows"),
-        (b"query,answer\na\n", "auto", "row 1: has 1 cells, but there are 2 columns"),
+        (b"query,answer\na\n", "auto", "row 1: cannot be read as CSV: 1 cells where the header has 2"),
         (b"query,query\na,b\n", "auto", "same name: query"),
         (b'query\n"a\n', "auto", "row 1: "),
         (b"a\tb\tc\td\n", "auto", "no header line, and 4 columns"),
@@ -212,13 +213,13 @@ def test_prompt_and_query_are_found_again_by_their_spans(
 
 
 def test_labels_in_all_their_spellings() -> None:
-    assert [parse_label(v) for v in (1, 1.0, True, "1", "TRUE", " yes ", "1.0")] == [1] * 7
-    assert [parse_label(v) for v in (0, 0.0, False, "0", "False", "NO")] == [0] * 6
-    assert [parse_label(v) for v in (None, float("nan"), "", "NaN", "null")] == [None] * 5
+    assert [label_of(v) for v in (1, 1.0, True, "1", "TRUE", " yes ", "1.0")] == [1] * 7
+    assert [label_of(v) for v in (0, 0.0, False, "0", "False", "NO")] == [0] * 6
+    assert [label_of(v) for v in (None, float("nan"), "", "NaN", "null")] == [None] * 5
     wrong: object
     for wrong in (2, -1, 0.5, "y", "positive", [], (1,)):
         with pytest.raises(ValueError, match="is no label"):
-            parse_label(wrong)
+            label_of(wrong)
 
 
 @pytest.mark.parametrize(
@@ -239,3 +240,40 @@ def test_real_files_by_others(name: str, dataset: str, count: int | None) -> Non
     assert count is None or len(conversations) == count
     assert all(conversation.answer for conversation in conversations)
     assert all(conversation.messages[-1].role == "user" for conversation in conversations)
+
+
+MESSAGES = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("Q", [("given-1", "Q", None)]),
+        ({"instruction": "Q", "response": "A", "id": 7}, [("7", "Q", "A")]),
+        (MESSAGES, [("given-1", "Q", "A")]),
+        ({"messages": MESSAGES}, [("given-1", "Q", "A")]),
+        (["Q", {"query": "R"}, MESSAGES], [("given-1", "Q", None), ("given-2", "R", None), ("given-3", "Q", "A")]),
+        (Conversation("a", "d", (Message("user", "Q"),)), [("a", "Q", None)]),
+        ([Conversation("a", "d", (Message("user", "Q"),))], [("a", "Q", None)]),
+        ([], []),
+    ],
+)
+def test_conversations_without_a_file(given: Any, expected: list[tuple[str, str, str | None]]) -> None:
+    found = as_conversations(given)
+    assert [(one.id, one.messages[0].content, one.answer) for one in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (3, "entry 1 is a int: give a text, a dict, a list of messages"),
+        (["Q", None], "entry 2 is a NoneType"),
+        (" ", 'row 1, column "query": is missing or empty'),
+        ({"text": "Q"}, "entry 1 has the fields text: expected messages"),
+        ([{"role": "user", "content": "Q"}, {"role": "dog", "content": "A"}], "message 2 has the role 'dog'"),
+        (__file__, "is a file: read it with read_conversations"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(ConversationError, match=message):
+        as_conversations(given)

@@ -98,8 +98,8 @@ def test_numbers_and_missing_values_in_parquet(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "is empty"),
-        ("id,label\na,1\n", 'column "behavior_label": is missing; there are id, label'),
-        ("name,behavior_label\na,1\n", 'column "id": is missing'),
+        ("id,label\na,1\n", 'column "behavior_label": the column is missing (columns there: id, label)'),
+        ("name,behavior_label\na,1\n", 'column "id": the column is missing'),
         ("id,behavior_label\na,1\nb,2\n", "row 2, column \"behavior_label\": '2' is no label"),
         ("id,behavior_label\n,1\n", 'row 1, column "id": is missing, empty'),
         ("id,behavior_label\na,1\nb,0\na,0\n", "contradict each other about 'a'"),
@@ -156,10 +156,10 @@ def test_no_id_in_common_stores_nothing(tmp_path: Path) -> None:
     path = tmp_path / "judged.csv"
     path.write_text("id,behavior_label\ny,1\nz,0\n", encoding="utf-8")
     run = Run([{"id": "a"}])
-    with pytest.raises(TableError, match=r"no id in common: the run has 'a'; .*judged\.csv has 'y', 'z'"):
+    with pytest.raises(TableError, match=r'judged\.csv.*no id in common with the run: .* has "a", the labels have "y"'):
         label(run, labels=path)
     with pytest.raises(TableError, match="contradict each other about 'a'"):
         label(run, labels=pl.DataFrame({"id": ["a", "a"], "behavior_label": [0, 1]}))
-    with pytest.raises(TableError, match="is missing; there are id"):
+    with pytest.raises(TableError, match="the column is missing"):
         label(run, labels=pl.DataFrame({"id": ["a"]}))
     assert run.written is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foretell.cli.options import FILE, FOLDER, GIVEN, model_argument, model_options, opened_model
+from foretell.cli.options import FILE, FOLDER, GIVEN, errors_option, model_argument, model_options, opened_model
 from foretell.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _COUNT = click.IntRange(min=0)
 @click.command()
 @model_argument
 @click.option("--pairs", type=GIVEN, default=None, help="File of question, positive, negative, topic; default: facts.")
+@errors_option
 @click.option("--concept", default="lying", show_default=True, help="Higher activity is more of this concept.")
 @click.option("--method", default="mean-difference", show_default=True)
 @click.option("--instructed", is_flag=True, help="Pairs of the same statement under two system messages.")
@@ -54,9 +55,12 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
         judge_directions,
         transfer_between,
     )
-    from foretell.showing.terminal import say, show_table
+    from foretell.showing.terminal import say, say_skipped, show_table
 
-    stated = fact_pairs() if pairs is None else read_pairs(pairs)
+    errors = options.pop("errors")
+    read = None if pairs is None else read_pairs(pairs, errors=errors)
+    say_skipped(() if read is None else read.skipped)
+    stated = read or fact_pairs()
     contrasts = stated
     if instructed:
         contrasts = instructed_from(stated, positive_system=systems[0], negative_system=systems[1])

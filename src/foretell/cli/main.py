@@ -21,6 +21,8 @@ from foretell.cli.options import (
     GIVEN,
     GIVEN_FOLDER,
     conversations_argument,
+    errors_option,
+    ignore_option,
     model_argument,
     model_options,
     opened_model,
@@ -103,8 +105,10 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
 @conversations_argument
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @click.option("--limit", default=3, show_default=True, help="Number of conversations; 0 shows all.")
+@errors_option
+@ignore_option
 @trust_option
-def spans(model: str, conversations: str, format_: str, limit: int, trust_remote_code: bool) -> None:
+def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, **options: Any) -> None:
     """Show the segments of each text (system, prompt, query, template, generated) in MODEL's tokens.
 
     MODEL is smollm2 (the embedded model), a folder, or a hub id; only its tokenizer is loaded. CONVERSATIONS is a
@@ -120,7 +124,7 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
     from foretell.reading.models.load import load_tokenizer
     from foretell.showing.terminal import say, show_spans
 
-    samples = _conversations(conversations, format_)
+    samples = _conversations(conversations, options)
     tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
     for sample in samples[:limit] if limit > 0 else samples:
         try:
@@ -138,6 +142,8 @@ def spans(model: str, conversations: str, format_: str, limit: int, trust_remote
 @click.option("--to", type=FOLDER, required=True, help="Folder of the run; an unfinished run is resumed.")
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
+@errors_option
+@ignore_option
 @click.option("--direction", "directions", type=GIVEN, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--detail", is_flag=True, help="Also record contributions and entropies.")
 @click.option("--rows", is_flag=True, help="Also store the masses of every generated token, in half precision; large.")
@@ -159,7 +165,7 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     from foretell.conversations.conversation import require_answers
     from foretell.showing.terminal import say
 
-    samples = _conversations(conversations, options.pop("format_"))
+    samples = _conversations(conversations, options)
     if options["answers"] == "given":
         require_answers(samples)
     loaded = opened_model(model, options)
@@ -174,7 +180,8 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 @cli.command()
 @click.argument("run", type=GIVEN_FOLDER)
 @click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label; default: verifiers.")
-def label(run: Path, labels: Path | None) -> None:
+@errors_option
+def label(run: Path, labels: Path | None, errors: Any) -> None:
     """Label the answers of RUN: by each prompt's verifier, or from a file by id.
 
     \b
@@ -183,18 +190,25 @@ def label(run: Path, labels: Path | None) -> None:
       foretell label run --labels judged.csv
     """
     import foretell
-    from foretell.labels.label import read_labels, report_labels
-    from foretell.showing.terminal import say
+    from foretell.labels.label import report_labels
+    from foretell.records.label_rows import read_label_rows
+    from foretell.records.matching_ids import match_labels
+    from foretell.showing.terminal import say, say_skipped
 
     opened = foretell.open_run(run)
-    given = None if labels is None else read_labels(labels)
+    given = None if labels is None else read_label_rows(labels, errors=errors)
     written = foretell.label(opened, labels=given)
-    summary = report_labels(opened.samples, written if given is None else given)
+    summary = report_labels(opened.samples, written)
     say(f"{summary.n_labelled} of {summary.n_samples} samples labelled, {summary.n_positive} of them 1")
     for reason, count in summary.reasons.items():
         say(f"  no label: {count} ({reason})", style="yellow")
-    if summary.unmatched_ids:
-        say(f"  labels of no sample: {len(summary.unmatched_ids)}, such as {summary.unmatched_ids[0]}", style="yellow")
+    if given is not None:
+        matched = match_labels(opened.samples.select("id", "dataset"), given, name="the run")
+        say_skipped(given.skipped)
+        for note in matched.notes:
+            say(f"  {note}", style="yellow")
+        if matched.unread:
+            say(f"  labels of no sample: {len(matched.unread)}, such as {matched.unread[0]}", style="yellow")
 
 
 cli.add_command(direction)
@@ -208,6 +222,8 @@ cli.add_command(steer)
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
 @click.option("--group", default=None, help="Column of groups that are never split between training and test.")
 @click.option("--stratum", default=None, help="Column with the task type; default: stratum, if it exists.")
+@click.option("--sum-tolerance", type=float, default=None, help="Deviation of a sum of shares from 1 that is accepted.")
+@errors_option
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
 @seed_option
 @quiet_option
@@ -252,19 +268,37 @@ def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
     say(f"report: {rerender(folder, to or folder, surfaces=surfaces)}", style="green")
 
 
-def _conversations(source: str, format_: Any) -> list[Conversation]:
+def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
+    """Return the conversations a verb names, and remove the options for reading them from `options`."""
     import foretell
 
-    return (
-        foretell.builtin_conversations() if source == BUILTIN else foretell.read_conversations(source, format=format_)
-    )
+    settings = {name: options.pop(name) for name in ("errors", "ignore")}
+    format_ = options.pop("format_")
+    if source == BUILTIN:
+        return foretell.builtin_conversations()
+    from foretell.showing.terminal import say_skipped
+
+    found = foretell.read_conversations(source, format=format_, **settings)
+    say_skipped(found.skipped)
+    return found
 
 
 def _summarise(result: Study) -> None:
-    from foretell.showing.terminal import show_table
+    from foretell.showing.terminal import say, say_skipped, show_table
 
     verdicts = result.tables()["verdicts"].select("dataset", "signal", "verdict", "why")
     show_table("Verdicts", verdicts.columns, verdicts.rows())
+    ledger = result.ledger
+    say(f"{ledger.n_read} rows read, {ledger.n_kept} kept")
+    for reason, n_rows in ledger.entries.items():
+        if n_rows:
+            say(f"  dropped: {n_rows} rows ({reason})", style="yellow")
+    for side, ids in (("label", ledger.unmatched_table_ids), ("row in the table", ledger.unmatched_label_ids)):
+        if ids:
+            say(f"  {len(ids)} ids without a {side}, such as {ids[0]}", style="yellow")
+    for note in ledger.notes:
+        say(f"  {note}", style="yellow")
+    say_skipped(ledger.malformed)
 
 
 def main(arguments: list[str] | None = None) -> int:

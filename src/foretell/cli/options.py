@@ -21,6 +21,8 @@ __all__ = [
     "GIVEN",
     "GIVEN_FOLDER",
     "conversations_argument",
+    "errors_option",
+    "ignore_option",
     "model_argument",
     "model_options",
     "opened_model",
@@ -38,6 +40,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 """A file that is written."""
 FOLDER = click.Path(file_okay=False, path_type=Path)
 """A folder that is written."""
+errors_option = click.option(
+    "--errors",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    show_default=True,
+    help="Refuse a file with a malformed record, or skip and list such records.",
+)
+ignore_option = click.option("--ignore", multiple=True, help="A field with text that is not read; may be repeated.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Random seed.")
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 trust_option = click.option(

@@ -11,9 +11,9 @@ from functools import cache, lru_cache
 from importlib.resources import as_file, files
 
 from foretell.conversations.conversation import Conversation
-from foretell.conversations.files import read_records
 from foretell.conversations.formats import read_conversations
 from foretell.errors import InputError
+from foretell.records.reader import read_records
 
 __all__ = ["BUILTIN_DATASETS", "Fact", "builtin_conversations", "builtin_facts"]
 
@@ -90,5 +90,5 @@ def _conversations(dataset: str) -> tuple[Conversation, ...]:
 @lru_cache(maxsize=1)
 def _facts() -> tuple[Fact, ...]:
     with as_file(files("foretell") / "data" / "facts.csv") as path:
-        _, records = read_records(path)
-    return tuple(Fact(**record) for record in records)
+        records = read_records(path)
+    return tuple(Fact(**record) for record in records.entries)

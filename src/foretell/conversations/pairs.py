@@ -14,13 +14,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from foretell.conversations.builtin import Fact
 from foretell.conversations.conversation import Conversation, Message
-from foretell.conversations.files import read_records
 from foretell.errors import InputError, TableError, located
+from foretell.records.cells import name_of
+from foretell.records.missing import is_missing
+from foretell.records.reader import Records, read_records
+from foretell.records.skipped import BadRecords, Errors, ReadList
 
 __all__ = [
     "SIDES",
@@ -226,13 +228,15 @@ def instructed_from(
     )
 
 
-def read_pairs(path: Path | str) -> list[ContrastPair]:
-    r"""Return the contrast pairs of a file.
+def read_pairs(path: Any, *, errors: Errors = "refuse") -> ReadList[ContrastPair]:
+    r"""Return the contrast pairs of a file or frame.
 
     Args:
-        path: A CSV, TSV, JSON, JSONL or Parquet file with the columns `question`, `positive` (the answer that shows
+        path: Anything that `read_conversations` reads, with the columns `question`, `positive` (the answer that shows
             more of the concept) and `negative`, and optionally `id` (else the row number), `topic` (else "all"; blanks
             around it and its case do not count), `positive_system` and `negative_system`. Other columns are ignored.
+        errors: "refuse" raises at the first record that is no pair; "skip" leaves such records out and lists them in
+            `.skipped`.
 
     Raises:
         TableError: The file is missing, empty or damaged, a column is missing, a value is empty or no text, an id
@@ -240,46 +244,51 @@ def read_pairs(path: Path | str) -> list[ContrastPair]:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> file = Path(tempfile.mkdtemp()) / "pairs.csv"
         >>> _ = file.write_text("question,positive,negative\nMay I smoke?,No!,I fear not.\n")
         >>> read_pairs(file)[0].negative
         'I fear not.'
     """
-    container, records = read_records(path, error=TableError, headers=_REQUIRED)
-    if container in ("csv", "parquet"):
-        _require_columns(path, list(records[0]))
+    records = read_records(path, error=TableError, known=(*_REQUIRED, *_OPTIONAL), errors=errors)
+    _require_columns(records)
+    bad = BadRecords(records.name, errors, TableError, list(records.skipped))
     pairs: list[ContrastPair] = []
     rows_by_id: dict[str, int] = {}
-    for row, record in enumerate(records, start=1):
-        pair = _pair(path, row, record)
-        if pair.id in rows_by_id:
-            message = f'"{pair.id}" is already the id of row {rows_by_id[pair.id]}; ids must differ'
-            raise TableError(located(path, message, row=row, column="id"))
-        rows_by_id[pair.id] = row
-        pairs.append(pair)
-    return one_spelling(pairs)
+    for row, record in zip(records.numbers, records.entries, strict=True):
+        pair = _pair(row, record, bad)
+        if pair is not None and pair.id in rows_by_id:
+            bad.add(row, f'"{pair.id}" is already the id of row {rows_by_id[pair.id]}; ids must differ', "id")
+        elif pair is not None:
+            rows_by_id[pair.id] = row
+            pairs.append(pair)
+    bad.require_some(len(pairs))
+    return ReadList(one_spelling(pairs), bad.skipped)
 
 
-def _require_columns(path: Path | str, columns: Sequence[str], row: int | None = None) -> None:
+def _require_columns(records: Records) -> None:
     for column in _REQUIRED:
-        if column not in columns:
-            found = ", ".join(f'"{name}"' for name in columns) or "none"
+        if column not in records.columns:
+            found = ", ".join(f'"{name}"' for name in records.columns) or "none"
             message = f"is missing; a pair needs {', '.join(_REQUIRED)}; found {found}"
-            raise TableError(located(path, message, row=row, column=column))
+            raise TableError(located(records.name, message, column=column))
 
 
-def _pair(path: Path | str, row: int, record: Mapping[str, object]) -> ContrastPair:
-    _require_columns(path, list(record), row=row)
+def _pair(row: int, record: Mapping[str, Any], bad: BadRecords) -> ContrastPair | None:
+    """Return the pair of a record, or None where it is none."""
     values: dict[str, str | None] = {}
     for column in (*_REQUIRED, *_OPTIONAL):
         value = record.get(column)
-        if column == "id" and isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
+        if column in {"id", "topic"}:
+            value = name_of(value)
+        elif not isinstance(value, str) and is_missing(value):
+            value = None
         if value is not None and not isinstance(value, str):
-            message = f"must be text, not {type(value).__name__}"
-            raise TableError(located(path, message, row=row, column=column))
+            bad.add(row, f"must be text, not {type(value).__name__}", column)
+            return None
         if column in _REQUIRED and (value is None or not value.strip()):
-            raise TableError(located(path, "is empty; a pair needs it", row=row, column=column))
+            bad.add(row, "is empty; a pair needs it", column)
+            return None
         values[column] = value
     pair = ContrastPair(
         id=values["id"] or str(row),
@@ -289,6 +298,6 @@ def _pair(path: Path | str, row: int, record: Mapping[str, object]) -> ContrastP
         negative_system=values["negative_system"],
     )
     if (pair.positive, pair.positive_system) == (pair.negative, pair.negative_system):
-        message = "is the same as the positive side, so the pair shows no contrast"
-        raise TableError(located(path, message, row=row, column="negative"))
+        bad.add(row, "is the same as the positive side, so the pair shows no contrast", "negative")
+        return None
     return pair

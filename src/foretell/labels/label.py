@@ -7,22 +7,23 @@ frame = label(run, labels="judged.csv")     # by a file with the columns id and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from foretell.conversations.files import read_records
-from foretell.conversations.shapes import parse_label
 from foretell.errors import InputError, TableError, located
 from foretell.labels.verifiers import Verdict, check_specification, verify
+from foretell.records.label_rows import LabelRows, label_source_of, read_label_rows
+from foretell.records.matching_ids import match_labels
+from foretell.records.skipped import Errors
 from foretell.schema.tables import LABELS, SAMPLES, conform
 
 __all__ = ["LabelReport", "Labelled", "label", "read_labels", "report_labels"]
 
-_COLUMNS = ("id", "behavior_label")
+_UNKNOWN = "the file gives no label"
 
 
 @runtime_checkable
@@ -55,34 +56,39 @@ class LabelReport:
     """Ids of labels that belong to no sample."""
 
 
-def read_labels(path: Path | str) -> pl.DataFrame:
-    """Return the labels of a CSV, Parquet, JSON or JSONL file with the columns id and behavior_label.
+def read_labels(labels: Any, *, errors: Errors = "refuse") -> pl.DataFrame:
+    """Return the labels of a file, frame, mapping or series as a table, as every other use of labels reads them.
 
     Args:
-        path: The file. Labels are 0 / 1, true / false or yes / no; empty, null and NaN are unknown. `label_source` and
-            `label_reason` are kept where present, other columns are not.
+        labels: A file or frame with the columns id and behavior_label, a mapping from id to label, or a pandas series
+            with ids as its index. Labels are 0 / 1, true / false or yes / no; empty, null and NaN are unknown.
+            `label_source` and `label_reason` are kept where present, other columns are not.
+        errors: "refuse" raises at the first row that cannot be used, "skip" leaves such rows out.
 
     Returns:
         The labels table, one row per id, in the order of first appearance; equal rows for one id count once.
 
     Raises:
         TableError: A column is missing, a value is no label (the message names row and column), or rows contradict
-            each other about an id (the message names the ids).
+            each other about an id.
     """
-    _, records = read_records(path, error=TableError, headers=_COLUMNS)
-    for column in _COLUMNS:
-        if not any(column in record for record in records):
-            raise TableError(located(path, f"is missing; there are {', '.join(map(str, records[0]))}", column=column))
-    return _one_per_id(path, records)
+    rows = read_label_rows(label_source_of(labels), errors=errors)
+    twice = rows.frame.filter(pl.col("id").is_duplicated())
+    if twice.height:
+        message = f"{twice.get_column('id')[0]!r} is in several datasets: label the run with the file itself"
+        raise TableError(located(rows.name, message, column="id"))
+    return _labels_table(rows)
 
 
-def label(run: Labelled, *, labels: Path | str | pl.DataFrame | None = None) -> pl.DataFrame:
+def label(run: Labelled, *, labels: Any = None, errors: Errors = "refuse") -> pl.DataFrame:
     """Label the samples of a run, store the labels in it and return them.
 
     Args:
         run: Something with a samples table that can store labels.
-        labels: A file for `read_labels`, or a table with id and behavior_label; None asks the verifiers that the
-            samples name and keeps the labels that samples without a verifier brought.
+        labels: Anything that `read_labels` reads (with a column dataset where datasets share ids), or one label per
+            sample in the run's order; None asks the verifiers that the samples name and keeps the labels that samples
+            without a verifier brought.
+        errors: See `read_labels`.
 
     Returns:
         The labels table, one row per sample in the run's order. `report_labels` counts it.
@@ -100,8 +106,10 @@ def label(run: Labelled, *, labels: Path | str | pl.DataFrame | None = None) -> 
         rows = samples.select(columns).to_dicts()
         frame = _judged([{**row, "verifier": _specification(row["id"], row["verifier"])} for row in rows])
     else:
-        given = labels if isinstance(labels, pl.DataFrame) else read_labels(labels)
-        frame = _joined(samples, _checked(given), "the table" if isinstance(labels, pl.DataFrame) else str(labels))
+        given = labels
+        if not isinstance(labels, LabelRows):
+            given = read_label_rows(label_source_of(labels, samples.select("id", "dataset")), errors=errors)
+        frame = _joined(samples, given)
     run.write_labels(frame)
     return frame
 
@@ -168,60 +176,33 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame([dict(row) for row in rows], schema=LABELS.dtypes)
 
 
-def _label_row(path: Path | str, row: int, record: Mapping[str, Any]) -> dict[str, Any]:
-    identity = record.get("id")
-    if identity is None or isinstance(identity, (bool, float)) or not str(identity).strip():
-        raise TableError(located(path, "is missing, empty or no text", row=row, column="id"))
-    try:
-        value = parse_label(record.get("behavior_label"))
-    except ValueError as error:
-        raise TableError(located(path, str(error), row=row, column="behavior_label")) from error
-    source, reason = record.get("label_source"), record.get("label_reason")
-    if value is None:
-        return _row(str(identity).strip(), Verdict(None, str(reason or "the file gives no label")), None)
-    entry = _row(str(identity).strip(), Verdict(bool(value), ""), str(source or f"file {Path(path).name}"))
-    return {**entry, "label_reason": None if reason is None else str(reason)}
+def _labels_table(rows: LabelRows) -> pl.DataFrame:
+    """Return labels with where they are from, and why they are unknown."""
+    texts = [
+        (pl.col(name).cast(pl.String) if name in rows.frame.columns else pl.lit(None, dtype=pl.String)).alias(name)
+        for name in ("label_source", "label_reason")
+    ]
+    known = pl.col("behavior_label").is_not_null()
+    source = "given" if rows.name.startswith("<") else f"file {Path(rows.name).name}"
+    return conform(
+        rows.frame.with_columns(texts).with_columns(
+            label_source=pl.when(known).then(pl.col("label_source").fill_null(source)),
+            label_reason=pl.when(known).then("label_reason").otherwise(pl.col("label_reason").fill_null(_UNKNOWN)),
+        ),
+        LABELS,
+    )
 
 
-def _one_per_id(path: Path | str, records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-    """Return the labels table of records, the first of equal rows."""
-    labels: dict[str, dict[str, Any]] = {}
-    conflicts: dict[str, None] = {}
-    for row, record in enumerate(records, start=1):
-        entry = _label_row(path, row, record)
-        known = labels.setdefault(entry["id"], entry)
-        if known["behavior_label"] != entry["behavior_label"]:
-            conflicts[entry["id"]] = None
-    if conflicts:
-        message = f"rows contradict each other about {_some(list(conflicts))}"
-        raise TableError(located(path, message, column="behavior_label"))
-    return _table(list(labels.values()))
-
-
-def _checked(labels: pl.DataFrame) -> pl.DataFrame:
-    """Return a given table as a labels table, judged as a file's rows would be."""
-    for column in _COLUMNS:
-        if column not in labels.columns:
-            raise TableError(f'labels: column "{column}" is missing; there are {", ".join(labels.columns)}')
-    return _one_per_id("table of labels", labels.iter_rows(named=True))
-
-
-def _joined(samples: pl.DataFrame, labels: pl.DataFrame, origin: str) -> pl.DataFrame:
+def _joined(samples: pl.DataFrame, rows: LabelRows) -> pl.DataFrame:
     """Return the labels in the samples' order; a sample without one is null with its reason."""
-    ids = samples.select("id")
-    if ids.join(labels, on="id", how="semi").is_empty():
-        known, given = _some(ids.get_column("id").to_list()), _some(labels.get_column("id").to_list())
-        raise TableError(f"labels and run have no id in common: the run has {known}; {origin} has {given}")
-    absent = pl.lit(f"{Path(origin).name} has no label for this id")
-    joined = ids.join(labels.with_columns(found=pl.lit(value=True)), on="id", how="left", maintain_order="left")
+    matched = match_labels(samples.select("id", "dataset"), rows, name="the run")
+    given = replace(rows, frame=matched.labels)
+    keyed = pl.concat([given.frame.select(matched.key), _labels_table(given).drop("id")], how="horizontal")
+    absent = pl.lit(f"{Path(rows.name).name} has no label for this id")
+    keys = samples.select("id", *(column for column in matched.key if column != "id"))
+    joined = keys.join(keyed.with_columns(found=pl.lit(value=True)), on=matched.key, how="left", maintain_order="left")
     reason = pl.when(pl.col("found").is_null()).then(absent).otherwise(pl.col("label_reason"))
     return conform(joined.with_columns(label_reason=reason), LABELS)
-
-
-def _some(ids: Sequence[str]) -> str:
-    shown = 5
-    listed = ", ".join(repr(identity) for identity in ids[:shown])
-    return listed if len(ids) <= shown else f"{listed} and {len(ids) - shown} more"
 
 
 def _specification(identity: str, text: str | None) -> Mapping[str, Any] | None:

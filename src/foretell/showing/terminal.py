@@ -13,7 +13,7 @@ from rich.text import Text
 
 from foretell.showing.untrusted import visible
 
-__all__ = ["say", "show_spans", "show_table"]
+__all__ = ["say", "say_skipped", "show_spans", "show_table"]
 
 _COLOURS = {"system": "blue", "prompt": "green", "query": "yellow", "generated": "magenta", "template": "dim"}
 
@@ -33,6 +33,19 @@ def say(line: str, *, style: str | None = None) -> None:
     """
     # to the stream itself: click would write UTF-8 to one that it takes for misconfigured
     click.echo(click.style(visible(line), fg=style) if style else visible(line), file=sys.stdout)
+
+
+def say_skipped(skipped: Sequence[object], *, shown: int = 5) -> None:
+    """Print records that were left out of what was read.
+
+    Args:
+        skipped: The records with their places and reasons.
+        shown: Print so many of them, and the number of the others.
+    """
+    for record in skipped[:shown]:
+        say(f"  skipped: {record}", style="yellow")
+    if len(skipped) > shown:
+        say(f"  skipped: {len(skipped) - shown} more records", style="yellow")
 
 
 def _cell(value: object) -> Text:

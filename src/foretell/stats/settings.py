@@ -39,14 +39,19 @@ class Settings:
     """Share of studies of noise that say *signal* or *weak signal* of anything, over all datasets and signals."""
     estimators: tuple[str, ...] = ()
     """Names of further estimators on all heads."""
+    sum_tolerance: float | None = None
+    """Largest deviation of the sum of shares from 1; None: what rounding of the shares explains."""
     source: str = ""
     group: str | None = None
-    """Column with the groups; "mapping" if they were given by id; None where all samples are independent."""
+    """Column with the groups; "mapping" if they were given by id, "values" if one per sample; None where all samples
+    are independent."""
     stratum: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
             raise InputError(f"level is {self.level}: it must be above 0 and below 1")
+        if self.sum_tolerance is not None and not 0 <= self.sum_tolerance < 1:
+            raise InputError(f"sum_tolerance is {self.sum_tolerance}: it must be at least 0 and below 1")
         for name, least in (
             ("n_trees", 1),
             ("n_permutations", 0),

@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from foretell.errors import InputError
+from foretell.records.skipped import Errors
 from foretell.schema.tables import SHARES
 from foretell.stats import to_tables as frames
 from foretell.stats.auc.roc import RocCurves, roc_curves
@@ -263,11 +264,12 @@ class Study:
 def study(
     table_or_run: Any,
     *,
-    labels: Path | str | pl.DataFrame | None = None,
+    labels: Any = None,
     metrics: Sequence[str] = SHARES,
-    group: str | Mapping[str, str] | None = None,
-    stratum: str | Mapping[str, str] | None = None,
+    group: Any = None,
+    stratum: Any = None,
     compositional: bool | None = None,
+    errors: Errors = "refuse",
     estimators: Mapping[str, Estimator] | None = None,
     seed: int = 0,
     n_jobs: int = -1,
@@ -278,13 +280,15 @@ def study(
     """Test whether per-head metrics predict a binary behaviour, on held-out groups and against baselines.
 
     Args:
-        table_or_run: A run, a StudyTable, or anything `read_table` reads: file, folder or frame with the columns id,
-            dataset, layer, head, the metrics, and behavior_label unless `labels` has it.
-        labels: File or frame with id and behavior_label.
+        table_or_run: A run, a StudyTable, or anything `read_table` reads: file, folder, frame or dict with the columns
+            id, dataset, layer, head, the metrics, and behavior_label unless `labels` has it.
+        labels: File, frame, mapping or series with id and behavior_label, and dataset where datasets share ids.
         metrics: Columns to study.
-        group: Column, or mapping from id, with the groups of dependent samples.
-        stratum: Column, or mapping from id, with the task types.
+        group: The groups of dependent samples: a column, a mapping from id or (dataset, id), or one value per sample in
+            the order in which they first appear.
+        stratum: The task types, given in the same ways.
         compositional: Whether the metrics are shares that sum to 1; None: only for the three normalised shares.
+        errors: "refuse" raises at the first malformed record; "skip" leaves such records out, in the ledger.
         estimators: Further detectors on all heads by name: "random-forest", "gradient-boosting" or any scikit-learn
             classifier.
         seed: Random seed; the same seed gives the same results.
@@ -308,12 +312,20 @@ def study(
     unknown = sorted(set(settings).difference(known))
     if unknown:
         raise InputError(f'unknown setting "{unknown[0]}": choose among {", ".join(known)}')
+    asked = {
+        "labels": labels,
+        "group": group,
+        "stratum": stratum,
+        "compositional": compositional,
+        "sum_tolerance": settings.get("sum_tolerance"),
+    }
     if isinstance(table_or_run, StudyTable):
+        ignored = [name for name, value in asked.items() if value is not None]
+        if ignored:
+            raise InputError(f"{ignored[0]} cannot change a table that is already read: give it to `read_table`")
         table = table_or_run
     else:
-        table = read_table(
-            table_or_run, labels=labels, metrics=metrics, group=group, stratum=stratum, compositional=compositional
-        )
+        table = read_table(table_or_run, metrics=metrics, errors=errors, **asked)
     chosen = Settings(
         metrics=table.metrics,
         seed=seed,
@@ -327,9 +339,9 @@ def study(
     return found.compute(progress=progress) if compute else found
 
 
-def _named(column: str | Mapping[str, str] | None, default: str, samples: pl.DataFrame) -> str | None:
-    """Return where groups or strata come from: a given column, "mapping", or the default column of the table."""
-    if column is not None:
-        return column if isinstance(column, str) else "mapping"
+def _named(given: Any, default: str, samples: pl.DataFrame) -> str | None:
+    """Return where groups or strata come from: a column, "mapping", "values", or the default column of the table."""
+    if given is not None:
+        return given if isinstance(given, str) else "mapping" if isinstance(given, Mapping) else "values"
     own = samples.get_column(default)
     return default if (own.is_not_null() & (own != samples.get_column("id"))).any() else None

@@ -187,7 +187,7 @@ def test_without_permutations_nothing_else_changes(tmp_path: Path) -> None:
             "no row is left after cleaning .216 read: 216 label null.; give labels",
         ),
         (lambda f: f.with_columns(behavior_label=pl.col("layer") % 2), "has both labels"),
-        (lambda f: f.with_columns(behavior_label=pl.lit("maybe")), "'maybe' is not a label"),
+        (lambda f: f.with_columns(behavior_label=pl.lit("maybe")), "'maybe' is no label"),
         (lambda f: f.clear(), "table.parquet: the table has no rows"),
     ],
 )

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from foretell.errors import TableError
-from foretell.stats.table.cleaning import REASONS, parse_integer, parse_label
+from foretell.records.cells import parse_integer, parse_label
+from foretell.stats.table.cleaning import REASONS
 from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import StudyTable, read_table
 from tests.stats.tables import METRICS, head_table
@@ -341,8 +342,10 @@ def test_missing_and_unknown_files_have_different_messages(tmp_path: Path) -> No
         read_table(tmp_path / "absent.csv")
     with pytest.raises(TableError, match=r"holds no .parquet file"):
         read_table(tmp_path)
-    (tmp_path / "table.xlsx").write_bytes(b"x")
-    with pytest.raises(TableError, match=r'the ending ".xlsx" is not known'):
+    (tmp_path / "table.xlsx").write_bytes(b"PK\x03\x04x")
+    with pytest.raises(
+        TableError, match=r"table.xlsx: is a zip archive \(such as an Excel file\), which is not read: CSV"
+    ):
         read_table(tmp_path / "table.xlsx")
     with pytest.raises(TableError, match="a int is not a table"):
         read_table(7)

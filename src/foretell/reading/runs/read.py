@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from tqdm import tqdm
 
 from foretell.conversations.conversation import Conversation, require_answers
+from foretell.conversations.formats import as_conversations
 from foretell.errors import InputError, SpanError
 from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.chat.spans import Rendered, render
@@ -95,7 +96,7 @@ class _Task:
 
 def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
     model: Model,
-    conversations: Sequence[Conversation],
+    conversations: Any,
     *,
     answers: Answers = "given",
     directions: Sequence[FittedDirection] = (),
@@ -115,7 +116,8 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
 
     Args:
         model: A loaded model.
-        conversations: Samples with unique ids.
+        conversations: Samples with unique ids: `Conversation`s, or anything that `as_conversations` takes (a text, a
+            record, a list of messages, or several of them).
         answers: `given` reads each conversation's own answer, `generate` lets the model write one. A given answer is
             read by its `answer_token_ids` where it has them, so `read(model, run.conversations())` gives the numbers of
             the run again; without them its text is turned into tokens, which need not be those that were generated.
@@ -148,6 +150,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
         >>> model = foretell.load_model("smollm2")  # doctest: +SKIP
         >>> foretell.read(model, foretell.builtin_conversations("alpaca"), answers="generate")  # doctest: +SKIP
     """
+    conversations = as_conversations(conversations)
     _check(conversations, answers, batch_tokens)
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     _check_concepts(directions)

@@ -28,6 +28,7 @@ from foretell.stats.table.contents import Contents
 from foretell.stats.table.copies import grouped_with_copies, sample_notes, shared_notes
 from foretell.stats.table.dense import sample_strata
 from foretell.stats.table.joined import read_table
+from foretell.stats.table.share_tolerance import Rounding, rounding_note
 
 __all__ = ["SampleFacts", "SortedScan", "StreamSettings", "in_table_order", "joined_statistics", "notes_of_samples"]
 
@@ -102,6 +103,7 @@ class SortedScan:
         self.results: list[tuple[pl.DataFrame, ColumnStatistics | ColumnSums, Any]] = []
         self.largest: MaxStatistic | None = None
         self.n_rows, self.n_missing, self.n_negative, self.deviation = 0, 0, 0, 0.0
+        self.rounding = Rounding(0.0, "")
 
     def read(self, blocks: Iterator[Block]) -> None:
         """Take in the columns of the dataset: statistics, checks, and what its samples are."""
@@ -147,6 +149,7 @@ class SortedScan:
         """Count rows and check values."""
         self.n_rows += block.values[0].size
         self.deviation = max(self.deviation, block.max_deviation)
+        self.rounding = max(self.rounding, block.rounding, key=lambda rounding: rounding.tolerance)
         self.bar.update(block.values[0].size)
         if not self.settings.table["compositional"]:
             self.n_missing += sum(int(np.count_nonzero(np.isnan(values))) for values in block.values)
@@ -174,14 +177,18 @@ class SortedScan:
     @property
     def ledger(self) -> Ledger:
         """The ledger of the dataset's rows; no row of a sorted file is dropped."""
-        return Ledger(dict.fromkeys(REASONS, 0), self.n_rows, self.n_rows)
+        known = self.table.ledger
+        notes = dict.fromkeys((*known.notes, *rounding_note(self.rounding, self.deviation, 0)))
+        unmatched = (known.unmatched_table_ids, known.unmatched_label_ids)
+        return Ledger(
+            dict.fromkeys(REASONS, 0), self.n_rows, self.n_rows, *unmatched, tuple(notes), malformed=known.malformed
+        )
 
     @property
     def validity(self) -> Validity:
         """How valid the rows are."""
         deviation = self.deviation if self.settings.table["compositional"] else None
-        tolerance = self.settings.table["sum_tolerance"]
-        return Validity(self.n_rows, {}, deviation, deviation, tolerance, self.n_missing, self.n_negative)
+        return Validity(self.n_rows, {}, deviation, deviation, self.rounding.tolerance, self.n_missing, self.n_negative)
 
 
 def notes_of_samples(facts: Mapping[str, SampleFacts], samples: pl.DataFrame) -> list[str]:

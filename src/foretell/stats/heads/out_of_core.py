@@ -25,6 +25,11 @@ import polars as pl
 from jaxtyping import Float
 
 from foretell.errors import InputError, TableError, located
+from foretell.records.binary_tables import is_parquet, parquet_parts
+from foretell.records.by_sample import require_keyed, values_by_sample
+from foretell.records.label_rows import label_source_of, read_label_rows
+from foretell.records.matching_ids import match_labels
+from foretell.records.skipped import Errors
 from foretell.schema.tables import SHARES
 from foretell.stats.heads.association import (
     ColumnStatistics,
@@ -46,7 +51,6 @@ from foretell.stats.table.cleaning import REASONS, Ledger, Validity, nothing_lef
 from foretell.stats.table.contents import Contents, dataset_contents
 from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import BASELINES, StudyTable, read_table, require_one_label
-from foretell.stats.table.sources import is_parquet, parquet_parts
 
 __all__ = ["StreamedAssociation", "stream_association"]
 
@@ -67,15 +71,16 @@ class StreamedAssociation:
     """Whether the file was sorted Parquet and read in one pass."""
 
 
-def stream_association(
+def stream_association(  # noqa: PLR0913 - every option of `read_table` and of `association`
     source: Path | str,
     *,
-    labels: Path | str | pl.DataFrame | None = None,
+    labels: Any = None,
     metrics: Sequence[str] = SHARES,
-    group: str | Mapping[str, str] | None = None,
-    stratum: str | Mapping[str, str] | None = None,
+    group: Any = None,
+    stratum: Any = None,
     compositional: bool | None = None,
-    sum_tolerance: float = 1e-6,
+    sum_tolerance: float | None = None,
+    errors: Errors = "refuse",
     n_permutations: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -89,12 +94,13 @@ def stream_association(
 
     Args:
         source: Path of anything that `read_table` reads.
-        labels: See `read_table`; held in memory.
+        labels: See `read_table`, but no values in an order; held in memory.
         metrics: See `read_table`.
-        group: See `read_table`.
-        stratum: See `read_table`.
+        group: A column, or a mapping from id or (dataset, id); see `read_table`.
+        stratum: As `group`.
         compositional: See `read_table`.
         sum_tolerance: See `read_table`.
+        errors: See `read_table`; with "skip", a text table is read into memory.
         n_permutations: See `association`.
         seed: See `association`.
         level: See `association`.
@@ -111,12 +117,16 @@ def stream_association(
     table: dict[str, Any] = {
         "labels": labels,
         "metrics": metrics,
-        "group": group,
-        "stratum": stratum,
+        "group": require_keyed(group, name="group"),
+        "stratum": require_keyed(stratum, name="stratum"),
+        "errors": errors,
         "compositional": set(metrics) == set(SHARES) if compositional is None else compositional,
         "sum_tolerance": sum_tolerance,
     }
     settings = StreamSettings(metrics, table, n_permutations, seed, level, n_rows, progress)
+    if labels is not None:
+        extras = _wanted(settings) - set(metrics) - {"layer", "head"}
+        table["labels"] = read_label_rows(label_source_of(labels), extras=extras, errors=errors)
     path = Path(source)
     if not path.exists():
         raise TableError(located(path, "there is no such file or folder"))
@@ -126,7 +136,8 @@ def stream_association(
             return _from_sorted_parquet(files, settings)
         except (NotSortedError, TableError, pl.exceptions.PolarsError):
             pass  # the slower path handles it, or says what is wrong
-    if sum(file.stat().st_size for file in files) < _BYTES_PER_ROW * n_rows:
+    small = sum(file.stat().st_size for file in files) < _BYTES_PER_ROW * n_rows
+    if small or (errors == "skip" and not is_parquet(path)):
         return _in_memory(path, settings)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -136,6 +147,16 @@ def stream_association(
         except TableError as error:
             raise TableError(str(error).replace(folder, str(path))) from error
     return _in_memory(path, settings)
+
+
+def _require_unambiguous(samples: pl.DataFrame, settings: StreamSettings, path: str) -> None:
+    """Refuse labels and mappings by id where datasets share ids, which parts of the table do not show."""
+    ids = samples.select("id", "dataset").unique()
+    if settings.table["labels"] is not None:
+        match_labels(ids, settings.table["labels"], name=path, may_be_empty=True)
+    for name in ("group", "stratum"):
+        if isinstance(settings.table[name], Mapping):
+            values_by_sample(settings.table[name], ids, name=name)
 
 
 def _wanted(settings: StreamSettings) -> set[str]:
@@ -174,18 +195,17 @@ def _from_sorted_parquet(files: Sequence[Path], settings: StreamSettings) -> Str
         for dataset, of_dataset in groupby(blocks(), key=lambda block: block.dataset):
             scans[dataset] = SortedScan(dataset, settings, bar)
             scans[dataset].read(of_dataset)
+        samples = pl.concat([scan.table.samples for scan in scans.values()])
+        _require_unambiguous(samples, settings, str(files[0]))
         regrouped = [name for name, scan in scans.items() if scan.facts.regroup()]
         if settings.n_permutations or regrouped:
             for dataset, of_dataset in groupby(blocks(), key=lambda block: block.dataset):
                 scans[dataset].read_again(of_dataset, regrouped=dataset in regrouped)
-    tables = [scan.table for scan in scans.values()]
-    unmatched = set.intersection(*(set(table.ledger.unmatched_label_ids) for table in tables))
     ledger = _sum_of_ledgers([scan.ledger for scan in scans.values()])
-    samples = pl.concat([table.samples for table in tables])
-    notes = (*tables[0].ledger.notes, *notes_of_samples({name: scan.facts for name, scan in scans.items()}, samples))
+    notes = notes_of_samples({name: scan.facts for name, scan in scans.items()}, samples)
     return StreamedAssociation(
         pl.concat([scan.frame() for scan in scans.values()]).sort("dataset", maintain_order=True),
-        replace(ledger, unmatched_label_ids=tuple(sorted(unmatched)), notes=notes),
+        replace(ledger, notes=(*ledger.notes, *notes)),
         _sum_of_validities([scan.validity for scan in scans.values()], samples),
         sorted_parquet=True,
     )
@@ -209,7 +229,8 @@ def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: Str
         tables.append(replace(table, frame=table.frame.clear()))
     samples = pl.concat([table.samples for table in tables], how="diagonal").unique().sort("dataset", "id")
     require_one_label(samples, ["id", "dataset"], str(path))
-    ledger = _sum_of_ledgers([table.ledger for table in tables])
+    _require_unambiguous(samples, settings, str(path))
+    ledger = _sum_of_ledgers([_named(table.ledger, table.source, str(path)) for table in tables])
     if not parts:
         raise TableError(located(path, nothing_left_message(ledger)))
     frames, facts = [], {}
@@ -272,6 +293,11 @@ def _aligned(
     return columns
 
 
+def _named(ledger: Ledger, part: str, path: str) -> Ledger:
+    """Return the ledger of a part with the file's own name in its notes."""
+    return replace(ledger, notes=tuple(note.replace(part, path) for note in ledger.notes))
+
+
 def _sum_of_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
     unread = {name for ledger in ledgers for name in ledger.unmatched_table_ids}
     unmatched = set.intersection(*(set(ledger.unmatched_label_ids) for ledger in ledgers))
@@ -281,7 +307,8 @@ def _sum_of_ledgers(ledgers: Sequence[Ledger]) -> Ledger:
         sum(ledger.n_kept for ledger in ledgers),
         tuple(sorted(unread)),
         tuple(sorted(unmatched)),
-        ledgers[0].notes,
+        tuple(dict.fromkeys(note for ledger in ledgers for note in ledger.notes)),
+        tuple(dict.fromkeys(record for ledger in ledgers for record in ledger.malformed)),
     )
 
 
@@ -295,7 +322,7 @@ def _sum_of_validities(parts: Sequence[Validity], samples: pl.DataFrame) -> Vali
         dict(counted.iter_rows()),
         largest([part.max_deviation for part in parts]),
         largest([part.max_deviation_read for part in parts]),
-        parts[0].tolerance,
+        max(part.tolerance for part in parts),
         sum(part.n_not_finite for part in parts),
         sum(part.n_negative for part in parts),
     )

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from foretell.errors import InputError
 from foretell.stats.auc.rank_sums import compiled_loops
+from foretell.stats.table.share_tolerance import EXACT, Rounding, rounding_tolerance
 
 __all__ = ["Block", "NotSortedError", "sorted_blocks"]
 
@@ -43,6 +44,8 @@ class Block:
     """One array per metric, in the type of the file."""
     max_deviation: float
     """Largest deviation of a row's sum from 1; 0 where the metrics are not shares."""
+    rounding: Rounding
+    """What the deviation was held against."""
 
 
 @dataclass
@@ -51,7 +54,7 @@ class _Reader:
 
     metrics: tuple[str, ...]
     compositional: bool
-    tolerance: float
+    tolerance: float | None
     dataset: str = ""
     samples: pl.DataFrame = field(default_factory=pl.DataFrame)
     last: tuple[int, int] = (-1, -1)
@@ -87,19 +90,23 @@ class _Reader:
             raise NotSortedError(f'the layers and heads of dataset "{self.dataset}" are not ascending')
         self.last = keys[-1]
         flat = np.stack([_numbers(rows.get_column(metric)) for metric in self.metrics])
-        deviation = self._deviation(flat)
+        deviation, rounding = self._deviation(flat)
         values = tuple(column.reshape(n_columns, size) for column in flat)
-        return Block(self.dataset, self.samples, place[0, :, 0], place[1, :, 0], values, deviation)
+        return Block(self.dataset, self.samples, place[0, :, 0], place[1, :, 0], values, deviation, rounding)
 
-    def _deviation(self, flat: Any) -> float:
+    def _deviation(self, flat: Any) -> tuple[float, Rounding]:
+        rounding = Rounding(EXACT if self.tolerance is None else self.tolerance, "")
         if not self.compositional:
             if np.isinf(flat).any() or np.isnan(flat).all(axis=0).any():
                 raise NotSortedError("a value is infinite, or all of a row are missing")
-            return 0.0
-        worst = _largest_deviation(flat)
-        if not worst <= self.tolerance:
+            return 0.0, rounding
+        worst = float(_largest_deviation(flat))
+        if self.tolerance is None and EXACT < worst < 1:
+            frame = pl.DataFrame(dict(zip(self.metrics, flat, strict=True)))
+            rounding = rounding_tolerance(frame, self.metrics)
+        if not worst <= rounding.tolerance:
             raise NotSortedError("a share is missing or negative, or a row does not sum to 1")
-        return float(worst)
+        return worst, rounding
 
 
 def sorted_blocks(
@@ -108,7 +115,7 @@ def sorted_blocks(
     columns: Sequence[str],
     metrics: Sequence[str],
     compositional: bool,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     n_rows: int = 2_000_000,
 ) -> Iterator[Block]:
     """Yield the columns of sorted Parquet files in blocks, in the order of the files.
@@ -118,7 +125,7 @@ def sorted_blocks(
         columns: Columns to read besides id, dataset, layer, head and the metrics; each must depend on the sample only.
         metrics: Columns of numbers.
         compositional: Whether the metrics are shares that sum to 1.
-        tolerance: Largest accepted deviation of their sum from 1.
+        tolerance: Largest accepted deviation of their sum from 1; None: what rounding explains.
         n_rows: Approximate number of rows in memory.
 
     Raises:

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import polars as pl
 
+from foretell.errors import TableError
+from foretell.records.binary_tables import is_parquet
+from foretell.records.cells import parse_integer, parse_text
+from foretell.records.content import open_content
+from foretell.records.delimited import dialect_of, require_whole_rows
 from foretell.stats.heads.sorted_parquet import NotSortedError
-from foretell.stats.table.cleaning import parse_integer, parse_text
-from foretell.stats.table.sources import is_parquet
 
 __all__ = ["split_by_layer"]
 
@@ -27,14 +30,15 @@ def split_by_layer(files: Sequence[Path], folder: Path, *, wanted: Collection[st
         wanted: Columns to keep.
 
     Raises:
-        NotSortedError: A file is neither Parquet nor comma-separated text with a column layer, or is malformed.
+        NotSortedError: A file is neither Parquet nor a text table with a column layer, or is malformed.
+        TableError: A text table has a row with too few cells.
     """
     groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     for index, file in enumerate(files):
         target = folder / f"{index:06d}"
         target.mkdir()
         try:
-            scan = pl.scan_parquet(file, glob=False) if is_parquet(file) else pl.scan_csv(file, infer_schema=False)
+            scan = pl.scan_parquet(file, glob=False) if is_parquet(file) else _scan_text(file, wanted)
             columns = [column for column in scan.collect_schema().names() if column in wanted]
             if "layer" not in columns:
                 raise NotSortedError("there is no column layer to split by")
@@ -50,3 +54,22 @@ def split_by_layer(files: Sequence[Path], folder: Path, *, wanted: Collection[st
         for path in sorted(target.rglob("*.parquet")):
             groups[path.relative_to(target).parent.parts].append(path)
     return [groups[key] for key in sorted(groups)]
+
+
+def _scan_text(file: Path, wanted: Collection[str]) -> pl.LazyFrame:
+    """Return a text table whose rows are known to be whole, with the names of its columns trimmed."""
+    content = open_content(file, error=TableError)
+    if content.container != "csv" or content.unpacked is not None:
+        raise NotSortedError("is no text table that can be read in parts")
+    dialect = dialect_of(content, wanted, error=TableError)
+    names = [name or f" {place}" for place, name in enumerate(dialect.columns)]
+    scan = pl.scan_csv(
+        file,
+        infer_schema=False,
+        separator=dialect.separator,
+        skip_lines=dialect.skip_lines,
+        with_column_names=lambda _: names,
+    )
+    if scan.select(pl.col(names[-1]).is_null().any()).collect(engine="streaming").item():
+        require_whole_rows(content, dialect, error=TableError)
+    return scan

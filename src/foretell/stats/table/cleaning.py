@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from foretell.errors import TableError, located
+from foretell.records.cells import parse_integer, parse_number, parse_text
+from foretell.stats.table.share_tolerance import EXACT, rounding_note, rounding_tolerance
 
 __all__ = [
     "REASONS",
@@ -21,13 +23,10 @@ __all__ = [
     "Validity",
     "clean",
     "nothing_left_message",
-    "parse_integer",
-    "parse_label",
-    "parse_number",
-    "parse_text",
 ]
 
 REASONS = (
+    "malformed record",
     "label null",
     "layer average",
     "layer not an integer",
@@ -41,8 +40,6 @@ REASONS = (
 )
 """Reasons for dropping a row, in the order in which they are checked; a row counts under the first."""
 
-_LARGEST = 2**31 - 1
-_EMPTY = ("", "nan", "-nan", "na", "n/a", "null", "none", "<na>")
 _KEY = ("dataset", "layer", "head", "id")
 
 
@@ -60,6 +57,8 @@ class Ledger:
     """Ids of the labels file that are not in the table."""
     notes: tuple[str, ...] = ()
     """Decisions worth knowing, such as which file a label came from."""
+    malformed: tuple[str, ...] = ()
+    """Records of the table and of its labels that were left out, each with file, row and reason."""
 
     @property
     def n_dropped(self) -> int:
@@ -113,7 +112,7 @@ def clean(
     *,
     metrics: Sequence[str],
     compositional: bool,
-    sum_tolerance: float = 1e-6,
+    sum_tolerance: float | None = None,
     layer_average: Sequence[str] = ("avg", "mean", "average", "-1"),
     may_be_empty: bool = False,
     name: str = "<table>",
@@ -130,7 +129,8 @@ def clean(
             layer, head and metrics may be text.
         metrics: Names of the metric columns.
         compositional: Whether the metrics are shares of one whole.
-        sum_tolerance: Largest accepted deviation of the sum of shares from 1.
+        sum_tolerance: Largest accepted deviation of the sum of shares from 1; None: what rounding to the digits or
+            the float type they came in can do, see `rounding_tolerance`.
         layer_average: Values of layer, in lower case, that mark a mean over layers.
         may_be_empty: Whether an empty result is allowed.
         name: The source, for messages.
@@ -147,90 +147,23 @@ def clean(
         "behavior_label",
         *(parse_number(frame, metric) for metric in metrics),
     )
+    rounding = rounding_tolerance(frame, metrics) if compositional and sum_tolerance is None else None
+    tolerance = (rounding.tolerance if rounding else EXACT) if sum_tolerance is None else sum_tolerance
     total = pl.sum_horizontal(pl.col(metric) for metric in metrics)
-    reason = _reason(metrics, compositional=compositional, total=total, tolerance=sum_tolerance)
+    reason = _reason(metrics, compositional=compositional, total=total, tolerance=tolerance)
     numbers = numbers.with_columns(reason.alias("_reason"))
     kept = numbers.filter(pl.col("_reason").is_null()).drop("_reason", "_average")
     counts: dict[str, int] = dict(numbers.group_by("_reason").len().drop_nulls("_reason").iter_rows())
     kept, doubled = _without_duplicates(*_sorted(kept))
     counts |= doubled
-    ledger = Ledger({reason: counts.get(reason, 0) for reason in REASONS}, frame.height, kept.height)
+    deviation = _largest_finite(numbers, (total - 1).abs()) if compositional else None
+    validity = _validity(kept, metrics, total, deviation, tolerance)
+    notes = () if rounding is None else rounding_note(rounding, validity.max_deviation, counts.get("sum off", 0))
+    entries = {reason: counts.get(reason, 0) for reason in REASONS}
+    ledger = Ledger(entries, frame.height, kept.height, notes=notes)
     if kept.height == 0 and not may_be_empty:
         raise TableError(located(name, nothing_left_message(ledger)))
-    deviation = _largest_finite(numbers, (total - 1).abs()) if compositional else None
-    return Cleaned(kept, ledger, _validity(kept, metrics, total, deviation, sum_tolerance))
-
-
-def parse_text(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Return an expression for a column as trimmed text; whole floats lose their `.0`, empty becomes null."""
-    dtype = frame.schema[column]
-    value = pl.col(column)
-    if dtype.is_float() or dtype.is_decimal():
-        value = value.cast(pl.Float64)
-        whole = (value == value.floor()) & (value.abs() < 2**53)
-        text = pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
-        return pl.when(value.is_not_nan()).then(text).alias(column)
-    text = value.cast(pl.String, strict=False).str.strip_chars()
-    return pl.when(text != "").then(text).alias(column)
-
-
-def parse_integer(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Return an expression for a column as Int32 where it is an integer from 0, else null.
-
-    `3`, `3.0`, `"3"`, `" 3 "` and `"3.0"` are integers; `"h3"`, `3.5`, `-1`, `true` and `2**31` are not.
-    """
-    dtype = frame.schema[column]
-    value = pl.col(column)
-    if dtype == pl.Boolean or dtype.is_nested() or dtype.is_temporal() or dtype == pl.Binary:
-        return pl.lit(None, dtype=pl.Int32).alias(column)
-    if not dtype.is_numeric():
-        value = value.cast(pl.String).str.strip_chars().str.extract(r"^\+?(\d+)(?:\.0*)?$").cast(pl.Int64, strict=False)
-    elif not dtype.is_integer():
-        value = value.cast(pl.Float64)
-        value = pl.when(value.is_finite() & (value == value.floor())).then(value)
-    return pl.when(value.is_between(0, _LARGEST)).then(value.cast(pl.Int32, strict=False)).alias(column)
-
-
-def parse_number(frame: pl.DataFrame, column: str) -> pl.Expr:
-    """Return an expression for a column as Float64; NaN and anything that is not a number become null."""
-    dtype = frame.schema[column]
-    value = pl.col(column)
-    if dtype.is_nested() or dtype.is_temporal() or dtype == pl.Binary:
-        return pl.lit(None, dtype=pl.Float64).alias(column)
-    if not dtype.is_numeric() and dtype != pl.Boolean:
-        value = value.cast(pl.String).str.strip_chars()
-    return value.cast(pl.Float64, strict=False).fill_nan(None).alias(column)
-
-
-def parse_label(frame: pl.DataFrame, column: str, *, name: str) -> pl.Series:
-    """Return a column of labels as Int8: 1 the behaviour happened, 0 it did not, null unknown.
-
-    Accepted are 0 and 1 as numbers or text, true and false, yes and no in any case; null, NaN and empty cells
-    (also the words nan, na, null, none) mean unknown.
-
-    Raises:
-        TableError: A cell holds anything else; the message names file, row and column.
-    """
-    series = frame.get_column(column)
-    if series.dtype == pl.Boolean:
-        return series.cast(pl.Int8)
-    if series.dtype.is_numeric():
-        number = series.cast(pl.Float64, strict=False).fill_nan(None)
-        label = pl.select(pl.when(number.is_in([0.0, 1.0])).then(number).cast(pl.Int8)).to_series()
-        wrong = label.is_null() & number.is_not_null()
-    elif series.dtype.is_nested():
-        label, wrong = pl.Series([None] * len(series), dtype=pl.Int8), series.is_not_null()
-    else:
-        text = series.cast(pl.String).str.strip_chars().str.to_lowercase()
-        yes = text.str.contains(r"^(1(\.0*)?|true|yes)$")
-        no = text.str.contains(r"^(0(\.0*)?|false|no)$")
-        label = pl.select(pl.when(yes).then(1).when(no).then(0).cast(pl.Int8)).to_series()
-        wrong = label.is_null() & text.is_not_null() & ~text.is_in(_EMPTY)
-    if wrong.any():
-        row = int(wrong.arg_max() or 0)
-        message = f"{str(series[row])[:60]!r} is not a label; use 0 or 1, true or false, yes or no, or leave it empty"
-        raise TableError(located(name, message, row=row + 1, column=column))
-    return label.alias(column)
+    return Cleaned(kept, ledger, validity)
 
 
 def _average(frame: pl.DataFrame, layer_average: Sequence[str]) -> pl.Expr:

@@ -8,18 +8,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from foretell.errors import TableError, located
+from foretell.records.by_sample import values_by_sample
+from foretell.records.cells import labels_and_faults, parse_number, parse_text, require_exact_ids, with_decimal_points
+from foretell.records.label_rows import LabelRows, label_source_of, read_label_rows
+from foretell.records.matching_ids import match_labels
+from foretell.records.reader import Source, read_source, require_columns
+from foretell.records.skipped import BadRecords, Errors, Skipped
 from foretell.schema.tables import SEGMENTS, SHARES
-from foretell.stats.table.cleaning import Ledger, Validity, clean, parse_label, parse_number, parse_text
+from foretell.stats.table.cleaning import Ledger, Validity, clean
 from foretell.stats.table.memory_limit import require_memory
-from foretell.stats.table.sources import Source, read_source, require_columns
+from foretell.storage.runs import open_run
 
 __all__ = ["BASELINES", "StudyTable", "read_table", "require_one_label"]
 
@@ -57,13 +63,14 @@ class StudyTable:
 def read_table(
     source: Any,
     *,
-    labels: Path | str | pl.DataFrame | None = None,
+    labels: Any = None,
     metrics: Sequence[str] = SHARES,
-    group: str | Mapping[str, str] | None = None,
-    stratum: str | Mapping[str, str] | None = None,
+    group: Any = None,
+    stratum: Any = None,
     compositional: bool | None = None,
-    sum_tolerance: float = 1e-6,
+    sum_tolerance: float | None = None,
     layer_average: Sequence[str] = ("avg", "mean", "average", "-1"),
+    errors: Errors = "refuse",
     may_be_empty: bool = False,
 ) -> StudyTable:
     """Return a table from any source, joined with its labels and cleaned, with a ledger of dropped rows.
@@ -71,38 +78,58 @@ def read_table(
     The result does not depend on the order of the rows. Ids are text (`7`, `7.0` and `"7"` are one id).
 
     Args:
-        source: CSV, TSV, Parquet, Arrow, JSON or JSONL file, a folder of Parquet parts, a table of polars, pandas
-            or pyarrow, or a run. Columns: id, dataset, layer, head, the metrics, and behavior_label unless
-            `labels` has it.
-        labels: File or frame with id, behavior_label and, optionally, dataset, group, stratum, token counts
-            and mean_logprob per sample; it takes precedence over columns of the table with the same name.
+        source: Anything that `foretell.records.reader.read_source` reads (file, folder of Parquet parts, frame, dict),
+            or a run. Columns: id, dataset, layer, head, the metrics, and behavior_label unless `labels` has it.
+        labels: File, frame, mapping from id or series with id and behavior_label and, optionally, dataset, group,
+            stratum, token counts and mean_logprob per sample; it takes precedence over columns of the table with the
+            same name. `dataset` is needed where datasets share ids.
         metrics: Columns to study; any numbers, not only shares.
-        group: Column, or mapping from id, with the groups of dependent samples; by default the column "group" if there
-            is one. A sample without a group is its own group.
-        stratum: Column, or mapping from id, with the task types; by default the column "stratum".
+        group: The groups of dependent samples: a column, a mapping from id or (dataset, id), or one value per sample
+            (in the order in which they first appear) or per row; by default the column "group" if there is one. A
+            sample without a group is its own group.
+        stratum: The task types, given in the same ways; by default the column "stratum".
         compositional: Whether the metrics are shares that must sum to 1; by default only for the three
             normalised shares.
-        sum_tolerance: Largest accepted deviation of their sum from 1.
+        sum_tolerance: Largest accepted deviation of their sum from 1; None: as much as rounding to the digits or the
+            float type they came in explains.
         layer_average: Values of layer that mark a mean over layers; such rows are dropped.
+        errors: "refuse" raises at the first malformed record, "skip" leaves such records out and lists them in the
+            ledger.
         may_be_empty: Whether the source is a part of a table: no row may be left, no label may match, and copies
             among the samples are not looked for.
 
     Raises:
         TableError: A column is missing, a file is empty, unreadable or larger than the memory, no id is common to
-            table and labels, one id has two labels, or no row is left. The message names file, row and column.
+            table and labels, one id has two labels, an argument fits no sample, or no row is left. The message names
+            file, row and column.
     """
     metrics = tuple(dict.fromkeys(metrics))
     if not metrics:
         raise TableError("no metric is given; name at least one column")
     chosen = {name for name in (group, stratum) if isinstance(name, str)}
     wanted = {"id", "dataset", "layer", "head", "behavior_label", *metrics, *_SAMPLE_COLUMNS, *chosen}
-    if isinstance(source, str | Path):
-        require_memory(Path(source))
-    table = read_source(source, wanted=wanted)
-    require_columns(table, ("id", "layer", "head", *metrics))
-    label_source = None if labels is None else read_source(labels, wanted=wanted - set(metrics) - {"layer", "head"})
-    require_columns(label_source or table, ("behavior_label",))
-    frame, notes, unmatched = _joined(table, label_source, may_be_empty=may_be_empty)
+    table = _read(source, wanted=wanted, metrics=metrics, errors=errors)
+    frame = table.frame
+    rows: LabelRows | None = None
+    given = {"group": group, "stratum": stratum}
+    values = {
+        name: values_by_sample(one, frame, name=name, may_be_empty=may_be_empty)
+        for name, one in given.items()
+        if one is not None and not isinstance(one, str)
+    }
+    unmatched: _Unmatched = ((), ())
+    notes: tuple[str, ...] = ()
+    if labels is None:
+        require_columns(table, ("behavior_label",))
+        frame, malformed = _own_labels(table, errors)
+    else:
+        extras = wanted - set(metrics) - {"layer", "head"}
+        samples = frame.select(name for name in ("id", "dataset") if name in frame.columns)
+        rows = labels
+        if not isinstance(labels, LabelRows):
+            rows = read_label_rows(_opened(label_source_of(labels, samples)), extras=extras, errors=errors)
+        frame, unmatched, notes = _joined(table, rows, may_be_empty=may_be_empty)
+        malformed = (*table.skipped,)
     source_now = Source(frame, table.name, tuple(dict.fromkeys((*table.columns, *frame.columns))))
     require_columns(source_now, ("dataset", *chosen))
     shares = set(metrics) == set(SHARES) if compositional is None else compositional
@@ -115,8 +142,17 @@ def read_table(
         may_be_empty=may_be_empty,
         name=table.name,
     )
-    samples = _samples(frame, cleaned.frame, group=group, stratum=stratum, name=table.name)
-    ledger = Ledger(cleaned.ledger.entries, cleaned.ledger.n_read, cleaned.ledger.n_kept, *unmatched, notes)
+    named = {name: one if isinstance(one, str) else values.get(name, name) for name, one in given.items()}
+    samples = _samples(frame, cleaned.frame, named=named, name=table.name)
+    ledger = replace(
+        cleaned.ledger,
+        entries=cleaned.ledger.entries | {"malformed record": len(malformed)},
+        n_read=cleaned.ledger.n_read + len(malformed),
+        unmatched_table_ids=unmatched[0],
+        unmatched_label_ids=unmatched[1],
+        notes=(*notes, *cleaned.ledger.notes),
+        malformed=_listed(table.name, malformed) + (() if rows is None else _listed(rows.name, rows.skipped)),
+    )
     columns = ("dataset", "layer", "head", "id", *metrics, "behavior_label")
     found = StudyTable(cleaned.frame.select(columns), samples, metrics, ledger, cleaned.validity, shares, table.name)
     if may_be_empty:
@@ -126,100 +162,108 @@ def read_table(
     return with_copies_grouped(found)
 
 
-def _joined(
-    table: Source, label_source: Source | None, *, may_be_empty: bool
-) -> tuple[pl.DataFrame, tuple[str, ...], _Unmatched]:
-    """Return the table with text ids and parsed labels, joined with the labels file if there is one."""
-    if label_source is None:
-        return table.frame.with_columns(parse_label(table.frame, "behavior_label", name=table.name)), (), ((), ())
-    frame = table.frame.with_columns(parse_text(table.frame, "id"))
-    if "dataset" in frame.columns:
-        frame = frame.with_columns(parse_text(frame, "dataset"))
-    labels = _label_rows(label_source)
-    replaced = [name for name in labels.columns if name in frame.columns and name not in {"id", "dataset"}]
-    notes = (f'"{name}" was taken from {label_source.name}, not from {table.name}' for name in replaced)
-    key = ["id", "dataset"] if "dataset" in labels.columns and "dataset" in frame.columns else ["id"]
-    ids = frame.select(key).drop_nulls().unique()
-    unlabelled = ids.join(labels, on=key, how="anti").get_column("id").unique().sort()
-    unread = labels.join(ids, on=key, how="anti").get_column("id").unique().sort()
-    nothing = unlabelled.len() == ids.get_column("id").n_unique() and unread.len() == labels.get_column("id").n_unique()
-    if nothing and not may_be_empty:
-        raise TableError(_nothing_common(table, label_source, ids, labels, key))
-    joined = frame.drop(replaced).join(labels, on=key, how="left")
-    return joined, tuple(notes), (tuple(unlabelled), tuple(unread))
+def _read(source: Any, *, wanted: Collection[str], metrics: tuple[str, ...], errors: Errors) -> Source:
+    """Return a table with ids and datasets as text and with decimal points."""
+    if isinstance(source, str | Path):
+        require_memory(Path(source))
+    required = ("id", "layer", "head", *metrics)
+    table = read_source(_opened(source), wanted=wanted, required=required, errors=errors)
+    require_columns(table, required)
+    require_exact_ids(table.frame, "id", name=table.name)
+    names = ("layer", "head", *metrics, *BASELINES)
+    frame = with_decimal_points(table.frame, names, name=table.name, separator=table.separator)
+    return replace(table, frame=_with_texts(frame))
 
 
-def _nothing_common(
-    table: Source, label_source: Source, ids: pl.DataFrame, labels: pl.DataFrame, key: list[str]
-) -> str:
-    first, second = (frame.get_column("id").drop_nulls().sort() for frame in (ids, labels))
-    shown = f'the table has "{first[0] if len(first) else ""}", the labels have "{second[0] if len(second) else ""}"'
-    if len(key) == 2 and ids.join(labels, on="id", how="semi").height:
-        datasets = ", ".join(map(str, labels.get_column("dataset").unique().sort()[:5]))
-        shown = f"the ids agree but the datasets do not (labels: {datasets}); rename them or leave the column out"
-    return located(label_source.name, f"no id in common with {table.name}: {shown}", column="id")
+def _opened(source: Any) -> Any:
+    """Return the run in a folder that holds one; other sources as they are."""
+    is_folder_of_run = isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()
+    return open_run(source) if is_folder_of_run else source
 
 
-def _label_rows(source: Source) -> pl.DataFrame:
-    """Return one row per id (and dataset) of a labels file, with parsed labels."""
-    require_columns(source, ("id", "behavior_label"))
-    frame = source.frame.with_columns(parse_text(source.frame, "id"))
-    if "dataset" in frame.columns:
-        frame = frame.with_columns(parse_text(frame, "dataset"))
-    frame = frame.with_columns(parse_label(frame, "behavior_label", name=source.name))
-    key = ["id", "dataset"] if "dataset" in frame.columns else ["id"]
-    require_one_label(frame, key, source.name)
-    rest = [name for name in frame.columns if name not in key]
-    return frame.drop_nulls("id").group_by(key).agg(pl.col(rest).drop_nulls().sort().first()).sort(key)
+def _with_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(parse_text(frame, name) for name in ("id", "dataset") if name in frame.columns)
+
+
+def _listed(name: str, skipped: Sequence[Skipped]) -> tuple[str, ...]:
+    return tuple(f"{name}, {one}" for one in skipped)
+
+
+def _own_labels(table: Source, errors: Errors) -> tuple[pl.DataFrame, tuple[Skipped, ...]]:
+    """Return the table with the labels of its own column, and the records that are left out."""
+    labels, faults = labels_and_faults(table.frame.get_column("behavior_label"))
+    bad = BadRecords(table.name, errors, TableError, list(table.skipped))
+    for row in sorted(faults):
+        bad.add(table.number(row), faults[row], "behavior_label")
+    frame = table.frame.with_columns(labels)
+    if faults:
+        frame = frame.filter(~pl.int_range(pl.len()).is_in(list(faults)))
+        bad.require_some(frame.height)
+    return frame, tuple(bad.skipped)
+
+
+def _joined(table: Source, rows: LabelRows, *, may_be_empty: bool) -> tuple[pl.DataFrame, _Unmatched, tuple[str, ...]]:
+    """Return the table joined with its labels, the ids that only one of them has, and notes."""
+    frame = table.frame
+    labels = with_decimal_points(rows.frame, BASELINES, name=rows.name, separator=rows.separator)
+    ids = frame.select(name for name in ("id", "dataset") if name in frame.columns)
+    matched = match_labels(ids, replace(rows, frame=labels), name=table.name, may_be_empty=may_be_empty)
+    own = {"id", *matched.key}
+    replaced = [name for name in labels.columns if name in frame.columns and name not in own]
+    notes = (f'"{name}" was taken from {rows.name}, not from {table.name}' for name in replaced)
+    joined = frame.drop(replaced).join(matched.labels, on=matched.key, how="left")
+    return joined, (matched.unlabelled, matched.unread), (*notes, *matched.notes)
 
 
 def require_one_label(frame: pl.DataFrame, key: list[str], name: str) -> None:
     """Raise a `TableError` naming the first row whose label differs from another row of the same sample."""
-    kinds = pl.col("behavior_label").drop_nulls().n_unique()
-    unclear = frame.group_by(key).agg(kinds=kinds).filter(pl.col("kinds") > 1).drop_nulls().sort(key)
+    require_one_value(frame, key, "behavior_label", name)
+
+
+def require_one_value(frame: pl.DataFrame, key: list[str], column: str, name: str) -> None:
+    """Raise a `TableError` naming the first row whose value differs from another row of the same sample."""
+    known = pl.col(column).drop_nulls()
+    unclear = frame.group_by(key).agg(low=known.min(), high=known.max()).filter(pl.col("low") != pl.col("high"))
+    unclear = unclear.drop_nulls().sort(key)
     if not unclear.height:
         return
     sample = unclear.row(0, named=True)
-    same = pl.all_horizontal(pl.col(column) == sample[column] for column in key)
-    rows = frame.with_row_index("_row", offset=1).filter(same & pl.col("behavior_label").is_not_null())
-    label = rows.get_column("behavior_label")
-    row = int(rows.filter(label != label[0]).get_column("_row")[0])
+    same = pl.all_horizontal(pl.col(part) == sample[part] for part in key)
+    rows = frame.with_row_index("_row", offset=1).filter(same & pl.col(column).is_not_null())
+    values = rows.get_column(column)
+    row = int(rows.filter(values != values[0]).get_column("_row")[0])
+    what = "both labels" if column == "behavior_label" else f"two values of {column}"
     message = (
-        f'id "{sample["id"]}" has both labels (row {rows.get_column("_row")[0]} says {label[0]}); '
+        f'id "{sample["id"]}" has {what} (row {rows.get_column("_row")[0]} says {values[0]}); '
         f"a sample has one ({unclear.height} such ids)"
     )
-    raise TableError(located(name, message, row=row, column="behavior_label"))
+    raise TableError(located(name, message, row=row, column=column))
 
 
 def _samples(
-    frame: pl.DataFrame,
-    kept: pl.DataFrame,
-    *,
-    group: str | Mapping[str, str] | None,
-    stratum: str | Mapping[str, str] | None,
-    name: str,
+    frame: pl.DataFrame, kept: pl.DataFrame, *, named: Mapping[str, str | pl.DataFrame], name: str
 ) -> pl.DataFrame:
-    """Return one row per dataset and id that cleaning kept."""
+    """Return one row per dataset and id that cleaning kept; `named` is a column or values by sample."""
     key = ["dataset", "id"]
     labels = kept.select(*key, "behavior_label").unique()
+    frame = _with_texts(frame)
     if labels.select(pl.struct(key).n_unique()).item() < labels.height:
-        texts = frame.with_columns(parse_text(frame, "id"), parse_text(frame, "dataset"))
-        require_one_label(texts, ["id", "dataset"], name)
-    named = {"group": _naming(frame, group, "group"), "stratum": _naming(frame, stratum, "stratum")}
+        require_one_label(frame, ["id", "dataset"], name)
     given = {column: parse_number(frame, column) for column in BASELINES if column in frame.columns}
-    given |= {column: found for column, found in named.items() if found is not None}
+    for column, source in named.items():
+        if isinstance(source, str) and source in frame.columns:
+            given[column] = parse_text(frame, source).cast(pl.String).alias(column)
     if given:
-        facts = frame.select(parse_text(frame, "dataset"), parse_text(frame, "id"), *given.values())
+        facts = frame.select(*key, *given.values())
+        for column in named:
+            if column in given:
+                require_one_value(facts, ["id", "dataset"], column, name)
         labels = labels.join(facts.group_by(key).agg(pl.all().min()), on=key, how="left")
-    absent = [pl.lit(None, dtype=pl.String).alias(column) for column in named if column not in given]
-    samples = labels.with_columns(absent).with_columns(pl.col("group").fill_null(pl.col("id")))
+    for column, source in named.items():
+        if isinstance(source, pl.DataFrame):
+            by = [part for part in key if part in source.columns]
+            labels = labels.join(source.rename({"value": column}), on=by, how="left")
+        elif column not in given:
+            labels = labels.with_columns(pl.lit(None, dtype=pl.String).alias(column))
+    samples = labels.with_columns(pl.col("group").fill_null(pl.col("id")))
     return samples.select(*key, "behavior_label", "group", "stratum", *(c for c in BASELINES if c in given)).sort(key)
-
-
-def _naming(frame: pl.DataFrame, chosen: str | Mapping[str, str] | None, default: str) -> pl.Expr | None:
-    """Return an expression for the group or stratum of each row, or None if there is none."""
-    if isinstance(chosen, Mapping):
-        names = {str(key): str(value) for key, value in chosen.items()}
-        return parse_text(frame, "id").replace_strict(names, default=None, return_dtype=pl.String).alias(default)
-    column = default if chosen is None else chosen
-    return parse_text(frame, column).alias(default) if column in frame.columns else None

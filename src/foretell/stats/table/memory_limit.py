@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from foretell.errors import TableError, located
-from foretell.stats.table.sources import is_parquet, parquet_parts
+from foretell.records.binary_tables import is_parquet, parquet_parts
 
 __all__ = ["BYTES_PER_ROW", "physical_memory", "require_memory"]
 
