@@ -109,14 +109,11 @@ def read_table(
     chosen = {name for name in (group, stratum) if isinstance(name, str)}
     wanted = {"id", "dataset", "layer", "head", "behavior_label", *metrics, *_SAMPLE_COLUMNS, *chosen}
     table = _read(source, wanted=wanted, metrics=metrics, errors=errors)
-    frame = table.frame
     rows: LabelRows | None = None
     given = {"group": group, "stratum": stratum}
-    values = {
-        name: values_by_sample(one, frame, name=name, may_be_empty=may_be_empty)
-        for name, one in given.items()
-        if one is not None and not isinstance(one, str)
-    }
+    by_sample = {name: one for name, one in given.items() if one is not None and not isinstance(one, str)}
+    ids = table.frame.select(_texts(table.frame)) if by_sample or labels is not None else pl.DataFrame()
+    values = {name: values_by_sample(one, ids, name=name, may_be_empty=may_be_empty) for name, one in by_sample.items()}
     unmatched: _Unmatched = ((), ())
     notes: tuple[str, ...] = ()
     if labels is None:
@@ -124,11 +121,10 @@ def read_table(
         frame, malformed = _own_labels(table, errors)
     else:
         extras = wanted - set(metrics) - {"layer", "head"}
-        samples = frame.select(name for name in ("id", "dataset") if name in frame.columns)
         rows = labels
         if not isinstance(labels, LabelRows):
-            rows = read_label_rows(_opened(label_source_of(labels, samples)), extras=extras, errors=errors)
-        frame, unmatched, notes = _joined(table, rows, may_be_empty=may_be_empty)
+            rows = read_label_rows(_opened(label_source_of(labels, ids)), extras=extras, errors=errors)
+        frame, unmatched, notes = _joined(table, ids, rows, may_be_empty=may_be_empty)
         malformed = (*table.skipped,)
     source_now = Source(frame, table.name, tuple(dict.fromkeys((*table.columns, *frame.columns))))
     require_columns(source_now, ("dataset", *chosen))
@@ -171,8 +167,7 @@ def _read(source: Any, *, wanted: Collection[str], metrics: tuple[str, ...], err
     require_columns(table, required)
     require_exact_ids(table.frame, "id", name=table.name)
     names = ("layer", "head", *metrics, *BASELINES)
-    frame = with_decimal_points(table.frame, names, name=table.name, separator=table.separator)
-    return replace(table, frame=_with_texts(frame))
+    return replace(table, frame=with_decimal_points(table.frame, names, name=table.name, separator=table.separator))
 
 
 def _opened(source: Any) -> Any:
@@ -181,8 +176,9 @@ def _opened(source: Any) -> Any:
     return open_run(source) if is_folder_of_run else source
 
 
-def _with_texts(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(parse_text(frame, name) for name in ("id", "dataset") if name in frame.columns)
+def _texts(frame: pl.DataFrame) -> list[pl.Expr]:
+    """Return expressions for the columns that name samples, as text."""
+    return [parse_text(frame, name) for name in ("id", "dataset") if name in frame.columns]
 
 
 def _listed(name: str, skipped: Sequence[Skipped]) -> tuple[str, ...]:
@@ -202,11 +198,12 @@ def _own_labels(table: Source, errors: Errors) -> tuple[pl.DataFrame, tuple[Skip
     return frame, tuple(bad.skipped)
 
 
-def _joined(table: Source, rows: LabelRows, *, may_be_empty: bool) -> tuple[pl.DataFrame, _Unmatched, tuple[str, ...]]:
+def _joined(
+    table: Source, ids: pl.DataFrame, rows: LabelRows, *, may_be_empty: bool
+) -> tuple[pl.DataFrame, _Unmatched, tuple[str, ...]]:
     """Return the table joined with its labels, the ids that only one of them has, and notes."""
-    frame = table.frame
+    frame = table.frame.with_columns(ids.get_columns())
     labels = with_decimal_points(rows.frame, BASELINES, name=rows.name, separator=rows.separator)
-    ids = frame.select(name for name in ("id", "dataset") if name in frame.columns)
     matched = match_labels(ids, replace(rows, frame=labels), name=table.name, may_be_empty=may_be_empty)
     own = {"id", *matched.key}
     replaced = [name for name in labels.columns if name in frame.columns and name not in own]
@@ -246,15 +243,14 @@ def _samples(
     """Return one row per dataset and id that cleaning kept; `named` is a column or values by sample."""
     key = ["dataset", "id"]
     labels = kept.select(*key, "behavior_label").unique()
-    frame = _with_texts(frame)
     if labels.select(pl.struct(key).n_unique()).item() < labels.height:
-        require_one_label(frame, ["id", "dataset"], name)
+        require_one_label(frame.with_columns(_texts(frame)), ["id", "dataset"], name)
     given = {column: parse_number(frame, column) for column in BASELINES if column in frame.columns}
     for column, source in named.items():
         if isinstance(source, str) and source in frame.columns:
             given[column] = parse_text(frame, source).cast(pl.String).alias(column)
     if given:
-        facts = frame.select(*key, *given.values())
+        facts = frame.select(*_texts(frame), *given.values())
         for column in named:
             if column in given:
                 require_one_value(facts, ["id", "dataset"], column, name)

@@ -76,7 +76,7 @@ def _column_rounding(frame: pl.DataFrame, metric: str) -> Rounding:
     # one value with many digits shows that nothing was rounded, which spares looking at all of them
     if _written(column.head(_PROBE)).is_exact:
         return Rounding(0.0, "")
-    return _written(column).rounding()
+    return _written(column.unique()).rounding()
 
 
 @dataclass(frozen=True)
