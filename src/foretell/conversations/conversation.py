@@ -124,11 +124,20 @@ def _message(number: int, entry: Any) -> Message:
     role, content, spans = entry["role"], entry["content"], entry.get("spans") or ()
     if role not in get_args(Role):
         raise ConversationError(f"message {number} has the role {str(role)[:40]!r}: use {', '.join(get_args(Role))}")
+    for name in ("tool_calls", "function_call"):
+        if entry.get(name):
+            raise ConversationError(f"message {number} has {name}, which are no text that a message can hold")
+    if isinstance(content, list) and content and all(_is_text_part(part) for part in content):
+        content = "".join(part["text"] for part in content)
     if not isinstance(content, str):
         raise ConversationError(f"message {number} has a content that is no text")
     if not isinstance(spans, Sequence) or isinstance(spans, (str, bytes)):
         raise ConversationError(f"message {number} has spans that are no list of [start, stop, segment]")
     return Message(role, content, _spans(number, len(content), spans))
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in {None, "text"} and isinstance(part.get("text"), str)
 
 
 def _spans(number: int, length: int, entries: Sequence[Any]) -> tuple[Span, ...]:

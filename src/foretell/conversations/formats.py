@@ -6,17 +6,18 @@ conversations = as_conversations("Who wrote Faust?")
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from foretell.conversations.conversation import Conversation
 from foretell.conversations.field_names import KNOWN_NAMES, FieldError, canonical_name
+from foretell.conversations.harness_logs import is_log, log_filter, own_records
 from foretell.conversations.shapes import Shape, conversations_of, shape_of
 from foretell.errors import ConversationError, located
 from foretell.records.content import Container
 from foretell.records.reader import Records, read_records
-from foretell.records.skipped import BadRecords, Errors, ReadList
+from foretell.records.skipped import BadRecords, Errors, ReadList, Skipped
 
 __all__ = ["Format", "as_conversations", "read_conversations"]
 
@@ -49,7 +50,8 @@ def read_conversations(
 
     Args:
         path: JSON list, JSON lines, CSV with any separator, Parquet or Arrow, also gzipped; its content decides, not
-            its name. Or a table of polars, pandas or pyarrow, or a list of dicts.
+            its name. Or a log of lm-evaluation-harness or inspect_ai, a table of polars, pandas or pyarrow, or a list
+            of dicts.
         format: `auto` tells the shape by the fields. `jsonl`, `parquet`, `csv`: our own shape in that container.
             `alpaca`, `sharegpt`, `flan`: that shape in any container.
         dataset: Name of the set for records that name none; without it the shape's name, or the file's for our own.
@@ -84,13 +86,19 @@ def read_conversations(
     bad = BadRecords(records.name, errors, ConversationError, list(records.skipped))
     if not records.entries:
         bad.require_some(0)
-    shape = _shape(records, format)
+    logged = is_log(records.entries[0])
+    shape: Shape = "own" if logged else _shape(records, format)
     name = dataset or (Path(records.name).stem.strip("<>") if shape == "own" else shape)
     conversations: list[Conversation] = []
     rows: dict[str, int] = {}
-    for row, record in zip(records.numbers, records.entries, strict=True):
+    for row, record in _without_other_filters(records, bad):
         try:
-            entries = conversations_of(record, shape, dataset=name, row=row, ignore=ignore)
+            own = own_records(record) if logged else [record]
+            entries = [
+                entry
+                for fields in own
+                for entry in conversations_of(fields, shape, dataset=name, row=row, ignore=ignore)
+            ]
             for entry in entries:
                 if entry.id in rows:
                     raise FieldError("id", f"{entry.id!r} is the id of row {rows[entry.id]} too: ids must be unique")
@@ -100,7 +108,18 @@ def read_conversations(
         rows |= {entry.id: row for entry in entries}
         conversations += entries
     bad.require_some(len(conversations))
-    return ReadList(conversations, bad.skipped)
+    return ReadList(conversations, sorted(bad.skipped, key=lambda one: one.row))
+
+
+def _without_other_filters(records: Records, bad: BadRecords) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the records with their numbers; those that score an answer by another filter than the first are listed."""
+    first = log_filter(records.entries[0])
+    for row, record in zip(records.numbers, records.entries, strict=True):
+        if first is None or log_filter(record) == first:
+            yield row, record
+        else:
+            reason = f"scores the same answer by another filter; labels are by {first!r}"
+            bad.skipped.append(Skipped(row, reason, "filter"))
 
 
 def as_conversations(given: Any) -> list[Conversation]:

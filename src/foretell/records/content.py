@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from foretell.errors import InputError, located
+from foretell.records.evaluation_log import is_log_archive
 
 __all__ = ["KINDS", "Container", "Content", "open_content"]
 
-Container = Literal["json", "jsonl", "csv", "parquet", "arrow", "frame", "objects"]
+Container = Literal["json", "jsonl", "csv", "parquet", "arrow", "inspect", "frame", "objects"]
 """What records came in; "frame" and "objects" are in memory."""
 
-KINDS = "CSV, TSV, Parquet, Arrow, JSON and JSON lines (text may be gzipped) and folders of Parquet parts are read"
+KINDS = (
+    "CSV, TSV, Parquet, Arrow, JSON and JSON lines (text may be gzipped), logs of inspect_ai and folders of Parquet "
+    "parts are read"
+)
 _HEAD_BYTES = 1 << 16
 _OTHERS = {
     b"PK\x03\x04": "a zip archive (such as an Excel file)",
@@ -73,6 +77,8 @@ def open_content(path: Path, *, error: type[InputError]) -> Content:
     for start, container in ((b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"\xff\xff\xff\xff", "arrow")):
         if head.startswith(start):
             return Content(path, container, head, unpacked)  # type: ignore[arg-type]
+    if head.startswith(b"PK\x03\x04") and is_log_archive(path):
+        return Content(path, "inspect", head)
     for start, kind in _OTHERS.items():
         if head.startswith(start):
             raise error(located(path, f"is {kind}, which is not read: {KINDS}"))

@@ -22,6 +22,7 @@ from foretell.errors import InputError, TableError, located
 from foretell.records.binary_tables import parquet_parts, read_arrow, read_parquet
 from foretell.records.content import Container, open_content
 from foretell.records.delimited import read_delimited
+from foretell.records.evaluation_log import read_log_archive, samples_of
 from foretell.records.in_memory import column_names, frame_of, is_pandas, is_records, series_of, without_objects
 from foretell.records.json_text import Record, read_json
 from foretell.records.skipped import BadRecords, Errors, Skipped
@@ -118,7 +119,7 @@ def read_records(
         raise error(f"limit must be 1 or more, not {limit}")
     found = _load(source, wanted=None, known=known, errors=errors, error=error, limit=limit)
     if isinstance(found, Records):
-        return _unwrapped(found, known)
+        return _unwrapped(found, known, limit)
     if found.frame.height == 0 and not found.skipped:
         raise error(located(found.name, "the table has no rows"))
     frame = found.frame if limit is None else found.frame.head(limit)
@@ -176,8 +177,11 @@ def _from_path(
         bad.require_some(cells.frame.height)
         columns, separator = tuple(filter(None, cells.dialect.columns)), cells.dialect.separator
         return Source(cells.frame, str(path), columns, "csv", separator, cells.numbers, tuple(bad.skipped))
-    if content.container in {"json", "jsonl"}:
-        found = list(read_json(content, bad=bad, limit=limit))
+    if content.container in {"json", "jsonl", "inspect"}:
+        if content.container == "inspect":
+            found = read_log_archive(path, bad=bad, limit=limit)
+        else:
+            found = list(read_json(content, bad=bad, limit=limit))
         bad.require_some(len(found))
         numbers, entries = tuple(row for row, _ in found), tuple(entry for _, entry in found)
         return Records(entries, numbers, str(path), content.container, _fields(entries), tuple(bad.skipped))
@@ -197,16 +201,19 @@ def _fields(entries: Iterable[Record]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for record in entries for name in record))
 
 
-def _unwrapped(records: Records, known: Collection[str]) -> Records:
+def _unwrapped(records: Records, known: Collection[str], limit: int | None) -> Records:
     """Return the records of a single object that only wraps a list of them, such as `{"data": [...]}`."""
     if len(records.entries) != 1 or set(records.columns) & set(known):
         return records
+    samples = samples_of(records.entries[0])
+    if samples:
+        return _of_dicts(samples, records.name, limit)
     lists = [value for value in records.entries[0].values() if isinstance(value, list) and is_records(value)]
-    return _of_dicts(lists[0], records.name, None) if len(lists) == 1 else records
+    return _of_dicts(lists[0], records.name, limit) if len(lists) == 1 else records
 
 
 def _as_frame(records: Records, wanted: Collection[str] | None, bad: BadRecords, required: Collection[str]) -> Source:
-    records = _unwrapped(records, wanted or ())
+    records = _unwrapped(records, wanted or (), None)
     needed = [name for name in required if name in records.columns]
     kept: list[Record] = []
     numbers: list[int] = []
