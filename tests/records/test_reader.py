@@ -27,7 +27,8 @@ LABELS = TABLE.select("id", "behavior_label").unique().sort("id")
 
 
 def _csv(separator: str = ",", **options: Any) -> bytes:
-    return LABELS.write_csv(separator=separator, **options).encode()
+    text: str = LABELS.write_csv(separator=separator, **options)
+    return text.encode()
 
 
 def _ipc(stream: bool) -> bytes:

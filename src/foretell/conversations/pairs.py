@@ -243,9 +243,8 @@ def read_pairs(path: Any, *, errors: Errors = "refuse") -> ReadList[ContrastPair
             appears twice, or both sides are the same.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> file = Path(tempfile.mkdtemp()) / "pairs.csv"
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "pairs.csv"
         >>> _ = file.write_text("question,positive,negative\nMay I smoke?,No!,I fear not.\n")
         >>> read_pairs(file)[0].negative
         'I fear not.'

@@ -84,7 +84,7 @@ def open_content(path: Path, *, error: type[InputError]) -> Content:
             raise error(located(path, f"is {kind}, which is not read: {KINDS}"))
     _require_text(path, head, unpacked, error)
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if not first and not (unpacked or path.read_bytes()).strip():
+    if not first and not (unpacked or path.read_bytes()).removeprefix(b"\xef\xbb\xbf").strip():
         raise error(located(path, "the file is empty: it holds blanks only"))
     return Content(path, "json" if first == b"[" else "jsonl" if first == b"{" else "csv", head, unpacked)
 
