@@ -14,9 +14,12 @@ import pytest
 
 from foretell.errors import TableError
 from foretell.records.cells import parse_integer, parse_label
+from foretell.schema.tables import MASSES
 from foretell.stats.table.cleaning import REASONS
+from foretell.stats.table.contents import in_order
 from foretell.stats.table.dense import dense_dataset
 from foretell.stats.table.joined import StudyTable, read_table
+from foretell.storage.runs import Run as RunOnDisk
 from tests.stats.tables import METRICS, head_table
 
 
@@ -202,6 +205,72 @@ def test_labels_bring_groups_strata_and_baselines() -> None:
     assert set(data.stratum) == {"list"}
     assert set(data.baselines) == {"n_tokens_query", "mean_logprob"}
     np.testing.assert_array_equal(data.baselines["mean_logprob"], np.full(20, -0.5))
+
+
+ANSWERS = ["NA", ' two, "quoted"\nlines ', None, *(f"answer {index}" for index in range(17))]
+"""One per sample; one is a word that elsewhere means missing, one has blanks at both ends."""
+
+
+def _answered(frame: pl.DataFrame) -> pl.DataFrame:
+    ids = frame.get_column("id").unique().sort()
+    return pl.DataFrame({"id": ids, "answer": ANSWERS}, schema_overrides={"answer": pl.String})
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, *MAKERS])
+def test_answers_come_through_as_they_are_written_one_per_sample(kind: str, tmp_path: Path) -> None:
+    frame = head_table(datasets=("alpaca",))
+    rows = frame.join(_answered(frame), on="id").sample(fraction=1, shuffle=True, seed=1)
+    found = read_table(written(rows, tmp_path, kind))
+    assert "answer" not in found.frame.columns
+    assert found.samples.schema["answer"] == pl.String
+    data = dense_dataset(found, "alpaca")
+    assert data.answer == tuple(ANSWERS)
+    order = np.arange(20)[::-1]
+    assert in_order(data, order).answer == tuple(reversed(ANSWERS))
+
+
+def test_an_answer_may_be_in_some_rows_of_its_sample_only() -> None:
+    frame = head_table(datasets=("alpaca",))
+    rows = frame.join(_answered(frame), on="id").with_columns(pl.when(head=0, layer=1).then("answer").alias("answer"))
+    for one in (rows, rows.reverse()):
+        assert dense_dataset(read_table(one), "alpaca").answer == tuple(ANSWERS)
+
+
+def test_a_run_s_answers_are_those_of_its_samples_and_of_its_exported_table(tmp_path: Path) -> None:
+    frame = head_table(datasets=("alpaca",))
+    facts = _answered(frame).with_columns(dataset=pl.lit("alpaca"), messages=pl.lit("[]"), model=pl.lit("toy"))
+    run = RunOnDisk.create(tmp_path / "run", {"model": "toy"})
+    attention = frame.with_columns(pl.lit(0.2).alias(mass) for mass in MASSES)
+    run.append("part", {"samples": facts.with_columns(group="id"), "attention": attention})
+    run.write_labels(frame.group_by("id").agg(pl.col("behavior_label").first(), label_source=pl.lit("file")))
+    run.table().write_csv(tmp_path / "table.csv")
+    for source in (run, tmp_path / "run", tmp_path / "table.csv"):
+        assert dense_dataset(read_table(source), "alpaca").answer == tuple(ANSWERS)
+
+
+def test_answers_of_the_labels_go_before_those_of_the_table() -> None:
+    frame = head_table(datasets=("alpaca",))
+    labels = frame.group_by("id").agg(pl.col("behavior_label").first()).join(_answered(frame), on="id")
+    others = frame.with_columns(answer=pl.lit("another"))
+    for table in (frame, others):
+        found = read_table(table, labels=labels)
+        assert dense_dataset(found, "alpaca").answer == tuple(ANSWERS)
+    assert '"answer" was taken from <DataFrame>, not from <DataFrame>' in found.ledger.notes
+    kept = read_table(others, labels=labels.drop("answer"))
+    assert set(kept.samples.get_column("answer")) == {"another"}
+
+
+def test_a_column_of_answers_that_is_the_group_is_no_answer() -> None:
+    frame = head_table(datasets=("alpaca",))
+    found = read_table(frame.join(_answered(frame), on="id"), group="answer").samples
+    assert found.get_column("group").head(4).to_list() == [
+        "alpaca-000",
+        'two, "quoted"\nlines',
+        "alpaca-002",
+        "answer 0",
+    ]
+    assert "answer" not in found.columns
+    assert "answer" not in read_table(frame).samples.columns
 
 
 def test_a_labels_file_goes_before_labels_in_the_table_and_says_so() -> None:

@@ -178,6 +178,7 @@ def in_order(data: DenseDataset, order: Int[np.ndarray, " sample"]) -> DenseData
         group=data.group[order],
         stratum=None if data.stratum is None else data.stratum[order],
         baselines={name: column[order] for name, column in data.baselines.items()},
+        answer=None if data.answer is None else tuple(data.answer[index] for index in order),
     )
 
 

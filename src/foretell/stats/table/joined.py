@@ -33,7 +33,8 @@ BASELINES = (*(f"n_tokens_{segment}" for segment in SEGMENTS), "mean_logprob")
 """Columns of a sample that serve as baselines: token counts of the segments, log-probability of the answer."""
 
 _Unmatched = tuple[tuple[str, ...], tuple[str, ...]]
-_SAMPLE_COLUMNS = ("group", "stratum", *BASELINES)
+_ANSWER = "answer"
+_SAMPLE_COLUMNS = ("group", "stratum", *BASELINES, _ANSWER)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class StudyTable:
     dataset, layer, head, id."""
     samples: pl.DataFrame
     """Columns dataset, id, behavior_label, group (never null; copies of one sample share it), stratum (null where not
-    given) and those of `BASELINES` that the source has; sorted by dataset, id."""
+    given), those of `BASELINES` that the source has, and answer (String, null where missing or empty) if it has one;
+    sorted by dataset, id."""
     metrics: tuple[str, ...]
     ledger: Ledger
     validity: Validity
@@ -81,8 +83,8 @@ def read_table(
         source: Anything that `foretell.records.reader.read_source` reads (file, folder of Parquet parts, frame, dict),
             or a run. Columns: id, dataset, layer, head, the metrics, and behavior_label unless `labels` has it.
         labels: File, frame, mapping from id or series with id and behavior_label and, optionally, dataset, group,
-            stratum, token counts and mean_logprob per sample; it takes precedence over columns of the table with the
-            same name. `dataset` is needed where datasets share ids.
+            stratum, token counts, mean_logprob and answer per sample; it takes precedence over columns of the table
+            with the same name. `dataset` is needed where datasets share ids.
         metrics: Columns to study; any numbers, not only shares.
         group: The groups of dependent samples: a column, a mapping from id or (dataset, id), or one value per sample
             (in the order in which they first appear) or per row; by default the column "group" if there is one. A
@@ -108,7 +110,8 @@ def read_table(
         raise TableError("no metric is given; name at least one column")
     chosen = {name for name in (group, stratum) if isinstance(name, str)}
     wanted = {"id", "dataset", "layer", "head", "behavior_label", *metrics, *_SAMPLE_COLUMNS, *chosen}
-    table = _read(source, wanted=wanted, metrics=metrics, errors=errors)
+    special = {*metrics, *chosen}
+    table, answers = _read(source, wanted=wanted, metrics=metrics, errors=errors, special=special)
     rows: LabelRows | None = None
     given = {"group": group, "stratum": stratum}
     by_sample = {name: one for name, one in given.items() if one is not None and not isinstance(one, str)}
@@ -125,6 +128,8 @@ def read_table(
         if not isinstance(labels, LabelRows):
             rows = read_label_rows(_opened(label_source_of(labels, ids)), extras=extras, errors=errors)
         frame, unmatched, notes = _joined(table, ids, rows, may_be_empty=may_be_empty)
+        frame, of_labels = _without_answers(frame, special=special)
+        answers = answers if of_labels is None else of_labels
         malformed = (*table.skipped,)
     source_now = Source(frame, table.name, tuple(dict.fromkeys((*table.columns, *frame.columns))))
     require_columns(source_now, ("dataset", *chosen))
@@ -140,14 +145,13 @@ def read_table(
     )
     named = {name: one if isinstance(one, str) else values.get(name, name) for name, one in given.items()}
     samples = _samples(frame, cleaned.frame, named=named, name=table.name)
+    if answers is not None:
+        samples = samples.join(answers, on=answers.columns[:-1], how="left", maintain_order="left")
     ledger = replace(
-        cleaned.ledger,
-        entries=cleaned.ledger.entries | {"malformed record": len(malformed)},
-        n_read=cleaned.ledger.n_read + len(malformed),
+        _with_malformed(cleaned.ledger, table.name, malformed, rows),
         unmatched_table_ids=unmatched[0],
         unmatched_label_ids=unmatched[1],
         notes=(*notes, *cleaned.ledger.notes),
-        malformed=_listed(table.name, malformed) + (() if rows is None else _listed(rows.name, rows.skipped)),
     )
     columns = ("dataset", "layer", "head", "id", *metrics, "behavior_label")
     found = StudyTable(cleaned.frame.select(columns), samples, metrics, ledger, cleaned.validity, shares, table.name)
@@ -158,8 +162,10 @@ def read_table(
     return with_copies_grouped(found)
 
 
-def _read(source: Any, *, wanted: Collection[str], metrics: tuple[str, ...], errors: Errors) -> Source:
-    """Return a table with ids and datasets as text and with decimal points."""
+def _read(
+    source: Any, *, wanted: Collection[str], metrics: tuple[str, ...], errors: Errors, special: Collection[str]
+) -> tuple[Source, pl.DataFrame | None]:
+    """Return a table with decimal points and without answers, and the answer of each sample."""
     if isinstance(source, str | Path):
         require_memory(Path(source))
     required = ("id", "layer", "head", *metrics)
@@ -167,7 +173,9 @@ def _read(source: Any, *, wanted: Collection[str], metrics: tuple[str, ...], err
     require_columns(table, required)
     require_exact_ids(table.frame, "id", name=table.name)
     names = ("layer", "head", *metrics, *BASELINES)
-    return replace(table, frame=with_decimal_points(table.frame, names, name=table.name, separator=table.separator))
+    frame, answers = _without_answers(table.frame, special=special)
+    frame = with_decimal_points(frame, names, name=table.name, separator=table.separator)
+    return replace(table, frame=frame), answers
 
 
 def _opened(source: Any) -> Any:
@@ -179,6 +187,32 @@ def _opened(source: Any) -> Any:
 def _texts(frame: pl.DataFrame) -> list[pl.Expr]:
     """Return expressions for the columns that name samples, as text."""
     return [parse_text(frame, name) for name in ("id", "dataset") if name in frame.columns]
+
+
+def _without_answers(frame: pl.DataFrame, *, special: Collection[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Return a frame without its answers, which are long, and the answer of each sample; None where there are none.
+
+    A column that is a metric, the group or the stratum is that alone.
+    """
+    if _ANSWER not in frame.columns or _ANSWER in special:
+        return frame, None
+    rest = frame.drop(_ANSWER)
+    if frame.schema[_ANSWER].is_nested():
+        return rest, None
+    text = pl.col(_ANSWER).cast(pl.String)
+    found = frame.select(*_texts(frame), pl.when(text != "").then(text))
+    key = found.columns[:-1]
+    return rest, found.drop_nulls(key).group_by(key).agg(pl.col(_ANSWER).min())
+
+
+def _with_malformed(ledger: Ledger, name: str, malformed: Sequence[Skipped], rows: LabelRows | None) -> Ledger:
+    """Return a ledger that also counts records of the table that were left out, and lists them and those of labels."""
+    return replace(
+        ledger,
+        entries=ledger.entries | {"malformed record": len(malformed)},
+        n_read=ledger.n_read + len(malformed),
+        malformed=_listed(name, malformed) + (() if rows is None else _listed(rows.name, rows.skipped)),
+    )
 
 
 def _listed(name: str, skipped: Sequence[Skipped]) -> tuple[str, ...]:
@@ -206,9 +240,9 @@ def _joined(
     labels = with_decimal_points(rows.frame, BASELINES, name=rows.name, separator=rows.separator)
     matched = match_labels(ids, replace(rows, frame=labels), name=table.name, may_be_empty=may_be_empty)
     own = {"id", *matched.key}
-    replaced = [name for name in labels.columns if name in frame.columns and name not in own]
+    replaced = [name for name in labels.columns if name in table.columns and name not in own]
     notes = (f'"{name}" was taken from {rows.name}, not from {table.name}' for name in replaced)
-    joined = frame.drop(replaced).join(matched.labels, on=matched.key, how="left")
+    joined = frame.drop(replaced, strict=False).join(matched.labels, on=matched.key, how="left")
     return joined, (matched.unlabelled, matched.unread), (*notes, *matched.notes)
 
 
