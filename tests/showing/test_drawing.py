@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
 
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_matplotlib.canvas import drawable, thinned
 from foretell.showing.draw_plotly import to_plotly
-from foretell.showing.figures.figure import Figure
+from foretell.showing.figures.figure import BarFigure, BarPanel, BarSeries, Figure, Words
 from foretell.showing.figures.study_figures import study_figures
 from foretell.showing.figures.surface_figures import surface_figures
 from foretell.showing.report_data import ReportData
@@ -86,9 +86,10 @@ def test_plotly_surfaces_are_clipped_but_show_the_score_on_hover() -> None:
     figure = surface_figures(make_surface(), z_limit=1.0)[0]
     trace = to_plotly.draw(figure)[0].data[0]
     z = np.array(trace.z, dtype=float)
-    score = np.array(trace.customdata, dtype=float)
-    assert np.nanmax(z) == 1.0
-    assert np.nanmax(score) > 1.5
+    layer, token = np.unravel_index(np.nanargmax(figure.panels[0].values), figure.panels[0].values.shape)
+    assert np.nanmax(z) == z[token, layer] == 1.0
+    shown = trace.customdata[layer][token]  # the other way round than z, as the page's library looks it up
+    assert shown.startswith(f"layer {layer}, token {token}: “{figure.panels[0].tokens[token]}”<br>activity 2.")
     assert z.shape == (len(figure.panels[0].tokens), 31)
     assert (trace.cmin, trace.cmax, trace.showscale) == (-1.0, 1.0, False)
 
@@ -102,12 +103,49 @@ def test_many_tokens_and_answers_stay_drawable() -> None:
     assert len(thinned(150, 24)) <= 24
 
 
-def test_one_token_one_layer_is_drawn_as_a_point() -> None:
-    surface = make_surface(n_layers=1, answers=(("short", "Yes"),))
-    answer = replace(surface.answers[0], activity=np.array([[0.4]]))
-    for figure in surface_figures(replace(surface, answers=(answer,))):
-        assert to_matplotlib.render(to_matplotlib.draw(figure), "png", dots_per_inch=40)
-        assert to_plotly.draw(figure)
+@pytest.mark.parametrize(
+    ("n_layers", "answer", "drawn"),
+    [
+        (31, "Yes", 30),  # the first layer has no activity
+        (31, "No way", 60),
+        (2, "Yes", 1),
+        (3, "This is a long answer", 10),
+        (2, "This is a long answer", 5),
+        (31, "No way out", None),
+        (4, "This is long", None),
+        (1, "Yes", 0),
+    ],
+)
+def test_a_surface_too_small_for_a_sheet_is_drawn_as_bars(n_layers: int, answer: str, drawn: int | None) -> None:
+    surface = make_surface(n_layers=n_layers, answers=(("short", answer), ("other", "This is a longer answer")))
+    figure, flat = surface_figures(surface)
+    picture = to_plotly.draw(figure)[0]
+    canvas = to_matplotlib.draw(figure)
+    axes = next(axes for axes in canvas.axes if axes.get_label() != "<colorbar>")
+    bars = [bar for trace in picture.data if trace.type == "bar" for bar in trace.y if bar is not None]
+    if drawn is None:
+        assert picture.data[0].type == "surface"
+        assert axes.name == "3d"
+    else:
+        assert len(bars) == len(axes.patches) == drawn
+        known = np.clip(figure.panels[0].values[np.isfinite(figure.panels[0].values)], -2, 2)
+        assert sorted(bars) == pytest.approx(sorted(known), rel=1e-5)
+        heights = [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)]
+        assert sorted(heights) == pytest.approx(sorted(known))
+        assert "drawn as bars" in figure.words.caption
+    assert to_plotly.draw(flat)[0].data[0].type == "heatmap"
+    for each in (figure, flat):
+        assert to_matplotlib.render(to_matplotlib.draw(each), "png", dots_per_inch=40)
+
+
+def test_bars_of_names_that_begin_alike_stay_apart() -> None:
+    names = ("attention_to_the_prompt", "attention_to_the_prefix")
+    series = BarSeries("rows", (0.25, None), (0.125, None), (0.5, None), 0)
+    words = Words("bars", "Bars", "", "")
+    figure = BarFigure(words, (BarPanel("", names, (series,), "y", 0.0, "0"),), 1)
+    trace = to_plotly.draw(figure)[0].data[0]
+    assert len(set(trace.x)) == 2
+    assert list(trace.customdata) == [f"{names[0]}: 0.250 [0.125, 0.500]", f"{names[1]}: undefined"]
 
 
 def test_hostile_text_is_drawn_as_text(hostile_data: ReportData) -> None:

@@ -33,6 +33,8 @@ def draw_curves(figure: CurveFigure) -> Canvas:
             axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         elif figure.y_range is not None:
             axes.set_ylim(*figure.y_range)
+        if panel.x_range is not None:
+            axes.set_xlim(*panel.x_range)
         axes.grid(visible=True)
         for curve in panel.curves:
             _line(axes, curve, thin=figure.roc)
@@ -62,7 +64,10 @@ def _line(axes: Axes, curve: Curve, *, thin: bool) -> None:
         zorder=3,
     )
     if curve.lower is not None and curve.upper is not None:
-        axes.fill_between(curve.x, curve.lower, curve.upper, color=tone(curve.tone), alpha=0.18, linewidth=0)
+        if curve.x.size == 1:  # a band over one point has no area
+            axes.vlines(curve.x, curve.lower, curve.upper, color=tone(curve.tone), linewidth=1.5)
+        else:
+            axes.fill_between(curve.x, curve.lower, curve.upper, color=tone(curve.tone), alpha=0.18, linewidth=0)
 
 
 def _marker_places(curve: Curve, *, thin: bool) -> list[int]:

@@ -16,8 +16,10 @@ from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, set_labels, thinned
+from foretell.showing.draw_matplotlib.small_surfaces import draw_small_surface
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel
 from foretell.showing.figures.palette import COLOUR_SCALES, INTERVAL, NULL_BAND, UNDEFINED_COLOUR
+from foretell.showing.figures.surface_bars import is_small
 from foretell.showing.figures.surface_camera import BOX
 from foretell.showing.untrusted import token_label, wrapped
 
@@ -116,6 +118,10 @@ def _surface(
     limits: Normalize,
 ) -> None:
     (left, bottom, width, height), text_height = place
+    if is_small(panel):
+        inner = (left + 0.12 * width, bottom + 0.2 * height, 0.84 * width, 0.78 * height - text_height)
+        draw_small_surface(canvas.add_axes(inner), figure, panel, lambda z: colours(limits(z)))
+        return
     axes: Any = canvas.add_axes((left, bottom + 0.02, width, height - text_height - 0.02), projection="3d")
     n_tokens = len(panel.tokens)
     _solids(axes, figure, panel, lambda z: colours(limits(z)))

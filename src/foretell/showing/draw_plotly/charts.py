@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
-from foretell.showing.draw_plotly.frame import empty_picture, lines, picture
+from foretell.showing.draw_plotly.frame import empty_picture, lines, numbers, picture
 from foretell.showing.figures.figure import BarFigure, Curve, CurveFigure, Dot, DotFigure
 from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
+from foretell.showing.rounding import number_text
 from foretell.showing.untrusted import plotly_text, shortened
 
 __all__ = ["bar_pictures", "curve_pictures", "dot_pictures"]
@@ -31,13 +32,15 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
             traces.append(
                 go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, showlegend=False, hoverinfo="skip")
             )
-        for curve in panel.curves:
-            traces += _curve(curve, per_point=not figure.roc)
-        span = _span(panel.curves)
+        for index, curve in enumerate(panel.curves):
+            traces += _curve(curve, per_point=not figure.roc, zorder=-index)
+        span = list(panel.x_range or _span(panel.curves))
         for level in panel.levels:
             style = {"color": NEUTRAL, "dash": dash(level.dash), "width": 1.6}
             name = plotly_text(level.label)
-            traces.append(go.Scatter(x=span, y=[level.value] * 2, mode="lines", line=style, name=name))
+            traces.append(
+                go.Scatter(x=span, y=[level.value] * 2, mode="lines", line=style, name=name, hovertemplate="%{y:.3f}")
+            )
         n_entries = len(panel.curves) + len(panel.levels)
         axis = {"title": {"text": figure.x_label}}
         made.append(
@@ -45,7 +48,9 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
                 traces,
                 title=panel.title,
                 height=_height(figure) + _LEGEND_LINE * n_entries,
-                xaxis=axis | ({"range": [-0.01, 1.01]} if figure.roc else {}),
+                xaxis=axis
+                | ({"range": [-0.01, 1.01]} if figure.roc else {"range": panel.x_range and span})
+                | ({"tickvals": [sum(panel.x_range) / 2]} if panel.x_range else {}),
                 yaxis={"title": {"text": figure.y_label}}
                 | ({"range": [-0.01, 1.01]} if figure.roc else {"range": list(figure.y_range or ()) or None}),
                 legend={"orientation": "v", "x": 0, "y": -0.02, "yref": "container", "yanchor": "bottom"}
@@ -68,32 +73,44 @@ def _span(curves: tuple[Curve, ...]) -> list[float]:
     return [min(ends), max(ends)] if ends else [0.0, 1.0]
 
 
-def _numbers(values: Any) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+def _interval(lower: float | None, upper: float | None) -> str:
+    """Return an interval as it stands behind a number at the pointer; nothing where there is none."""
+    if lower is None or upper is None or not math.isfinite(lower + upper):
+        return ""
+    return f" [{number_text(lower)}, {number_text(upper)}]"
 
 
-def _curve(curve: Curve, *, per_point: bool) -> list[Any]:
+def _curve(curve: Curve, *, per_point: bool, zorder: int) -> list[Any]:
     traces: list[Any] = []
     colour = tone(curve.tone)
+    intervals: list[str] | None = None
     if curve.lower is not None and curve.upper is not None:
         hidden: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-        x = _numbers(curve.x)
-        traces.append(go.Scatter(x=x, y=_numbers(curve.upper), **hidden))
+        x = numbers(curve.x)
+        traces.append(go.Scatter(x=x, y=numbers(curve.upper), **hidden))
         red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
         shade = f"rgba({red},{green},{blue},0.2)"
-        traces.append(go.Scatter(x=x, y=_numbers(curve.lower), fill="tonexty", fillcolor=shade, **hidden))
+        traces.append(go.Scatter(x=x, y=numbers(curve.lower), fill="tonexty", fillcolor=shade, **hidden))
+        intervals = [_interval(*ends) for ends in zip(curve.lower.tolist(), curve.upper.tolist(), strict=True)]
+    alone: dict[str, Any] | None = None
+    if intervals is not None and curve.x.size == 1:  # a band over one point has no area
+        upper, lower = (numbers(abs(end - curve.y)) for end in (curve.upper, curve.lower))
+        alone = {"type": "data", "symmetric": False, "array": upper, "arrayminus": lower}
     symbols = {"symbol": marker(curve.marker or 0), "size": 6, "color": colour}
     if curve.marker is not None and not per_point and curve.x.size > 24:
         symbols["maxdisplayed"] = 9
     traces.append(
         go.Scatter(
-            x=_numbers(curve.x),
-            y=_numbers(curve.y),
+            x=numbers(curve.x),
+            y=numbers(curve.y),
             mode="lines" if curve.marker is None else "lines+markers",
             name=lines(curve.label, 60),
             line={"color": colour, "dash": dash(curve.dash), "width": 2},
             marker=symbols,
-            hovertemplate="%{x:.3~f}, %{y:.3f}",
+            error_y=alone,
+            zorder=zorder,
+            customdata=intervals,
+            hovertemplate="%{x:.3~f}, %{y:.3f}" + ("" if intervals is None else "%{customdata}"),
         )
     )
     return traces
@@ -159,8 +176,8 @@ def _dots(chosen: list[tuple[int, Dot]], index: int, name: str) -> go.Scatter:
         marker={"color": tone(index), "size": 10, "symbol": "square" if index == 1 else "circle"},
         error_x={"type": "data", "symmetric": False, "array": upper, "arrayminus": lower, "width": 0, "thickness": 2.5},
         text=[plotly_text(dot.label) for _, dot in chosen],
-        customdata=[[dot.lower, dot.upper] for _, dot in chosen],
-        hovertemplate="%{text}<br>%{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra></extra>",
+        customdata=[f"{number_text(dot.estimate)}{_interval(dot.lower, dot.upper)}" for _, dot in chosen],
+        hovertemplate="%{text}<br>%{customdata}<extra></extra>",
     )
 
 
@@ -188,7 +205,7 @@ def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
         if panel.note is not None:
             made.append(empty_picture(panel.title, panel.note))
             continue
-        names = [plotly_text(shortened(name, 18)) for name in panel.categories]
+        places = list(range(len(panel.categories)))
         traces = []
         for index, series in enumerate(panel.series):
             whiskers = [
@@ -197,7 +214,7 @@ def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
             ]
             traces.append(
                 go.Bar(
-                    x=names,
+                    x=places,
                     y=list(series.values),
                     name=plotly_text(series.label),
                     marker={"color": tone(series.tone), "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]}},
@@ -210,7 +227,13 @@ def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
                         "width": 3,
                         "color": NEUTRAL,
                     },
-                    hovertemplate="%{x}: %{y:.3f}",
+                    customdata=[
+                        f"{plotly_text(name)}: {number_text(value)}{_interval(low, high)}"
+                        for name, value, low, high in zip(
+                            panel.categories, series.values, series.lower, series.upper, strict=True
+                        )
+                    ],
+                    hovertemplate="%{customdata}",
                 )
             )
         style = {"color": NEUTRAL, "dash": "dash", "width": 1.6}
@@ -221,6 +244,9 @@ def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
                 title=panel.title,
                 height=330,
                 barmode="group",
+                hovermode="x",  # a bar near zero cannot be pointed at
+                xaxis={"tickvals": places}
+                | {"ticktext": [plotly_text(shortened(name, 18)) for name in panel.categories]},
                 yaxis={"title": {"text": panel.y_label}},
                 shapes=[line | {"line": style}],
                 annotations=[

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from foretell.showing.untrusted import plotly_text, wrapped
 
-__all__ = ["empty_picture", "lines", "picture"]
+__all__ = ["empty_picture", "lines", "numbers", "picture"]
+
+
+def numbers(values: np.ndarray) -> Any:
+    """Return an array as nested lists: six significant digits, None where it is undefined.
+
+    Example:
+        >>> numbers(np.array([[0.12345678, np.nan]]))
+        [[0.123457, None]]
+    """
+    if values.ndim > 1:
+        return [numbers(row) for row in values]
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
 
 
 def lines(text: str, width: int) -> str:
@@ -39,7 +52,7 @@ def picture(traces: list[Any], *, title: str, height: int | None, **layout: Any)
     return made
 
 
-def empty_picture(title: str, note: str, *, height: int = 260) -> go.Figure:
+def empty_picture(title: str, note: str, *, height: int | None = 260) -> go.Figure:
     """Return an empty figure with the reason."""
     hidden = {"visible": False}
     made = picture([], title=title, height=height, xaxis=hidden, yaxis=hidden)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from foretell.showing.draw_plotly.charts import bar_pictures, curve_pictures, dot_pictures
-from foretell.showing.draw_plotly.fields import map_pictures, surface_pictures
+from foretell.showing.draw_plotly.maps import map_pictures
+from foretell.showing.draw_plotly.surfaces import surface_pictures
 from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
 
 __all__ = ["draw", "payload", "template"]
@@ -59,7 +60,7 @@ def template(theme: Theme) -> dict[str, Any]:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "xaxis": axis,
             "yaxis": axis,
-            "hoverlabel": {"bgcolor": paper, "bordercolor": line, "font": {"color": ink}},
+            "hoverlabel": {"bgcolor": paper, "bordercolor": line, "font": {"color": ink}, "namelength": 60},
             "scene": {"xaxis": spatial, "yaxis": spatial, "zaxis": spatial},
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": line, "activecolor": ink},
         }

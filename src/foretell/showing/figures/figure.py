@@ -84,6 +84,12 @@ class CurvePanel:
     levels: tuple[Level, ...] = ()
     note: str | None = None
 
+    @property
+    def x_range(self) -> tuple[float, float] | None:
+        """Limits of the x axis around points that are all at one place; None where a library finds them itself."""
+        places = np.unique(np.concatenate([curve.x for curve in self.curves])) if self.curves else np.empty(0)
+        return (float(places[0]) - 0.6, float(places[0]) + 0.6) if places.size == 1 else None
+
 
 @dataclass(frozen=True, eq=False)
 class CurveFigure:

@@ -10,6 +10,7 @@ import numpy as np
 from foretell.errors import InputError
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel, Words
 from foretell.showing.figures.palette import ColourScale
+from foretell.showing.figures.surface_bars import is_small
 from foretell.showing.figures.surface_camera import best_camera
 from foretell.showing.rounding import number_text
 from foretell.storage.surfaces import AnswerActivity, Surface
@@ -66,7 +67,8 @@ def surface_figures(
         )
         for answer in surface.answers
     )
-    camera = best_camera([np.clip(panel.values, -z_limit, z_limit) / z_limit for panel in panels])
+    wide = [np.clip(panel.values, -z_limit, z_limit) / z_limit for panel in panels if not is_small(panel)]
+    camera = best_camera(wide)
     return (
         _figure(surface, panels, z_limit=z_limit, scale=scale, name=name, shape="surface", camera=camera),
         _figure(surface, panels, z_limit=z_limit, scale=scale, name=f"{name}-flat", shape="flat", camera=camera),
@@ -138,6 +140,13 @@ def _figure(
     gaps = f" {missing} scores are undefined and not drawn." if missing else ""
     solid = shape == "surface"
     ends = " Grey sheets: 95 % interval of the mean at each point." if solid and panels[0].lower is not None else ""
+    small = sum(map(is_small, panels)) if solid else 0
+    bars = (
+        f" {'An answer' if small == 1 else f'{small} answers'} with fewer than three tokens or layers "
+        f"{'is' if small == 1 else 'are'} drawn as bars; lines stand for the sheets."
+        if small
+        else ""
+    )
     band = _band_label(surface) if solid and panels[0].null_lower is not None else ""
     sheets = f" {_band_words(surface, panels, band)}" if band else ""
     extend: Literal["neither", "min", "max", "both"] = (
@@ -150,7 +159,7 @@ def _figure(
         f"Activity along “{surface.concept}” by layer and token",
         f"One point per layer and generated token of {surface.model}: the projection of the hidden state on the "
         f"direction “{surface.concept}” ({unit}; higher is more of the concept). All panels have the same "
-        f"scale.{clipped}{gaps}{ends}{sheets}{likely}",
+        f"scale.{clipped}{gaps}{ends}{sheets}{bars}{likely}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
     )

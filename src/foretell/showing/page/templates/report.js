@@ -5,11 +5,11 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const theme = () => root.dataset.theme || (dark.matches ? "dark" : "light");
   const drawn = new Map();
-  const config = (surface) => ({
+  const config = (picture) => ({
     responsive: true,
     displaylogo: false,
     showTips: false,
-    modeBarButtons: [surface ? ["resetCameraDefault3d", "toImage"] : ["toImage"]],
+    modeBarButtons: [picture.layout.scene ? ["resetCameraDefault3d", "toImage"] : ["toImage"]],
   });
   const threeDimensional = (() => {
     try {
@@ -20,6 +20,11 @@
     }
   })();
 
+  // The sheets around a surface are in front of it: they show its numbers, which the page holds once.
+  for (const { data } of Object.values(page.pictures)) {
+    for (const trace of data) if (trace.type === "surface") trace.customdata = data[0].customdata;
+  }
+
   const withTheme = (picture) => ({ ...picture.layout, template: page.templates[theme()] });
 
   // Rotating one surface rotates the others of the figure, so that the answers stay comparable.
@@ -28,22 +33,22 @@
       const camera = change["scene.camera"];
       if (!camera || figure.dataset.rotating) return;
       figure.dataset.rotating = "yes";
-      const others = [...figure.querySelectorAll(".plot")].filter((other) => other !== plot && drawn.has(other));
-      Promise.all(others.map((other) => Plotly.relayout(other, { "scene.camera": camera }))).finally(() => {
+      const others = [...drawn].filter(([other, { layout }]) => other !== plot && figure.contains(other) && layout.scene);
+      Promise.all(others.map(([other]) => Plotly.relayout(other, { "scene.camera": camera }))).finally(() => {
         delete figure.dataset.rotating;
       });
     });
   };
 
   const draw = async (figure) => {
-    if (figure.dataset.surface && !threeDimensional) return;
+    const plots = [...figure.querySelectorAll(".plot")].map((plot) => [plot, page.pictures[plot.dataset.picture]]);
+    if (!threeDimensional && plots.some(([, picture]) => picture.layout.scene)) return;
     figure.classList.add("live");
     try {
-      for (const plot of figure.querySelectorAll(".plot")) {
-        const picture = page.pictures[plot.dataset.picture];
-        await Plotly.newPlot(plot, picture.data, withTheme(picture), config(figure.dataset.surface));
+      for (const [plot, picture] of plots) {
+        await Plotly.newPlot(plot, picture.data, withTheme(picture), config(picture));
         drawn.set(plot, picture);
-        if (figure.dataset.surface) rotateTogether(figure, plot);
+        if (picture.layout.scene) rotateTogether(figure, plot);
       }
     } catch (error) {
       figure.classList.remove("live");
@@ -56,7 +61,7 @@
       const camera = plot.layout.scene && plot.layout.scene.camera;
       const layout = withTheme(picture);
       if (camera) layout.scene = { ...layout.scene, camera };
-      Plotly.react(plot, picture.data, layout, config(plot.closest("figure").dataset.surface));
+      Plotly.react(plot, picture.data, layout, config(picture));
     }
   };
 
