@@ -27,6 +27,7 @@ from foretell.directions.fit_and_judge import (
     with_held_out_comparison,
 )
 from foretell.directions.surface import surface
+from foretell.errors import RunError
 from foretell.labels.label import label
 from foretell.reading.models.load import Model, load_model
 from foretell.reading.runs.read import read
@@ -36,9 +37,14 @@ from foretell.stats.study import study
 from foretell.storage.atomic import written_whole
 from foretell.storage.runs import Run, is_run
 from foretell.storage.surfaces import Surface, builtin_surface_question
+from foretell.storage.targets import check_folder
+from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["run_demo"]
 
+_MARKER = "demo.json"
+"""Says which demo a folder holds."""
+_DIRECTION = "lying.safetensors"
 _MODEL = "smollm2"
 _MAX_NEW_TOKENS = 48
 _BATCH_TOKENS = 8192
@@ -55,6 +61,7 @@ class _Demo:
     folder: Path
     quick: bool
     seed: int
+    overwrite: bool
     progress: bool | None
     print_line: Callable[[str], None]
 
@@ -80,6 +87,7 @@ def run_demo(
     *,
     quick: bool = False,
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool | None = None,
     print_line: Callable[[str], None] = lambda _line: None,
 ) -> Path:
@@ -90,24 +98,55 @@ def run_demo(
             `results/`.
         quick: Use a tenth of the prompts and facts.
         seed: Random seed.
+        overwrite: Start anew, and allow a folder that holds something other than this demo; other files stay.
         progress: Show bars; None shows them on a terminal only.
         print_line: Called with one line before each stage.
 
     Raises:
         ModelError: The package with the embedded weights is not installed.
-        RunError: The folder has a run of another job.
+        InputError: The folder holds other files, or cannot be written.
+        RunError: The folder has a demo of other settings, or another process is writing into it.
     """
-    demo = _Demo(folder, quick, seed, progress, print_line)
-    direction, evidence = _direction(demo)
-    run = _run(demo, direction)
-    labels = label(run)
-    demo.print_line(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed the instruction")
-    shown = _surface(demo, direction, evidence)
-    return _report(demo, run, shown, evidence)
+    demo = _Demo(folder, quick, seed, overwrite, progress, print_line)
+    _check_folder(demo)
+    with writing_alone(folder):
+        _claim(demo)
+        direction, evidence = _direction(demo)
+        run = _run(demo, direction)
+        labels = label(run)
+        demo.print_line(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed the instruction")
+        shown = _surface(demo, direction, evidence)
+        return _report(demo, run, shown, evidence)
+
+
+def _check_folder(demo: _Demo) -> None:
+    """Refuse a folder that holds something other than a demo with these settings."""
+    marker = demo.folder / _MARKER
+    check_folder(demo.folder, overwrite=demo.overwrite or marker.exists())
+    if marker.exists() and not demo.overwrite and marker.read_text(encoding="utf-8") != _settings(demo):
+        raise RunError(
+            f"{demo.folder}: holds a demo with other settings (--quick or --seed); choose another folder, or replace "
+            "it with --overwrite"
+        )
+
+
+def _claim(demo: _Demo) -> None:
+    """Write down which demo the folder holds, and remove what an earlier one would hand on."""
+    marker = demo.folder / _MARKER
+    if demo.overwrite:
+        for name in (_DIRECTION, *(f"{table}.parquet" for table in _JUDGED), "surface/surface.json"):
+            (demo.folder / name).unlink(missing_ok=True)
+    if demo.overwrite or not marker.exists():
+        with written_whole(marker) as draft:
+            draft.write_text(_settings(demo), encoding="utf-8")
+
+
+def _settings(demo: _Demo) -> str:
+    return json.dumps({"quick": demo.quick, "seed": demo.seed})
 
 
 def _direction(demo: _Demo) -> tuple[Direction, DirectionEvidence]:
-    saved = demo.folder / "lying.safetensors"
+    saved = demo.folder / _DIRECTION
     kept = {name: demo.folder / f"{name}.parquet" for name in (*_JUDGED, "scores")}
     if saved.exists() and all(path.exists() for path in kept.values()):
         tables = {name: pl.read_parquet(kept[name]) for name in _JUDGED}
@@ -121,14 +160,14 @@ def _direction(demo: _Demo) -> tuple[Direction, DirectionEvidence]:
     for name, path in kept.items():
         with written_whole(path) as draft:
             (evidence.scores if name == "scores" else evidence.tables[name]).write_parquet(draft)
-    direction.save(saved)
+    direction.save(saved, overwrite=True)
     return direction, evidence
 
 
 def _run(demo: _Demo, direction: Direction) -> Run:
     folder = demo.folder / "run"
     prompts = demo.conversations
-    if is_run(folder) and (run := Run(folder)).finished and run.samples.height == len(prompts):
+    if not demo.overwrite and is_run(folder) and (run := Run(folder)).finished and run.samples.height == len(prompts):
         demo.print_line(f"answers: {len(prompts)} already exist in {folder}")
         return run
     model = demo.model
@@ -142,6 +181,7 @@ def _run(demo: _Demo, direction: Direction) -> Run:
         max_new_tokens=_MAX_NEW_TOKENS,
         batch_tokens=_BATCH_TOKENS,
         seed=demo.seed,
+        overwrite=demo.overwrite,
         progress=demo.progress,
     )
 
@@ -156,7 +196,7 @@ def _surface(demo: _Demo, direction: Direction, evidence: DirectionEvidence) -> 
     layers = evidence.chosen_layers or None
     activity = surface(demo.model, direction, question, answers, titles=built_in.titles, layers=layers)
     shown = with_held_out_comparison(activity, evidence)
-    shown.write(folder)
+    shown.write(folder, overwrite=True)
     return shown
 
 
@@ -179,6 +219,7 @@ def _report(demo: _Demo, run: Run, shown: Surface, evidence: DirectionEvidence) 
         direction=judged,
         direction_null=evidence.tables["direction_null"],
         run_facts=run_facts(run, commands=[command]),
+        overwrite=True,
         progress=demo.progress,
     )
     with written_whole(inputs_file) as draft:

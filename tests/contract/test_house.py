@@ -37,6 +37,7 @@ WITHOUT_SOURCE_MODULE = {
     "reading/models/test_every_architecture.py": "every architecture of the installed library",
     "reading/models/test_gemma3.py": "one large model, only when it is asked for",
     "reading/runs/test_answer_tokens.py": "runs that are read again from their own answers",
+    "showing/page/test_hover.py": "every kind of figure, pointed at in a browser",
     "showing/test_drawing.py": "both drawing libraries draw every figure",
     "stats/table/test_hostile_tables.py": "whole studies of broken tables",
     "stats/test_coverage.py": "coverage of intervals and false positives of tests in simulations",

@@ -131,8 +131,10 @@ def test_a_failing_save_leaves_the_old_file(
         raise OSError("disk full")
 
     monkeypatch.setattr("foretell.directions.direction.save_file", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"lying\.safetensors: exists already; .*--overwrite"):
         direction.save(path)
+    with pytest.raises(OSError, match="disk full"):
+        direction.save(path, overwrite=True)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["lying.safetensors"]
 
@@ -280,7 +282,7 @@ def test_what_is_saved_can_be_loaded_and_what_cannot_is_not_saved(
         {"vectors": direction.vectors.astype(np.float64)},
     ):
         with pytest.raises(InputError, match=r"x\.safetensors: the direction cannot be saved: "):
-            dataclasses.replace(direction, **wrong).save(path)
+            dataclasses.replace(direction, **wrong).save(path, overwrite=True)
     assert path.read_bytes() == before
 
 

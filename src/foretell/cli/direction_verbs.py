@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foretell.cli.options import FILE, FOLDER, GIVEN, errors_option, model_argument, model_options, opened_model
+from foretell.cli.options import (
+    FILE,
+    FOLDER,
+    GIVEN,
+    errors_option,
+    model_argument,
+    model_options,
+    opened_model,
+    overwrite_option,
+)
 from foretell.errors import InputError
+from foretell.storage.targets import check_file, check_folder
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
@@ -30,8 +40,9 @@ _COUNT = click.IntRange(min=0)
 @click.option("--negative-system", default=None, help="System message that asks for its opposite; default: honest.")
 @click.option("--to", type=FILE, required=True, help="File for the direction, such as lying.safetensors.")
 @click.option("--tables", type=FOLDER, default=None, help="Folder for all tables: controls, choice of layer, transfer.")
+@overwrite_option
 @model_options
-def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **options: Any) -> None:
+def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, overwrite: bool, **options: Any) -> None:
     """Fit a direction on contrast pairs, evaluate it on held-out topics, and save it.
 
     With --instructed the statements of the pairs are read under two system messages, and a second table shows the
@@ -47,6 +58,9 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
     instructed, *systems = (options.pop(name) for name in ("instructed", "positive_system", "negative_system"))
     if any(systems) and not instructed:
         raise click.UsageError("'--positive-system' and '--negative-system' need '--instructed'.")
+    check_file(to, overwrite=overwrite)
+    if tables is not None:
+        check_folder(tables, overwrite=overwrite)
     from foretell.conversations.pairs import instructed_from, read_pairs
     from foretell.directions.fit_and_judge import (
         Controls,
@@ -77,7 +91,7 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
         tables.mkdir(parents=True, exist_ok=True)
         for name, table in (found | ({} if moved is None else {"stated_and_instructed": moved})).items():
             table.write_parquet(tables / f"{name}.parquet")
-    fitted.save(to)
+    fitted.save(to, overwrite=overwrite)
     columns = ["measure", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
     show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())
     if moved is not None:
@@ -105,8 +119,11 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, **o
     help="Comma-separated, for coloured text and means; default: chosen on held-out topics.",
 )
 @click.option("--to", type=FOLDER, required=True, help="Output folder for figures and tables.")
+@overwrite_option
 @model_options
-def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int, to: Path, **options: Any) -> None:
+def surface(
+    model: str, question: str, answers: tuple[str, ...], n_answers: int, to: Path, overwrite: bool, **options: Any
+) -> None:
     """Draw the activity of answers to one question by layer and token, on one scale.
 
     Without --direction, one is fitted on the built-in facts, and the page compares the answers with held-out true and
@@ -123,6 +140,7 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
         raise click.UsageError("Missing option '--answer' or '--generate'.")
     saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
     chosen = _layers(options.pop("layers"))
+    check_folder(to, overwrite=overwrite)
     import foretell
     from foretell.directions.fit_and_judge import companion_surfaces, with_held_out_comparison
     from foretell.directions.surface import generated_answers
@@ -141,7 +159,13 @@ def surface(model: str, question: str, answers: tuple[str, ...], n_answers: int,
     shown = shown if evidence is None else with_held_out_comparison(shown, evidence)
     colours: Any = "colour-blind-safe" if safe else "green-red"
     page = save_surface(
-        shown, to, beside=companion_surfaces(shown), scale=colours, null_band=band, progress=options["progress"]
+        shown,
+        to,
+        beside=companion_surfaces(shown),
+        scale=colours,
+        null_band=band,
+        overwrite=overwrite,
+        progress=options["progress"],
     )
     say(f"surface: {page}", style="green")
 
@@ -187,8 +211,9 @@ def _steered(model: Model, pairs: Any, layers: list[int] | None, options: dict[s
     "--random", "n_random", type=_COUNT, default=9, show_default=True, help="Number of random directions as controls."
 )
 @click.option("--to", type=FOLDER, required=True, help="Output folder for the figure and its table.")
+@overwrite_option
 @model_options
-def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **options: Any) -> None:
+def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, overwrite: bool, **options: Any) -> None:
     """Add a direction while MODEL reads true and false answers, and measure the shift of their log-odds.
 
     The answers are of topics that the direction was not fitted on. Adding any large vector makes a model less
@@ -202,6 +227,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **option
     layers, doses = _layers(options.pop("layers")), _numbers(options.pop("doses"), "doses")
     if saved is not None and layers is None:
         raise click.UsageError("A saved direction needs '--layers'.")
+    check_folder(to, overwrite=overwrite)
     import foretell
     from foretell.directions.fit_and_judge import split_topics
     from foretell.showing.report import save_steering
@@ -217,7 +243,8 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, **option
     curve = foretell.steer(loaded, known, contrasts, layers=layers or (), doses=doses, n_random=n_random, **options)
     columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "directed", "directed_lower", "directed_upper"]
     show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())
-    say(f"steering: {save_steering(curve, to, model=loaded.name, progress=options['progress'])}", style="green")
+    page = save_steering(curve, to, model=loaded.name, overwrite=overwrite, progress=options["progress"])
+    say(f"steering: {page}", style="green")
 
 
 def _layers(text: str | None) -> list[int] | None:

@@ -26,6 +26,7 @@ from foretell.cli.options import (
     model_argument,
     model_options,
     opened_model,
+    overwrite_option,
     quiet_option,
     seed_option,
     trust_option,
@@ -82,9 +83,10 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @click.option("--to", type=FOLDER, default=Path("demo"), show_default=True, help="Output folder.")
 @click.option("--quick", is_flag=True, help="Use a tenth of the prompts and facts, for testing.")
+@overwrite_option
 @seed_option
 @quiet_option
-def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
+def demo(to: Path, **options: Any) -> None:
     """Run the whole pipeline on the embedded model: answers, labels, signals, statistics, report.
 
     A second call reuses existing results.
@@ -96,7 +98,7 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
     from foretell.demo import run_demo
     from foretell.showing.terminal import say
 
-    report = run_demo(to, quick=quick, seed=seed, progress=progress, print_line=say)
+    report = run_demo(to, print_line=say, **options)
     say(f"report: {report}", style="green")
 
 
@@ -104,7 +106,9 @@ def demo(to: Path, quick: bool, seed: int, progress: bool | None) -> None:
 @model_argument
 @conversations_argument
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
-@click.option("--limit", default=3, show_default=True, help="Number of conversations; 0 shows all.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=3, show_default=True, help="Number of conversations; 0 shows all."
+)
 @errors_option
 @ignore_option
 @trust_option
@@ -147,9 +151,28 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @click.option("--direction", "directions", type=GIVEN, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--detail", is_flag=True, help="Also record contributions and entropies.")
 @click.option("--rows", is_flag=True, help="Also store the masses of every generated token, in half precision; large.")
-@click.option("--max-new-tokens", default=64, show_default=True, help="Maximal length of generated answers.")
-@click.option("--temperature", default=0.0, show_default=True, help="0: greedy; above 0: sampling with --seed.")
-@click.option("--top-p", default=1.0, show_default=True, help="Nucleus sampling: mass of the most likely tokens.")
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Longest generated answer.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0.0),
+    default=0.0,
+    show_default=True,
+    help="0: greedy; above 0: sampling with --seed.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Nucleus sampling: mass of the most likely tokens.",
+)
+@overwrite_option
 @model_options
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
     """Record attention mass, activity and log-probabilities of MODEL on CONVERSATIONS, in one pass.
@@ -160,7 +183,14 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     Examples:
       foretell read smollm2 builtin --answers generate --to run
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors
+
+    A run that was stopped goes on where it stopped when it is called again.
     """
+    from foretell.storage.targets import check_run_folder
+    from foretell.storage.writer_lock import refuse_second_writer
+
+    check_run_folder(to, overwrite=options["overwrite"])
+    refuse_second_writer(to)
     import foretell
     from foretell.conversations.conversation import require_answers
     from foretell.showing.terminal import say
@@ -168,8 +198,11 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     samples = _conversations(conversations, options)
     if options["answers"] == "given":
         require_answers(samples)
-    loaded = opened_model(model, options)
+    from foretell.reading.runs.read import check_before_loading
+
     fitted = [foretell.Direction.load(path) for path in directions]
+    check_before_loading(samples, answers=options["answers"], directions=fitted, to=to, overwrite=options["overwrite"])
+    loaded = opened_model(model, options)
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
     unread = run.samples["reason"].drop_nulls()
     say(f"{run.samples.height} samples, {run.attention.height} attention rows: {run.path}")
@@ -225,9 +258,10 @@ cli.add_command(steer)
 @click.option("--sum-tolerance", type=float, default=None, help="Deviation of a sum of shares from 1 that is accepted.")
 @errors_option
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
+@overwrite_option
 @seed_option
 @quiet_option
-def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
+def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options: Any) -> None:
     """Test whether the metrics of TABLE predict its labels. Needs no model and no torch.
 
     TABLE is a CSV or Parquet file (or folder of Parquet files) with id, dataset, layer, head and the metrics, or a run.
@@ -237,6 +271,9 @@ def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
       foretell study attention.csv --labels labels.csv --to results
       foretell study run --to results
     """
+    from foretell.storage.targets import check_folder
+
+    check_folder(to, overwrite=overwrite)
     import foretell
     from foretell.showing.run_facts import run_facts
     from foretell.showing.terminal import say
@@ -246,7 +283,7 @@ def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
     run = foretell.open_run(table) if is_run(table) else None
     result = foretell.study(run or table, **chosen, **options)
     facts = None if run is None else run_facts(run)
-    page = foretell.report(result, to, run_facts=facts, progress=options["progress"])
+    page = foretell.report(result, to, run_facts=facts, overwrite=overwrite, progress=options["progress"])
     _summarise(result)
     say(f"report: {page}", style="green")
 
@@ -255,17 +292,22 @@ def study(table: Path, metrics: str | None, to: Path, **options: Any) -> None:
 @click.argument("folder", type=GIVEN_FOLDER)
 @click.option("--surface", "surfaces", type=GIVEN_FOLDER, multiple=True, help="Folder of a surface; can be repeated.")
 @click.option("--to", type=FOLDER, default=None, help="Folder for the page; default: FOLDER itself.")
-def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None) -> None:
+@overwrite_option
+def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None, overwrite: bool) -> None:
     """Render the report of a finished study again, from its tables, optionally with surfaces.
 
     \b
     Example:
       foretell report results --surface surface
     """
+    from foretell.storage.targets import check_folder
+
+    to = to or folder
+    check_folder(to, overwrite=overwrite or to.resolve() == folder.resolve())
     from foretell.showing.report import rerender
     from foretell.showing.terminal import say
 
-    say(f"report: {rerender(folder, to or folder, surfaces=surfaces)}", style="green")
+    say(f"report: {rerender(folder, to, surfaces=surfaces, overwrite=overwrite)}", style="green")
 
 
 def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
@@ -327,6 +369,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(error.format_message(), 2)
     except ForetellError as error:
         return _refuse(str(error), error.exit_code)
+    except BrokenPipeError:  # who reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     return 0
 
 

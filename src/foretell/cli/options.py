@@ -26,6 +26,7 @@ __all__ = [
     "model_argument",
     "model_options",
     "opened_model",
+    "overwrite_option",
     "quiet_option",
     "seed_option",
     "trust_option",
@@ -50,6 +51,7 @@ errors_option = click.option(
 ignore_option = click.option("--ignore", multiple=True, help="A field with text that is not read; may be repeated.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Random seed.")
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what --to holds already.")
 trust_option = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that is part of the model. Off by default."
 )

@@ -28,6 +28,7 @@ from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.models.fingerprints import weights_differ
 from foretell.reading.models.load import Model
 from foretell.storage.atomic import written_whole
+from foretell.storage.targets import check_file
 
 __all__ = ["Direction", "DirectionSource"]
 
@@ -144,13 +145,15 @@ class Direction:
             )
             warnings.warn(message, TemplateWarning, stacklevel=3)
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the direction as safetensors with JSON metadata and a checksum, atomically.
 
         Raises:
             InputError: It is none that could be loaded: a layer without a reason has no unit vector or no scale, or
-                what is said of its source cannot be.
+                what is said of its source cannot be; or the file exists and `overwrite` is not set, or nothing can be
+                written there.
         """
+        check_file(path, overwrite=overwrite)
         described: dict[str, Any] = {"concept": self.concept, "reasons": self.reasons, "source": asdict(self.source)}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         if self.random is not None:

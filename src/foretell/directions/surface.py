@@ -30,6 +30,7 @@ from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import Sampling, generate
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.surfaces import AnswerActivity, Surface
+from foretell.storage.targets import check_folder
 
 __all__ = ["generated_answers", "surface"]
 
@@ -49,6 +50,7 @@ def surface(
     n_random: int = 100,
     batch_tokens: int = 4096,
     to: Path | str | None = None,
+    overwrite: bool = False,
 ) -> Surface:
     """Compute the activity of a direction per layer and token of each given answer.
 
@@ -68,6 +70,7 @@ def surface(
         n_random: Random directions of the null band, at most those that were calibrated with the direction; 0: none.
         batch_tokens: Padded tokens in one batch; a single longer answer makes a batch of its own.
         to: Folder that the surface is written to (`Surface.write`); None writes nothing.
+        overwrite: Allow a folder that holds something already.
 
     Returns:
         One activity array `(layer, token)` per answer with the band of random directions on the same tokens, the
@@ -78,6 +81,8 @@ def surface(
             not finite, titles do not match them, or there is no such scale or layer.
         NotReadableError: The model cannot be read exactly.
     """
+    if to is not None:
+        check_folder(to, overwrite=overwrite)
     if isinstance(answers, str) or not answers:
         raise InputError("answers must be a list of one or more texts")
     titles = [f"answer {index}" for index in range(1, len(answers) + 1)] if titles is None else titles
@@ -118,7 +123,7 @@ def surface(
         else None,
     )
     if to is not None:
-        made.write(to)
+        made.write(to, overwrite=overwrite)
     return made
 
 

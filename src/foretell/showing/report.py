@@ -15,7 +15,6 @@ from pathlib import Path
 import polars as pl
 from tqdm import tqdm
 
-from foretell.errors import InputError
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.figures.course_figures import course_figure, steering_figure
 from foretell.showing.figures.figure import Figure
@@ -27,6 +26,7 @@ from foretell.showing.page.page import render_page
 from foretell.showing.report_data import ReportData, RunFacts, StudyLike
 from foretell.showing.report_folder import files_of_report, read_report_data, write_facts
 from foretell.storage.surfaces import Surface
+from foretell.storage.targets import check_folder
 
 __all__ = ["report", "rerender", "save_steering", "save_surface", "write_report"]
 
@@ -46,6 +46,7 @@ def report(
     title: str = _TITLE,
     z_limit: float | None = None,
     scale: ColourScale = "green-red",
+    overwrite: bool = False,
     progress: bool | None = None,
 ) -> Path:
     """Write a study as an HTML page with all tables and figures, and return the path of the page.
@@ -56,7 +57,7 @@ def report(
 
     Args:
         study: The result of `foretell.study`.
-        to: Output folder; created if absent, files of the same names are replaced.
+        to: Output folder; created if absent.
         surfaces: Activity surfaces to show.
         direction: A direction's held-out AUC per concept and layer; see `ReportData.from_study`.
         direction_null: AUC of random directions on the same answers (`foretell.schema.tables.DIRECTION_NULL`).
@@ -65,11 +66,14 @@ def report(
         z_limit: Limit at which surfaces are clipped, in their own units; clipped scores are counted. None is 2 on scale
             z.
         scale: Colours of the surfaces.
+        overwrite: Allow a folder that holds something already: an earlier report in it is replaced, other files stay.
         progress: Show a bar; None shows it only on a terminal.
 
     Raises:
-        InputError: `to` is a file, or a surface has no answer or no token.
+        InputError: `to` holds something already and `overwrite` is not set, `to` is a file or cannot be written, or a
+            surface has no answer or no token.
     """
+    check_folder(to, overwrite=overwrite)
     data = ReportData.from_study(study, surfaces=surfaces, direction=direction, run_facts=run_facts)
     if direction_null is not None:
         data = replace(data, tables={**data.tables, "direction_null": direction_null})
@@ -85,7 +89,7 @@ def write_report(
     scale: ColourScale = "green-red",
     progress: bool | None = None,
 ) -> Path:
-    """Write a report of `ReportData`; see `report`."""
+    """Write a report of `ReportData` in place of an earlier one; see `report`."""
     figures: list[Figure] = [
         *_surfaces(data.surfaces, z_limit=z_limit, scale=scale),
         *study_figures(data),
@@ -105,6 +109,7 @@ def rerender(
     to: Path | str,
     *,
     surfaces: Sequence[Path | str] = (),
+    overwrite: bool = False,
     progress: bool | None = None,
 ) -> Path:
     """Render the page and figures of a finished study again, and return the path of the page.
@@ -113,11 +118,14 @@ def rerender(
         folder: Output folder of `foretell study` or `report`.
         to: Output folder; may be `folder` itself.
         surfaces: Folders of surfaces to show instead of those of the report.
+        overwrite: Allow another folder that holds something already; see `report`.
         progress: See `report`.
 
     Raises:
-        InputError: The folder has no study, or a surface's folder has no surface.
+        InputError: `to` is another folder and holds something already, the folder has no study, or a surface's folder
+            has no surface.
     """
+    check_folder(to, overwrite=overwrite or Path(to).resolve() == Path(folder).resolve())
     data, title = read_report_data(folder, surfaces=surfaces)
     return write_report(data, to, title=title or _TITLE, progress=progress)
 
@@ -129,6 +137,7 @@ def save_surface(
     beside: Mapping[str, Surface] | None = None,
     scale: ColourScale = "green-red",
     null_band: bool = True,
+    overwrite: bool = False,
     progress: bool | None = None,
 ) -> Path:
     """Write one surface as an interactive page, as png and svg, and as a table, and return the path of the page.
@@ -143,11 +152,14 @@ def save_surface(
             answers or "mean" of many.
         scale: See `report`.
         null_band: Draw the band of random directions as two sheets around the surfaces.
+        overwrite: See `report`.
         progress: See `report`.
 
     Raises:
-        InputError: `to` is a file, or the surface has no answer or an answer without tokens.
+        InputError: `to` holds something already, is a file, or cannot be written, or the surface has no answer or an
+            answer without tokens.
     """
+    check_folder(to, overwrite=overwrite)
     more = dict(beside or {})
     every = (surface, *more.values())
     data = ReportData(tables={}, surfaces=every, facts=RunFacts(model=surface.model, question=surface.question))
@@ -159,26 +171,32 @@ def save_surface(
         surface.write(draft)
         for name, other in more.items():
             other.write(draft / name)
+        write_facts(data, draft, title=surface.question)
     return Path(to) / "report.html"
 
 
-def save_steering(table: pl.DataFrame, to: Path | str, *, model: str, progress: bool | None = None) -> Path:
+def save_steering(
+    table: pl.DataFrame, to: Path | str, *, model: str, overwrite: bool = False, progress: bool | None = None
+) -> Path:
     """Write a dose-response curve as a page, as png and svg, and as a table, and return the path of the page.
 
     Args:
         table: The result of `foretell.steer`.
         to: Output folder.
         model: Name of the model.
+        overwrite: See `report`.
         progress: Show a bar; None shows it only on a terminal.
 
     Raises:
-        InputError: `to` is a file.
+        InputError: `to` holds something already, is a file, or cannot be written.
     """
+    check_folder(to, overwrite=overwrite)
     figures: list[Figure] = [steering_figure(table)]
     data = ReportData(tables={}, facts=RunFacts(model=model, question=_STEERING_TITLE))
     with _whole_folder(to) as draft:
         _write_figures_and_page(draft, data, figures, title=_STEERING_TITLE, progress=progress)
         table.write_parquet(draft / "steering.parquet")
+        write_facts(data, draft, title=_STEERING_TITLE)
     return Path(to) / "report.html"
 
 
@@ -199,8 +217,7 @@ def _surfaces(
 def _whole_folder(to: Path | str) -> Iterator[Path]:
     """Yield an empty folder whose files are moved to `to` if the block succeeds; otherwise `to` is unchanged."""
     folder = Path(to)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder for the report")
+    check_folder(folder, overwrite=True)
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -243,7 +260,7 @@ def _move(draft: Path, folder: Path) -> None:
     Files of an earlier report that this one does not have are removed.
     """
     paths = sorted(path for path in draft.rglob("*") if path.is_file())
-    old = files_of_report(folder) if (draft / "study.json").exists() else set()
+    old = files_of_report(folder)
     for path in sorted(paths, key=lambda each: each.name == "report.html"):
         target = folder / path.relative_to(draft)
         target.parent.mkdir(parents=True, exist_ok=True)

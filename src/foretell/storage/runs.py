@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -26,14 +26,14 @@ from foretell.conversations.conversation import Conversation
 from foretell.errors import InputError, RunError
 from foretell.schema import tables as schema
 from foretell.storage.atomic import written_whole
+from foretell.storage.targets import MANIFEST, content
 
-__all__ = ["Run", "RunTable", "is_run", "open_run"]
+__all__ = ["Run", "RunTable", "is_run", "open_run", "refuse_other_job"]
 
 RunTable = Literal["samples", "attention", "checkpoints", "rows", "tokens", "activity"]
 
 _FORMAT = 2
 """1: `activity` and `rows` counted `position` from the start of the answer, and answers had no token ids."""
-_MANIFEST = "manifest.json"
 _LABELS = "labels.parquet"
 _SAMPLE_COLUMNS = (
     "behavior_label",
@@ -59,12 +59,16 @@ class Run:
     _keep: object = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def create(cls, path: Path | str | None, job: Mapping[str, Any]) -> Run:
+    def create(cls, path: Path | str | None, job: Mapping[str, Any], *, overwrite: bool = False) -> Run:
         """Start a run, or resume the one in the folder if it is the same job.
+
+        Whoever writes into a folder that others can see holds it meanwhile
+        (`foretell.storage.writer_lock.writing_alone`).
 
         Args:
             path: Folder of the run; None: a temporary one that is deleted with the returned object.
             job: Everything that determines the results: model, conversations, settings, seed; must be plain JSON.
+            overwrite: Start anew: a run in the folder is removed first, other files stay.
 
         Raises:
             RunError: The folder has a run of another job, or other files.
@@ -76,17 +80,13 @@ class Run:
             weakref.finalize(run, folder.cleanup)
         else:
             run = cls(Path(path))
+        if overwrite:
+            _remove(run.path)
         if is_run(run.path):
-            known = run.manifest["job"]
-            differing = sorted(key for key in {*known, *job} if known.get(key) != job.get(key))
-            if differing:
-                raise RunError(
-                    f"{run.path}: holds a run of another job (differs in {', '.join(differing)}); "
-                    "choose another folder, or delete this one"
-                )
+            refuse_other_job(run, job, {*run.manifest["job"], *job})
             return run
-        if run.path.exists() and any(run.path.iterdir()):
-            raise RunError(f"{run.path}: is not empty and holds no run; choose another folder")
+        if not overwrite and (held := content(run.path)):
+            raise RunError(f"{run.path}: is not empty and holds no run but {held}; choose another folder")
         run._write_manifest(
             {"format": _FORMAT, "foretell": version("foretell"), "job": job, "parts": [], "finished": False}
         )
@@ -95,7 +95,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """Format, foretell's version, the job, the parts, and whether the run is finished."""
-        path = self.path / _MANIFEST
+        path = self.path / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             if manifest["format"] != _FORMAT:
@@ -106,7 +106,7 @@ class Run:
         return dict(manifest)
 
     def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        with written_whole(self.path / _MANIFEST) as draft:
+        with written_whole(self.path / MANIFEST) as draft:
             draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @property
@@ -238,6 +238,30 @@ class Run:
                     raise RunError(f"{file}: is missing or was changed since it was written; read into a new folder")
 
 
+def refuse_other_job(run: Run, job: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Refuse a job that differs from the run's own in one of these settings.
+
+    Raises:
+        RunError: It does; the message names all that differ.
+    """
+    known = run.manifest["job"]
+    differing = sorted(key for key in keys if known.get(key) != job.get(key))
+    if differing:
+        raise RunError(
+            f"{run.path}: holds a run of another job (differs in {', '.join(differing)}); choose another folder, or "
+            "replace it with --overwrite (in Python: overwrite=True)"
+        )
+
+
+def _remove(folder: Path) -> None:
+    """Delete a run's own files; without its manifest it is none, wherever this is interrupted."""
+    for path in (folder / MANIFEST, folder / _LABELS):
+        path.unlink(missing_ok=True)
+    for table in get_args(RunTable):
+        for path in (folder / table).glob("*.parquet"):
+            path.unlink()
+
+
 def _conversation(row: Mapping[str, Any]) -> Conversation:
     return Conversation(
         id=row["id"],
@@ -270,7 +294,7 @@ def _of_another_version(path: Path, manifest: Mapping[str, Any]) -> str:
 
 def is_run(path: Path | str) -> bool:
     """Whether a folder holds a run."""
-    return (Path(path) / _MANIFEST).is_file()
+    return (Path(path) / MANIFEST).is_file()
 
 
 def open_run(path: Path | str) -> Run:
@@ -282,6 +306,6 @@ def open_run(path: Path | str) -> Run:
     """
     run = Run(Path(path))
     if not is_run(run.path):
-        raise InputError(f"{run.path}: is no run (no {_MANIFEST}); make one with `foretell read`")
+        raise InputError(f"{run.path}: is no run (no {MANIFEST}); make one with `foretell read`")
     _ = run.manifest
     return run

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from foretell.errors import InputError, located
 from foretell.schema.tables import SURFACE, conform
 from foretell.storage.atomic import written_whole
+from foretell.storage.targets import check_file
 
 __all__ = [
     "AnswerActivity",
@@ -145,19 +146,21 @@ class Surface:
         joined = pl.concat(frames).with_columns(pl.when(numbers.is_finite()).then(numbers))
         return conform(joined, SURFACE)
 
-    def write(self, folder: Path | str) -> None:
+    def write(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write `surface.parquet` (the table) and `surface.json` (question, answers, tokens) into a folder.
 
         Each file is written atomically, the description last. It has the table's checksum, so that a description is
         never used with another surface's table. A number that is not finite is null in both.
 
         Raises:
-            InputError: It could not be read back: a layer comes twice, or arrays have other shapes than layers and
-                tokens.
+            InputError: It could not be read back (a layer comes twice, or arrays have other shapes than layers and
+                tokens), the folder has a surface already and `overwrite` is not set, or nothing can be written there.
         """
         if problem := _mismatch(self):
             raise InputError(f"the surface cannot be written: {problem}")
         folder = Path(folder)
+        for name in (_TABLE, _DESCRIPTION):
+            check_file(folder / name, overwrite=overwrite)
         buffer = BytesIO()
         self.table().write_parquet(buffer)
         described = {

@@ -29,9 +29,11 @@ from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.sample_rows import Reading, Unread, tables
 from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
-from foretell.storage.runs import Run
+from foretell.storage.runs import Run, is_run, refuse_other_job
+from foretell.storage.targets import check_run_folder
+from foretell.storage.writer_lock import refuse_second_writer, writing_alone
 
-__all__ = ["Answers", "read"]
+__all__ = ["Answers", "check_before_loading", "read"]
 
 Answers = Literal["given", "generate"]
 
@@ -68,17 +70,12 @@ class _Task:
 
     def job(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         """Return what fixes the numbers of a run, as plain JSON."""
-        text = json.dumps(
-            [[c.id, c.dataset, c.group, c.stratum, c.messages_json(), *self._answer(c)] for c in conversations]
-        )
         return {
             "model": self.model.name,
             "weights": weights_fingerprint(self.model.model),
             "template": template_fingerprint(self.model.tokenizer),
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "n_conversations": len(conversations),
-            "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
-            "answers": self.answers,
+            **_asked(conversations, self.answers),
             "sampling": None if self.given else asdict(self.sampling),
             "batch_tokens": self.batch_tokens,
             "detail": self.detail,
@@ -90,8 +87,21 @@ class _Task:
             ],
         }
 
-    def _answer(self, conversation: Conversation) -> tuple[object, ...]:
-        return (conversation.answer, conversation.answer_token_ids) if self.given else ()
+
+def _asked(conversations: Sequence[Conversation], answers: str) -> dict[str, Any]:
+    """Return the part of a job that is known without its model."""
+    text = json.dumps(
+        [
+            [c.id, c.dataset, c.group, c.stratum, c.messages_json()]
+            + ([c.answer, c.answer_token_ids] if answers == "given" else [])
+            for c in conversations
+        ]
+    )
+    return {
+        "n_conversations": len(conversations),
+        "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        "answers": answers,
+    }
 
 
 def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
@@ -108,6 +118,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     seed: int = 0,
     detail: bool = False,
     rows: bool = False,
+    overwrite: bool = False,
     progress: bool | None = None,
 ) -> Run:
     """Read attention mass, activity and log-probabilities of every conversation's answer, all from one pass.
@@ -132,6 +143,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
         rows: Also keep the mass of every row in half precision (`run.rows`): layers x heads x generated tokens x 5
             numbers of two bytes, for an answer of 64 tokens 170 KiB with 30 layers of 9 heads and 640 KiB with 32
             of 32, before compression.
+        overwrite: Start anew where the folder holds a run, and allow one that holds other files, which stay.
         progress: Show a bar; None shows it on a terminal only.
 
     Returns:
@@ -141,8 +153,9 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
 
     Raises:
         InputError: No conversations, none that can be read, an id twice, `answer_token_ids` that are not those of the
-            answer with this model, a setting out of range, a direction of another model, or two of one concept.
-        RunError: The folder holds another job.
+            answer with this model, a setting out of range, a direction of another model, two of one concept, or a
+            folder that holds something other than a run or cannot be written.
+        RunError: The folder holds another job, or another process is writing into it.
         NotReadableError: The model's attention cannot be read exactly.
 
     Example:
@@ -151,47 +164,79 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
         >>> foretell.read(model, foretell.builtin_conversations("alpaca"), answers="generate")  # doctest: +SKIP
     """
     conversations = as_conversations(conversations)
-    _check(conversations, answers, batch_tokens)
+    check_before_loading(conversations, answers=answers, directions=directions, to=to, overwrite=overwrite)
+    if batch_tokens < 1:
+        raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-    _check_concepts(directions)
     for direction in directions:
         direction.check_fits(model)
     task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail, rows)
     rendered, unread = _rendered(model, conversations, answers)
     if not rendered:
         raise InputError(f"none of the {len(unread)} conversations can be read: {_commonest(unread)}")
-    run = Run.create(to, task.job(conversations))
-    if run.finished:
+    with writing_alone(to):
+        run = Run.create(to, task.job(conversations), overwrite=overwrite)
+        if not run.finished:
+            _read_missing(run, task, rendered, unread, progress=progress)
         return run
-    extra = max_new_tokens if answers == "generate" else 0
-    plan = _plan([item for _, item in rendered], extra, batch_tokens, shared=task.given)
+
+
+def _read_missing(
+    run: Run,
+    task: _Task,
+    rendered: Sequence[tuple[Conversation, Rendered]],
+    unread: Sequence[Unread],
+    *,
+    progress: bool | None,
+) -> None:
+    """Read every batch that the run does not have yet, and mark the run as complete."""
+    extra = 0 if task.given else task.sampling.max_new_tokens
+    plan = _plan([item for _, item in rendered], extra, task.batch_tokens, shared=task.given)
     done = run.part_names
     if unread and _UNREAD_PART not in done:
-        run.append(_UNREAD_PART, tables([], unread, model=model.name, concepts=(), given=answers == "given"))
+        run.append(_UNREAD_PART, tables([], unread, model=task.model.name, concepts=(), given=task.given))
     bar = tqdm(total=len(rendered), desc="reading", unit="sample", disable=None if progress is None else not progress)
     with bar:
         for number, batch in enumerate(plan):
             name = f"part-{number:05d}"
             if name not in done:
                 chosen = [rendered[index] for index in batch]
-                _read_part(run, name, replace(task, sampling=replace(sampling, seed=seed + number)), chosen)
+                sampling = replace(task.sampling, seed=task.sampling.seed + number)
+                _read_part(run, name, replace(task, sampling=sampling), chosen)
             bar.update(len(batch))
     run.finish()
-    return run
 
 
-def _check(conversations: Sequence[Conversation], answers: str, batch_tokens: int) -> None:
+def check_before_loading(
+    conversations: Sequence[Conversation],
+    *,
+    answers: str,
+    directions: Sequence[FittedDirection] = (),
+    to: Path | str | None,
+    overwrite: bool = False,
+) -> None:
+    """Refuse what needs no model to be refused; `read` begins with it.
+
+    Raises:
+        InputError: See `read`.
+        RunError: The folder holds a run of other conversations, or another process is writing into it.
+    """
+    if to is not None:
+        check_run_folder(to, overwrite=overwrite)
+        refuse_second_writer(to)
     if not conversations:
         raise InputError("there are no conversations to read")
     if answers not in {"given", "generate"}:
         raise InputError(f'answers must be "given" or "generate", not {answers!r}')
     if answers == "given":
         require_answers(conversations)
-    if batch_tokens < 1:
-        raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
     most, count = Counter(conversation.id for conversation in conversations).most_common(1)[0]
     if count > 1:
         raise InputError(f"id {most!r} stands for more than one conversation; ids must be unique")
+    _check_concepts(directions)
+    if to is not None and not overwrite and is_run(to):
+        job = _asked(conversations, answers)
+        refuse_other_job(Run(Path(to)), job, job)
 
 
 def _check_concepts(directions: Sequence[FittedDirection]) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from foretell.showing.draw_plotly.charts import bar_pictures, curve_pictures, dot_pictures
-from foretell.showing.draw_plotly.maps import map_pictures
-from foretell.showing.draw_plotly.surfaces import surface_pictures
+from foretell.showing.draw_plotly.map_pictures import map_pictures
+from foretell.showing.draw_plotly.surface_pictures import surface_pictures
 from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
 
 __all__ = ["draw", "payload", "template"]

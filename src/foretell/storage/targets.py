@@ -1,0 +1,106 @@
+"""Where results are written: looked at before any work, so that nothing is overwritten by surprise or lost at the end.
+
+check_folder("results")   # refuses a folder that holds something, or that cannot be written
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foretell.errors import InputError
+
+__all__ = ["MANIFEST", "check_file", "check_folder", "check_run_folder", "content"]
+
+MANIFEST = "manifest.json"
+"""The file that makes a folder a run."""
+_KINDS = {
+    MANIFEST: "a run",
+    "demo.json": "a demo",
+    "study.json": "a study",
+    "surface.json": "a surface",
+    "steering.parquet": "a steering curve",
+    "report.html": "a report",
+}
+"""What a folder holds, by a file in it."""
+_TODO = "choose another name, or replace it with --overwrite (in Python: overwrite=True)"
+
+
+def check_folder(folder: Path | str, *, overwrite: bool = False) -> None:
+    """Refuse a folder for results that holds something already, or that cannot be written.
+
+    Names that begin with a dot do not count as content. What is checked is left as it was.
+
+    Args:
+        folder: Where results will be written; it need not exist.
+        overwrite: Allow what is there: files of the same names will be replaced, others stay.
+
+    Raises:
+        InputError: It holds something and may not be replaced, it is a file, or nothing can be written there.
+    """
+    folder = Path(folder)
+    with _refusing(folder):
+        _check_writable(folder)
+        if not overwrite and (held := content(folder)):
+            raise InputError(f"{folder}: holds {held} already; {_TODO}")
+
+
+def check_run_folder(folder: Path | str, *, overwrite: bool = False) -> None:
+    """Refuse a folder for a run that holds something other than a run, or that cannot be written.
+
+    A run may be resumed if it is the same job, which only its model can tell.
+
+    Raises:
+        InputError: As in `check_folder`.
+    """
+    with _refusing(Path(folder)):
+        check_folder(folder, overwrite=overwrite or (Path(folder) / MANIFEST).is_file())
+
+
+def check_file(path: Path | str, *, overwrite: bool = False) -> None:
+    """Refuse a file for a result that exists already, or that cannot be written.
+
+    Raises:
+        InputError: It exists and may not be replaced, it is a folder, or nothing can be written there.
+    """
+    path = Path(path)
+    with _refusing(path):
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; name a file")
+        _check_writable(path.parent)
+        if not overwrite and path.exists():
+            raise InputError(f"{path}: exists already; {_TODO}")
+
+
+def content(folder: Path) -> str | None:
+    """Return in words what a folder holds; None if nothing."""
+    if not folder.exists():
+        return None
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    known = next((what for file, what in _KINDS.items() if file in names), None)
+    if known is None and names:
+        return f"other files ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+    return known
+
+
+def _check_writable(folder: Path) -> None:
+    """Make a folder in this one, or in the nearest one above it that exists, and remove it again."""
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not above.is_dir():
+        what = "is a file" if above.exists() else "is a link to nothing"
+        raise InputError(f"{above}: {what}; name a folder for the results")
+    with tempfile.TemporaryDirectory(prefix=".foretell-", dir=above):
+        pass
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn what the system says of a name into a refusal."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place for the results"
+        ) from error

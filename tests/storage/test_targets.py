@@ -1,0 +1,86 @@
+"""Where results may go: what is in the way is told before any work, and nothing is left behind by looking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from foretell.errors import InputError
+from foretell.storage.targets import check_file, check_folder, check_run_folder
+
+
+def test_what_is_new_or_empty_is_accepted_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".gitignore").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("empty", "hidden", "new", "deep/er/new"):
+        check_folder(tmp_path / name)
+        check_run_folder(tmp_path / name)
+        check_file(tmp_path / name / "lying.safetensors")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("manifest.json", "a run"),
+        ("study.json", "a study"),
+        ("surface.json", "a surface"),
+        ("steering.parquet", "a steering curve"),
+        ("demo.json", "a demo"),
+        ("report.html", "a report"),
+        ("thesis.txt", r"other files \(thesis\.txt\)"),
+    ],
+)
+def test_a_folder_that_holds_something_is_refused_by_what_it_holds(tmp_path: Path, file: str, said: str) -> None:
+    (tmp_path / file).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {said} already; choose another name, or .*--overwrite"):
+        check_folder(tmp_path)
+    check_folder(tmp_path, overwrite=True)
+    if file == "manifest.json":
+        check_run_folder(tmp_path)
+    else:
+        with pytest.raises(InputError, match=said):
+            check_run_folder(tmp_path)
+    check_run_folder(tmp_path, overwrite=True)
+    with pytest.raises(InputError, match=f"{file}: exists already"):
+        check_file(tmp_path / file)
+    check_file(tmp_path / file, overwrite=True)
+    assert (tmp_path / file).read_text() == "mine"
+
+
+@pytest.mark.parametrize("check", [check_folder, check_run_folder, check_file])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_cannot_be_written_is_refused_even_to_overwrite(
+    tmp_path: Path, check: Callable[..., None], overwrite: bool
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "absent" / "far")
+    (tmp_path / "folder").mkdir()
+    for path, said in (
+        (tmp_path / "file" / "out", "file: is a file; name a folder"),
+        (tmp_path / "file" / "deep" / "out", "file: is a file; name a folder"),
+        (tmp_path / "link" / "out", "link: is a link to nothing"),
+        (tmp_path / ("n" * 300) / "out", "cannot be written .*too long"),
+        (Path("/proc/out/x"), "cannot be written"),
+    ):
+        with pytest.raises(InputError, match=said):
+            check(path, overwrite=overwrite)
+    with pytest.raises(InputError, match="folder: is a folder; name a file"):
+        check_file(tmp_path / "folder", overwrite=overwrite)
+    with pytest.raises(InputError, match=r"cannot be written .*too long"):
+        check(tmp_path / ("n" * 300), overwrite=overwrite)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
+            check_folder(tmp_path / "out")
+    finally:
+        tmp_path.chmod(0o755)
