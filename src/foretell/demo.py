@@ -37,13 +37,11 @@ from foretell.stats.study import study
 from foretell.storage.atomic import written_whole
 from foretell.storage.runs import Run, is_run
 from foretell.storage.surfaces import Surface, builtin_surface_question
-from foretell.storage.targets import check_folder
+from foretell.storage.targets import DEMO, check_folder
 from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["run_demo"]
 
-_MARKER = "demo.json"
-"""Says which demo a folder holds."""
 _DIRECTION = "lying.safetensors"
 _MODEL = "smollm2"
 _MAX_NEW_TOKENS = 48
@@ -121,8 +119,8 @@ def run_demo(
 
 def _check_folder(demo: _Demo) -> None:
     """Refuse a folder that holds something other than a demo with these settings."""
-    marker = demo.folder / _MARKER
-    check_folder(demo.folder, overwrite=demo.overwrite or marker.exists())
+    marker = demo.folder / DEMO
+    check_folder(demo.folder, overwrite=demo.overwrite, resumes=DEMO)
     if marker.exists() and not demo.overwrite and marker.read_text(encoding="utf-8") != _settings(demo):
         raise RunError(
             f"{demo.folder}: holds a demo with other settings (--quick or --seed); choose another folder, or replace "
@@ -132,7 +130,7 @@ def _check_folder(demo: _Demo) -> None:
 
 def _claim(demo: _Demo) -> None:
     """Write down which demo the folder holds, and remove what an earlier one would hand on."""
-    marker = demo.folder / _MARKER
+    marker = demo.folder / DEMO
     if demo.overwrite:
         for name in (_DIRECTION, *(f"{table}.parquet" for table in _JUDGED), "surface/surface.json"):
             (demo.folder / name).unlink(missing_ok=True)

@@ -32,6 +32,16 @@ CALLS: dict[str, list[str]] = {
     "report": ["run"],
 }
 """A call of every verb; the files it names need not hold anything."""
+WITH_FOLDER = ("demo", "read", "surface", "steer", "study", "report")
+"""Verbs that write a folder."""
+
+
+def _call(verb: str, to: str) -> list[str]:
+    """Return the verb's call with another place for its results."""
+    words = CALLS[verb]
+    return [verb, *(words[: words.index("--to")] if "--to" in words else words), "--to", to]
+
+
 WITHOUT_MODELS = {"label", "study", "report"}
 
 ALL_VERBS = """
@@ -56,8 +66,9 @@ print(json.dumps(found))
 def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with everything that `CALLS` names; nothing in it makes sense."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("model", "run"):
+    for folder in ("model", "run", "used"):
         Path(folder).mkdir()
+    Path("used", "study.json").write_text("mine", encoding="utf-8")
     Path("model", "config.json").write_text("{}", encoding="utf-8")
     for file in ("prompts.jsonl", "pairs.csv", "table.csv"):
         Path(file).write_text("nothing\n", encoding="utf-8")
@@ -107,6 +118,18 @@ def test_without_the_optional_part_every_verb_says_what_to_install(missing: set[
         (["study", "absent.csv", "--to", "made"], "absent.csv"),
         (["report", "absent"], "absent"),
         (["report", "run", "--surface", "absent"], "absent"),
+        (["read", "model", "prompts.jsonl", "--max-new-tokens", "0", "--to", "made"], "0 is not in the range"),
+        (["read", "model", "prompts.jsonl", "--top-p", "2", "--to", "made"], "2.0 is not in the range"),
+        (["read", "model", "prompts.jsonl", "--temperature", "inf", "--to", "made"], "inf is not in the range"),
+        (["surface", "model", "--question", "Who?", "--answer", " ", "--to", "made"], "an answer has no words"),
+        (["surface", "model", "--question", "Who?", "--generate", "-2", "--to", "made"], "-2 is not in the range"),
+        (["steer", "model", "--random", "-1", "--to", "made"], "-1 is not in the range"),
+        (["study", "table.csv", "--seed", "-1", "--to", "made"], "-1 is not in the range"),
+        (["spans", "model", "prompts.jsonl", "--limit", "-1"], "-1 is not in the range"),
+        *((_call(verb, "used"), "used: holds a study already") for verb in WITH_FOLDER),
+        *((_call(verb, "table.csv/in"), "table.csv: is a file; name a folder") for verb in (*WITH_FOLDER, "direction")),
+        (_call("direction", "pairs.csv"), "pairs.csv: exists already"),
+        ([*_call("direction", "made"), "--tables", "used"], "used: holds a study already"),
     ],
 )
 def test_a_wrong_call_is_answered_before_anything_heavy_is_loaded(words: Sequence[str], message: str) -> None:
@@ -118,6 +141,7 @@ def test_a_wrong_call_is_answered_before_anything_heavy_is_loaded(words: Sequenc
     assert message in done.stderr
     assert not HEAVY & set(modules)
     assert not Path("made").exists()
+    assert [path.name for path in Path("used").iterdir()] == ["study.json"]
 
 
 def test_a_wrong_call_is_answered_at_once() -> None:

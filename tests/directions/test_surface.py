@@ -90,6 +90,11 @@ def test_to_writes_what_read_gives_back(model: Model, direction: Direction, tmp_
     read = Surface.read(tmp_path / "surface")
     assert read.table().equals(made.table())
     assert {path.name for path in (tmp_path / "surface").iterdir()} == {"surface.json", "surface.parquet"}
+    with pytest.raises(InputError, match="holds a surface already"):
+        surface(model, direction, "Another?", ANSWERS, to=tmp_path / "surface")
+    assert Surface.read(tmp_path / "surface").question == QUESTION
+    surface(model, direction, "Another?", ANSWERS, to=tmp_path / "surface", overwrite=True)
+    assert Surface.read(tmp_path / "surface").question == "Another?"
 
 
 def test_what_cannot_be_read_is_said_and_nothing_is_written(model: Model, direction: Direction, tmp_path: Path) -> None:

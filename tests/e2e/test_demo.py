@@ -50,6 +50,16 @@ def test_a_second_call_makes_nothing_again(demo: Path) -> None:
     assert not any("loading" in line for line in lines)
 
 
+def test_a_demo_of_other_settings_or_other_files_is_refused(demo: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
+    for words in (["--seed", "1", "--quick"], []):
+        assert main(["demo", *words, "--to", str(demo)]) == 1
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["demo", "--quick", "--to", str(tmp_path)]) == 2
+    assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_the_demos_table_as_csv_gives_the_demos_numbers(demo: Path, tmp_path: Path) -> None:
     foretell.open_run(demo / "run").table().write_csv(tmp_path / "table.csv")
     assert main(["study", str(tmp_path / "table.csv"), "--to", str(tmp_path / "out"), "--quiet"]) == 0

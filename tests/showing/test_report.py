@@ -17,7 +17,7 @@ from foretell.showing.figures.study_figures import study_figures
 from foretell.showing.figures.surface_figures import surface_figures
 from foretell.showing.page.page import render_page
 from foretell.showing.page.page_tables import page_tables
-from foretell.showing.report import report, rerender, save_surface, write_report
+from foretell.showing.report import report, rerender, save_steering, save_surface, write_report
 from foretell.showing.report_data import ReportData
 from foretell.showing.report_folder import read_report_data
 from foretell.storage.surfaces import Surface
@@ -177,6 +177,34 @@ def test_a_new_report_leaves_nothing_of_the_old_one_and_everything_else(tmp_path
     assert [path.name for path in (to / "figures").iterdir()] == ["own.png"]
     assert not list((to / "surfaces").rglob("*.json"))
     assert outside.read_text() == "mine"
+
+
+def test_a_folder_that_holds_something_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+    study = replace(make_study(), frames={"verdicts": make_study().frames["verdicts"]})
+    folder = tmp_path / "out"
+    report(study, folder, title="first", progress=False)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "tables" / "own.csv").write_text("mine")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    steered = pl.DataFrame({"dose": [1.0]})
+    for write in (
+        lambda: report(study, folder),
+        lambda: save_surface(make_surface(), folder),
+        lambda: save_steering(steered, folder, model="tiny"),
+        lambda: rerender(folder, tmp_path, progress=False),
+    ):
+        with pytest.raises(InputError, match=r"holds .* already; .*--overwrite"):
+            write()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    report(study, folder, title="second", overwrite=True, progress=False)
+    assert "second" in (folder / "report.html").read_text(encoding="utf-8")
+    save_surface(make_surface(), folder, overwrite=True, progress=False)
+    assert not (folder / "study.json").exists()
+    assert {path.name for path in (folder / "tables").iterdir()} == {"own.csv"}
+    report(study, folder, overwrite=True, progress=False)
+    assert not (folder / "surface.json").exists()
+    assert not (folder / "figures" / "activity.png").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
 
 
 def test_a_file_is_no_folder(data: ReportData, tmp_path: Path) -> None:

@@ -49,6 +49,16 @@ def test_what_is_read_is_what_was_written(
         np.testing.assert_array_equal(before.activity, after.activity)
 
 
+def test_a_surface_is_replaced_only_when_asked_to(generator: np.random.Generator, tmp_path: Path) -> None:
+    surface = made(generator)
+    surface.write(tmp_path)
+    with pytest.raises(InputError, match=r"surface\.parquet: exists already"):
+        replace(surface, question="Another?").write(tmp_path)
+    assert Surface.read(tmp_path).question == surface.question
+    replace(surface, question="Another?").write(tmp_path, overwrite=True)
+    assert Surface.read(tmp_path).question == "Another?"
+
+
 def test_the_table_says_null_where_there_is_no_number(generator: np.random.Generator) -> None:
     table = made(generator).table()
     assert table.filter(pl.col("layer") == 1)["activity"].null_count() == 5

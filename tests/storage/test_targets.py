@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foretell.errors import InputError
-from foretell.storage.targets import check_file, check_folder, check_run_folder
+from foretell.storage.targets import MANIFEST, check_file, check_folder
 
 
 def test_what_is_new_or_empty_is_accepted_and_left_as_it_was(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_what_is_new_or_empty_is_accepted_and_left_as_it_was(tmp_path: Path) -> 
     before = sorted(tmp_path.rglob("*"))
     for name in ("empty", "hidden", "new", "deep/er/new"):
         check_folder(tmp_path / name)
-        check_run_folder(tmp_path / name)
+        check_folder(tmp_path / name, resumes=MANIFEST)
         check_file(tmp_path / name / "lying.safetensors")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -41,19 +41,16 @@ def test_a_folder_that_holds_something_is_refused_by_what_it_holds(tmp_path: Pat
     with pytest.raises(InputError, match=f"holds {said} already; choose another name, or .*--overwrite"):
         check_folder(tmp_path)
     check_folder(tmp_path, overwrite=True)
-    if file == "manifest.json":
-        check_run_folder(tmp_path)
-    else:
-        with pytest.raises(InputError, match=said):
-            check_run_folder(tmp_path)
-    check_run_folder(tmp_path, overwrite=True)
+    check_folder(tmp_path, resumes=file)
+    with pytest.raises(InputError, match=said):
+        check_folder(tmp_path, resumes="absent.json")
     with pytest.raises(InputError, match=f"{file}: exists already"):
         check_file(tmp_path / file)
     check_file(tmp_path / file, overwrite=True)
     assert (tmp_path / file).read_text() == "mine"
 
 
-@pytest.mark.parametrize("check", [check_folder, check_run_folder, check_file])
+@pytest.mark.parametrize("check", [check_folder, check_file])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_cannot_be_written_is_refused_even_to_overwrite(
     tmp_path: Path, check: Callable[..., None], overwrite: bool

@@ -61,6 +61,9 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, ove
     check_file(to, overwrite=overwrite)
     if tables is not None:
         check_folder(tables, overwrite=overwrite)
+    from foretell.stats.directions.estimators import method_named
+
+    method_named(options["method"])
     from foretell.conversations.pairs import instructed_from, read_pairs
     from foretell.directions.fit_and_judge import (
         Controls,
@@ -138,6 +141,8 @@ def surface(
     """
     if not answers and n_answers < 1:
         raise click.UsageError("Missing option '--answer' or '--generate'.")
+    if not all(answer.strip() for answer in answers):
+        raise click.BadParameter("an answer has no words", param_hint="--answer")
     saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
     chosen = _layers(options.pop("layers"))
     check_folder(to, overwrite=overwrite)

@@ -7,6 +7,7 @@ error and only to a terminal; results go to standard output, without colour wher
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ from foretell.cli.options import (
     trust_option,
 )
 from foretell.errors import ForetellError, missing_extra
+from foretell.storage.targets import DEMO, MANIFEST, check_folder
+from foretell.storage.writer_lock import refuse_second_writer
 
 if TYPE_CHECKING:
     from foretell.conversations.conversation import Conversation
@@ -95,6 +98,8 @@ def demo(to: Path, **options: Any) -> None:
     Example:
       foretell demo --to demo
     """
+    check_folder(to, overwrite=options["overwrite"], resumes=DEMO)
+    refuse_second_writer(to)
     from foretell.demo import run_demo
     from foretell.showing.terminal import say
 
@@ -160,7 +165,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(0.0),
+    type=click.FloatRange(0.0, math.inf, max_open=True),
     default=0.0,
     show_default=True,
     help="0: greedy; above 0: sampling with --seed.",
@@ -186,10 +191,7 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 
     A run that was stopped goes on where it stopped when it is called again.
     """
-    from foretell.storage.targets import check_run_folder
-    from foretell.storage.writer_lock import refuse_second_writer
-
-    check_run_folder(to, overwrite=options["overwrite"])
+    check_folder(to, overwrite=options["overwrite"], resumes=MANIFEST)
     refuse_second_writer(to)
     import foretell
     from foretell.conversations.conversation import require_answers
@@ -255,7 +257,12 @@ cli.add_command(steer)
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
 @click.option("--group", default=None, help="Column of groups that are never split between training and test.")
 @click.option("--stratum", default=None, help="Column with the task type; default: stratum, if it exists.")
-@click.option("--sum-tolerance", type=float, default=None, help="Deviation of a sum of shares from 1 that is accepted.")
+@click.option(
+    "--sum-tolerance",
+    type=click.FloatRange(0.0, 1.0, max_open=True),
+    default=None,
+    help="Deviation of a sum of shares from 1 that is accepted.",
+)
 @errors_option
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
 @overwrite_option
@@ -271,8 +278,6 @@ def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options
       foretell study attention.csv --labels labels.csv --to results
       foretell study run --to results
     """
-    from foretell.storage.targets import check_folder
-
     check_folder(to, overwrite=overwrite)
     import foretell
     from foretell.showing.run_facts import run_facts
@@ -300,8 +305,6 @@ def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None, overwrite:
     Example:
       foretell report results --surface surface
     """
-    from foretell.storage.targets import check_folder
-
     to = to or folder
     check_folder(to, overwrite=overwrite or to.resolve() == folder.resolve())
     from foretell.showing.report import rerender

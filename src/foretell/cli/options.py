@@ -49,7 +49,7 @@ errors_option = click.option(
     help="Refuse a file with a malformed record, or skip and list such records.",
 )
 ignore_option = click.option("--ignore", multiple=True, help="A field with text that is not read; may be repeated.")
-seed_option = click.option("--seed", default=0, show_default=True, help="Random seed.")
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what --to holds already.")
 trust_option = click.option(

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from foretell.errors import InputError
 
-__all__ = ["MANIFEST", "check_file", "check_folder", "check_run_folder", "content"]
+__all__ = ["DEMO", "MANIFEST", "check_file", "check_folder", "content"]
 
 MANIFEST = "manifest.json"
 """The file that makes a folder a run."""
+DEMO = "demo.json"
+"""The file that makes a folder a demo."""
 _KINDS = {
     MANIFEST: "a run",
-    "demo.json": "a demo",
+    DEMO: "a demo",
     "study.json": "a study",
     "surface.json": "a surface",
     "steering.parquet": "a steering curve",
@@ -28,7 +30,7 @@ _KINDS = {
 _TODO = "choose another name, or replace it with --overwrite (in Python: overwrite=True)"
 
 
-def check_folder(folder: Path | str, *, overwrite: bool = False) -> None:
+def check_folder(folder: Path | str, *, overwrite: bool = False, resumes: str | None = None) -> None:
     """Refuse a folder for results that holds something already, or that cannot be written.
 
     Names that begin with a dot do not count as content. What is checked is left as it was.
@@ -36,6 +38,8 @@ def check_folder(folder: Path | str, *, overwrite: bool = False) -> None:
     Args:
         folder: Where results will be written; it need not exist.
         overwrite: Allow what is there: files of the same names will be replaced, others stay.
+        resumes: A file that says that the folder holds something that can be resumed, such as `MANIFEST`; whether it is
+            the same job must be checked by whoever resumes it.
 
     Raises:
         InputError: It holds something and may not be replaced, it is a file, or nothing can be written there.
@@ -43,20 +47,8 @@ def check_folder(folder: Path | str, *, overwrite: bool = False) -> None:
     folder = Path(folder)
     with _refusing(folder):
         _check_writable(folder)
-        if not overwrite and (held := content(folder)):
+        if not overwrite and not (resumes and (folder / resumes).is_file()) and (held := content(folder)):
             raise InputError(f"{folder}: holds {held} already; {_TODO}")
-
-
-def check_run_folder(folder: Path | str, *, overwrite: bool = False) -> None:
-    """Refuse a folder for a run that holds something other than a run, or that cannot be written.
-
-    A run may be resumed if it is the same job, which only its model can tell.
-
-    Raises:
-        InputError: As in `check_folder`.
-    """
-    with _refusing(Path(folder)):
-        check_folder(folder, overwrite=overwrite or (Path(folder) / MANIFEST).is_file())
 
 
 def check_file(path: Path | str, *, overwrite: bool = False) -> None:

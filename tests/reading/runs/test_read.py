@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -136,11 +137,59 @@ def test_another_job_in_the_folder_is_refused(model: Model, tmp_path: Path) -> N
         read(model, GIVEN[:2], to=tmp_path / "run")
 
 
+def test_overwriting_starts_anew_and_leaves_other_files(model: Model, tmp_path: Path) -> None:
+    run = read(model, GIVEN, to=tmp_path / "run", batch_tokens=1)
+    run.write_labels(pl.DataFrame({"id": ["cat"], "behavior_label": [1], "label_source": "file"}))
+    (run.path / "notes.txt").write_text("mine")
+    again = read(model, GIVEN[:2], to=tmp_path / "run", overwrite=True)
+    assert again.samples["id"].to_list() == sorted(one.id for one in GIVEN[:2])
+    assert again.samples["behavior_label"].null_count() == 2
+    assert {path.stem for path in (run.path / "samples").iterdir()} == again.part_names
+    assert (run.path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("answers", ["given", "generate"])
+def test_a_folder_of_other_things_is_refused_before_anything_is_rendered(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: Literal["given", "generate"]
+) -> None:
+    monkeypatch.setattr("foretell.reading.runs.read.render", lambda *_, **__: pytest.fail("rendered"))
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(InputError, match="holds a study already"):
+        read(model, GIVEN, answers=answers, to=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: is a file"):
+        read(model, GIVEN, answers=answers, to=tmp_path / "file" / "run")
+    assert {path.name for path in tmp_path.iterdir()} == {"study.json", "file"}
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    append = Run.append
+
+    def beside(run: Run, name: str, tables: dict[str, pl.DataFrame]) -> None:
+        with pytest.raises(RunError, match=rf"process {os.getpid()} on .* is writing into it") as error:
+            read(model, GIVEN, to=tmp_path / "run", batch_tokens=1, overwrite=len(said) > 1)
+        said.append(str(error.value))
+        append(run, name, tables)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Run, "append", beside)
+    run = read(model, GIVEN, to=tmp_path / "run", batch_tokens=1)
+    assert len(said) == len(GIVEN)
+    assert run.finished
+    assert run.samples.height == len(GIVEN)
+    assert read(model, GIVEN, to=tmp_path / "run", batch_tokens=1).finished
+    assert not list(run.path.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
         ({"batch_tokens": 0}, "batch_tokens"),
     ],

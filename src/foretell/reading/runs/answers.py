@@ -9,6 +9,7 @@ It knows neither tables nor runs.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
-        if self.temperature < 0.0:
+        if not 0.0 <= self.temperature < math.inf:
             raise InputError(f"temperature must be 0 (greedy) or above, not {self.temperature}")
         if not 0.0 < self.top_p <= 1.0:
             raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}")

@@ -30,7 +30,7 @@ from foretell.reading.runs.sample_rows import Reading, Unread, tables
 from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.runs import Run, is_run, refuse_other_job
-from foretell.storage.targets import check_run_folder
+from foretell.storage.targets import MANIFEST, check_folder
 from foretell.storage.writer_lock import refuse_second_writer, writing_alone
 
 __all__ = ["Answers", "check_before_loading", "read"]
@@ -222,7 +222,7 @@ def check_before_loading(
         RunError: The folder holds a run of other conversations, or another process is writing into it.
     """
     if to is not None:
-        check_run_folder(to, overwrite=overwrite)
+        check_folder(to, overwrite=overwrite, resumes=MANIFEST)
         refuse_second_writer(to)
     if not conversations:
         raise InputError("there are no conversations to read")
