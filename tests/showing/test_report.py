@@ -187,14 +187,15 @@ def test_a_folder_that_holds_something_is_replaced_only_when_asked_to(tmp_path: 
     (folder / "tables" / "own.csv").write_text("mine")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     steered = pl.DataFrame({"dose": [1.0]})
-    for write in (
-        lambda: report(study, folder),
-        lambda: save_surface(make_surface(), folder),
-        lambda: save_steering(steered, folder, model="tiny"),
-        lambda: rerender(folder, tmp_path, progress=False),
-    ):
-        with pytest.raises(InputError, match=r"holds .* already; .*--overwrite"):
-            write()
+    refused = pytest.raises(InputError, match=r"holds .* already; .*--overwrite")
+    with refused:
+        report(study, folder)
+    with refused:
+        save_surface(make_surface(), folder)
+    with refused:
+        save_steering(steered, folder, model="tiny")
+    with refused:
+        rerender(folder, tmp_path, progress=False)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     report(study, folder, title="second", overwrite=True, progress=False)
     assert "second" in (folder / "report.html").read_text(encoding="utf-8")
