@@ -103,8 +103,8 @@ def with_bands(surface: Surface) -> Surface:
         low = -1.0 - rng.random(answer.activity.shape)
         answers.append(replace(answer, null_lower=low, null_upper=low + 2.5))
     known = [answer.activity[[12, 14]].mean(axis=0) for answer in answers]
-    mean, low, high = (tuple(tuple((line + shift).tolist()) for line in known) for shift in (0.0, -0.7, 0.9))
-    return replace(surface, answers=tuple(answers), course=Course((12, 14), mean, low, high, n_random=40))
+    mean, lower, upper = (tuple(tuple((line + shift).tolist()) for line in known) for shift in (0.0, -0.7, 0.9))
+    return replace(surface, answers=tuple(answers), course=Course((12, 14), mean, lower, upper, n_random=40))
 
 
 @pytest.fixture(scope="module")
