@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -222,3 +223,21 @@ def test_an_error_about_such_text_is_one_line(monkeypatch: pytest.MonkeyPatch) -
         exit_code, shown = written_by(["study", f"{STRANGE}\udc80.csv", "--to", "made"], encoding, monkeypatch)
         assert (exit_code, len(shown.splitlines())) == (2, 1)
         assert "does not exist" in shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    command = [sys.executable, "-m", "foretell.cli.main", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    command = [sys.executable, "-m", "foretell.cli.main", "--help"]
+    done = subprocess.run(command, stdout=ours, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (1, "")
