@@ -161,7 +161,7 @@ def test_surfaces_maps_and_bars_show_the_cell_that_is_pointed_at(started: Browse
     started.show(surfaces / "report.html")
     surface = Surface.read(surfaces)
     for name in ("activity", "activity-flat"):
-        for index, least in enumerate((15, 6, 8)):
+        for index, least in enumerate((10, 6, 8)):
             _, labels = pointed(started, f"{name}-{index}")
             check_cells(labels, surface, index, least=least)
     kinds = started.run("[0, 1, 2].map((at) => document.querySelector(`[data-picture=activity-${at}]`).data[0].type)")
@@ -205,7 +205,7 @@ def test_coloured_text_shows_each_token_s_mean(started: Browser, surfaces: Path)
 def test_a_surface_without_a_band_is_read_right_too(report_page: Browser, data: ReportData) -> None:
     for index in range(2):
         _, labels = pointed(report_page, f"activity-{index}")
-        check_cells(labels, data.surfaces[0], index, least=15)
+        check_cells(labels, data.surfaces[0], index, least=10)
 
 
 def test_layer_and_head_maps_show_the_association(report_page: Browser, data: ReportData) -> None:

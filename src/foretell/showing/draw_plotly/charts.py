@@ -101,8 +101,8 @@ def _curve(curve: Curve, *, per_point: bool, zorder: int) -> list[Any]:
         symbols["maxdisplayed"] = 9
     traces.append(
         go.Scatter(
-            x=numbers(curve.x),
-            y=numbers(curve.y),
+            x=numbers(curve.x, digits=12),
+            y=numbers(curve.y, digits=12),
             mode="lines" if curve.marker is None else "lines+markers",
             name=lines(curve.label, 60),
             line={"color": colour, "dash": dash(curve.dash), "width": 2},

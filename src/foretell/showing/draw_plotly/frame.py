@@ -12,16 +12,20 @@ from foretell.showing.untrusted import plotly_text, wrapped
 __all__ = ["empty_picture", "lines", "numbers", "picture"]
 
 
-def numbers(values: np.ndarray) -> Any:
-    """Return an array as nested lists: six significant digits, None where it is undefined.
+def numbers(values: np.ndarray, *, digits: int = 6) -> Any:
+    """Return an array as nested lists, None where it is undefined.
+
+    Args:
+        values: The numbers.
+        digits: Significant digits; six are enough to draw, but not to be rounded again and shown.
 
     Example:
         >>> numbers(np.array([[0.12345678, np.nan]]))
         [[0.123457, None]]
     """
     if values.ndim > 1:
-        return [numbers(row) for row in values]
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
+        return [numbers(row, digits=digits) for row in values]
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]
 
 
 def lines(text: str, width: int) -> str:
