@@ -22,7 +22,9 @@ __all__ = [
 ]
 
 _METRIC = Column("metric", pl.String(), "column of the attention table")
-_INTERVAL = "of the 95 % interval, clustered by group"
+_AT_LEVEL = "of the interval at the study's level (95 % by default)"
+_INTERVAL = f"{_AT_LEVEL}, clustered by group"
+_OF_DIRECTION = "of the 95 % interval, clustered by group"
 
 ASSOCIATION = Table(
     "association",
@@ -47,17 +49,22 @@ ASSOCIATION = Table(
         fraction(
             "p_max",
             "Westfall-Young max-statistic p-value over the dataset's family; labels are exchanged between groups, "
-            "within strata",
+            "within strata; beside baselines, of what these leave of labels and metrics",
         ),
         REASON,
     ),
 )
 
-_AUCS = (
-    fraction("auc", "area under the ROC curve"),
-    fraction("auc_lower", f"lower end {_INTERVAL}"),
-    fraction("auc_upper", f"upper end {_INTERVAL}"),
-)
+
+def _aucs(interval: str) -> tuple[Column, ...]:
+    return (
+        fraction("auc", "area under the ROC curve"),
+        fraction("auc_lower", f"lower end {interval}"),
+        fraction("auc_upper", f"upper end {interval}"),
+    )
+
+
+_AUCS = _aucs(_INTERVAL)
 
 _INCREMENT = (
     number("increment", "AUC of all baselines and the signal minus that of all baselines, within strata", -1, 1),
@@ -100,8 +107,8 @@ THRESHOLDS = Table(
         Column("side", pl.String(), "above: predict 1 if metric > threshold; below: the reverse", null=UNDEFINED),
         number("train_value", "objective on training groups", -1, 1),
         number("heldout_value", "objective on held-out groups", -1, 1),
-        number("lower", f"lower end of heldout_value's interval, {_INTERVAL}", -1, 1),
-        number("upper", f"upper end of heldout_value's interval, {_INTERVAL}", -1, 1),
+        number("lower", f"lower end {_INTERVAL}, of heldout_value", -1, 1),
+        number("upper", f"upper end {_INTERVAL}, of heldout_value", -1, 1),
         REASON,
     ),
 )
@@ -143,8 +150,8 @@ IMPORTANCES = Table(
         _METRIC,
         Column("kind", pl.String(), "impurity (on training rows) or permutation (drop of held-out AUC)"),
         number("importance", "impurity: share, sums to 1; permutation: AUC lost when the column is shuffled"),
-        number("lower", "lower end of the 95 % interval"),
-        number("upper", "upper end of the 95 % interval"),
+        number("lower", f"lower end {_AT_LEVEL}"),
+        number("upper", f"upper end {_AT_LEVEL}"),
         REASON,
     ),
 )
@@ -187,8 +194,8 @@ RELIABILITY = Table(
         count("n", "samples in the bin"),
         fraction("mean_probability", "mean predicted probability of label 1"),
         fraction("observed", "share of samples whose label is 1"),
-        fraction("lower", "lower end of observed's 95 % interval"),
-        fraction("upper", "upper end of observed's 95 % interval"),
+        fraction("lower", f"lower end {_AT_LEVEL}, of observed"),
+        fraction("upper", f"upper end {_AT_LEVEL}, of observed"),
     ),
 )
 
@@ -213,7 +220,7 @@ DIRECTIONS = Table(
         Column("concept", pl.String(), "concept of the direction"),
         Column("measure", pl.String(), "score: activity along the direction; else the name of a baseline"),
         Column("layer", pl.Int32(), "decoder block, from 0", 0, null="a baseline has no layer"),
-        *_AUCS,
+        *_aucs(_OF_DIRECTION),
         fraction("auc_within_topics", "AUC over pairs of statements of the same topic"),
         fraction("pair_accuracy", "share of pairs whose positive statement scores higher, ties one half"),
         count("n", "statements"),
@@ -227,15 +234,19 @@ VERDICTS = Table(
     ("dataset", "signal"),
     (
         DATASET,
-        Column("signal", pl.String(), "a detector, the forest, or the best single head"),
+        Column("signal", pl.String(), "a detector, the forest on rows, or any single head"),
         Column("verdict", pl.String(), "signal, weak signal, no signal found, leak, or not enough data"),
         Column("why", pl.String(), "the rule that applied, with its numbers"),
         fraction("auc", "AUC on held-out groups, within strata where there are strata; of single heads on all groups"),
         fraction("auc_lower", f"lower end {_INTERVAL}"),
         fraction("auc_upper", f"upper end {_INTERVAL}"),
         *_INCREMENT,
-        fraction("p_adjusted", "one-sided p-value of the increment, adjusted for all signals of the study"),
-        fraction("minimal_auc", "minimum detectable AUC with this sample, 80 % power"),
+        fraction(
+            "p_adjusted",
+            "one-sided p-value of the increment (without baselines: of the AUC; of single heads: p_max), adjusted for "
+            "all signals of the study",
+        ),
+        fraction("minimal_auc", "minimum detectable AUC with this sample, 80 % power, after the same adjustment"),
         REASON,
     ),
 )

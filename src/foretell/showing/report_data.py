@@ -114,6 +114,11 @@ class ReportData:
         return tuple(seen)
 
     @property
+    def interval(self) -> str:
+        """The level of the study's intervals in words, such as "95 % interval"."""
+        return f"{100 * float(self.settings.get('level') or 0.95):g} % interval"
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics in the order the tables first name them."""
         seen: dict[str, None] = {}

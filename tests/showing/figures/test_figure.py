@@ -115,6 +115,15 @@ def test_detectors_show_baselines_apart_and_increments_without_them(data: Report
     assert areas.x_range[1] > 0.89
 
 
+def test_captions_and_legends_name_the_level_of_the_study(data: ReportData) -> None:
+    """The level is a setting: nothing calls another interval than that of 95 % by this name."""
+    changed = replace(data, settings={**data.settings, "level": 0.8})
+    of_study = [one for one in study_figures(changed) if one.words.name != "direction-by-layer"]
+    words = [one.words.caption + getattr(one, "first_label", "") for one in of_study]
+    assert sum("80 % interval" in one for one in words) == 6
+    assert not [one for one in words if "95 %" in one]
+
+
 def test_thresholds_name_undefined_rules_with_their_reason(data: ReportData) -> None:
     figure = threshold_figure(data)
     assert figure is not None

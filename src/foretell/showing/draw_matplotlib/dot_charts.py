@@ -69,9 +69,7 @@ def _handles(figure: DotFigure) -> list[Line2D]:
         for index, label in enumerate(figure.tone_labels)
     ]
     if figure.second_label or not figure.tone_labels:
-        handles.append(
-            Line2D([], [], color=first_tone, marker="o", linewidth=2, label=f"{figure.first_label}, 95 % interval")
-        )
+        handles.append(Line2D([], [], color=first_tone, marker="o", linewidth=2, label=figure.first_label))
     if figure.second_label:
         handles.append(
             Line2D(

@@ -58,8 +58,8 @@ def roc_figure(data: ReportData) -> CurveFigure | None:
         title="ROC of single metrics, per dataset",
         caption=(
             "Each metric as a score for the label. Solid: one value per sample (mean over its layers and heads). "
-            "Dotted: every row of the table. The legend gives the AUC with its 95 % interval, clustered by sample. The "
-            "grey diagonal is chance."
+            f"Dotted: every row of the table. The legend gives the AUC with its {data.interval}, clustered by group. "
+            "The grey diagonal is chance."
         ),
         alt="ROC curves of each metric, one panel per dataset. "
         + listed(f"{row['dataset']} {row['metric']} {row['level']} {estimate_text(row['auc'], None, None)}"
@@ -97,7 +97,7 @@ def forest_figure(data: ReportData) -> CurveFigure | None:
         title="Random forest on the metrics: ROC by dataset and protocol",
         caption=(
             "Dashed: random split of rows, as in the source study, with rows of one sample in both training and test "
-            "sets. Solid: whole samples held out. Dotted: random split of rows with labels shuffled between samples; "
+            "sets. Solid: whole samples held out. Dotted: random split of rows with labels dealt anew by whole groups; "
             "an AUC above 0.5 is leakage. Colour and marker give the dataset."
         ),
         alt="ROC curves of the random forest. "

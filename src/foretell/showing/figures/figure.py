@@ -135,6 +135,7 @@ class DotFigure:
     panels: tuple[DotPanel, ...]
     x_label: str
     first_label: str
+    """Name of the estimates, with the level of their intervals."""
     second_label: str | None = None
     reference: float | None = None
     reference_label: str = ""

@@ -63,7 +63,7 @@ def importance_figure(data: ReportData) -> BarFigure | None:
         caption=(
             f"Left: impurity importance. {len(metrics)} exchangeable columns have 1/{len(metrics)} each (dashed line) "
             "even on pure noise, so equal bars are not a result. Right: permutation importance, the held-out AUC lost "
-            "when a column is shuffled; 0 (dashed line) means no effect. Whiskers are 95 % intervals."
+            f"when a column is shuffled; 0 (dashed line) means no effect. Whiskers: {data.interval}."
         ),
         alt="Bars of impurity and permutation importance per dataset and metric.",
     )
@@ -81,7 +81,7 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
         Words(
             "detectors",
             "Detectors and baselines",
-            "AUC on held-out samples, with 95 % interval. Detectors (blue) use the model's internals; baselines "
+            f"AUC on held-out samples, with {data.interval}. Detectors (blue) use the model's internals; baselines "
             "(orange) use only what is known without them, such as lengths or log-probability. Open diamonds: AUC "
             "within strata, which removes the effect of the task type. The dashed line is chance.",
             "Held-out AUC of detectors and baselines per dataset. "
@@ -92,7 +92,7 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
         ),
         areas,
         x_label="Held-out AUC",
-        first_label="AUC over all samples",
+        first_label=f"AUC over all samples, {data.interval}",
         second_label="AUC within strata" if any(dot.second is not None for p in areas for dot in p.dots) else None,
         reference=0.5,
         reference_label="chance",
@@ -106,13 +106,13 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
             "increments",
             "Increment over all baselines",
             "Held-out AUC of all baselines and the detector together minus that of all baselines, of nested models on "
-            "the same samples, within strata where there are strata, with 95 % interval. Where the interval includes 0 "
-            "(dashed line), no improvement over the baselines is shown.",
+            f"the same samples, within strata where there are strata, with {data.interval}. Where the interval "
+            "includes 0 (dashed line), no improvement over the baselines is shown.",
             "Increment in AUC over all baselines, per dataset and detector.",
         ),
         increments,
         x_label="AUC with the detector minus AUC without",
-        first_label="increment",
+        first_label=f"increment, {data.interval}",
         reference=0.0,
         reference_label="no increment",
     )
@@ -160,15 +160,15 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
     words = Words(
         "thresholds",
         "Threshold rules",
-        "The rule “predict 1 if the metric is above (or below) t”. Filled: the objective on held-out groups, with 95 % "
-        "interval. Open: the same on the training groups, where t was chosen; the difference is optimism.",
+        "The rule “predict 1 if the metric is above (or below) t”. Filled: the objective on held-out groups, with "
+        f"{data.interval}. Open: the same on the training groups, where t was chosen; the difference is optimism.",
         "Held-out and training value of each threshold rule per dataset and metric.",
     )
     return DotFigure(
         words,
         _panels(thresholds, "heldout_value", label, dot),
         x_label="Value of the objective",
-        first_label="held out",
+        first_label=f"held out, {data.interval}",
         second_label="training groups",
         tone_labels=tuple(objectives),
     )
@@ -190,15 +190,15 @@ def transfer_figure(data: ReportData) -> DotFigure | None:
     words = Words(
         "transfer",
         "Transfer to other datasets",
-        "AUC with 95 % interval of a detector fitted on other datasets, and held-out AUC of one fitted on the dataset "
-        "itself. A signal that is not specific to a dataset transfers.",
+        f"AUC with {data.interval} of a detector fitted on other datasets, and held-out AUC of one fitted on the "
+        "dataset itself. A signal that is not specific to a dataset transfers.",
         "AUC of detectors fitted on each dataset, one panel per evaluated dataset.",
     )
     return DotFigure(
         words,
         _panels(transfer, "auc", label, dot, title="evaluated on {}"),
         x_label="AUC",
-        first_label="AUC",
+        first_label=f"AUC, {data.interval}",
         reference=0.5,
         reference_label="chance",
     )
