@@ -38,7 +38,7 @@ def test_each_sentence_has_a_stated_rule_and_every_source_leads_to_a_cell(data: 
             for source in sentence.sources:
                 found = re.fullmatch(r"(\w+)\[(.+)\]\.(\w+)", source)
                 if found is None:
-                    assert source in {"ledger", "settings.metrics"}
+                    assert source in {"ledger", "settings.metrics", "settings.level"}
                     continue
                 table, keys, column = found.groups()
                 frame = data.direction if table == "direction" else data.table(table)
@@ -53,9 +53,9 @@ def test_each_sentence_has_a_stated_rule_and_every_source_leads_to_a_cell(data: 
 @pytest.mark.parametrize(
     ("lower", "upper", "words"),
     [
-        (0.02, 0.1, "predict the label better than the baseline does"),
+        (0.02, 0.1, "the internals add to what is known without them"),
         (-0.02, 0.1, "interval includes 0"),
-        (-0.2, -0.1, "predict the label worse than the baseline does"),
+        (-0.2, -0.1, "the internals make the prediction worse"),
         (None, None, "without an interval"),
     ],
 )
@@ -84,8 +84,29 @@ def test_the_best_head_is_named_with_its_corrected_p(data: ReportData) -> None:
     assert "corrected p 0.003" in found
     lost = _say(_with(data, "association", p_max=0.4), "head")[0].text
     assert "none is significant" in lost
-    assert "by chance" in lost
+    assert "what the baselines leave of it is expected by chance" in lost
+    alone = replace(data, tables={name: frame for name, frame in data.tables.items() if name != "detectors"})
+    assert "significant beside the baselines" not in _say(alone, "head")[0].text
+    assert "expected to reach this AUC by chance" in _say(_with(alone, "association", p_max=0.4), "head")[0].text
     assert _say(_with(data, "association", p_max=None), "head") == []
+
+
+def test_the_best_head_is_that_with_the_auc_that_was_permuted(data: ReportData) -> None:
+    """Of heads with one corrected p-value the strongest is that with the strongest AUC within strata."""
+    chosen = (pl.col("layer") == 3) & (pl.col("head") == 2) & (pl.col("metric") == "QAM_norm")
+    within = pl.when(chosen).then(0.32).otherwise(0.5).alias("auc_within")
+    table = data.table("association").with_columns(
+        within, p_max=pl.lit(0.001), auc=pl.when(chosen).then(0.5).otherwise(0.7)
+    )
+    text = _say(replace(data, tables={**data.tables, "association": table}), "head")[0].text
+    assert "The strongest is layer 3, head 2, QAM_norm: AUC 0.50" in text
+    assert "within task types 0.32" in text
+
+
+@pytest.mark.parametrize(("level", "words"), [(None, "the 95 % interval."), (0.9, "the 90 % interval, those of the")])
+def test_the_level_of_the_intervals_is_that_of_the_study(data: ReportData, level: float | None, words: str) -> None:
+    changed = replace(data, settings={"level": level})
+    assert words in _say(changed, "level", "All datasets")[0].text
 
 
 def test_the_leak_is_the_difference_and_needs_the_placebo(data: ReportData) -> None:
@@ -93,10 +114,12 @@ def test_the_leak_is_the_difference_and_needs_the_placebo(data: ReportData) -> N
     assert "+0.13" in text
     assert "is leakage" in text
     assert "no leakage is shown" in _say(_with(data, "forest", auc_lower=0.45), "leak")[0].text
+    for small in (_with(data, "forest", auc=0.54, auc_lower=0.52), _with(data, "forest", auc=0.6, auc_lower=0.55)):
+        assert "no leakage of 0.05 or more" in _say(small, "leak")[0].text
     alone = replace(
         data, tables={**data.tables, "forest": data.table("forest").filter(pl.col("protocol") != "placebo")}
     )
-    assert "shuffled" not in _say(alone, "leak")[0].text
+    assert "dealt anew" not in _say(alone, "leak")[0].text
 
 
 def test_accuracy_is_compared_with_the_majority_class(data: ReportData) -> None:

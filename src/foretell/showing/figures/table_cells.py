@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-__all__ = ["column", "listed", "matching", "ordered", "reasons"]
+__all__ = ["column", "listed", "matching", "ordered", "reasons", "strongest_first"]
 
 
 def matching(frame: pl.DataFrame, **values: object) -> list[dict[str, Any]]:
@@ -41,3 +41,16 @@ def listed(parts: Iterable[str]) -> str:
     entries = list(parts)
     tail = f"; and {len(entries) - most} more" if len(entries) > most else ""
     return "; ".join(entries[:most]) + tail + "."
+
+
+def strongest_first(association: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of an association table by the statistic that was permuted: smallest corrected p-value first.
+
+    Of equals, the row whose AUC is furthest from one half comes first: the AUC within strata, where there are strata.
+    """
+    distance = (pl.coalesce("auc_within", "auc") - 0.5).abs()
+    keys = {"p_max": False, "_distance": True, "q_value": False, "layer": False, "head": False, "metric": False}
+    ranked = association.with_columns(_distance=distance).sort(
+        list(keys), descending=list(keys.values()), nulls_last=True
+    )
+    return ranked.drop("_distance")

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from foretell.showing.figures.table_cells import strongest_first
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import (
     count_text,
@@ -23,9 +24,9 @@ from foretell.showing.rounding import (
 __all__ = ["VERDICT_WORDS", "Chapter", "Sentence", "narrate", "rules"]
 
 VERDICT_WORDS = {
-    "signal": "it predicts the label",
-    "weak signal": "weak evidence that it predicts the label",
-    "no signal found": "no evidence that it predicts the label",
+    "signal": "it predicts the label beyond the baselines",
+    "weak signal": "it predicts the label beyond the baselines, but weakly",
+    "no signal found": "no evidence that it predicts the label beyond the baselines",
     "leak": "it seems to predict the label only because rows of one sample were in both training and test sets",
     "not enough data": "too few samples for a conclusion",
 }
@@ -34,6 +35,7 @@ VERDICT_WORDS = {
 _EQUAL_SHARES = 0.03
 _SIGNIFICANT = 0.05
 _LEAK = 0.05
+"""Smallest AUC, of the placebo above one half and of the row split above the grouped one, that is called leakage."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,17 @@ def rules() -> dict[str, str]:
         "detector": "the detector with the highest held-out AUC, and whether the interval of its increment over all "
         "baselines is above, includes or is below 0",
         "strata": "that detector's AUC within strata compared with its AUC over all samples",
-        "head": f"the row with the smallest max-statistic p-value; it is significant below {_SIGNIFICANT:g}",
+        "head": f"the row with the smallest max-statistic p-value; it is significant below {_SIGNIFICANT:g}. With "
+        "baselines, the p-value is that of what these leave of label and metric; with strata, within these",
         "leak": "the AUC of the row split minus that of the grouped split; there is leakage where it is at least "
-        f"{_LEAK:g}, the AUC of the placebo is at least {0.5 + _LEAK:g}, and its interval is above 0.5",
+        f"{_LEAK:g} and the AUC of the placebo at least {0.5 + _LEAK:g}, with an interval above 0.5",
         "accuracy": "the accuracy of the grouped forest compared with that of always predicting the majority class",
         "impurity": f"applies where all impurity importances are within {_EQUAL_SHARES:g} of an equal share",
         "permutation": "the columns whose permutation importance (grouped) has an interval above 0",
         "simplex": "applies where the metrics are the three normalised shares",
         "letters": "applies where metric names contain the letters of segments",
         "ledger": "rows read and kept, from the ledger",
+        "level": "the level of the study's intervals, from the settings",
         "direction": "the layer with the highest held-out AUC, compared with the baselines",
     }
 
@@ -92,7 +96,7 @@ def narrate(data: ReportData) -> tuple[Chapter, ...]:
         ]
         if sentences:
             chapters.append(Chapter(dataset, tuple(sentences)))
-    general = [*_ledger(data), *_direction(data), *_simplex(data)]
+    general = [*_ledger(data), *_level(data), *_direction(data), *_simplex(data)]
     if general:
         chapters.append(Chapter("All datasets", tuple(general)))
     return tuple(chapters)
@@ -173,29 +177,29 @@ def _head(data: ReportData, dataset: str) -> list[Sentence]:
     tested = frame.filter(pl.col("p_max").is_not_null())
     if tested.is_empty():
         return []
-    best = (
-        tested.with_columns(distance=(pl.coalesce("auc_within", "auc") - 0.5).abs())
-        .sort(["p_max", "distance"], descending=[False, True], maintain_order=True)
-        .row(0, named=True)
-    )
+    best = strongest_first(tested).row(0, named=True)
     passing = tested.filter(pl.col("p_max") < _SIGNIFICANT).height
     name = f"layer {best['layer']}, head {best['head']}, {best['metric']}"
     auc = estimate_text(best["auc"], best["auc_lower"], best["auc_upper"])
-    if best["auc_within"] is not None:
-        auc += f", within task types {number_text(best['auc_within'], digits=2)}"
     rho = number_text(best["spearman"], digits=2)
+    columns = ["auc", "spearman", "p_max"]
+    if best["auc_within"] is not None:
+        columns.append("auc_within")
+        auc += f", within task types {number_text(best['auc_within'], digits=2)}"
+    detectors = _of(data, "detectors", dataset)
+    known = not detectors.filter((pl.col("role") == "baseline") & (pl.col("detector") != "majority")).is_empty()
     how_many = count_text(passing) if passing else "none"
     lead = f"Of {count_text(tested.height)} combinations of layer, head and metric, {how_many} "
     lead += "are" if passing > 1 else "is"
-    text = f"{lead} significant after correction for multiple testing and for baselines. The strongest is {name}: "
-    text += f"AUC {auc}, rank correlation {rho}, corrected p {p_text(best['p_max'])}"
-    text += "." if passing else "; the strongest of this many is expected to reach this much by chance."
+    lead += " significant beside the baselines" if known else " significant"
+    text = f"{lead}, after correction for multiple testing. The strongest is {name}: AUC {auc}, "
+    text += f"rank correlation {rho}, corrected p {p_text(best['p_max'])}"
+    if not passing and known:
+        text += "; what the baselines leave of it is expected by chance"
+    elif not passing:
+        text += "; the strongest of this many is expected to reach this AUC by chance"
     keys = ("dataset", "layer", "head", "metric")
-    return [
-        Sentence(
-            "head", text, tuple(_cell("association", column, best, *keys) for column in ("auc", "spearman", "p_max"))
-        )
-    ]
+    return [Sentence("head", f"{text}.", tuple(_cell("association", column, best, *keys) for column in columns))]
 
 
 def _leak(data: ReportData, dataset: str) -> list[Sentence]:
@@ -211,17 +215,9 @@ def _leak(data: ReportData, dataset: str) -> list[Sentence]:
         )
         if placebo and placebo["auc"] is not None:
             sources.append(_cell("forest", "auc", placebo, "dataset", "protocol"))
-            leaks = placebo["auc_lower"] is not None and placebo["auc_lower"] > 0.5
-            leaks = leaks and placebo["auc"] >= 0.5 + _LEAK and rows["auc"] - grouped["auc"] >= _LEAK
-            text += (
-                " With labels shuffled between samples the row split has AUC "
-                f"{estimate_text(placebo['auc'], placebo['auc_lower'], placebo['auc_upper'])}: "
-            )
-            text += (
-                "it recognises samples instead of predicting behaviour, and this part of its AUC is leakage."
-                if leaks
-                else "no leakage is shown on this table."
-            )
+            shown = estimate_text(placebo["auc"], placebo["auc_lower"], placebo["auc_upper"])
+            text += f" With labels dealt anew by whole groups the row split has AUC {shown}: "
+            text += _leak_words(placebo, rows["auc"] - grouped["auc"])
         made.append(Sentence("leak", text, tuple(sources)))
     if grouped and grouped["accuracy"] is not None and grouped["majority_accuracy"] is not None:
         better = grouped["accuracy"] > grouped["majority_accuracy"]
@@ -238,6 +234,14 @@ def _leak(data: ReportData, dataset: str) -> list[Sentence]:
             )
         )
     return made
+
+
+def _leak_words(placebo: dict[str, Any], gap: float) -> str:
+    if placebo["auc_lower"] is None or placebo["auc_lower"] <= 0.5:
+        return "no leakage is shown on this table."
+    if placebo["auc"] < 0.5 + _LEAK or gap < _LEAK:
+        return f"no leakage of {_LEAK:g} or more is shown on this table."
+    return "it recognises samples instead of predicting behaviour, and this part of its AUC is leakage."
 
 
 def _importances(data: ReportData, dataset: str) -> list[Sentence]:
@@ -279,6 +283,15 @@ def _ledger(data: ReportData) -> list[Sentence]:
     text = f"{count_text(ledger.n_read)} rows were read and {count_text(ledger.n_kept)} kept"
     text += f"; {count_text(dropped)} were dropped, counted by reason below." if dropped else "."
     return [Sentence("ledger", text, ("ledger",))]
+
+
+def _level(data: ReportData) -> list[Sentence]:
+    if not data.datasets:
+        return []
+    text = f"Numbers in square brackets are the ends of the {data.interval}"
+    if data.direction is not None and not data.interval.startswith("95 %"):
+        text += ", those of the direction of the 95 % interval"
+    return [Sentence("level", f"{text}.", ("settings.level",))]
 
 
 def _direction(data: ReportData) -> list[Sentence]:

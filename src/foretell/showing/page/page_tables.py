@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from foretell.schema.tables import TABLES
+from foretell.showing.figures.table_cells import strongest_first
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import UNDEFINED, count_text, number_text, p_text
 from foretell.showing.untrusted import shortened, visible
@@ -26,7 +27,7 @@ _CAPTIONS = {
     "thresholds": "Threshold rules",
     "association": "Strongest layers and heads",
 }
-_P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max")
+_P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max", "p_adjusted")
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,7 @@ def page_tables(data: ReportData) -> tuple[PageTable, ...]:
         note = None
         if name == "association" and frame.height > _TOP:
             note = f"The strongest {_TOP} of {count_text(frame.height)} rows; all are in tables/association.parquet."
-            frame = (
-                frame.with_columns(_distance=(pl.col("auc") - 0.5).abs())
-                .sort(["p_max", "_distance"], descending=[False, True], nulls_last=True, maintain_order=True)
-                .drop("_distance")
-                .head(_TOP)
-            )
+            frame = strongest_first(frame).head(_TOP)
         made.append(_page_table(name, caption, frame, note))
     return tuple(made)
 
