@@ -7,8 +7,9 @@ sampling of test samples and of training samples. The second part cannot be esti
 because training sets overlap. This page describes the method and its coverage in simulations. The true value is the
 expectation of the procedure at the given number of samples: the mean over all simulated studies of a kind.
 
-{studies} studies per kind ({fewer} where fits are slow): the error of each percentage is about {error} points, and
-larger with fewer studies. All statistics are computed by the package's own functions.
+There are {of_detectors} studies per kind of detector ({fewer} where fits are slow), {of_forests} of forests and
+{studies} of everything else: the error of a percentage of detectors is about {error} points. All statistics are
+computed by the package's own functions.
 
 ## Method
 
@@ -19,15 +20,22 @@ larger with fewer studies. All statistics are computed by the package's own func
 2. **For overlapping training sets**, that variance of one repeat is multiplied by 1 / repeats + folds x (test size /
    training size), the corrected resampled variance of Nadeau and Bengio (2003): 1.45 for five repeats of five folds,
    2.25 for one, 1.25 for a single split that holds out a fifth. None of these numbers was tuned.
-3. **The interval** is Newcombe's score interval with that variance (see [intervals](intervals.md)), with Student's t;
-   the degrees of freedom are the number of groups of the rarer label minus 1. A difference of AUCs has a symmetric
-   Student's t interval.
+3. **The interval** has the score-type limits of [intervals](intervals.md) with that variance, not shrunk, and the
+   quantile of Student's t; the degrees of freedom are the effective number of groups of the rarer label minus 1. A
+   difference of two AUCs, such as an increment, is symmetric: the difference plus and minus t standard errors. Its
+   variance is that of DeLong, DeLong and Clarke-Pearson for correlated AUCs, over groups, with the same factor. Its
+   one-sided p-value is that of the same t.
+
+So the interval is neither DeLong's nor Hanley and McNeil's nor a logit interval, which are for scores that no model was
+fitted for, and not the resampled t-test itself, which takes the variance from the spread between splits. The level is
+the setting `level` of a study, 95 % by default; everything below is measured at 95 %.
 
 ## Detectors
 
-Ridge logistic regression, with the penalty chosen in nested folds, five folds. Features are normal; the three numbers
-of a cell are for no effect, a medium and a strong effect. *Within strata*: only pairs of the same of three task types,
-which are independent of everything here, so the truth is the same.
+The model of the detectors: one Newton step of ridge logistic regression, with the penalty chosen on inner held-out
+groups, five folds. Features are normal; the three numbers of a cell are for no effect, a medium and a strong effect.
+*Within strata*: only pairs of the same of three task types, which are independent of everything here, so the truth is
+the same.
 
 | samples | groups | features | true AUC | five repeats, % | one repeat, % | within strata, five repeats, % |
 |---|---|---|---|---|---|---|
@@ -37,18 +45,20 @@ Coverage with five repeats, the default: {five_range}. One repeat: {one_range}. 
 
 Coverage is near 95 % for detectors with many columns. It is higher for a single column, within strata, and with one
 repeat: a single column leaves little to fit, and the correction assumes more. It is lowest where a label has ten
-samples or about a dozen groups; below ten there is no verdict. An interval above one half without any effect, which a
-false *signal* requires, occurred in {alarms} of all studies without an effect.
+samples or about a dozen groups; below ten there is no verdict. An interval above one half occurred in {alarms}
+of all studies without an effect.
 
 ## Increments over a baseline
 
-AUC of the detector on twenty columns, minus that of a baseline of one column that is correlated with the first of them.
+AUC of a baseline and twenty columns together, minus that of the baseline, of nested models as in
+[verdicts](verdicts.md). The baseline is one column that is correlated with the first of the twenty.
 
 | samples | groups | effect | increment | five repeats, % | one repeat, % |
 |---|---|---|---|---|---|
 {gains}
 
-Coverage with five repeats: {gain_range}.
+Coverage with five repeats: {gain_range}. Without an effect, the one-sided p-value was at most 5 % in
+{gain_alarms} of the studies: where the columns are of no use, the increment is 0 or slightly negative.
 
 ## Forests on rows
 

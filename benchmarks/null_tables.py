@@ -26,7 +26,8 @@ PAGE = """# False positives on null tables
 Among a thousand heads some correlate with any label by chance. This page measures the false-positive rates of all
 p-values by simulation: tables of {n_heads} heads with a label that is independent of everything, {n_tables:,} tables
 per row. A valid p-value is below 0.05 in 5 % of heads, whatever the frequency of the label, ties, or groups of
-dependent samples.
+dependent samples. These tables have no baselines and are tested head by head; [verdicts](verdicts.md) shows whole
+studies, with baselines and detectors.
 
 {single}
 
