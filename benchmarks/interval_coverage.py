@@ -37,14 +37,15 @@ GROUPS = {
 PAGE = """# Confidence intervals of an AUC
 
 Every AUC has an interval. Its level is the setting `level` of a study: 95 % by default, and named wherever it is
-another. It is not one of the textbook intervals, but combines three of them:
+another. It is none of the textbook intervals, but a score-type interval as Newcombe's with the variance of DeLong (with
+groups, of Obuchowski) and the quantile of Student's t:
 
 * The **variance** V of the AUC A is that of DeLong, DeLong and Clarke-Pearson (1988), from placement values: the share
   of negatives below each positive, and of positives above each negative. Where samples depend on each other in groups
   it is Obuchowski's (1997): the same deviations, summed within each group before they are squared.
 * The **limits** are of the score type, as in method 5 of Newcombe (2006): all values a with
-  (A - a)² <= t² h N(a). N(a) is Newcombe's variance of an AUC of a, which shrinks towards 0 and 1, so the limits stay
-  in [0, 1] and are not symmetric about A. h is V / N(A), so at a = A the variance is the estimated one. Without groups
+  (A - a)² <= t² h N(a). N(a) is Newcombe's variance of an AUC of a, which is 0 at 0 and 1, so the limits stay in
+  [0, 1] and are not symmetric about A. h is V / N(A), so at a = A the variance is the estimated one. Without groups
   h is shrunk towards 1 by 20 / (20 + f), because DeLong's variance of few samples is noisy; f are the degrees of
   freedom of V (Satterthwaite). Where V is 0, as at an AUC of 1, h is 1.
 * The **quantile** t is Student's, with 2 (f + 20) degrees of freedom, with groups f.
