@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from foretell.stats.auc.fold_auc import Splits, fold_auc, fold_auc_difference
 from foretell.stats.auc.intervals import Estimate
@@ -60,6 +60,8 @@ class Known:
     """Of all baselines together; None where the table has none."""
     best: str | None
     """The single baseline with the highest AUC."""
+    blocks: tuple[Float[np.ndarray, "sample _feature"], ...] = ()
+    """Columns of the baselines."""
 
 
 def judge_detectors(
@@ -123,7 +125,7 @@ def judge_detectors(
     for one in own:
         baselines.append((one, folds.scores(one)))
         report(one.name)
-    known = Known(_together(folds, own), judge.best(baselines))
+    known = Known(_together(folds, own), judge.best(baselines), tuple(block for one in own for block in one.blocks))
     found: list[Detector] = []
     for one in features:
         if one.role == "detector":
@@ -133,12 +135,11 @@ def judge_detectors(
     for name, estimator in (estimators or {}).items():
         for one in features:
             if one.name == "all heads":
-                found.append(judge.estimated(f"{one.name} ({name})", one, own, estimator, folds, known))
+                found.append(judge.estimated(f"{one.name} ({name})", one, estimator, folds, known))
                 report(name)
     found += [judge.baseline(one, scores) for one, scores in baselines]
     if known.scores is not None and len(own) > 1:
-        joined = Features(ALL_BASELINES, "baseline", tuple(block for one in own for block in one.blocks))
-        found.append(judge.baseline(joined, known.scores))
+        found.append(judge.baseline(Features(ALL_BASELINES, "baseline", known.blocks), known.scores))
     return [*found, judge.majority()], known
 
 
@@ -222,24 +223,16 @@ class _Judge:
         return self._made(name, one, alone, (known.best, increment, evidence))
 
     def estimated(
-        self,
-        name: str,
-        one: Features,
-        baselines: Sequence[Features],
-        estimator: Estimator,
-        folds: CrossValidation,
-        known: Known,
+        self, name: str, one: Features, estimator: Estimator, folds: CrossValidation, known: Known
     ) -> Detector:
         """Return a further estimator, beside baselines that it has fitted as well."""
         alone = folds.scores(one, estimator=estimator)
         if known.scores is None:
             return self.detector(name, one, alone, None, known)
-        blocks = tuple(block for baseline in baselines for block in baseline.blocks)
-        held_to = folds.scores(Features(name, "baseline", blocks), estimator=estimator, beside=known.scores)
-        both = Features(name, "detector", (*one.blocks, *blocks))
-        return self.detector(
-            name, one, alone, folds.scores(both, estimator=estimator, beside=held_to), Known(held_to, known.best)
-        )
+        held_to = folds.scores(Features(name, "baseline", known.blocks), estimator=estimator, beside=known.scores)
+        both = Features(name, "detector", (*one.blocks, *known.blocks))
+        beside = folds.scores(both, estimator=estimator, beside=held_to)
+        return self.detector(name, one, alone, beside, Known(held_to, known.best))
 
     def baseline(self, one: Features, scores: HeldOutScores) -> Detector:
         """Return one baseline with its performance."""
