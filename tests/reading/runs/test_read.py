@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 from foretell.conversations.conversation import Conversation, Message, Span
 from foretell.errors import InputError, RunError
 from foretell.reading.models.load import Model
-from foretell.reading.runs.read import read
+from foretell.reading.runs.read import check_before_loading, read
 from foretell.schema.tables import MASSES, SHARES
 from foretell.storage.runs import Run
 from tests.directions.test_direction import direction_for
@@ -317,3 +317,5 @@ def test_two_directions_of_one_concept_are_refused_by_name(model: Model) -> None
         read(model, GIVEN, directions=[one, other], progress=False)
     with pytest.raises(InputError, match='2 directions have the concept "lying"'):
         read(model, GIVEN, directions=[one, one], progress=False)
+    with pytest.raises(InputError, match='2 directions have the concept "lying"'):
+        check_before_loading(GIVEN, answers="given", directions=[one, other], to=None)
