@@ -18,6 +18,8 @@ __all__ = ["Explained", "known_columns", "without"]
 
 _SAMPLES_PER_COLUMN = 10
 _ROUNDING = 1e-9
+_CONSTANT = 1e-3
+"""Deviations of 1e-12 of a column's mean are rounding as well."""
 _LEFT_OUT = ("words of the answer",)
 
 
@@ -67,13 +69,15 @@ def without(
         >>> without(np.array([[1.0], [2.0], [3.0]]), known).round(6).tolist()
         [[0.0], [0.0], [0.0]]
     """
-    centred = values - column_means(values)
+    means = column_means(values)
+    centred = values - means
     if known is None:
         return centred
     missing = ~np.isfinite(centred)
     filled = np.where(missing, 0.0, centred)
     residual = filled - known @ (known.T @ filled)
     # What is known alone leaves rounding, which would have ranks.
-    residual[np.abs(residual) <= _ROUNDING * np.abs(filled).max(axis=0, initial=0.0)] = 0.0
+    size = np.maximum(np.abs(filled).max(axis=0, initial=0.0), _CONSTANT * np.abs(means))
+    residual[np.abs(residual) <= _ROUNDING * size] = 0.0
     residual[missing] = np.nan
     return np.asarray(residual)
