@@ -132,7 +132,7 @@ def _detectors() -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     names: tuple[tuple[str, str, float, float | None, float | None, float | None], ...] = (
         ("all heads, log-ratios", "detector", 0.78, 0.69, 0.06, 0.02),
-        ("all heads and baselines", "detector", 0.79, 0.7, 0.07, -0.01),
+        ("best single head", "detector", 0.79, 0.7, 0.07, -0.01),
         ("lengths", "baseline", 0.61, 0.55, None, None),
         ("log-probability", "baseline", 0.52, 0.5, None, None),
         ("kind of instruction", "baseline", 0.72, None, None, None),
@@ -172,12 +172,22 @@ def _thresholds() -> pl.DataFrame:
 
 def _verdicts() -> pl.DataFrame:
     rows = [
-        ("alpaca", "all heads, log-ratios", "signal", "held-out AUC 0.78 [0.71, 0.85], 0.06 above the best baseline"),
+        (
+            "alpaca",
+            "all heads, log-ratios",
+            "signal",
+            "held-out AUC 0.78 (0.71 to 0.85), increment over all baselines 0.06 (0.02 to 0.10), adjusted p 0.004",
+        ),
         ("alpaca", "forest", "leak", "row split 0.66, grouped 0.53, placebo 0.63"),
-        ("alpaca", "best single head", "signal", "layer 12 head 4, corrected p 0.003"),
-        ("flan", "all heads, log-ratios", "no signal found", "increment includes 0"),
+        ("alpaca", "best single head", "signal", "layer 12 head 4, max-statistic p 0.003, adjusted p 0.01"),
+        (
+            "flan",
+            "all heads, log-ratios",
+            "no signal found",
+            "increment over all baselines 0.01 (-0.04 to 0.06), adjusted p 0.3",
+        ),
         ("flan", "forest", "leak", "row split 0.72, grouped 0.49, placebo 0.70"),
-        ("sharegpt", "all heads, log-ratios", "weak signal", "interval above 0.5, not above the best baseline"),
+        ("sharegpt", "all heads, log-ratios", "weak signal", "adjusted p 0.03: significant, but its AUC is below 0.6"),
         ("sharegpt", "forest", "not enough data", "9 samples of class 1, at least 10 needed"),
     ]
     return _table("verdicts", [dict(zip(("dataset", "signal", "verdict", "why"), row, strict=True)) for row in rows])

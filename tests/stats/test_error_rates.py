@@ -103,7 +103,7 @@ def test_a_detector_of_the_task_type_does_not_predict_the_behaviour() -> None:
     forests: Counter[str] = Counter()
     for seed in range(10):
         found = studied(seed, stratum="stratum", forest_rows=400, **KINDS)
-        for one in found.judged["alpaca"]:
+        for one in found.judged["alpaca"][0]:
             if one.name in held:
                 assert (one.auc.estimate or 0) > 0.6
                 held[one.name] += holds(one.within_strata, 0.5)
@@ -129,7 +129,7 @@ def test_one_head_is_lost_in_rows_and_found_by_detectors() -> None:
 
 def test_one_head_among_many_is_found_although_all_heads_together_drown_it() -> None:
     found = studied(1, forest_rows=2000, n_samples=100, n_heads=270, effect_in_one_head=1.2, noise=0.5)
-    judged = {one.name: one for one in found.judged["alpaca"]}
+    judged = {one.name: one for one in found.judged["alpaca"][0]}
     together, best = judged["all heads"], judged["best single head"]
     assert together.n_features == 810
     assert (together.auc.upper or 1) < (best.auc.lower or 0)

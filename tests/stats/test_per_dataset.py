@@ -99,4 +99,4 @@ def test_prompts_read_by_three_models_count_once_where_they_are_pooled() -> None
         width = dict(curves.select("dataset", pl.col("auc_upper") - pl.col("auc_lower")).iter_rows())
         assert width["all"] == pytest.approx(width["a"], rel=0.1)
     assert found.forests["all"]["grouped"].auc.n_groups == 24
-    assert {detector.auc.n_groups for detector in found.judged["all"]} == {24}
+    assert {detector.auc.n_groups for detector in found.judged["all"][0]} == {24}

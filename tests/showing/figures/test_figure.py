@@ -109,7 +109,7 @@ def test_an_undefined_dataset_stays_as_a_panel_with_its_reason(data: ReportData)
 def test_detectors_show_baselines_apart_and_increments_without_them(data: ReportData) -> None:
     areas, gains = detector_figures(data)
     assert [dot.tone for dot in areas.panels[0].dots] == [0, 0, 1, 1, 1]
-    assert [dot.label for dot in gains.panels[0].dots] == ["all heads, log-ratios", "all heads and baselines"]
+    assert [dot.label for dot in gains.panels[0].dots] == ["all heads, log-ratios", "best single head"]
     assert areas.x_range is not None
     assert areas.x_range[0] < 0.33
     assert areas.x_range[1] > 0.89

@@ -67,8 +67,10 @@ def test_the_increment_is_interpreted_by_its_interval(
 
 
 def test_an_undefined_increment_has_its_reason(data: ReportData) -> None:
-    changed = _with(data, "detectors", increment=None, reason="no column can make a baseline")
-    assert "undefined (no column can make a baseline)" in _say(changed, "detector")[0].text
+    changed = _with(data, "detectors", increment=None, reason="the table has no baseline")
+    assert (
+        "Its increment over all baselines is undefined (the table has no baseline)" in _say(changed, "detector")[0].text
+    )
 
 
 def test_the_auc_within_strata_is_compared_with_that_over_all_samples(data: ReportData) -> None:

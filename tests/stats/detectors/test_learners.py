@@ -80,7 +80,9 @@ def test_without_an_offset_it_ranks_as_ridge_regression_of_the_label(
     others = generator.normal(size=(30, n_features)) * 2 + 1
     rate = training.label.mean()
     centre, spread = features.mean(axis=0), features.std(axis=0) * np.sqrt(n_features)
-    for strength, found in zip(STRENGTHS, changes(Linear(one_block(n_features)), features, training, others), strict=True):
+    for strength, found in zip(
+        STRENGTHS, changes(Linear(one_block(n_features)), features, training, others), strict=True
+    ):
         model = Ridge(alpha=1 / (strength * rate * (1 - rate))).fit((features - centre) / spread, training.label)
         expected = model.predict((others - centre) / spread)
         assert (np.argsort(found) == np.argsort(expected)).all()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 
 from foretell.stats.auc.fold_auc import Splits, fold_auc, fold_auc_difference
 from foretell.stats.auc.intervals import Estimate
@@ -60,8 +60,6 @@ class Known:
     """Of all baselines together; None where the table has none."""
     best: str | None
     """The single baseline with the highest AUC."""
-    blocks: tuple[Float[np.ndarray, "sample _feature"], ...] = ()
-    """Columns of the baselines."""
 
 
 def judge_detectors(
@@ -125,21 +123,23 @@ def judge_detectors(
     for one in own:
         baselines.append((one, folds.scores(one)))
         report(one.name)
-    known = Known(_together(folds, own), judge.best(baselines), tuple(block for one in own for block in one.blocks))
+    known = Known(_together(folds, own), judge.best(baselines))
     found: list[Detector] = []
     for one in features:
         if one.role == "detector":
             alone, beside = folds.scores(one), _beside(folds, one, known.scores)
-            found.append(judge.detector(one.name, one, alone, beside, known))
+            found.append(judge.detector(one, alone, beside, known))
             report(one.name)
     for name, estimator in (estimators or {}).items():
         for one in features:
             if one.name == "all heads":
-                found.append(judge.estimated(f"{one.name} ({name})", one, estimator, folds, known))
+                named = replace(one, name=f"{one.name} ({name})")
+                found.append(judge.estimated(named, own, estimator, folds, known))
                 report(name)
     found += [judge.baseline(one, scores) for one, scores in baselines]
     if known.scores is not None and len(own) > 1:
-        found.append(judge.baseline(Features(ALL_BASELINES, "baseline", known.blocks), known.scores))
+        joined = Features(ALL_BASELINES, "baseline", tuple(block for one in own for block in one.blocks))
+        found.append(judge.baseline(joined, known.scores))
     return [*found, judge.majority()], known
 
 
@@ -212,39 +212,41 @@ class _Judge:
         defined = {name: area for name, area in areas.items() if area is not None}
         return max(defined, key=lambda name: defined[name]) if defined else None
 
-    def detector(
-        self, name: str, one: Features, alone: HeldOutScores, beside: HeldOutScores | None, known: Known
-    ) -> Detector:
+    def detector(self, one: Features, alone: HeldOutScores, beside: HeldOutScores | None, known: Known) -> Detector:
         """Return one detector with its performance."""
         if beside is None:
             increment, evidence = self.undefined("the table has no baseline"), self.difference(alone, None)
         else:
             increment = evidence = self.difference(beside, known.scores)
-        return self._made(name, one, alone, (known.best, increment, evidence))
+        return self._made(one, alone, (known.best, increment, evidence))
 
     def estimated(
-        self, name: str, one: Features, estimator: Estimator, folds: CrossValidation, known: Known
+        self,
+        one: Features,
+        baselines: Sequence[Features],
+        estimator: Estimator,
+        folds: CrossValidation,
+        known: Known,
     ) -> Detector:
         """Return a further estimator, beside baselines that it has fitted as well."""
         alone = folds.scores(one, estimator=estimator)
         if known.scores is None:
-            return self.detector(name, one, alone, None, known)
-        held_to = folds.scores(Features(name, "baseline", known.blocks), estimator=estimator, beside=known.scores)
-        both = Features(name, "detector", (*one.blocks, *known.blocks))
+            return self.detector(one, alone, None, known)
+        blocks = tuple(block for baseline in baselines for block in baseline.blocks)
+        held_to = folds.scores(Features(one.name, "baseline", blocks), estimator=estimator, beside=known.scores)
+        both = Features(one.name, "detector", (*one.blocks, *blocks))
         beside = folds.scores(both, estimator=estimator, beside=held_to)
-        return self.detector(name, one, alone, beside, Known(held_to, known.best))
+        return self.detector(one, alone, beside, Known(held_to, known.best))
 
     def baseline(self, one: Features, scores: HeldOutScores) -> Detector:
         """Return one baseline with its performance."""
         nothing = self.undefined("a baseline")
-        return self._made(one.name, one, scores, (None, nothing, nothing))
+        return self._made(one, scores, (None, nothing, nothing))
 
-    def _made(
-        self, name: str, one: Features, scores: HeldOutScores, against: tuple[str | None, Estimate, Estimate]
-    ) -> Detector:
+    def _made(self, one: Features, scores: HeldOutScores, against: tuple[str | None, Estimate, Estimate]) -> Detector:
         chance, area = scores.probability, self.area(scores)
         return Detector(
-            name,
+            one.name,
             one.role,
             scores,
             len(self.label),

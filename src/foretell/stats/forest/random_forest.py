@@ -1,8 +1,7 @@
 """Random forests on rows of a few metrics, evaluated by a random split of rows and by a split of whole samples.
 
 Protocol `rows` splits rows at random, as in the source study, so rows of one sample are in both training and test sets.
-`placebo` does the same with labels dealt anew by whole groups and measures the score of recognising samples and groups
-alone.
+`placebo` does the same with labels dealt anew by whole groups and measures the score of recognising samples and groups.
 `grouped` keeps samples whole. The forest is the same in all three.
 """
 
@@ -43,7 +42,6 @@ TEST_SIZE = 0.2
 
 _ENOUGH_ROWS = 10_000
 """Splits and shuffles of small tables are repeated, at most five times, until this many rows are scored."""
-
 
 _ROW_FIELDS = ("score", "predicted", "label", "majority", "fold", "repeat", "sample", "group", "stratum", "row")
 """Fields of a result with one entry per held-out row."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from foretell.stats.auc.intervals import Estimate
+from foretell.stats.auc.within_strata import NO_STRATUM_WITH_BOTH
 from foretell.stats.detectors.detector import Detector
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.verdicts.rules import Evidence, Sizes, span
@@ -129,7 +130,8 @@ def family_evidence(
     area = Estimate(best["auc"], best["auc_lower"], best["auc_upper"], level, int(best["n"]), n_groups, "association")
     within = None
     if has_strata:
-        within = Estimate(best["auc_within"], None, None, level, int(best["n"]), n_groups, "association")
+        why = NO_STRATUM_WITH_BOTH if best["auc_within"] is None else None
+        within = Estimate(best["auc_within"], None, None, level, int(best["n"]), n_groups, "association", reason=why)
     how = " within task types" * has_strata + " of what the baselines leave of the label" * has_baselines
     numbers = (
         f"layer {best['layer']} head {best['head']} {best['metric']} is the strongest of {n_tests} by a permutation"

@@ -151,6 +151,8 @@ def usable_p(one: Evidence) -> float:
 def _too_few(one: Evidence) -> str | None:
     if one.reason is not None:
         return one.reason
+    if one.sizes.reason is None and one.auc.estimate is None:
+        return one.auc.reason
     if one.sizes.reason is None and one.within is not None and one.within.estimate is None:
         return f"within task types: {one.within.reason}"
     return one.sizes.reason
@@ -180,9 +182,13 @@ def _verdict(one: Evidence, p: float | None, error_rate: float, n_signals: int) 
 
 
 def _reach(one: Evidence) -> float:
-    """Return the lower of the AUC and that within strata, of single heads in either direction."""
-    areas = [value.estimate for value in (one.auc, one.within) if value is not None and value.estimate is not None]
-    return min(max(area, 1 - area) if one.sizes.n_columns > 1 else area for area in areas)
+    """Return the lower of the AUC and that within strata."""
+    return min(_sided(one, value.estimate) for value in (one.auc, one.within) if value and value.estimate is not None)
+
+
+def _sided(one: Evidence, area: float) -> float:
+    """Return an AUC in the direction of the signal: single heads have either, a fitted detector has one."""
+    return max(area, 1 - area) if one.sizes.n_columns > 1 else area
 
 
 def _numbers(one: Evidence) -> str:
@@ -196,15 +202,18 @@ def _numbers(one: Evidence) -> str:
 
 def _meaning(one: Evidence) -> str:
     """Return what a null result means where the AUC by itself is above one half."""
-    if one.within is not None and _above(one.auc) and not _above(one.within):
+    if one.within is not None and _above(one, one.auc) and not _above(one, one.within):
         return f": confounded by task type: within one type its AUC is {one.within.estimate:.2f}"
-    if one.increment.estimate is not None and _above(one.auc):
+    if one.increment.estimate is not None and _above(one, one.auc):
         return ": put together with the baselines it adds nothing that is significant"
     return f": {one.alternative}"
 
 
-def _above(one: Estimate) -> bool:
-    return one.lower is not None and one.lower > 0.5
+def _above(one: Evidence, area: Estimate) -> bool:
+    """Tell whether the interval of an AUC is on the signal's side of one half; without one, whether it is not weak."""
+    if area.lower is None or area.upper is None:
+        return area.estimate is not None and _sided(one, area.estimate) >= WEAK_BELOW
+    return area.lower > 0.5 or (one.sizes.n_columns > 1 and area.upper < 0.5)
 
 
 def _detectable(smallest: float | None) -> str:
