@@ -15,8 +15,8 @@ from foretell.stats.folds import group_numbers
 from foretell.stats.forest.increment import ForestOfDataset, forest_increment
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import strongest_head
-from foretell.stats.verdicts.findings import detector_evidence, family_evidence, forest_evidence
 from foretell.stats.verdicts.rules import Evidence
+from foretell.stats.verdicts.findings import detector_evidence, family_evidence, forest_evidence
 
 __all__ = ["evidence_by_dataset", "explained_by_dataset"]
 
