@@ -95,6 +95,8 @@ def test_layers_that_are_not_alike_are_added_up_by_themselves(generator: np.rand
     assert sums.n_heads("mass") == 4
     assert sums.mean("mass", 1) is None
     for layer, rows in by_layer.items():
-        np.testing.assert_allclose(sums.mean("mass", layer), rows[:, 0].mean(2).numpy(), atol=1e-6)
+        found = sums.mean("mass", layer)
+        assert found is not None
+        np.testing.assert_allclose(found, rows[:, 0].mean(2).numpy(), atol=1e-6)
     sums.clear()
     assert sums.layers("mass") == []

@@ -108,12 +108,12 @@ def test_the_slope_of_a_fold_is_found_in_the_other_folds_of_its_repeat(
 ) -> None:
     score, label = drawn(generator, n_repeats=n_repeats)
     one = ForestOfDataset(result(score, label, n_repeats=n_repeats), None, np.arange(40))
-    areas = []
+    areas: list[float] = []
     for repeat in range(n_repeats):
         fold = (np.arange(40) // 2 + repeat) % 2
         alone = result(score[repeat : repeat + 1], label)
         alone = replace(alone, fold=np.repeat(fold, N_HEADS))
-        areas.append(forest_increment([ForestOfDataset(alone, None, np.arange(40))]).estimate)
+        areas.append(forest_increment([ForestOfDataset(alone, None, np.arange(40))]).estimate or 0.0)
     assert forest_increment([one]).estimate == pytest.approx(np.mean(areas), abs=1e-12)
 
 

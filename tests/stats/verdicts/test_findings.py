@@ -13,9 +13,9 @@ from foretell.stats.detectors.detector import judge_detectors
 from foretell.stats.detectors.features import Features
 from foretell.stats.forest.increment import ForestOfDataset, forest_increment
 from foretell.stats.forest.random_forest import ForestResult, Protocol, judge_forest
+from foretell.stats.verdicts.findings import FAMILY, FOREST, detector_evidence, family_evidence, forest_evidence
 from foretell.stats.verdicts.minimal_auc import minimal_auc
 from foretell.stats.verdicts.rules import Verdict, verdicts
-from foretell.stats.verdicts.findings import FAMILY, FOREST, detector_evidence, family_evidence, forest_evidence
 from tests.stats.fingerprints import HeadRows, head_rows
 
 SIZES = {"n_positive": 30, "n_negative": 30}

@@ -11,8 +11,8 @@ import pytest
 
 from foretell.stats.heads.association import association
 from foretell.stats.study import Study, study
-from foretell.stats.verdicts.judged import evidence_by_dataset, explained_by_dataset
 from foretell.stats.verdicts.findings import FAMILY, FOREST
+from foretell.stats.verdicts.judged import evidence_by_dataset, explained_by_dataset
 from tests.stats.tables import METRICS, head_table
 
 QUICK: dict[str, Any] = {

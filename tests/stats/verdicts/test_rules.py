@@ -16,8 +16,8 @@ from foretell.stats.verdicts.rules import FEWEST_GROUPS, Evidence, Sizes, Verdic
 def estimate(value: float | None, half: float | None = 0.05, *, level: float = 0.95, reason: str = "") -> Estimate:
     if value is None:
         return Estimate(None, None, None, level, 100, 100, "test", reason=reason or "undefined here")
-    ends = (None, None) if half is None else (value - half, value + half)
-    return Estimate(value, *ends, level, 100, 100, "test")
+    lower, upper = (None, None) if half is None else (value - half, value + half)
+    return Estimate(value, lower, upper, level, 100, 100, "test")
 
 
 def evidence(area: float | None = 0.7, **changes: Any) -> Evidence:
@@ -175,8 +175,7 @@ def test_signals_without_enough_data_take_no_part_in_the_adjustment() -> None:
     for one in (*found["a"][1:], *found["b"]):
         assert (one.verdict, one.p_adjusted) == ("not enough data", None)
     assert found["a"][0].minimal_auc == judged(evidence(p=0.03)).minimal_auc
-    for one in (few, broken, within):
-        assert usable_p(one) != usable_p(one)  # nan
+    assert np.isnan([usable_p(one) for one in (few, broken, within)]).all()
 
 
 def test_more_signals_need_a_larger_auc() -> None:

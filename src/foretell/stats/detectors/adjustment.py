@@ -72,7 +72,7 @@ def without(
     means = column_means(values)
     centred = values - means
     if known is None:
-        return centred
+        return np.asarray(centred)
     missing = ~np.isfinite(centred)
     filled = np.where(missing, 0.0, centred)
     residual = filled - known @ (known.T @ filled)

@@ -271,6 +271,6 @@ class _Judge:
         reason = None if len(np.unique(self.label)) == 2 else "only one label is present"
         constant = Estimate(None if reason else 0.5, None, None, self.level, n, no.n_groups, "constant", reason=reason)
         within = constant if self.stratum is not None else self.undefined("no stratum is given")
-        brier, error = brier_score(chance, self.label), expected_calibration_error(chance, self.label)
-        scored = (brier, error) if n else (None, None)
-        return Detector(MAJORITY, "baseline", heldout, n, 0, constant, within, None, no, no, *scored, (), reason)
+        brier = brier_score(chance, self.label) if n else None
+        error = expected_calibration_error(chance, self.label) if n else None
+        return Detector(MAJORITY, "baseline", heldout, n, 0, constant, within, None, no, no, brier, error, (), reason)

@@ -74,7 +74,7 @@ class Stage:
 
     def change(self, features: Float[np.ndarray, "sample feature"]) -> Float[np.ndarray, " sample"]:
         """Return the change of the log-odds of other samples, before the slope."""
-        return self.predictor(features)[0]
+        return np.asarray(self.predictor(features)[0])
 
 
 def fit_stage(

@@ -73,8 +73,6 @@ class ForestResult:
     """Impurity importance of every tree."""
     stratum: Int[np.ndarray, " row"]
     """Task type of the row's sample; constant where none is given."""
-    places: Int[np.ndarray, " code"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """Place of each sample of `sample` in its dataset; empty where several datasets are pooled."""
     n_folds: int = 1
     """Forests per repeat and dataset."""
     reason: str | None = None
@@ -85,6 +83,8 @@ class ForestResult:
     """AUC over pairs of rows of one fold, interval over groups."""
     within: Estimate = field(default_factory=lambda: Estimate(None, None, None, 0.95, 0, 0, "none"))
     """The same over pairs of rows of one task type, which removes the effect of the task type."""
+    places: Int[np.ndarray, " code"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Place of each sample of `sample` in its dataset; empty where several datasets are pooled."""
 
     @property
     def n_samples(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,8 +16,8 @@ from foretell.stats.folds import group_numbers
 from foretell.stats.forest.increment import ForestOfDataset, forest_increment
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import strongest_head
-from foretell.stats.verdicts.rules import Evidence
 from foretell.stats.verdicts.findings import detector_evidence, family_evidence, forest_evidence
+from foretell.stats.verdicts.rules import Evidence
 
 __all__ = ["evidence_by_dataset", "explained_by_dataset"]
 
@@ -75,8 +76,8 @@ def evidence_by_dataset(
     evidence: dict[str, list[Evidence]] = {}
     for dataset, one in samples.items():
         detectors, known = judged[dataset]
-        sizes = {"n_positive": one.n_groups(1), "n_negative": one.n_groups(0)}
-        facts = {**sizes, "has_strata": one.stratum is not None}
+        facts: dict[str, Any] = {"n_positive": one.n_groups(1), "n_negative": one.n_groups(0)}
+        facts["has_strata"] = one.stratum is not None
         evidence[dataset] = [detector_evidence(each, **facts) for each in detectors if each.role == "detector"]
         has_baselines = known.scores is not None
         added = _forest_increment(dataset, samples, judged, forests, level=level)
