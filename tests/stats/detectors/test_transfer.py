@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from foretell.stats.detectors.transfer import ITSELF, OTHERS, TransferSet, transfer
 
 
 def test_transfer_learns_elsewhere(generator: np.random.Generator) -> None:
+    sets = itertools.count()
+
     def one(sign: float, shift: float) -> TransferSet:
         label = np.arange(60) % 2
         features = generator.normal(size=(60, 4)) + shift
         features[:, 0] += 2 * sign * label
-        return TransferSet(features, label, np.arange(60))
+        return TransferSet(features, label, np.arange(60) + 100 * next(sets))
 
     cells = transfer({"same": one(1, 0), "shifted": one(1, 50), "opposite": one(-1, 0)})
     area = {(cell.train, cell.dataset): cell.auc.estimate or 0 for cell in cells}
@@ -58,3 +62,14 @@ def test_groups_with_one_name_in_several_training_datasets_are_apart(generator: 
     plain = transfer(sets)
     renamed = transfer({name: TransferSet(one.features, label, one.group + 7) for name, one in sets.items()})
     assert [one.auc.estimate for one in plain] == [one.auc.estimate for one in renamed]
+
+
+def test_groups_of_the_evaluated_dataset_are_left_out_of_training(generator: np.random.Generator) -> None:
+    label = np.arange(60) % 2
+    features = generator.normal(size=(60, 4)) + label[:, None]
+    first = TransferSet(features, label, np.arange(60))
+    second = TransferSet(features[:40], label[:40], np.arange(20, 60))
+    cells = {(cell.train, cell.dataset): cell for cell in transfer({"first": first, "second": second})}
+    assert cells["first", "second"].n_train == 20
+    assert cells["second", "first"].n_train == 0
+    assert cells["second", "first"].auc.reason == "the training datasets have only one label"
