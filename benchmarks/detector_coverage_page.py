@@ -57,8 +57,13 @@ AUC of a baseline and twenty columns together, minus that of the baseline, of ne
 |---|---|---|---|---|---|
 {gains}
 
-Coverage with five repeats: {gain_range}. Without an effect, the one-sided p-value was at most 5 % in
-{gain_alarms} of the studies: where the columns are of no use, the increment is 0 or slightly negative.
+Coverage with five repeats: {gain_range}. Without an effect, the one-sided p-value, from which verdicts
+are made, was at most 5 % in {gain_alarms} of the studies.
+
+The interval of an increment is too short where samples are few and the baseline is weak: on some training sets the
+inner held-out groups show no use of it, its slope is 0 and its AUC one half, on others not, and one table does not show
+how often. Read it as an interval around this increment, given which baselines were of use. With one repeat, increments
+of exactly 0 have an interval of no width, and do not cover a mean that differs from 0 by less than 0.01.
 
 ## Forests on rows
 
