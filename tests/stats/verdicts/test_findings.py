@@ -100,6 +100,14 @@ def test_a_forest_of_the_task_type_is_confounded() -> None:
     assert forest_verdict(judged_forest(moved), n_positive=60, n_negative=60).verdict == "signal"
 
 
+def test_a_single_stratum_is_no_obstacle() -> None:
+    rows = head_rows(effect=0.8)
+    found = judged_forest(rows, stratum=np.repeat("list", len(rows.label)))
+    verdict = forest_verdict(found, has_strata=True)
+    assert verdict.verdict == "signal"
+    assert verdict.auc == found["grouped"].auc
+
+
 def test_a_forest_without_scores_says_why() -> None:
     rows = head_rows(n_samples=6, n_heads=2)
     nothing = judge_forest(rows.features, np.ones_like(rows.label), rows.sample, n_trees=2)

@@ -57,7 +57,8 @@ def test_a_head_that_only_follows_the_length_is_no_signal(lengths: Study) -> Non
     best, blindly = (
         frame.sort("p_max", pl.col("auc").sub(0.5).abs().neg()).row(0, named=True) for frame in (table, blind)
     )
-    assert (blindly["layer"], blindly["head"], blindly["p_max"]) == (1, 2, 0.01)
+    assert (blindly["layer"], blindly["head"]) == (1, 2)
+    assert blindly["p_max"] <= 0.05
     assert best["p_max"] > 0.05
     assert {one.verdict for one in lengths.found["a"]} == {"no signal found"}
     assert table.drop("p_max", "reason").equals(blind.drop("p_max", "reason"))  # all other columns ignore baselines

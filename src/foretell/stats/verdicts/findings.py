@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foretell.stats.auc.intervals import Estimate
-from foretell.stats.auc.within_strata import NO_STRATUM_WITH_BOTH
+from foretell.stats.auc.within_strata import NO_STRATUM, NO_STRATUM_WITH_BOTH
 from foretell.stats.detectors.detector import Detector
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.verdicts.rules import Evidence, Sizes, span
@@ -83,11 +83,13 @@ def forest_evidence(
         if recognises and placebo.auc.lower is not None and placebo.auc.lower > 0.5 and gap >= _LEAK:
             leak = f"a random split of rows gains {gap:.2f} of AUC by recognising samples, not the behaviour"
     repeats = max(len(np.unique(grouped.repeat)), 1)
+    # All rows that one forest scored are of one stratum where there is only one.
+    within = grouped.auc if grouped.within.reason == NO_STRATUM else grouped.within
     return Evidence(
         signal=FOREST,
         sizes=Sizes(n_positive, n_negative, max(grouped.n_folds, 1), repeats),
         auc=grouped.auc,
-        within=grouped.within if has_strata else None,
+        within=within if has_strata else None,
         increment=evidence if has_baselines else replace(_NO_INCREMENT, reason="the table has no baseline"),
         p=evidence.p_above,
         kind="a random forest on rows",
