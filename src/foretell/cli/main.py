@@ -22,6 +22,7 @@ from foretell.cli.options import (
     GIVEN,
     GIVEN_FOLDER,
     conversations_argument,
+    error_rate_option,
     errors_option,
     ignore_option,
     model_argument,
@@ -264,6 +265,7 @@ cli.add_command(steer)
     help="Deviation of a sum of shares from 1 that is accepted.",
 )
 @errors_option
+@error_rate_option
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
 @overwrite_option
 @seed_option

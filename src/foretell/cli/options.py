@@ -21,6 +21,7 @@ __all__ = [
     "GIVEN",
     "GIVEN_FOLDER",
     "conversations_argument",
+    "error_rate_option",
     "errors_option",
     "ignore_option",
     "model_argument",
@@ -50,6 +51,13 @@ errors_option = click.option(
 )
 ignore_option = click.option("--ignore", multiple=True, help="A field with text that is not read; may be repeated.")
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+error_rate_option = click.option(
+    "--error-rate",
+    type=click.FloatRange(0.0, 0.5, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of studies of noise that may say signal or weak signal of anything.",
+)
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what --to holds already.")
 trust_option = click.option(

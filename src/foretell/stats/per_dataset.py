@@ -231,6 +231,10 @@ def study_notes(table: StudyTable, samples: Mapping[str, Samples], settings: Set
             f"{POOLED}: datasets are pooled with separate intercepts; only samples of the same dataset are compared, "
             "and the forests are those of the single datasets"
         )
+    notes.append(
+        f"verdicts: at most {100 * settings.error_rate:g} in 100 studies of noise say signal or weak signal anywhere; "
+        "the p-values of all signals of all datasets are adjusted together (Hommel's procedure, setting error_rate)"
+    )
     most = settings.forest_rows
     notes += [
         f"{dataset}: forests use {most} of {n_rows} rows, drawn at random (setting forest_rows)"
