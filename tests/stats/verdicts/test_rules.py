@@ -246,3 +246,9 @@ def test_another_level_than_95_percent_is_named(one: Estimate, text: str) -> Non
 def test_an_undefined_auc_has_its_reason() -> None:
     found = judged(evidence(None))
     assert (found.verdict, found.why) == ("not enough data", "undefined here")
+
+
+@pytest.mark.parametrize(("n_groups", "is_rough"), [(100, True), (150, False)])
+def test_the_interval_of_an_increment_of_few_groups_is_called_rough(n_groups: int, is_rough: bool) -> None:
+    gain = replace(estimate(0.1), n_groups=n_groups)
+    assert (", its interval rough" in judged(evidence(increment=gain)).why) == is_rough

@@ -23,6 +23,9 @@ VerdictName = Literal["signal", "weak signal", "no signal found", "leak", "not e
 FEWEST_GROUPS = 10
 """Minimal number of groups per label for any verdict but *not enough data*."""
 
+_ROUGH_BELOW = 150
+"""Groups below which intervals of increments cover less than they should; see docs/concepts/held-out-intervals.md."""
+
 WEAK_BELOW = 0.6
 """A held-out AUC below this is called weak even where the increment is significant."""
 
@@ -196,7 +199,8 @@ def _numbers(one: Evidence) -> str:
     if one.within is not None:
         parts.append(span(one.within, "within task types"))
     if one.increment.estimate is not None:
-        parts.append(span(one.increment, "increment over all baselines"))
+        rough = ", its interval rough" if one.increment.n_groups < _ROUGH_BELOW else ""
+        parts.append(span(one.increment, "increment over all baselines") + rough)
     return ", ".join([*parts, *([one.numbers] if one.numbers else [])])
 
 
