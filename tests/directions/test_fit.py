@@ -204,7 +204,7 @@ def test_too_few_pairs_for_a_method_are_a_reason(model: Model, n_pairs: int, tmp
             assert set(direction.reasons) == {said}
         else:
             assert direction.reasons == (None,) * model.n_layers
-        direction.save(tmp_path / "x.safetensors")
+        direction.save(tmp_path / "x.safetensors", overwrite=True)
         assert Direction.load(tmp_path / "x.safetensors").reasons == direction.reasons
 
 

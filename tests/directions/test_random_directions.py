@@ -55,7 +55,7 @@ def test_a_saved_direction_keeps_them_and_one_without_stays_without(
     bare = direction_for(model, generator)
     random = random_scale(generator.normal(size=(30, model.n_layers, model.width)).astype(np.float32), seed=9)
     for direction in (bare, replace(bare, random=random)):
-        direction.save(tmp_path / "lying.safetensors")
+        direction.save(tmp_path / "lying.safetensors", overwrite=True)
         loaded = Direction.load(tmp_path / "lying.safetensors")
         assert (loaded.random is None) == (direction.random is None)
     assert loaded.random is not None
