@@ -12,6 +12,7 @@ from foretell.stats.auc.fold_auc import (
     fold_auc,
     fold_auc_difference,
     nadeau_bengio_factor,
+    nested_increment,
 )
 from foretell.stats.auc.intervals import Estimate, auc_variance, effective_groups, placements
 from foretell.stats.folds import group_codes
@@ -159,3 +160,18 @@ def test_label_flip_and_monotone_transform(generator: np.random.Generator) -> No
     found = auc_with_influence(score, label, within=within).auc
     assert auc_with_influence(np.exp(score), label, within=within).auc == pytest.approx(found, abs=1e-12)
     assert auc_with_influence(score, 1 - label, within=within).auc == pytest.approx(1 - found, abs=1e-12)
+
+
+def test_bringing_a_baseline_below_one_half_back_to_it_is_no_evidence(generator: np.random.Generator) -> None:
+    n = 80
+    label, noise = np.arange(n) % 2, generator.normal(size=n)
+    low = -label + 0.8 * generator.normal(size=n)
+    one = np.zeros(n, dtype=np.int64)
+    found = nested_increment(low + 20 * noise, low, label, Splits(one, one, np.arange(n)))
+    assert found.lower is not None
+    assert found.lower > 0
+    assert found.p_above is not None
+    assert found.p_above > 0.05
+    useful = nested_increment(low + 5 * label, low, label, Splits(one, one, np.arange(n)))
+    assert useful.p_above is not None
+    assert useful.p_above < 1e-6

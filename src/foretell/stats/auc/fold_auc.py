@@ -7,7 +7,7 @@ same dataset or to the same stratum. Dependent samples are passed as groups.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -16,7 +16,15 @@ from scipy.special import stdtr, stdtrit
 from foretell.stats.auc.intervals import Estimate, effective_groups, interval_of_auc, placements
 from foretell.stats.folds import group_codes
 
-__all__ = ["AucInfluence", "Splits", "auc_with_influence", "fold_auc", "fold_auc_difference", "nadeau_bengio_factor"]
+__all__ = [
+    "AucInfluence",
+    "Splits",
+    "auc_with_influence",
+    "fold_auc",
+    "fold_auc_difference",
+    "nadeau_bengio_factor",
+    "nested_increment",
+]
 
 _METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Newcombe score"
 _DIFFERENCE_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Student's t"
@@ -228,6 +236,43 @@ def fold_auc_difference(
         0.5
     """
     return _estimate(splits, label, [(first, 1.0), (second, -1.0)], level, bounded=False)
+
+
+def nested_increment(
+    together: Float[np.ndarray, " value"],
+    known: Float[np.ndarray, " value"],
+    label: Int[np.ndarray, " value"],
+    splits: Splits,
+    *,
+    level: float = 0.95,
+) -> Estimate:
+    """Held-out AUC of what is known and a signal together minus that of what is known.
+
+    What is known can have an AUC below one half by chance, which anything added to it brings back towards one half. So
+    `p_above` is the larger one of two p-values: of the increment, and of the AUC together being above one half.
+
+    Args:
+        together: `(value,)`, finite.
+        known: `(value,)`, finite.
+        label: `(value,)`, 0 or 1.
+        splits: Repeat, comparable set and group of each value.
+        level: Coverage of the interval.
+
+    Undefined:
+        As `fold_auc_difference`.
+
+    Example:
+        >>> one, label = np.zeros(4, dtype=np.int64), np.array([0, 1, 0, 1])
+        >>> low, constant = np.array([1.0, 0, 1, 0]), np.zeros(4)
+        >>> found = nested_increment(constant, low, label, Splits(one, one, np.arange(4)))
+        >>> found.estimate, found.p_above
+        (0.5, 0.5)
+    """
+    increment = fold_auc_difference(together, known, label, splits, level=level)
+    total = fold_auc_difference(together, np.zeros_like(known), label, splits, level=level)
+    if increment.p_above is None or total.p_above is None:
+        return increment
+    return replace(increment, p_above=max(increment.p_above, total.p_above))
 
 
 def _estimate(

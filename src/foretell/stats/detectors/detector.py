@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from foretell.stats.auc.fold_auc import Splits, fold_auc, fold_auc_difference
+from foretell.stats.auc.fold_auc import Splits, fold_auc, nested_increment
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.baselines import ALL_BASELINES, WORDS
 from foretell.stats.detectors.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability
@@ -105,7 +105,7 @@ def judge_detectors(
 
     Source:
         Ridge models on all heads, as in Chuang et al. 2024 (Lookback Lens); nested models as in Pencina et al. 2008 and
-        Demler et al. 2012, on held-out samples; intervals by `fold_auc` and `fold_auc_difference`.
+        Demler et al. 2012, on held-out samples; intervals by `fold_auc` and `nested_increment`.
 
     Example:
         >>> column = np.arange(40.0)[:, None]
@@ -204,7 +204,7 @@ class _Judge:
             return self.undefined(first.reason)
         label, splits = np.tile(self.label, first.n_repeats), self.splits(first, within=True)
         known = np.zeros(first.score.size) if second is None else second.score.ravel()
-        return fold_auc_difference(first.score.ravel(), known, label, splits, level=self.level)
+        return nested_increment(first.score.ravel(), known, label, splits, level=self.level)
 
     def best(self, baselines: Sequence[tuple[Features, HeldOutScores]]) -> str | None:
         """Return the baseline with the highest AUC, within strata where there are strata."""

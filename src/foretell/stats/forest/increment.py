@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import logit
 
-from foretell.stats.auc.fold_auc import Splits, fold_auc_difference, nadeau_bengio_factor
+from foretell.stats.auc.fold_auc import Splits, nadeau_bengio_factor, nested_increment
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.stages import Training, best_slope
 from foretell.stats.forest.random_forest import ForestResult
@@ -76,7 +76,7 @@ def forest_increment(forests: Sequence[ForestOfDataset], *, level: float = 0.95)
 
     inflation = nadeau_bengio_factor(n_folds, n_repeats)
     splits = Splits(every("repeat"), np.concatenate(sets), every("group"), inflation)
-    return fold_auc_difference(every("together"), every("base"), every("label"), splits, level=level)
+    return nested_increment(every("together"), every("base"), every("label"), splits, level=level)
 
 
 def _scores(one: ForestOfDataset, n_repeats: int) -> _Scores:
