@@ -68,7 +68,6 @@ def test_noise_is_called_a_signal_in_few_studies_of_any_world(studies: Any) -> N
     said = Counter(one["world"] for one in results if one["said"])
     assert said.total() <= binom.isf(0.001, len(results), 0.05), said
     assert max(said.values(), default=0) <= binom.isf(0.001, STUDIES, 0.05), said
-    assert not any(one["leak"] for one in results)
 
 
 @pytest.mark.calibration
