@@ -13,12 +13,12 @@ from polars.testing import assert_frame_equal
 
 from foretell.conversations.conversation import Conversation, Message
 from foretell.reading.chat.spans import render
-from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import force
 from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.read import read
 from foretell.storage.runs import Run
+from tests.directions.overflow import overflowing_model
 from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 
@@ -32,15 +32,7 @@ def conversation(noun: str, answer: str | None = None) -> Conversation:
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """In half precision, with a token ("~") of a dimension of its own, in which the first block overflows."""
-    model = tiny_model("llama", dtype=torch.float16)
-    embedding: Any = model.model.get_input_embeddings()
-    block: Any = decoder_blocks(model.model)[0]
-    with torch.no_grad():
-        embedding.weight[:, 0] = block.self_attn.o_proj.weight[0] = 0.0
-        embedding.weight[model.tokenizer.convert_tokens_to_ids("~")] = torch.eye(model.width)[0] * 50.0
-        block.mlp.gate_proj.weight[:, 0] = block.mlp.up_proj.weight[:, 0] = 100.0
-    return model
+    return overflowing_model()
 
 
 def no_nan(run: Run) -> None:
