@@ -14,6 +14,7 @@ from jaxtyping import Int, Shaped
 
 from foretell.stats.auc.fold_auc import Splits, fold_auc, nested_increment
 from foretell.stats.auc.intervals import Estimate
+from foretell.stats.auc.within_strata import NO_STRATUM
 from foretell.stats.detectors.baselines import ALL_BASELINES, WORDS
 from foretell.stats.detectors.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability
 from foretell.stats.detectors.features import Features, Role
@@ -189,7 +190,7 @@ class _Judge:
     def area(self, heldout: HeldOutScores, *, within: bool = False) -> Estimate:
         """Return the AUC over comparable pairs."""
         if within and self.stratum is None:
-            return self.undefined("no stratum is given")
+            return self.undefined(NO_STRATUM)
         if heldout.reason is not None:
             return self.undefined(heldout.reason)
         label = np.tile(self.label, heldout.n_repeats)
@@ -270,7 +271,7 @@ class _Judge:
         no = self.undefined("a baseline")
         reason = None if len(np.unique(self.label)) == 2 else "only one label is present"
         constant = Estimate(None if reason else 0.5, None, None, self.level, n, no.n_groups, "constant", reason=reason)
-        within = constant if self.stratum is not None else self.undefined("no stratum is given")
+        within = constant if self.stratum is not None else self.undefined(NO_STRATUM)
         brier = brier_score(chance, self.label) if n else None
         error = expected_calibration_error(chance, self.label) if n else None
         return Detector(MAJORITY, "baseline", heldout, n, 0, constant, within, None, no, no, brier, error, (), reason)

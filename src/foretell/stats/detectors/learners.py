@@ -141,11 +141,11 @@ class BestColumn:
         self, features: Float[np.ndarray, "sample feature"], training: Training, *, only: int | None, seed: int
     ) -> Predictor:
         """Choose the column and fit it; nothing is random."""
-        centred = _filled(features, np.zeros(features.shape[1])) - column_means(features)
-        centred[~np.isfinite(features)] = 0.0
+        centre = column_means(features)
+        centred = _filled(features, centre) - centre
         residual = training.label - expit(training.offset)
         spread = np.linalg.norm(centred, axis=0)
-        spread[spread <= 1e-9 * np.abs(column_means(features)) * np.sqrt(len(features))] = np.inf
+        spread[spread <= 1e-9 * np.abs(centre) * np.sqrt(len(features))] = np.inf
         strength = np.abs((residual - residual.mean()) @ centred) / np.where(spread > 0, spread, np.inf)
         # Rounding decides nothing: the first of equals.
         best = int(np.argmax(np.round(strength / max(float(strength.max()), 1e-300), 9)))
