@@ -27,7 +27,7 @@ from foretell.directions.fit_and_judge import (
     with_held_out_comparison,
 )
 from foretell.directions.surface import surface
-from foretell.errors import RunError
+from foretell.errors import FolderTakenError
 from foretell.labels.label import label
 from foretell.reading.models.load import Model, load_model
 from foretell.reading.runs.read import read
@@ -103,7 +103,7 @@ def run_demo(
     Raises:
         ModelError: The package with the embedded weights is not installed.
         InputError: The folder holds other files, or cannot be written.
-        RunError: The folder has a demo of other settings, or another process is writing into it.
+        FolderTakenError: The folder has a demo of other settings, or another process is writing into it.
     """
     demo = _Demo(folder, quick, seed, overwrite, progress, print_line)
     _check_folder(demo)
@@ -122,7 +122,7 @@ def _check_folder(demo: _Demo) -> None:
     marker = demo.folder / DEMO
     check_folder(demo.folder, overwrite=demo.overwrite, resumes=DEMO)
     if marker.exists() and not demo.overwrite and marker.read_text(encoding="utf-8") != _settings(demo):
-        raise RunError(
+        raise FolderTakenError(
             f"{demo.folder}: holds a demo with other settings (--quick or --seed); choose another folder, or replace "
             "it with --overwrite"
         )

@@ -9,7 +9,8 @@ ForetellError
 │   ├── ModelError        a name or folder does not lead to a loadable model
 │   └── MissingExtraError an optional part of foretell is not installed
 ├── NotReadableError      this model cannot be read exactly                (exit code 1)
-└── RunError              a run folder is damaged or belongs to another job (exit code 1)
+└── RunError              a run folder is damaged                          (exit code 1)
+    └── FolderTakenError  it holds another job, or somebody is writing into it; an InputError as well (exit code 2)
 SharedTextWarning         pairs of two topics have a text in common, so the topics are held out together (a warning)
 TemplateWarning           a direction is used with another chat template than it was fitted with (a warning)
 ```
@@ -21,6 +22,7 @@ from pathlib import Path
 
 __all__ = [
     "ConversationError",
+    "FolderTakenError",
     "ForetellError",
     "InputError",
     "MissingExtraError",
@@ -96,6 +98,10 @@ class NotReadableError(ForetellError):
 
 class RunError(ForetellError):
     """A run folder is damaged, incomplete, or was made by another job."""
+
+
+class FolderTakenError(RunError, InputError):
+    """A folder holds results of another job, or another process is writing into it; nothing was changed."""
 
 
 class SharedTextWarning(UserWarning):

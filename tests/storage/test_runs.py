@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from foretell.errors import InputError, RunError, TableError
+from foretell.errors import FolderTakenError, InputError, RunError, TableError
 from foretell.schema import tables as schema
 from foretell.storage.runs import Run, open_run
 
@@ -44,13 +44,13 @@ def test_same_job_resumes_and_knows_its_parts(tmp_path: Path) -> None:
 
 def test_another_job_is_refused_by_the_setting_that_differs(tmp_path: Path) -> None:
     Run.create(tmp_path / "run", JOB)
-    with pytest.raises(RunError, match=r"another job \(differs in seed\)"):
+    with pytest.raises(FolderTakenError, match=r"another job \(differs in seed\)"):
         Run.create(tmp_path / "run", {**JOB, "seed": 1})
 
 
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(FolderTakenError, match="holds no run"):
         Run.create(tmp_path, JOB)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

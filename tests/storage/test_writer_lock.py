@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from foretell.errors import RunError
+from foretell.errors import FolderTakenError
 from foretell.storage.writer_lock import refuse_second_writer, writing_alone
 
 HOLD = """
@@ -39,11 +39,13 @@ def test_the_message_names_who_holds_the_folder(tmp_path: Path) -> None:
         who = re.escape(f"process {process.pid} on {socket.gethostname()}")
         for _ in range(2):
             with (
-                pytest.raises(RunError, match=rf"run: {who} \(since \d{{4}}-\d\d-\d\d .* UTC\) is writing into it"),
+                pytest.raises(
+                    FolderTakenError, match=rf"run: {who} \(since \d{{4}}-\d\d-\d\d .* UTC\) is writing into it"
+                ),
                 writing_alone(tmp_path / "run"),
             ):
                 pass
-            with pytest.raises(RunError, match=who):
+            with pytest.raises(FolderTakenError, match=who):
                 refuse_second_writer(tmp_path / "run")
     finally:
         process.kill()
@@ -76,7 +78,7 @@ def test_a_second_thread_is_refused_at_once(tmp_path: Path) -> None:
         try:
             with writing_alone(tmp_path):
                 said.append("written")
-        except RunError as error:
+        except FolderTakenError as error:
             said.append(str(error))
 
     with writing_alone(tmp_path):
@@ -112,7 +114,7 @@ def test_many_at_once_are_one_at_a_time(tmp_path: Path) -> None:
                     assert len(inside) == 1
                     counter.write_text(str(int(counter.read_text()) + 1))
                     inside.pop()
-            except RunError:
+            except FolderTakenError:
                 with lock:
                     refused += 1
 

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from foretell.conversations.conversation import Conversation
-from foretell.errors import InputError, RunError
+from foretell.errors import FolderTakenError, InputError, RunError
 from foretell.schema import tables as schema
 from foretell.storage.atomic import written_whole
 from foretell.storage.targets import MANIFEST, content
@@ -71,7 +71,7 @@ class Run:
             overwrite: Start anew: a run in the folder is removed first, other files stay.
 
         Raises:
-            RunError: The folder has a run of another job, or other files.
+            FolderTakenError: The folder has a run of another job, or other files.
         """
         job = json.loads(json.dumps(job))
         if path is None:
@@ -86,7 +86,7 @@ class Run:
             refuse_other_job(run, job, {*run.manifest["job"], *job})
             return run
         if not overwrite and (held := content(run.path)):
-            raise RunError(f"{run.path}: is not empty and holds no run but {held}; choose another folder")
+            raise FolderTakenError(f"{run.path}: is not empty and holds no run but {held}; choose another folder")
         run._write_manifest(
             {"format": _FORMAT, "foretell": version("foretell"), "job": job, "parts": [], "finished": False}
         )
@@ -242,12 +242,12 @@ def refuse_other_job(run: Run, job: Mapping[str, Any], keys: Iterable[str]) -> N
     """Refuse a job that differs from the run's own in one of these settings.
 
     Raises:
-        RunError: It does; the message names all that differ.
+        FolderTakenError: It does; the message names all that differ.
     """
     known = run.manifest["job"]
     differing = sorted(key for key in keys if known.get(key) != job.get(key))
     if differing:
-        raise RunError(
+        raise FolderTakenError(
             f"{run.path}: holds a run of another job (differs in {', '.join(differing)}); choose another folder, or "
             "replace it with --overwrite (in Python: overwrite=True)"
         )

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from foretell.errors import RunError
+from foretell.errors import FolderTakenError
 
 __all__ = ["refuse_second_writer", "writing_alone"]
 
@@ -48,7 +48,8 @@ def writing_alone(folder: Path | str | None) -> Iterator[None]:
         folder: The folder; None, for results that nobody else can see, holds nothing.
 
     Raises:
-        RunError: Another process or thread is writing into it; the message names its id, its machine and since when.
+        FolderTakenError: Another process or thread is writing into it; the message names its id, its machine and since
+            when.
     """
     if folder is None:
         yield
@@ -76,7 +77,7 @@ def refuse_second_writer(folder: Path | str) -> None:
     """Refuse a folder that somebody is writing into, without taking it.
 
     Raises:
-        RunError: As in `writing_alone`.
+        FolderTakenError: As in `writing_alone`.
     """
     if (Path(folder) / _FILE).exists():
         with writing_alone(folder):
@@ -93,7 +94,7 @@ def _held(folder: Path) -> int:
         except OSError as error:
             if error.errno in _HELD:
                 os.close(descriptor)
-                raise RunError(
+                raise FolderTakenError(
                     f"{folder}: {_holder(path)} is writing into it; wait until that ends, or choose another folder"
                 ) from None
         with suppress(OSError):

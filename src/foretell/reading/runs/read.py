@@ -155,7 +155,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
         InputError: No conversations, none that can be read, an id twice, `answer_token_ids` that are not those of the
             answer with this model, a setting out of range, a direction of another model, two of one concept, or a
             folder that holds something other than a run or cannot be written.
-        RunError: The folder holds another job, or another process is writing into it.
+        FolderTakenError: The folder holds another job, or another process is writing into it.
         NotReadableError: The model's attention cannot be read exactly.
 
     Example:
@@ -219,7 +219,7 @@ def check_before_loading(
 
     Raises:
         InputError: See `read`.
-        RunError: The folder holds a run of other conversations, or another process is writing into it.
+        FolderTakenError: The folder holds a run of other conversations, or another process is writing into it.
     """
     if to is not None:
         check_folder(to, overwrite=overwrite, resumes=MANIFEST)
