@@ -145,6 +145,26 @@ def test_a_wrong_call_is_answered_before_anything_heavy_is_loaded(words: Sequenc
     assert [path.name for path in Path("used").iterdir()] == ["study.json"]
 
 
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["read", "model", "builtin", "--answers", "generate", "--to", "made"],
+        ["surface", "model", "--question", "Who?", "--answer", "Ann.", "--to", "made"],
+        ["steer", "model", "--layers", "1", "--to", "made"],
+    ],
+)
+def test_a_file_that_holds_no_direction_is_refused_before_torch_is_loaded(words: Sequence[str]) -> None:
+    code = "import sys; from foretell.cli.main import main; code = main(sys.argv[1:]); print(code, *sys.modules)"
+    command = [sys.executable, "-c", code, *words, "--direction", "pairs.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    exit_code, *modules = done.stdout.split()
+    assert exit_code == "2"
+    assert "pairs.csv: holds no direction" in done.stderr
+    assert not {"torch", "transformers"} & set(modules)
+    assert not Path("made").exists()
+
+
 def test_a_wrong_call_is_answered_at_once() -> None:
     seconds = []
     for _ in range(3):

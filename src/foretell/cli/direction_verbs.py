@@ -147,12 +147,13 @@ def surface(
     chosen = _layers(options.pop("layers"))
     check_folder(to, overwrite=overwrite)
     import foretell
+
+    known = None if saved is None else foretell.Direction.load(saved)
     from foretell.directions.fit_and_judge import companion_surfaces, with_held_out_comparison
     from foretell.directions.surface import generated_answers
     from foretell.showing.report import save_surface
     from foretell.showing.terminal import say
 
-    known = None if saved is None else foretell.Direction.load(saved)
     loaded = opened_model(model, options)
     written = generated_answers(loaded, question, n_answers, seed=options["seed"]) if n_answers else []
     fitted, evidence = (known, None) if known else _fitted(loaded, foretell.fact_pairs(), options)
@@ -234,13 +235,14 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, overwrit
         raise click.UsageError("A saved direction needs '--layers'.")
     check_folder(to, overwrite=overwrite)
     import foretell
+
+    known = None if saved is None else foretell.Direction.load(saved)
     from foretell.directions.fit_and_judge import split_topics
     from foretell.showing.report import save_steering
     from foretell.showing.terminal import say, show_table
 
     n_random = options.pop("n_random")
     contrasts = foretell.fact_pairs() if pairs is None else foretell.read_pairs(pairs)
-    known = None if saved is None else foretell.Direction.load(saved)
     loaded = opened_model(model, options)
     if known is None:
         training, contrasts = split_topics(contrasts)

@@ -201,9 +201,9 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     samples = _conversations(conversations, options)
     if options["answers"] == "given":
         require_answers(samples)
+    fitted = [foretell.Direction.load(path) for path in directions]
     from foretell.reading.runs.read import check_before_loading
 
-    fitted = [foretell.Direction.load(path) for path in directions]
     check_before_loading(samples, answers=options["answers"], directions=fitted, to=to, overwrite=options["overwrite"])
     loaded = opened_model(model, options)
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)

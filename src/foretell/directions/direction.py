@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -24,11 +24,11 @@ from safetensors.numpy import save_file
 
 from foretell.directions.random_directions import RandomScale
 from foretell.errors import InputError, TemplateWarning, located
-from foretell.reading.chat.chat_template import template_fingerprint
-from foretell.reading.models.fingerprints import weights_differ
-from foretell.reading.models.load import Model
 from foretell.storage.atomic import written_whole
 from foretell.storage.targets import check_file
+
+if TYPE_CHECKING:
+    from foretell.reading.models.load import Model
 
 __all__ = ["Direction", "DirectionSource"]
 
@@ -125,6 +125,10 @@ class Direction:
         Warns:
             TemplateWarning: Another chat template, or other special tokens.
         """
+        # Imported here, so that a file that holds no direction is refused before torch is loaded.
+        from foretell.reading.chat.chat_template import template_fingerprint
+        from foretell.reading.models.fingerprints import weights_differ
+
         if (model.n_layers, model.width) != (self.n_layers, self.width):
             raise InputError(
                 f'the direction "{self.concept}" was fitted on {self.source.model} with {self.n_layers} layers of '

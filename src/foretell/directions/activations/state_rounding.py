@@ -9,9 +9,13 @@ than that is no direction, whatever its length is scaled to.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from jaxtyping import Float
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["FLOAT32", "rounding_unit", "state_rounding"]
 
@@ -26,9 +30,12 @@ def state_rounding(dtype: torch.dtype) -> float:
     """Return the rounding of hidden states of a model of this type, as a share of their size.
 
     Example:
+        >>> import torch
         >>> state_rounding(torch.float32), state_rounding(torch.bfloat16)
         (1e-05, 0.03125)
     """
+    import torch  # not above: what reads a saved direction needs this module, and no torch
+
     return max(FLOAT32, _STEPS * torch.finfo(dtype).eps)
 
 
