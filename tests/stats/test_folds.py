@@ -19,7 +19,7 @@ def grouped_samples(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array(label, dtype=np.int64), group
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(grouped_samples(), st.integers(2, 6), st.integers(0, 5))
 def test_groups_never_straddle_and_training_holds_both_labels(
     samples: tuple[np.ndarray, np.ndarray], n_folds: int, seed: int

@@ -62,7 +62,7 @@ def template_ids(tokenizer: PreTrainedTokenizerBase, sample: Conversation) -> li
     return list(encoded["input_ids"])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(MESSAGES, TEXT, st.sampled_from([CHATML, GEMMA, THINKING, None]))
 def test_any_text_covers_every_token_once(
     parts: tuple[str | None, list[tuple[str, str]], str], answer: str, template: str | None
@@ -80,7 +80,7 @@ def test_any_text_covers_every_token_once(
         assert rendered.token_ids[: rendered.n_prompt_tokens].tolist() == template_ids(tokenizer, sample)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(MESSAGES)
 def test_contents_keep_their_characters(parts: tuple[str | None, list[tuple[str, str]], str]) -> None:
     sample = drawn(parts)

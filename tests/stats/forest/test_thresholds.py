@@ -22,7 +22,7 @@ rows = st.lists(
 ).filter(lambda pairs: len({label for _, label in pairs}) == 2)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(rows, st.sampled_from(OBJECTIVES))
 def test_no_other_cut_is_better(pairs: list[tuple[float, int]], objective: Objective) -> None:
     value, label = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])

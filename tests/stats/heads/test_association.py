@@ -97,7 +97,7 @@ def nearly_constant(values: Any) -> bool:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=columns())
 def test_hypothesis_finds_no_difference_to_the_oracle(engine: Literal["numba", "numpy"], case: Any) -> None:
     values, label = case
