@@ -133,7 +133,7 @@ class RowReader:
         step = max(1, min(n_rows, most // max(1, bytes_per_row)))
         # Chunks of about the same size: a last one of a few rows costs as many calls as a whole one.
         step = -(-n_rows // -(-n_rows // step))
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
             found = [read(self._rows.part(first, first + step)) for first in range(0, n_rows, step)]
         if len(found) == 1:
             return found[0]
