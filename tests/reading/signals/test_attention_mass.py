@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,22 @@ def test_half_precision_is_summed_in_single(dtype: torch.dtype, generator: np.ra
     assert found.mass.dtype == torch.float32
     np.testing.assert_allclose(found.mass.numpy(), masses_of(weights_of(call)), atol=1e-5)
     np.testing.assert_allclose(found.mass.sum(-1).numpy(), 1.0, atol=1e-6)
+
+
+def test_automatic_mixed_precision_changes_nothing(generator: np.random.Generator) -> None:
+    call = a_call(generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = read(call)
+    for name in ("mass", "entropy", "contribution"):
+        torch.testing.assert_close(getattr(found, name), getattr(read(call), name), rtol=0, atol=0, equal_nan=True)
+
+
+def test_keys_that_mask_and_bias_hide_add_nothing_to_the_entropy(generator: np.random.Generator) -> None:
+    call = a_call(generator)
+    assert call.mask is not None
+    bias = torch.zeros(call.mask.shape).masked_fill_(~call.mask, torch.finfo(torch.float32).min)
+    hidden_twice = dataclasses.replace(call, options={"position_bias": bias})
+    torch.testing.assert_close(read(hidden_twice).entropy, read(call).entropy)
 
 
 def test_mass_on_padding_is_separate(generator: np.random.Generator) -> None:

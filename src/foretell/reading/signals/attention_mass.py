@@ -105,8 +105,9 @@ class RowReader:
         def read(rows: QueryRows) -> SegmentMass:
             mask = rows.visible(call.mask, indicators, causal=causal)
             if plain:
-                weights = _plain_weights(call, rows, mask)
-                return self._of_chunk(_sums(weights, indicators), weights, mask.share, (call.value, head_factors))
+                weights, entropy = self._plain(call, rows, mask)
+                values = (call.value, head_factors)
+                return self._of_chunk(_sums(weights, indicators), weights, mask.share, values, entropy=entropy)
             sums, given = _by_own_function(call, rows, mask, indicators)
             return self._of_chunk(sums, given, mask.share, (call.value, head_factors))
 
@@ -132,7 +133,7 @@ class RowReader:
         step = max(1, min(n_rows, most // max(1, bytes_per_row)))
         # Chunks of about the same size: a last one of a few rows costs as many calls as a whole one.
         step = -(-n_rows // -(-n_rows // step))
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
             found = [read(self._rows.part(first, first + step)) for first in range(0, n_rows, step)]
         if len(found) == 1:
             return found[0]
@@ -144,16 +145,28 @@ class RowReader:
             contribution=_joined([one.contribution for one in found]),
         )
 
+    def _plain(self, call: AttentionCall, rows: QueryRows, mask: Mask) -> tuple[Tensor, Tensor | None]:
+        """Return weights, and their entropy where it is wanted: with scores at hand it takes no logarithms of them."""
+        scores = _plain_scores(call, rows, mask)
+        weights = torch.softmax(scores, -1)
+        if not self._quantities.entropy:
+            return weights, None
+        # The logarithm of a weight is its score less the largest one, plus the logarithm of the largest weight.
+        scores.sub_(scores.amax(-1, keepdim=True)).clamp_min_(torch.finfo(scores.dtype).min)
+        return weights, -torch.linalg.vecdot(weights, scores) - weights.amax(-1).log()
+
     def _of_chunk(
         self,
         sums: Float[Tensor, "sample head row code"],
         weights: Tensor | None,
         share: Tensor,
         values_and_factors: tuple[Tensor | None, Tensor | None],
+        *,
+        entropy: Tensor | None = None,
     ) -> SegmentMass:
         values, factors = values_and_factors
-        wanted, entropy, contribution = self._quantities, None, None
-        if wanted.entropy and weights is not None:
+        wanted, contribution = self._quantities, None
+        if wanted.entropy and entropy is None and weights is not None:
             entropy = _entropy(weights)
         if wanted.contribution and weights is not None and values is not None:
             contribution = self._contribution(weights, values, factors)
@@ -171,8 +184,8 @@ def is_plain(call: AttentionCall) -> bool:
     return call.own is sdpa_attention_forward and call.query.shape[1] % call.key.shape[1] == 0
 
 
-def _plain_weights(call: AttentionCall, rows: QueryRows, mask: Mask) -> Float[Tensor, "sample head row key"]:
-    """Return softmax(scale Q K^T + what is added), with the heads that share keys as one product."""
+def _plain_scores(call: AttentionCall, rows: QueryRows, mask: Mask) -> Float[Tensor, "sample head row key"]:
+    """Return scale Q K^T + what is added, with the heads that share keys as one product."""
     query, key = rows.of(call.query.detach()).float(), call.key.detach().float()
     n_samples, n_heads, n_rows, width = query.shape
     scale = call.options.get("scaling")
@@ -184,7 +197,7 @@ def _plain_weights(call: AttentionCall, rows: QueryRows, mask: Mask) -> Float[Te
         scores += rows.of(bias.detach())
     if mask.added is not None:
         scores[..., mask.first :] += mask.added
-    return torch.softmax(scores, -1)
+    return scores
 
 
 def _sums(

@@ -63,8 +63,11 @@ def written_norms(
     n_rows = weights.shape[1] * weights.shape[2] // n_heads
     if factors is not None and n_keys < N_SEGMENTS * n_rows:
         # R (sum of weight times value) = sum of weight times R value, and here there are fewer values than sums.
-        own = values.float().repeat_interleave(n_heads // values.shape[1], 1)
-        parts = segment_outputs(weights.reshape(n_samples, n_heads, n_rows, n_keys), _written(own, factors), runs)
+        # This way round the heads of a group are one product, which copies no values.
+        by_layer = values.float().view(-1, len(factors), *values.shape[1:]).transpose(3, 4)
+        by_group = factors.to(by_layer).view(len(factors), values.shape[1], -1, values.shape[3])
+        own = (by_group @ by_layer).reshape(n_samples, n_heads, -1, n_keys).transpose(2, 3)
+        parts = segment_outputs(weights.reshape(n_samples, n_heads, n_rows, n_keys), own, runs)
         return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
     parts = segment_outputs(weights, values, runs).view(N_SEGMENTS, n_samples, n_heads, n_rows, -1)
     # One product for all segments would copy the factors for each of them.
