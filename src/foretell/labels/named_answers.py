@@ -21,7 +21,7 @@ _SENTENCES = 2
 _BROKEN_OFF_WORDS = 8
 _ENDS = ".!?…。！？\"'”’)]*`"
 _YEAR, _DAYS = 1000, 100
-_NUMBER = re.compile(r"(?<![\w.,])\d+(?:\.\d+)?(?!\w)")
+_NUMBER = re.compile(r"(?<![\w.,])-?\d+(?:\.\d+)?(?!\w)")
 _GAP = r"[\s\-*_~`.']+"
 _DENIED = re.compile(
     r"(?:\b(?:not|never|nor|without|rather than|instead of)|n't)\s+(?:[^\s.,;:]+\s+){0,2}['\"*_]*$", re.IGNORECASE
@@ -76,14 +76,14 @@ def named_answers(answer: str, accepted: Sequence[str], others: Sequence[str] = 
         counts, and another answer that is written with a capital must have one. Words after "not", "rather than" and
         the like are not named. A number at the very end of a text that breaks off may lack digits and is not named.
     """
+    numeric = all(number_of(plain(spelling)) is not None for spelling in accepted)
+    mentions = _numbers if numeric else _spelled
     for sentence in sentences(answer)[:_SENTENCES]:
         text = plain(sentence)
-        found = (
-            _numbers(text, accepted, others, asked) if _numeric(accepted) else _spelled(text, accepted, others, asked)
-        )
+        found = mentions(text, accepted, others, asked)
         kept = [one for one in sorted(_longest(found)) if not _DENIED.search(text[: one[0]])]
-        if kept and _breaks_off(answer) and answer.rstrip().endswith(sentence) and kept[-1][1] == len(text):
-            kept = kept[:-1] if _numeric(accepted) else kept
+        if numeric and kept and kept[-1][1] == len(text) and _breaks_off(answer) and answer.rstrip().endswith(sentence):
+            kept.pop()
         if kept:
             right = tuple(text[start:stop] for start, stop, wanted in kept if wanted)
             wrong = tuple(text[start:stop] for start, stop, wanted in kept if not wanted)
@@ -95,10 +95,6 @@ _Mention = tuple[int, int, bool]
 """Where an answer is named, start and stop, and whether it is accepted."""
 
 
-def _numeric(accepted: Sequence[str]) -> bool:
-    return all(number_of(plain(spelling)) is not None for spelling in accepted)
-
-
 def _numbers(text: str, accepted: Sequence[str], others: Sequence[str], asked: str) -> Iterator[_Mention]:
     wanted = {number_of(plain(spelling)) for spelling in accepted}
     against = {number_of(plain(spelling)) for spelling in others}
@@ -108,7 +104,11 @@ def _numbers(text: str, accepted: Sequence[str], others: Sequence[str], asked: s
         value = float(found[0])
         if value in wanted:
             yield found.start(), found.end(), True
-        elif (value in against) if against else (value not in repeated and not (year and value < _DAYS)):
+        elif (
+            (value in against)
+            if against
+            else (value not in repeated and -value not in repeated and not (year and value < _DAYS))
+        ):
             yield found.start(), found.end(), False
 
 

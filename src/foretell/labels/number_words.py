@@ -6,19 +6,18 @@ import re
 
 __all__ = ["number_of", "with_digits"]
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_VALUES = {word: value for value, word in enumerate(_ONES)} | {
-    word: 10 * value for value, word in enumerate(_TENS, start=2)
+_ONES = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen
+"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_VALUES = {word: value for value, word in enumerate(_ONES.split())} | {
+    word: 10 * value for value, word in enumerate(_TENS.split(), start=2)
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
 _WORD = "|".join(sorted((*_VALUES, *_SCALES), key=len, reverse=True))
-_IN_WORDS = re.compile(
-    rf"\b(?:an?\s+(?=hundred|thousand|million))?(?:{_WORD})(?:(?:\s+and)?[\s-]+(?:{_WORD}))*\b", re.I
-)
+_A_HUNDRED = r"(?:an?\s+(?=hundred|thousand|million))?"
+_IN_WORDS = re.compile(rf"\b{_A_HUNDRED}(?:{_WORD})(?:(?:\s+and)?[\s-]+(?:{_WORD}))*\b", re.IGNORECASE)
 _GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,])")
 _WHOLE = re.compile(r"(?<![\w.,])(\d+)\.0+(?!\w)")
 
