@@ -18,7 +18,7 @@ from foretell.records.cells import label_of
 from tests.optional import no_data
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-EXTRA = {"id": "x", "dataset": "mine", "group": "g", "stratum": "s", "behavior_label": "yes"}
+EXTRA = {"id": "x", "dataset": "mine", "group": "g", "stratum": "s", "behavior": "added", "behavior_label": "yes"}
 VERIFIER = {"name": "max_words", "count": 3}
 SHAPES: dict[str, dict[str, Any]] = {
     "own": {"prompt": "Add.", "query": "1 + 1", "answer": "2"},
@@ -56,7 +56,7 @@ def test_every_shape_in_every_container_carries_everything(tmp_path: Path, shape
     else:
         messages = (Message("user", "Add.\n\n1 + 1", (Span(0, 4, "prompt"), Span(6, 11, "query"))),)
     assert conversation == Conversation(
-        "x", "mine", messages, "2", "g", "s", VERIFIER, behavior_label=1, label_source="file"
+        "x", "mine", messages, "2", "g", "s", VERIFIER, behavior_label=1, label_source="file", behaviour="added"
     )
 
 

@@ -84,10 +84,11 @@ def test_verify_names_the_part_that_changed(tmp_path: Path) -> None:
 
 def test_labels_join_the_table_and_unlabelled_samples_stay(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", JOB)
-    run.append("part", {"samples": samples("a", "b"), "attention": attention("a", "b")})
+    named = samples("a", "b").with_columns(behaviour=pl.Series(["answered correctly", None]))
+    run.append("part", {"samples": named, "attention": attention("a", "b")})
     run.write_labels(labels(a=1))
-    table = run.table()
-    assert table.select("id", "behavior_label").unique(maintain_order=True).rows() == [("a", 1), ("b", None)]
+    table = run.table().select("id", "behaviour", "behavior_label")
+    assert table.unique(maintain_order=True).rows() == [("a", "answered correctly", 1), ("b", None, None)]
     assert table.height == 4
     run.write_labels(labels(a=0, b=1))
     assert run.samples["behavior_label"].to_list() == [0, 1]

@@ -321,8 +321,9 @@ def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
 
     settings = {name: options.pop(name) for name in ("errors", "ignore")}
     format_ = options.pop("format_")
-    if source == BUILTIN:
-        return foretell.builtin_conversations()
+    name, _, dataset = source.partition(":")
+    if name == BUILTIN:
+        return foretell.builtin_conversations(dataset or None)
     from foretell.showing.terminal import say_skipped
 
     found = foretell.read_conversations(source, format=format_, **settings)

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 BUILTIN = "builtin"
-"""Name of the conversations that are part of foretell."""
+"""Name of the conversations that are part of foretell; `builtin:questions` and the like name one of their sets."""
 GIVEN = click.Path(exists=True, path_type=Path)
 """A file, or a folder of its parts, that is read."""
 GIVEN_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -89,8 +89,16 @@ def _is_installed(package: str) -> bool:
 
 
 def _checked_conversations(context: click.Context, parameter: click.Parameter, source: str) -> str:
-    """Refuse a file that does not exist before anything heavy is loaded."""
-    return source if source == BUILTIN else str(GIVEN.convert(source, parameter, context))
+    """Refuse a file or a built-in set that does not exist before anything heavy is loaded."""
+    name, colon, _set = source.partition(":")
+    if name != BUILTIN:
+        return str(GIVEN.convert(source, parameter, context))
+    from foretell.conversations.builtin import BUILTIN_SETS
+
+    if colon and _set not in BUILTIN_SETS:
+        sets = ", ".join(f"{BUILTIN}:{known}" for known in BUILTIN_SETS)
+        raise click.BadParameter(f"there is no built-in set {_set!r}: use {sets}", context, parameter)
+    return source
 
 
 model_argument = click.argument("model", callback=_checked_model)

@@ -1,24 +1,35 @@
 """Built-in prompts and facts.
 
 conversations = builtin_conversations("alpaca")
+claims = builtin_conversations("false-claims")
 facts = builtin_facts("capitals")
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import as_file, files
 
+from foretell.conversations.behaviour_sets import false_claims, lies, questions
 from foretell.conversations.conversation import Conversation
 from foretell.conversations.formats import read_conversations
 from foretell.errors import InputError
 from foretell.records.reader import read_records
 
-__all__ = ["BUILTIN_DATASETS", "Fact", "builtin_conversations", "builtin_facts"]
+__all__ = ["BUILTIN_DATASETS", "BUILTIN_SETS", "Fact", "builtin_conversations", "builtin_facts"]
 
 BUILTIN_DATASETS = {"alpaca": "alpaca.json", "sharegpt": "sharegpt.json", "flan": "flan.tsv"}
-"""File of each built-in set; the shape of the file is the name of the set."""
+"""File of each built-in set of instructions; the shape of the file is the name of the set."""
+_MADE: dict[str, Callable[[], list[Conversation]]] = {
+    "questions": questions,
+    "false-claims": false_claims,
+    "lies": lies,
+}
+_INSTRUCTIONS = "instructions"
+BUILTIN_SETS = (_INSTRUCTIONS, *_MADE, *BUILTIN_DATASETS)
+"""Names that `builtin_conversations` takes: one set per behaviour, then the three that are the instructions."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +44,21 @@ class Fact:
 
 
 def builtin_conversations(dataset: str | None = None) -> list[Conversation]:
-    """Return the built-in prompts: short tasks, each with one constraint that a verifier can check.
+    """Return a built-in set of conversations: prompts with a verifier that labels any model's answers without a judge.
 
-    A small model follows about half of them. `stratum` is the kind of constraint. In `alpaca` the constraint is part
-    of the input (segment query), in `flan` of the instruction (segment prompt), in `sharegpt` of the last user turn
-    (segment query), after an earlier exchange (segment prompt).
+    Every conversation says in `behaviour` what label 1 means, and has a `stratum` (the kind of task) and a verifier.
+
+    * `instructions` ("followed the instruction"): short tasks, each with one constraint that can be checked. `stratum`
+      is the kind of constraint. They are the sets `alpaca` (the constraint is part of the input, segment query), `flan`
+      (of the instruction, segment prompt) and `sharegpt` (of the last user turn, segment query, after an earlier
+      exchange, segment prompt).
+    * `questions` ("answered correctly"), `false-claims` ("gave in to a false claim") and `lies` ("said something
+      false"): more than 1,000 conversations each, about facts whose answer is known; see
+      `foretell.conversations.behaviour_sets`. `group` is the fact.
 
     Args:
-        dataset: `alpaca`, `sharegpt` or `flan`; None gives all three, in this order.
+        dataset: `instructions`, `questions`, `false-claims`, `lies`, `alpaca`, `sharegpt` or `flan`; None gives the
+            instructions.
 
     Raises:
         InputError: There is no set of this name.
@@ -48,11 +66,13 @@ def builtin_conversations(dataset: str | None = None) -> list[Conversation]:
     Example:
         >>> {conversation.dataset for conversation in builtin_conversations("flan")}
         {'flan'}
+        >>> builtin_conversations("questions")[0].behaviour
+        'answered correctly'
     """
-    if dataset is None:
+    if dataset is None or dataset == _INSTRUCTIONS:
         return [entry for name in BUILTIN_DATASETS for entry in _conversations(name)]
-    if dataset not in BUILTIN_DATASETS:
-        raise InputError(f"there is no built-in set {dataset!r}: use {', '.join(BUILTIN_DATASETS)}")
+    if dataset not in BUILTIN_SETS:
+        raise InputError(f"there is no built-in set {dataset!r}: use {', '.join(BUILTIN_SETS)}")
     return list(_conversations(dataset))
 
 
@@ -83,8 +103,11 @@ def builtin_facts(topic: str | None = None) -> list[Fact]:
 
 @cache
 def _conversations(dataset: str) -> tuple[Conversation, ...]:
+    if dataset in _MADE:
+        return tuple(_MADE[dataset]())
     with as_file(files("foretell") / "data" / BUILTIN_DATASETS[dataset]) as path:
-        return tuple(read_conversations(path, dataset=dataset))
+        read = read_conversations(path, dataset=dataset)
+    return tuple(replace(one, behaviour="followed the instruction") for one in read)
 
 
 @lru_cache(maxsize=1)

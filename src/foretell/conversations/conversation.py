@@ -57,6 +57,8 @@ class Conversation:
     label_reason: str | None = None
     answer_token_ids: tuple[int, ...] | None = None
     """The answer's tokens. Where they are given, exactly these are read; a text alone may be cut into others."""
+    behaviour: str | None = None
+    """What label 1 means, as a short clause: "answered correctly", "gave in to a false claim"."""
 
     @property
     def has_answer(self) -> bool:

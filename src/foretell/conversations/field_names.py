@@ -32,11 +32,12 @@ _OTHER_NAMES = {
     "conversations": ("conversation",),
     "history": ("past", "previous_turns"),
     "rationale": ("reasoning", "chain_of_thought", "cot"),
+    "behaviour": ("behavior",),
 }
 """Other names of fields, by the name used here; names are compared without case, and `-` and blanks are `_`."""
 _CANONICAL = {other: name for name, others in _OTHER_NAMES.items() for other in others}
 _READ = {
-    *("id", "dataset", "group", "stratum", "verifier", "behavior_label", "label_source", "label_reason"),
+    *("id", "dataset", "group", "stratum", "verifier", "behaviour", "behavior_label", "label_source", "label_reason"),
     *("answer_token_ids", "answer", "system", "prompt", "query", "instruction", "input", "question", "context"),
     *("messages", "conversations", "history", "rationale", "instances"),
 }

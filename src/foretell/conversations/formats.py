@@ -61,9 +61,10 @@ def read_conversations(
 
     Returns:
         One conversation per record, or per entry of its `instances`, as a list; `.skipped` names the records that were
-        left out. In every shape the fields id, dataset, group, stratum, verifier, behavior_label, label_source,
-        label_reason and answer_token_ids carry through, and fields may have their other usual names (response,
-        completion, system_prompt, context, history). A record without an id gets its set's name and its record number.
+        left out. In every shape the fields id, dataset, group, stratum, verifier, behaviour, behavior_label,
+        label_source, label_reason and answer_token_ids carry through, and fields may have their other usual names
+        (response, completion, system_prompt, context, history). A record without an id gets its set's name and its
+        record number.
 
     Raises:
         ConversationError: The file is missing, empty, not UTF-8 or of no known shape; a record does not fit or holds

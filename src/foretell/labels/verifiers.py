@@ -9,7 +9,7 @@ into a table cell, and `verify` runs it.
 
 from __future__ import annotations
 
-from foretell.labels import forms, lengths, wording  # noqa: F401 - importing them registers their verifiers
+from foretell.labels import forms, known_answers, lengths, wording  # noqa: F401 - importing them registers verifiers
 from foretell.labels.registry import VERIFIERS, Verdict, check_specification, register, verify
 from foretell.labels.text import sentences, words
 

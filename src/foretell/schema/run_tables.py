@@ -58,6 +58,7 @@ SAMPLES = Table(
             "its tokens, as they were generated or fed",
             null="no answer, or one that was not turned into tokens",
         ),
+        Column("behaviour", pl.String(), "what label 1 means, such as: answered correctly", null="not given"),
         *LABELS.columns[1:],
         Column("verifier", pl.String(), "the check of the answer, as JSON", null="none"),
         *(

@@ -36,6 +36,7 @@ _FORMAT = 2
 """1: `activity` and `rows` counted `position` from the start of the answer, and answers had no token ids."""
 _LABELS = "labels.parquet"
 _SAMPLE_COLUMNS = (
+    "behaviour",
     "behavior_label",
     "label_source",
     "group",
@@ -275,6 +276,7 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
         label_source=row["label_source"],
         label_reason=row["label_reason"],
         answer_token_ids=None if row["answer_token_ids"] is None else tuple(row["answer_token_ids"]),
+        behaviour=row["behaviour"],
     )
 
 

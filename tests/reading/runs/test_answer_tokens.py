@@ -50,6 +50,7 @@ def conversation(noun: str) -> Conversation:
         group="things",
         stratum="length",
         verifier={"name": "no_commas"},
+        behaviour="wrote no comma",
     )
 
 

@@ -89,6 +89,7 @@ def _identity(conversation: Conversation) -> dict[str, object]:
         "dataset": conversation.dataset,
         "group": conversation.group or conversation.id,
         "stratum": conversation.stratum,
+        "behaviour": conversation.behaviour,
         "messages": conversation.messages_json(),
         "verifier": None if verifier is None else json.dumps(dict(verifier), ensure_ascii=False, sort_keys=True),
     }
