@@ -17,9 +17,10 @@ from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import cache_argument
 from foretell.reading.runs import answers as answering
-from foretell.reading.runs.answers import Answered, Sampling, force, generate
+from foretell.reading.runs.answers import Sampling, force, generate
 from foretell.reading.runs.prefix_cache import common_beginning, first_tokens, prompts_once, shareable_tokens
 from foretell.reading.runs.read import read
+from foretell.storage.answered import Answered
 from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, GenerationConfig
 
@@ -27,8 +26,9 @@ from foretell.reading.models.signatures import accepts, cache_argument, cache_fr
 from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
 from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
+from foretell.storage.answered import Answered
 
-__all__ = ["Answered", "Sampling", "force", "generate"]
+__all__ = ["Sampling", "force", "generate"]
 
 _GENERATED = SEGMENTS.index("generated")
 
@@ -51,40 +51,6 @@ class Sampling:
             raise InputError(f"temperature must be 0 (greedy) or above, not {self.temperature}")
         if not 0.0 < self.top_p <= 1.0:
             raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}")
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The signals of one sample's answer."""
-
-    token_ids: Int[np.ndarray, " token"]
-    segments: Int[np.ndarray, " token"]
-    """Code of each token's segment, 0 to 4 in the order of `SEGMENTS`."""
-    layers: tuple[int, ...]
-    """Blocks that attend; the layer axis of mass and lift."""
-    mass: Float[np.ndarray, "layer head segment"]
-    lift: Float[np.ndarray, "layer head segment"]
-    """nan where the segment holds no token."""
-    contribution: Float[np.ndarray, "layer head segment"]
-    """nan where it was not asked for, or where the values are not seen."""
-    entropy: Float[np.ndarray, "layer head"]
-    """Of each head's weights (nats); nan where it was not asked for."""
-    checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
-    """Mass after the first 1, 2, 4, 8, ... generated tokens."""
-    activity: Float[np.ndarray, "block generated direction"]
-    """nan in layers whose direction is undefined."""
-    logprob: Float[np.ndarray, " generated"]
-    token_entropy: Float[np.ndarray, " generated"]
-    """Of each token's distribution (nats); nan where it was not asked for."""
-    truncated: bool | None
-    """Whether a generated answer ended at the token limit; None for a given answer."""
-    row_mass: Float[np.ndarray, "layer head generated segment"] | None = None
-    """The mass of every row in half precision; None where it was not asked for."""
-
-    @property
-    def answer_ids(self) -> Int[np.ndarray, " generated"]:
-        """Token ids of the answer."""
-        return np.asarray(self.token_ids[self.segments == _GENERATED])
 
 
 def force(

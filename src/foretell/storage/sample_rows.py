@@ -7,39 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
 from foretell.conversations.conversation import Conversation
-from foretell.reading.runs.answers import Answered
 from foretell.schema.tables import MASSES, SEGMENTS, SHARES, TABLES, conform, empty
+from foretell.storage.answered import Reading, Unread
 from foretell.storage.runs import RunTable
 
-__all__ = ["Reading", "Unread", "tables"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One sample with the signals of its answer."""
-
-    conversation: Conversation
-    answer: str
-    token_texts: tuple[str, ...]
-    signals: Answered
-    reason: str | None = None
-    """Why its numbers are undefined, see `foretell.reading.runs.finite`; then it has tokens and no more."""
-
-
-@dataclass(frozen=True)
-class Unread:
-    """A sample that could not be read, and why."""
-
-    conversation: Conversation
-    answer: str | None
-    reason: str
+__all__ = ["tables"]
 
 
 def tables(
