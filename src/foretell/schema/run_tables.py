@@ -29,6 +29,7 @@ SHARES = ("PAM_norm", "QAM_norm", "SAM_norm")
 """The three normalised shares: each mass over PAM + QAM + SAM."""
 
 _POSITION = Column("position", pl.Int32(), "the token's place in the conversation, from 0", 0)
+_LOOKBACK = fraction("lookback", "mean weight of a context token over the sum of that and of a generated one")
 _ANSWER_POSITION = Column("answer_position", pl.Int32(), "the token's place in the answer, from 0", 0)
 
 LABELS = Table(
@@ -91,6 +92,7 @@ ATTENTION = Table(
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
         ),
         *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
+        _LOOKBACK,
         *(
             number(f"lift_{segment}", "mass over the segment's share of visible tokens; 1 = uniform", 0)
             for segment in SEGMENTS
@@ -129,6 +131,14 @@ TOKENS = Table(
             None,
             null="not generated, or not finite",
         ),
+        Column(
+            "margin",
+            pl.Float64(),
+            "probability of the likeliest token minus that of the second",
+            0,
+            1,
+            null="not generated, not finite, or entropies were not read",
+        ),
     ),
 )
 
@@ -146,6 +156,7 @@ CHECKPOINTS = Table(
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
         ),
         *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
+        _LOOKBACK,
     ),
 )
 

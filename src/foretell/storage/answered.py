@@ -35,13 +35,17 @@ class Answered:
     """nan where it was not asked for, or where the values are not seen."""
     entropy: Float[np.ndarray, "layer head"]
     """Of each head's weights (nats); nan where it was not asked for."""
-    checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
-    """Mass after the first 1, 2, 4, 8, ... generated tokens."""
+    lookback: Float[np.ndarray, "layer head"]
+    """Lookback ratio; nan where a row sees no context."""
+    checkpoints: Mapping[int, tuple[Float[np.ndarray, "layer head segment"], Float[np.ndarray, "layer head"]]]
+    """Mass and lookback ratio after the first 1, 2, 4, 8, ... generated tokens."""
     activity: Float[np.ndarray, "block generated direction"]
     """nan in layers whose direction is undefined."""
     logprob: Float[np.ndarray, " generated"]
     token_entropy: Float[np.ndarray, " generated"]
     """Of each token's distribution (nats); nan where it was not asked for."""
+    margin: Float[np.ndarray, " generated"]
+    """Probability of the likeliest token minus that of the second; nan where entropies were not asked for."""
     truncated: bool | None
     """Whether a generated answer ended at the token limit; None for a given answer."""
     row_mass: Float[np.ndarray, "layer head generated segment"] | None = None

@@ -110,12 +110,19 @@ def _attention(reading: Reading) -> pl.DataFrame:
         for quantity, values in by_segment.items()
         for segment, name in enumerate(SEGMENTS)
     }
+    more["lookback"] = reading.signals.lookback.astype(np.float64).ravel()
     more["entropy"] = reading.signals.entropy.astype(np.float64).ravel()
     return conform(_per_head(reading, reading.signals.mass, more), TABLES["attention"])
 
 
-def _checkpoint(reading: Reading, n_generated: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
-    frame = _per_head(reading, mass, {}).with_columns(pl.lit(n_generated).alias("n_generated"))
+def _checkpoint(
+    reading: Reading,
+    n_generated: int,
+    means: tuple[Float[np.ndarray, "layer head segment"], Float[np.ndarray, "layer head"]],
+) -> pl.DataFrame:
+    mass, lookback = means
+    frame = _per_head(reading, mass, {"lookback": lookback.astype(np.float64).ravel()})
+    frame = frame.with_columns(pl.lit(n_generated).alias("n_generated"))
     return conform(frame, TABLES["checkpoints"])
 
 
@@ -164,9 +171,13 @@ def _tokens(reading: Reading) -> pl.DataFrame:
     answer_position: list[int | None] = [None] * n_tokens
     for place, position in enumerate(generated.tolist()):
         answer_position[position] = place
-    logprob, entropy = np.full((2, n_tokens), np.nan)
+    signals = reading.signals
+    scores = {name: np.full(n_tokens, np.nan) for name in ("logprob", "entropy", "margin")}
     if reading.reason is None:
-        logprob[generated], entropy[generated] = reading.signals.logprob, reading.signals.token_entropy
+        for values, found in zip(
+            scores.values(), (signals.logprob, signals.token_entropy, signals.margin), strict=True
+        ):
+            values[generated] = found
     frame = pl.DataFrame(
         {
             "id": reading.conversation.id,
@@ -175,10 +186,9 @@ def _tokens(reading: Reading) -> pl.DataFrame:
             "token_id": reading.signals.token_ids,
             "text": list(reading.token_texts),
             "segment": [SEGMENTS[code] for code in reading.signals.segments],
-            "logprob": logprob,
-            "entropy": entropy,
+            **scores,
         }
-    ).with_columns(pl.col("logprob", "entropy").fill_nan(None))
+    ).with_columns(pl.col(*scores).fill_nan(None))
     return conform(frame, TABLES["tokens"])
 
 

@@ -33,7 +33,7 @@ def texts(model: Model, answers: tuple[str, ...] = ANSWERS) -> list[Rendered]:
 
 
 def same(one: Answered, other: Answered, tolerance: float = 1e-5) -> None:
-    for name in ("mass", "contribution", "entropy", "activity", "token_entropy", "logprob"):
+    for name in ("mass", "contribution", "entropy", "activity", "token_entropy", "logprob", "margin", "lookback"):
         values, expected = getattr(one, name), getattr(other, name)
         # Entropies, scores of directions and log-probabilities are not bounded by 1: their size counts.
         size = max(1.0, float(np.nanmax(np.abs(expected), initial=0.0)))

@@ -192,7 +192,7 @@ class _PassReader:
         return self._readers[n_layers]
 
     def _write(self, layers: Sequence[int], found: SegmentMass) -> None:
-        values = {"mass": found.mass, "lift": found.lift}
+        values = {"mass": found.mass, "lift": found.lift, "lookback": found.lookback[..., None]}
         if found.entropy is not None:
             values["entropy"] = found.entropy[..., None]
         if found.contribution is not None:

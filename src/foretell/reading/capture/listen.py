@@ -90,7 +90,8 @@ def listen(
         directions: concepts whose activity is read.
         logprob: also read log-probabilities (needs a model with a language-model head).
         contribution: also read what each segment writes through each head (`capture.contribution`).
-        entropy: also read the entropy of each head's weights and of each generated token's distribution.
+        entropy: also read the entropy of each head's weights, and entropy and margin of each generated token's
+            distribution.
         rows: keep every row (`capture.row_mass`, `capture.keep`), which generating needs; False only adds them up, with
             means after 1, 2, 4, 8, ... tokens, so that what is kept does not grow with the answers.
         chunk_mib: bound in MiB for scores and masks held at a time.

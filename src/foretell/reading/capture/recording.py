@@ -23,9 +23,11 @@ from foretell.errors import InputError, NotReadableError
 from foretell.reading.capture.row_store import Place, RowStore, RunningSums
 from foretell.schema.tables import SEGMENTS
 
-__all__ = ["GENERATED", "Pass", "Recording"]
+__all__ = ["GENERATED", "TOKEN_QUANTITIES", "Pass", "Recording"]
 
 GENERATED = SEGMENTS.index("generated")
+TOKEN_QUANTITIES = ("logprob", "token_entropy", "margin")
+"""What logits say of a token; the last two only where entropies are read."""
 
 
 @dataclass
@@ -204,7 +206,7 @@ class Recording:
                 "rows were added up, and the cache was cut back to feed other tokens; listen with rows=True"
             )
         first = (self.codes(same) == GENERATED).sum(1)
-        for quantity in ("logprob", "token_entropy"):
+        for quantity in TOKEN_QUANTITIES:
             self.rows.forget(quantity, first)
         self.kept = None
 

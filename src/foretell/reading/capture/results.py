@@ -144,6 +144,26 @@ class Capture(CountedRows):
         return self._mean("lift", N_SEGMENTS)
 
     @cached_property
+    def lookback(self) -> Float[np.ndarray, "sample layer head"]:
+        """Lookback ratio: mean weight of a context token over the sum of that and of a generated one, 0 to 1.
+
+        Averaged over the rows; 0.5 looks at both alike. The context is every other segment, and the row's own token is
+        among the generated ones.
+
+        Undefined:
+            nan where a row sees no token of the context.
+
+        Source:
+            Chuang et al. (2024), arXiv 2407.07071.
+        """
+        return self._mean("lookback", 1)[..., 0]
+
+    @cached_property
+    def lookback_checkpoints(self) -> dict[int, Float[np.ndarray, "sample layer head"]]:
+        """Lookback ratios over the first 1, 2, 4, 8, ... rows only, as in `checkpoints`."""
+        return {n_tokens: self._mean("lookback", 1, n_tokens)[..., 0] for n_tokens in self.checkpoints}
+
+    @cached_property
     def contribution(self) -> Float[np.ndarray, "sample layer head segment"]:
         """Share of what a head writes that comes from each segment, averaged over the rows.
 
@@ -206,3 +226,12 @@ class Capture(CountedRows):
             nan where the log-probability is, and where `listen` was not asked for it.
         """
         return self._token_numbers("token_entropy")
+
+    @cached_property
+    def margin(self) -> Float[np.ndarray, "sample token"]:
+        """Probability of the likeliest token minus that of the second, of the distribution of `token_entropy`; 0 to 1.
+
+        Undefined:
+            nan where that entropy is.
+        """
+        return self._token_numbers("margin")

@@ -206,12 +206,16 @@ def _answered(
         lift=capture.lift[sample],
         contribution=capture.contribution[sample],
         entropy=capture.attention_entropy[sample],
+        lookback=capture.lookback[sample],
         checkpoints={
-            n_tokens: mass[sample] for n_tokens, mass in capture.checkpoints.items() if n_tokens <= len(places)
+            n_tokens: (mass[sample], capture.lookback_checkpoints[n_tokens][sample])
+            for n_tokens, mass in capture.checkpoints.items()
+            if n_tokens <= len(places)
         },
         activity=capture.activity[sample][:, places],
         logprob=capture.logprob[sample, places],
         token_entropy=capture.token_entropy[sample, places],
+        margin=capture.margin[sample, places],
         truncated=truncated,
         row_mass=capture.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
     )
