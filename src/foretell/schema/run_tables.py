@@ -1,4 +1,4 @@
-"""The tables of a run: samples, labels, attention, checkpoints, rows, tokens, activity."""
+"""The tables of a run: samples, labels, attention, checkpoints, rows, tokens, activity, hidden states."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ __all__ = [
     "ACTIVITY",
     "ATTENTION",
     "CHECKPOINTS",
+    "HIDDEN",
     "LABELS",
     "MASSES",
+    "POOLS",
     "ROWS",
     "SAMPLES",
     "SEGMENTS",
@@ -29,6 +31,10 @@ SHARES = ("PAM_norm", "QAM_norm", "SAM_norm")
 """The three normalised shares: each mass over PAM + QAM + SAM."""
 
 _POSITION = Column("position", pl.Int32(), "the token's place in the conversation, from 0", 0)
+POOLS = ("last prompt token", "mean over answer", "last answer token")
+"""What hidden states are pooled over; the first one is the state before the answer's first token."""
+
+_LOOKBACK = fraction("lookback", "mean weight of a context token over the sum of that and of a generated one")
 _ANSWER_POSITION = Column("answer_position", pl.Int32(), "the token's place in the answer, from 0", 0)
 
 LABELS = Table(
@@ -92,6 +98,7 @@ ATTENTION = Table(
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
         ),
         *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
+        _LOOKBACK,
         *(
             number(f"lift_{segment}", "mass over the segment's share of visible tokens; 1 = uniform", 0)
             for segment in SEGMENTS
@@ -130,6 +137,14 @@ TOKENS = Table(
             None,
             null="not generated, or not finite",
         ),
+        Column(
+            "margin",
+            pl.Float64(),
+            "probability of the likeliest token minus that of the second",
+            0,
+            1,
+            null="not generated, not finite, or entropies were not read",
+        ),
     ),
 )
 
@@ -147,6 +162,25 @@ CHECKPOINTS = Table(
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
         ),
         *(fraction(share, f"{share.removesuffix('_norm')} / (PAM + QAM + SAM)") for share in SHARES),
+        _LOOKBACK,
+    ),
+)
+
+HIDDEN = Table(
+    "hidden",
+    ("id", "layer", "pool", "n_generated"),
+    (
+        ID,
+        LAYER,
+        Column("pool", pl.String(), f"tokens that the state is pooled over: {', '.join(POOLS)}"),
+        Column(
+            "n_generated",
+            pl.Int32(),
+            "first generated tokens that count: 0 for the prompt; 1, 2, 4, 8, ..., all of them",
+            0,
+        ),
+        Column("shard", pl.String(), "safetensors file in the same folder, whose tensor layer/pool has the state"),
+        Column("row", pl.Int32(), "row of that tensor", 0),
     ),
 )
 

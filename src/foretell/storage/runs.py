@@ -1,40 +1,34 @@
-"""Runs: the results of one model on one set of conversations, as a folder of Parquet parts and a manifest.
+"""Runs: the results of one model on one set of conversations, as tables and labels.
 
-A part is written to a temporary name, renamed, and then added to the manifest with its checksum. A part that is not in
-the manifest is incomplete and is written again when the run is resumed. Columns are those of
-`foretell.schema.tables`.
-
-    run = foretell.open_run("run")
-    run.table().write_csv("table.csv")
+run = foretell.open_run("run")
+run.table().write_csv("table.csv")
+run.hidden(16, "mean over answer")
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
-import weakref
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from hashlib import file_digest
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from foretell.conversations.conversation import Conversation
-from foretell.errors import FolderTakenError, InputError, RunError
+from foretell.errors import InputError
 from foretell.schema import tables as schema
 from foretell.storage.atomic import written_whole
-from foretell.storage.targets import MANIFEST, content
+from foretell.storage.run_folder import LABELS_FILE, RunFolder, RunTable, is_run, refuse_other_job
+from foretell.storage.state_files import checked_states, read_state_file
+from foretell.storage.state_shards import StateIndex, state_index, write_states
+from foretell.storage.targets import MANIFEST
+from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["Run", "RunTable", "is_run", "open_run", "refuse_other_job"]
 
-RunTable = Literal["samples", "attention", "checkpoints", "rows", "tokens", "activity"]
-
-_FORMAT = 2
-"""1: `activity` and `rows` counted `position` from the start of the answer, and answers had no token ids."""
-_LABELS = "labels.parquet"
 _SAMPLE_COLUMNS = (
     "behaviour",
     "behavior_label",
@@ -47,117 +41,15 @@ _SAMPLE_COLUMNS = (
 )
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest()
-
-
 @dataclass(frozen=True)
-class Run:
+class Run(RunFolder):
     """A folder of tables made by one model on one set of conversations."""
-
-    path: Path
-    _keep: object = field(default=None, repr=False, compare=False)
-
-    @classmethod
-    def create(cls, path: Path | str | None, job: Mapping[str, Any], *, overwrite: bool = False) -> Run:
-        """Start a run, or resume the one in the folder if it is the same job.
-
-        Whoever writes into a folder that others can see holds it meanwhile
-        (`foretell.storage.writer_lock.writing_alone`).
-
-        Args:
-            path: Folder of the run; None: a temporary one that is deleted with the returned object.
-            job: Everything that determines the results: model, conversations, settings, seed; must be plain JSON.
-            overwrite: Start anew: a run in the folder is removed first, other files stay.
-
-        Raises:
-            FolderTakenError: The folder has a run of another job, or other files.
-        """
-        job = json.loads(json.dumps(job))
-        if path is None:
-            folder = tempfile.TemporaryDirectory(prefix="foretell-run-")
-            run = cls(Path(folder.name), folder)
-            weakref.finalize(run, folder.cleanup)
-        else:
-            run = cls(Path(path))
-        if overwrite:
-            _remove(run.path)
-        if is_run(run.path):
-            refuse_other_job(run, job, {*run.manifest["job"], *job})
-            return run
-        if not overwrite and (held := content(run.path)):
-            raise FolderTakenError(f"{run.path}: is not empty and holds no run but {held}; choose another folder")
-        run._write_manifest(
-            {"format": _FORMAT, "foretell": version("foretell"), "job": job, "parts": [], "finished": False}
-        )
-        return run
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """Format, foretell's version, the job, the parts, and whether the run is finished."""
-        path = self.path / MANIFEST
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            if manifest["format"] != _FORMAT:
-                raise RunError(_of_another_version(path, manifest))
-            _ = manifest["job"], manifest["parts"], manifest["finished"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{path}: is damaged ({error}); delete the folder and read again") from error
-        return dict(manifest)
-
-    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        with written_whole(self.path / MANIFEST) as draft:
-            draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    @property
-    def finished(self) -> bool:
-        """Whether every sample of the job has been read."""
-        return bool(self.manifest["finished"])
-
-    @property
-    def part_names(self) -> frozenset[str]:
-        """Names of the complete parts."""
-        return frozenset(part["name"] for part in self.manifest["parts"])
-
-    def append(self, name: str, tables: Mapping[RunTable, pl.DataFrame]) -> None:
-        """Add one part: its rows in each table, checked against the schema and written atomically.
-
-        Raises:
-            TableError: A frame lacks a column, or a value has another type.
-        """
-        files: dict[str, dict[str, Any]] = {}
-        for table, frame in tables.items():
-            conformed = schema.conform(frame, schema.TABLES[table])
-            target = self.path / table / f"{name}.parquet"
-            with written_whole(target) as draft:
-                conformed.write_parquet(draft)
-            files[table] = {"rows": conformed.height, "sha256": _checksum(target)}
-        manifest = self.manifest
-        manifest["parts"] = [*manifest["parts"], {"name": name, "files": files}]
-        self._write_manifest(manifest)
-
-    def finish(self) -> None:
-        """Mark the run as complete."""
-        self._write_manifest({**self.manifest, "finished": True})
-
-    def _files(self, table: RunTable) -> list[Path]:
-        return [
-            self.path / table / f"{part['name']}.parquet" for part in self.manifest["parts"] if table in part["files"]
-        ]
-
-    def _read(self, table: RunTable) -> pl.DataFrame:
-        files = self._files(table)
-        for file in files:
-            if not file.exists():
-                raise RunError(f"{file}: is missing though the manifest names it; read into a new folder")
-        return pl.read_parquet(files) if files else schema.empty(schema.TABLES[table])
 
     @property
     def samples(self) -> pl.DataFrame:
         """One row per sample (`schema.SAMPLES`), with the labels written last."""
         samples = self._read("samples")
-        labels = self.path / _LABELS
+        labels = self.path / LABELS_FILE
         if labels.exists():
             columns = [column for column in schema.LABELS.dtypes if column != "id"]
             samples = samples.drop(columns).join(pl.read_parquet(labels), on="id", how="left")
@@ -187,6 +79,94 @@ class Run:
     def activity(self) -> pl.DataFrame:
         """One row per sample, layer, generated token and concept (`schema.ACTIVITY`)."""
         return self._read("activity").sort("id", "concept", "layer", "position")
+
+    @property
+    def hidden_states(self) -> pl.DataFrame:
+        """Which hidden states are stored and where (`schema.HIDDEN`); empty unless they were asked for."""
+        return self._read("hidden").sort("id", "layer", "pool", "n_generated")
+
+    def hidden(
+        self, layer: int, pool: str, n_generated: int | None = None
+    ) -> tuple[list[str], Float[np.ndarray, "sample width"]]:
+        """Return hidden states after one block, pooled over tokens of each sample.
+
+        Only what is asked for is read from the files. `hidden_states` lists what is there.
+
+        Args:
+            layer: Block index from 0; the state is what the next block is given.
+            pool: "last prompt token", "mean over answer" or "last answer token".
+            n_generated: First generated tokens that count (1, 2, 4, 8, ...), which gives the samples that have so many;
+                None: the whole answer. "last prompt token" takes None or 0.
+
+        Returns:
+            Ids of the samples in order, and their states in float32.
+
+        Raises:
+            InputError: The run has no such states; the message says which it has.
+            RunError: A file is missing or damaged.
+        """
+        return self._state_index().states(layer, pool, n_generated)
+
+    def add_hidden(
+        self,
+        layer: int,
+        pool: str,
+        ids: Sequence[str],
+        states: Any,
+        n_generated: int | None = None,
+        *,
+        dtype: Literal["float16", "float32"] = "float16",
+    ) -> None:
+        """Add hidden states that were computed elsewhere, which `hidden` then returns like the run's own.
+
+        Args:
+            layer: Block index from 0.
+            pool: As in `hidden`.
+            ids: Samples of this run.
+            states: `(sample, width)`, in the order of the ids.
+            n_generated: First generated tokens that they are pooled over; None: each whole answer.
+            dtype: How they are stored; states beyond what float16 holds (65,504) are stored in float32.
+
+        Raises:
+            InputError: An id is not in the run or stands there twice, was not read, has fewer tokens or such states
+                already, or the states are no finite matrix of one row per id.
+        """
+        with writing_alone(self.path):
+            by_id = checked_states(self._state_index(), (layer, pool, n_generated), list(map(str, ids)), states)
+            number = sum(name.startswith("states-") for name in self.part_names)
+            name = f"states-{number:05d}"
+            self.append(name, {"hidden": write_states(self.path / "hidden", name, [layer], by_id, dtype)})
+
+    def import_hidden(
+        self,
+        path: Path | str,
+        layer: int,
+        pool: str,
+        *,
+        ids: Sequence[str] | None = None,
+        n_generated: int | None = None,
+        dtype: Literal["float16", "float32"] = "float16",
+    ) -> None:
+        """Add hidden states from a file: `add_hidden` with the ids and the array that it holds.
+
+        Args:
+            path: `.npz` with `ids` and one more array; `.npy`, or `.safetensors` with one array. Their ids are in
+                `NAME.ids.json` beside them, in the safetensors metadata `ids` (a JSON list), or given here.
+            layer: As in `add_hidden`, with the rest.
+            pool: As in `add_hidden`.
+            ids: Samples in the order of the rows, where the file has none.
+            n_generated: As in `add_hidden`.
+            dtype: As in `add_hidden`.
+
+        Raises:
+            InputError: The file has no ids or not one array, or as in `add_hidden`. Nothing in it is ever executed.
+        """
+        found, states = read_state_file(path, ids)
+        self.add_hidden(layer, pool, found, states, n_generated, dtype=dtype)
+
+    def _state_index(self) -> StateIndex:
+        entries = [part for part in self.manifest["parts"] if {"samples", "hidden"} & set(part["files"])]
+        return state_index(self.path, json.dumps(entries, sort_keys=True))
 
     def conversations(self) -> list[Conversation]:
         """Return the samples as conversations that have this run's answers, tokens and labels.
@@ -223,44 +203,8 @@ class Run:
         unknown = sorted(set(conformed["id"]) - set(self._read("samples")["id"]))
         if unknown:
             raise InputError(f"labels: {len(unknown)} ids are not in the run {self.path}, such as {unknown[0]!r}")
-        with written_whole(self.path / _LABELS) as draft:
+        with written_whole(self.path / LABELS_FILE) as draft:
             conformed.write_parquet(draft)
-
-    def verify(self) -> None:
-        """Check every part against the manifest.
-
-        Raises:
-            RunError: A part is missing or its bytes changed; the message names it.
-        """
-        for part in self.manifest["parts"]:
-            for table, entry in part["files"].items():
-                file = self.path / table / f"{part['name']}.parquet"
-                if not file.exists() or _checksum(file) != entry["sha256"]:
-                    raise RunError(f"{file}: is missing or was changed since it was written; read into a new folder")
-
-
-def refuse_other_job(run: Run, job: Mapping[str, Any], keys: Iterable[str]) -> None:
-    """Refuse a job that differs from the run's own in one of these settings.
-
-    Raises:
-        FolderTakenError: It does; the message names all that differ.
-    """
-    known = run.manifest["job"]
-    differing = sorted(key for key in keys if known.get(key) != job.get(key))
-    if differing:
-        raise FolderTakenError(
-            f"{run.path}: holds a run of another job (differs in {', '.join(differing)}); choose another folder, or "
-            "replace it with --overwrite (in Python: overwrite=True)"
-        )
-
-
-def _remove(folder: Path) -> None:
-    """Delete a run's own files; without its manifest it is none, wherever this is interrupted."""
-    for path in (folder / MANIFEST, folder / _LABELS):
-        path.unlink(missing_ok=True)
-    for table in get_args(RunTable):
-        for path in (folder / table).glob("*.parquet"):
-            path.unlink()
 
 
 def _conversation(row: Mapping[str, Any]) -> Conversation:
@@ -278,25 +222,6 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
         answer_token_ids=None if row["answer_token_ids"] is None else tuple(row["answer_token_ids"]),
         behaviour=row["behaviour"],
     )
-
-
-def _of_another_version(path: Path, manifest: Mapping[str, Any]) -> str:
-    older = isinstance(manifest["format"], int) and manifest["format"] < _FORMAT
-    what, by = ("an older", "a newer")[not older], manifest.get("foretell", "of unknown version")
-    todo = (
-        "read the conversations again into a new folder, or open it with that version"
-        if older
-        else "install that version to open it"
-    )
-    return (
-        f"{path}: was written by {what} version of foretell ({by}, run format {manifest['format']}; this one writes "
-        f"{_FORMAT}), whose tables have other columns: {todo}"
-    )
-
-
-def is_run(path: Path | str) -> bool:
-    """Whether a folder holds a run."""
-    return (Path(path) / MANIFEST).is_file()
 
 
 def open_run(path: Path | str) -> Run:

@@ -157,6 +157,63 @@ def test_lift_is_mass_over_share_of_visible_tokens(generator: np.random.Generato
     assert np.isnan(capture.lift[..., absent]).all()
 
 
+def lookback_by_hand(weights: np.ndarray, codes: np.ndarray, n_rows: int | None = None) -> np.ndarray:
+    """`(layer, head)` by the definition of Chuang et al. (2024), of eager attention `(layer, head, query, key)`."""
+    ratios = []
+    for column in np.flatnonzero(codes == 4)[:n_rows]:
+        seen = weights[:, :, column, : column + 1]
+        visible = (seen > 0).any((0, 1)) & (codes[: column + 1] >= 0)
+        of_context = seen[..., visible & (codes[: column + 1] != 4)].mean(-1)
+        ratios.append(of_context / (of_context + seen[..., visible & (codes[: column + 1] == 4)].mean(-1)))
+    return np.asarray(np.mean(ratios, axis=0))
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_oss", "bloom"])
+def test_the_lookback_ratio_equals_that_of_eager_attention(
+    kind: str, rows: bool, generator: np.random.Generator
+) -> None:
+    lengths = ((3, 2), (2, 3)) if kind == "gpt_oss" else LENGTHS  # within its window
+    given, model = by_hand.text(generator, lengths), tiny_model(kind)
+    with torch.no_grad(), listen(model, given.segments, rows=rows) as capture:
+        model.model(**given.inputs)
+    with torch.no_grad():
+        found = tiny_model(kind, attention="eager").model(**given.inputs, output_attentions=True, use_cache=False)
+    weights = torch.stack(found.attentions).numpy()
+    for sample, codes in enumerate(given.segments):
+        expected = lookback_by_hand(weights[:, sample], codes)
+        np.testing.assert_allclose(capture.lookback[sample], expected, atol=1e-5)
+        two = lookback_by_hand(weights[:, sample], codes, 2)
+        np.testing.assert_allclose(capture.lookback_checkpoints[2][sample], two, atol=1e-5)
+    assert list(capture.lookback_checkpoints) == list(capture.checkpoints)
+
+
+def test_rows_that_see_no_context_have_no_lookback_ratio(generator: np.random.Generator) -> None:
+    """Behind a window of six tokens."""
+    given, model = by_hand.text(generator, ((4, 9),)), tiny_model("mistral")
+    with torch.no_grad(), listen(model, given.segments, rows=False) as capture:
+        model.model(**given.inputs)
+    with torch.no_grad():
+        output = tiny_model("mistral", attention="eager").model(**given.inputs, output_attentions=True, use_cache=False)
+    expected = lookback_by_hand(torch.stack(output.attentions)[:, 0].numpy(), given.segments[0], 5)
+    np.testing.assert_allclose(capture.lookback[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_margin_is_what_the_likeliest_token_leads_by(dtype: torch.dtype, generator: np.random.Generator) -> None:
+    given, model = by_hand.text(generator, LENGTHS), tiny_model(dtype=dtype)
+    with torch.no_grad(), listen(model, given.segments, entropy=True) as capture:
+        logits = model.model(**given.inputs).logits
+    ranked = np.sort(logits.double().softmax(-1).numpy(), axis=-1)
+    for sample, column in zip(*np.nonzero(given.segments == 4), strict=True):
+        expected = ranked[sample, column - 1, -1] - ranked[sample, column - 1, -2]
+        assert capture.margin[sample, column] == pytest.approx(expected, abs=1e-6)
+    assert np.isnan(capture.margin[given.segments != 4]).all()
+    with torch.no_grad(), listen(model, given.segments) as bare:
+        model.model(**given.inputs)
+    assert np.isnan(bare.margin).all()
+
+
 def test_row_masses_average_to_the_mass_and_to_its_beginnings(generator: np.random.Generator) -> None:
     given = by_hand.text(generator, LENGTHS)
     model = tiny_model()

@@ -35,6 +35,8 @@ def numbers(capture: Capture, sample: int) -> Numbers:
         "entropy": capture.attention_entropy[sample],
         "activity": capture.activity[sample][:, rows],
         "logprob": capture.logprob[sample, rows],
+        "margin": capture.margin[sample, rows],
+        "lookback": capture.lookback[sample],
     }
 
 

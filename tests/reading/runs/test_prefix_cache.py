@@ -17,9 +17,10 @@ from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import cache_argument
 from foretell.reading.runs import answers as answering
-from foretell.reading.runs.answers import Answered, Sampling, force, generate
+from foretell.reading.runs.answers import Sampling, force, generate
 from foretell.reading.runs.prefix_cache import common_beginning, first_tokens, prompts_once, shareable_tokens
 from foretell.reading.runs.read import read
+from foretell.storage.answered import Answered
 from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
 
@@ -32,7 +33,7 @@ def texts(model: Model, answers: tuple[str, ...] = ANSWERS) -> list[Rendered]:
 
 
 def same(one: Answered, other: Answered, tolerance: float = 1e-5) -> None:
-    for name in ("mass", "contribution", "entropy", "activity", "token_entropy", "logprob"):
+    for name in ("mass", "contribution", "entropy", "activity", "token_entropy", "logprob", "margin", "lookback"):
         values, expected = getattr(one, name), getattr(other, name)
         # Entropies, scores of directions and log-probabilities are not bounded by 1: their size counts.
         size = max(1.0, float(np.nanmax(np.abs(expected), initial=0.0)))

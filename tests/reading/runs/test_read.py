@@ -228,9 +228,13 @@ def test_contribution_entropy_and_checkpoints_are_written(model: Model) -> None:
         assert np.abs(eight[mass].to_numpy() - longer.attention[mass].to_numpy()).max() < 1e-6
         assert first.height == 0 or np.abs(first[mass].to_numpy() - rows[mass].to_numpy()).max() < 1e-6
     tokens = run.tokens
-    assert tokens.filter(pl.col("segment") == "generated")["entropy"].null_count() == 0
-    others = tokens.filter(pl.col("segment") != "generated")
-    assert others["entropy"].null_count() == others.height
+    said, others = tokens.filter(segment="generated"), tokens.filter(pl.col("segment") != "generated")
+    for name in ("entropy", "margin"):
+        assert said[name].null_count() == 0
+        assert others[name].null_count() == others.height
+    assert said["margin"].is_between(0, 1).all()
+    assert np.abs(eight["lookback"].to_numpy() - longer.attention["lookback"].to_numpy()).max() < 1e-6
+    assert run.attention["lookback"].is_between(0, 1).all()
 
 
 @pytest.mark.parametrize("answers", ["given", "generate"])

@@ -120,20 +120,19 @@ class AttentionReader:
             current.layers.add(layer)
             reader.read_weights(layer, weights)
 
-    def read_steps(self, steps: DecodeSteps, read_hidden: Callable[[Pass, Mapping[int, Tensor]], None] | None) -> None:
+    def read_steps(self, steps: DecodeSteps, read_hidden: Callable[[Pass, Mapping[int, Tensor]], None]) -> None:
         """Read the decode steps that are held.
 
         Args:
             steps: the steps.
-            read_hidden: called with the hidden states by layer; None if none are read.
+            read_hidden: called with the hidden states that are held, by layer.
         """
         for group in steps.groups():
             reader = self._reader_of(group.current)
             for layer, call in group.calls.items():
                 reader.read(layer, call)
             reader.end()
-            if read_hidden is not None:
-                read_hidden(group.current, group.hidden)
+            read_hidden(group.current, group.hidden)
 
     def _refuse_second(self, layer: int, current: Pass) -> None:
         if layer in current.layers:
@@ -192,7 +191,7 @@ class _PassReader:
         return self._readers[n_layers]
 
     def _write(self, layers: Sequence[int], found: SegmentMass) -> None:
-        values = {"mass": found.mass, "lift": found.lift}
+        values = {"mass": found.mass, "lift": found.lift, "lookback": found.lookback[..., None]}
         if found.entropy is not None:
             values["entropy"] = found.entropy[..., None]
         if found.contribution is not None:

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -40,6 +40,7 @@ from foretell.reading.models.trial import unchanged
 from foretell.reading.signals.activity import Projection, ReadableDirection
 from foretell.reading.signals.attention_mass import Quantities
 from foretell.schema.tables import SEGMENTS
+from foretell.storage.state_choice import chosen_layers
 
 __all__ = ["Capture", "ReadableDirection", "listen"]
 
@@ -52,6 +53,7 @@ class _Settings:
     """What is read, and how."""
 
     directions: Sequence[ReadableDirection] = ()
+    hidden: Sequence[int] | Literal["all"] = ()
     logprob: bool = False
     quantities: Quantities = field(default_factory=Quantities)
     rows: bool = True
@@ -64,6 +66,7 @@ def listen(
     segments: np.ndarray | Tensor | Sequence[Sequence[int]],
     *,
     directions: Sequence[ReadableDirection] = (),
+    hidden: Sequence[int] | Literal["all"] = (),
     logprob: bool = True,
     contribution: bool = False,
     entropy: bool = False,
@@ -88,9 +91,11 @@ def listen(
         model: a loaded decoder, evaluated by its `sdpa` or `eager` attention.
         segments: `(sample, token)` codes: 0 system, 1 prompt, 2 query, 3 template, 4 generated, -1 padding.
         directions: concepts whose activity is read.
+        hidden: layers whose hidden states are read, or "all" (`capture.hidden`).
         logprob: also read log-probabilities (needs a model with a language-model head).
         contribution: also read what each segment writes through each head (`capture.contribution`).
-        entropy: also read the entropy of each head's weights and of each generated token's distribution.
+        entropy: also read the entropy of each head's weights, and entropy and margin of each generated token's
+            distribution.
         rows: keep every row (`capture.row_mass`, `capture.keep`), which generating needs; False only adds them up, with
             means after 1, 2, 4, 8, ... tokens, so that what is kept does not grow with the answers.
         chunk_mib: bound in MiB for scores and masks held at a time.
@@ -109,7 +114,7 @@ def listen(
     if chunk_mib < 1:
         raise InputError(f"chunk_mib: at least 1 MiB is needed, not {chunk_mib}")
     quantities = Quantities(contribution=contribution, entropy=entropy)
-    settings = _Settings(tuple(directions), logprob, quantities, rows, chunk_mib << 20)
+    settings = _Settings(tuple(directions), hidden, logprob, quantities, rows, chunk_mib << 20)
 
     def path() -> AttentionPath:
         if check:
@@ -174,14 +179,17 @@ def _captured(
             path = find_path()
             # Trials are over before anything is read.
             lists = layer_lists(model)
-            blocks, writers = lists[0], lists[residual_place(model).index] if settings.directions else ()
+            blocks = lists[0]
             recording = Recording(codes, len(blocks), len(settings.directions), type(model).__name__, settings.rows)
+            recording.hidden_layers = chosen_layers(settings.hidden, len(blocks)) if settings.hidden else ()
+            is_read = bool(settings.directions or recording.hidden_layers)
+            writers = lists[residual_place(model).index] if is_read else ()
             session = _session(model, recording, settings, blocks)
             stack.callback(session.capture.close)
             _follow_passes(model, session, stack)
             stack.enter_context(session.scope.entered())
             stack.enter_context(_observed(model, session, path))
-            if settings.directions:
+            if is_read:
                 stack.enter_context(
                     residual_hooks(model, session.on_residual, blocks=writers, active=lambda: session.scope.is_active)
                 )

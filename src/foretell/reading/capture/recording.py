@@ -21,11 +21,14 @@ from torch import Tensor
 
 from foretell.errors import InputError, NotReadableError
 from foretell.reading.capture.row_store import Place, RowStore, RunningSums
+from foretell.reading.signals.pooled_states import BinnedStates
 from foretell.schema.tables import SEGMENTS
 
-__all__ = ["GENERATED", "Pass", "Recording"]
+__all__ = ["GENERATED", "TOKEN_QUANTITIES", "Pass", "Recording"]
 
 GENERATED = SEGMENTS.index("generated")
+TOKEN_QUANTITIES = ("logprob", "token_entropy", "margin")
+"""What logits say of a token; the last two only where entropies are read."""
 
 
 @dataclass
@@ -66,6 +69,12 @@ class Recording:
     sums: RunningSums = field(init=False)
     kept: Int[np.ndarray, " sample"] | None = None
     """How many generated tokens of each sample count; None: all that were fed."""
+    hidden_layers: tuple[int, ...] = ()
+    """Layers whose hidden states are kept."""
+    prompt_states: dict[int, Float[Tensor, "sample width"]] = field(default_factory=dict)
+    """Hidden state of each last prompt token, by layer; nan where none was fed."""
+    answer_states: dict[int, BinnedStates] = field(default_factory=dict)
+    """Hidden states of the answers by layer, where rows are added up."""
     projected: set[int] = field(default_factory=set)
     """Layers whose contributions were measured after the output projection."""
     seen: Bool[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -90,6 +99,14 @@ class Recording:
     def has_padding(self) -> bool:
         """Whether any sample is padded."""
         return bool((self.segments < 0).any())
+
+    @cached_property
+    def prompt_columns(self) -> Int[np.ndarray, " sample"]:
+        """Column of each last token before the answer; -1 where there is none."""
+        width = self.segments.shape[1]
+        codes = self.codes(width + 1)
+        is_prompt = (codes >= 0) & ~np.logical_or.accumulate(codes == GENERATED, axis=1)
+        return np.asarray(np.where(is_prompt, np.arange(width + 1), -1).max(1))
 
     @property
     def n_columns(self) -> int:
@@ -134,6 +151,7 @@ class Recording:
         if start == 0:
             # Without a cache the whole text is fed, and everything but the log-probabilities of known tokens is new.
             self.sums.clear()
+            self.answer_states.clear()
             self.layers, self.padding, self.has_unmasked_padding = None, {}, False
         self._remember(start, width, token_ids)
         codes = self.codes(start + width)
@@ -204,7 +222,7 @@ class Recording:
                 "rows were added up, and the cache was cut back to feed other tokens; listen with rows=True"
             )
         first = (self.codes(same) == GENERATED).sum(1)
-        for quantity in ("logprob", "token_entropy"):
+        for quantity in TOKEN_QUANTITIES:
             self.rows.forget(quantity, first)
         self.kept = None
 

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.errors import InputError
 from foretell.reading.capture.counted_rows import CountedRows
+from foretell.reading.capture.row_store import Place, doubling_bins
 from foretell.reading.signals.key_segments import N_SEGMENTS
+from foretell.reading.signals.pooled_states import BinnedStates, binned
+from foretell.schema.tables import POOLS
 
 __all__ = ["Capture"]
 
@@ -144,6 +148,26 @@ class Capture(CountedRows):
         return self._mean("lift", N_SEGMENTS)
 
     @cached_property
+    def lookback(self) -> Float[np.ndarray, "sample layer head"]:
+        """Lookback ratio: mean weight of a context token over the sum of that and of a generated one, 0 to 1.
+
+        Averaged over the rows; 0.5 looks at both alike. The context is every other segment, and the row's own token is
+        among the generated ones.
+
+        Undefined:
+            nan where a row sees no token of the context.
+
+        Source:
+            Chuang et al. (2024), arXiv 2407.07071.
+        """
+        return self._mean("lookback", 1)[..., 0]
+
+    @cached_property
+    def lookback_checkpoints(self) -> dict[int, Float[np.ndarray, "sample layer head"]]:
+        """Lookback ratios over the first 1, 2, 4, 8, ... rows only, as in `checkpoints`."""
+        return {n_tokens: self._mean("lookback", 1, n_tokens)[..., 0] for n_tokens in self.checkpoints}
+
+    @cached_property
     def contribution(self) -> Float[np.ndarray, "sample layer head segment"]:
         """Share of what a head writes that comes from each segment, averaged over the rows.
 
@@ -186,6 +210,45 @@ class Capture(CountedRows):
         self._to_tokens("activity", values)
         return values
 
+    def hidden(self, pool: str, n_generated: int | None = None) -> Float[np.ndarray, "sample layer width"]:
+        """Return hidden states of the layers that `listen` was asked for, in their order, pooled over tokens.
+
+        Args:
+            pool: "last prompt token", "mean over answer" or "last answer token".
+            n_generated: generated tokens that count: the first 1, 2, 4, 8, ...; None: all.
+
+        Undefined:
+            nan for a sample with fewer generated tokens, or without a token before them.
+
+        Raises:
+            InputError: No hidden states were read, there is no such pool, or the number is none of these.
+        """
+        if not self._recording.hidden_layers or pool not in POOLS:
+            what = f"there is no pool {pool!r}" if self._recording.hidden_layers else "no hidden states were read"
+            raise InputError(f"hidden: {what}; listen with hidden=[...], and take one of {', '.join(POOLS)}")
+        counts = self.n_generated
+        if pool == POOLS[0]:
+            known = [self._recording.prompt_states[layer] for layer in self._recording.hidden_layers]
+            return np.stack([one.cpu().numpy() for one in known], axis=1)
+        if n_generated is not None and (n_generated < 1 or n_generated & (n_generated - 1)):
+            raise InputError(f"hidden: pooled after 1, 2, 4, 8, ... tokens, or after all, not after {n_generated}")
+        n_tokens = torch.from_numpy(np.maximum(counts, 1) if n_generated is None else np.full_like(counts, n_generated))
+        pooled = [one.mean(n_tokens) if pool == POOLS[1] else one.last(n_tokens) for one in self.answer_states]
+        states = np.stack([one.numpy() for one in pooled], axis=1)
+        states[counts < (n_generated or 1)] = np.nan
+        return states
+
+    @cached_property
+    def answer_states(self) -> list[BinnedStates]:
+        """Hidden states of the answers so far, by layer, of the tokens that count."""
+        recording, counts = self._recording, self.n_generated
+        if not recording.keeps_rows:
+            known = [recording.answer_states[layer] for layer in recording.hidden_layers]
+            return [BinnedStates(one.sums.cpu(), one.latest.cpu()) for one in known]
+        bins = doubling_bins(Place(np.zeros_like(counts), counts), int(counts.max(initial=0)))
+        rows = (self._rows("hidden", layer)[:, 0] for layer in recording.hidden_layers)
+        return [binned(torch.from_numpy(one), bins) for one in rows]
+
     @cached_property
     def logprob(self) -> Float[np.ndarray, "sample token"]:
         """Log-probability (nats) of each generated token given all before it, before any sampling temperature.
@@ -206,3 +269,12 @@ class Capture(CountedRows):
             nan where the log-probability is, and where `listen` was not asked for it.
         """
         return self._token_numbers("token_entropy")
+
+    @cached_property
+    def margin(self) -> Float[np.ndarray, "sample token"]:
+        """Probability of the likeliest token minus that of the second, of the distribution of `token_entropy`; 0 to 1.
+
+        Undefined:
+            nan where that entropy is.
+        """
+        return self._token_numbers("margin")

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Place", "RowStore", "RunningSums"]
+__all__ = ["Place", "RowStore", "RunningSums", "doubling_bins"]
 
 _FEWEST_ROWS = 64
 """Rows that a tensor has at first: what most short answers need."""
@@ -114,7 +114,7 @@ class RowStore:
             capacity = max(_FEWEST_ROWS, n_rows, 0 if rows is None else 2 * rows.shape[2])
             # The tensor outlives the inference mode that it may be made in.
             with torch.inference_mode(mode=False), torch.no_grad():
-                made = torch.full((*like.shape[:2], capacity, like.shape[3]), torch.nan, device=like.device)
+                made = like.new_full((*like.shape[:2], capacity, like.shape[3]), torch.nan)
                 if rows is not None:
                     made[:, :, : rows.shape[2]] = rows
             by_layer[layer] = rows = made
@@ -153,7 +153,7 @@ class RunningSums:
         """Return the bins of a pass's rows, made once for all its layers."""
         known = self._bins
         if known is None or known[0] is not place or known[1].device != values.device:
-            self._bins = known = (place, _bins(place, values.shape[3]).to(values.device))
+            self._bins = known = (place, doubling_bins(place, values.shape[3]).to(values.device))
         return known[1]
 
     def mean(
@@ -219,8 +219,8 @@ class _Sums:
         return self._means[n_tokens]
 
 
-def _bins(place: Place, width: int) -> Float[Tensor, "sample bin row"]:
-    """Return 1 where a row belongs to a bin."""
+def doubling_bins(place: Place, width: int) -> Float[Tensor, "sample bin row"]:
+    """Return 1 where a row belongs to a bin of tokens 1, 2, 3 to 4, 5 to 8, and so on."""
     row = np.arange(width)
     token = place.first[:, None] + row + 1
     bins = np.where(row < place.n_rows[:, None], np.ceil(np.log2(token)), -1).astype(np.int64)

@@ -30,12 +30,14 @@ from foretell.reading.capture.refused_calls import (
     refuse_transforms,
 )
 from foretell.reading.capture.results import Capture
+from foretell.reading.capture.row_store import doubling_bins
 from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.scope import Scope
 from foretell.reading.models.load import device_of
 from foretell.reading.models.signatures import cache_argument, cache_of
 from foretell.reading.signals.activity import Projection
 from foretell.reading.signals.masks import QueryRows
+from foretell.reading.signals.pooled_states import BinnedStates, binned
 
 __all__ = ["Session"]
 
@@ -62,7 +64,12 @@ class Session:
         self.model = model
         self.generation: Generation | None = None
         self._recording = recording
-        self._activity = None if projection is None else _ActivityRows(recording, projection)
+        self._residual: list[_ActivityRows | _StateRows] = []
+        if projection is not None:
+            self._residual.append(_ActivityRows(recording, projection))
+        if recording.hidden_layers:
+            self._residual.append(_StateRows(recording))
+        self._is_projected = projection is not None
         self._scores = scores
         self._steps = DecodeSteps(most_bytes=chunk_bytes // _SHARE_OF_HELD_STEPS)
         self._pass: Pass | None = None
@@ -92,8 +99,12 @@ class Session:
         """Read the decode steps that are held."""
         held = self._steps.take_finished(has_present=self._is_step and self._pass is not None)
         if len(held):
-            self.reader.read_steps(held, None if self._activity is None else self._activity.read_steps)
+            self.reader.read_steps(held, self._read_steps)
         self.reader.order.raise_moves()
+
+    def _read_steps(self, current: Pass, hidden: Mapping[int, Tensor]) -> None:
+        for rows in self._residual:
+            rows.read_steps(current, hidden)
 
     def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Remember the arguments of the whole model."""
@@ -153,8 +164,8 @@ class Session:
         if self._is_step:
             self._steps.begin(current)
         self._pass = current
-        if self._activity is not None:
-            self._activity.begin()
+        for rows in self._residual:
+            rows.begin()
         self.reader.begin(current, self._steps if self._is_step else None)
 
     def _abandon(self) -> None:
@@ -165,15 +176,16 @@ class Session:
         self.reader.begin(None)
 
     def on_residual(self, layer: int, hidden: Tensor) -> None:
-        """Read the pass's rows of the residual stream after one block, or hold them with later steps."""
+        """Read what is wanted of the residual stream after one block, or hold it with later steps."""
         current = self._pass
-        if not self.scope.is_active or current is None or not current.has_rows:
+        is_wanted = self._is_projected or layer in self._recording.hidden_layers
+        if not self.scope.is_active or current is None or not is_wanted:
             return
         if self._is_step and hidden.shape[1] == 1:
             self._steps.hold_hidden(layer, hidden)
             return
-        if self._activity is not None:
-            self._activity.read(current, layer, hidden)
+        for rows in self._residual:
+            rows.read(current, layer, hidden)
 
     def after_decoder(self, _module: nn.Module, _arguments: tuple[Any, ...], _output: Any) -> None:
         """Let the pass count: the decoder came to its end."""
@@ -182,8 +194,8 @@ class Session:
             return
         self.reader.order.check(current)
         self.reader.end()
-        if self._activity is not None:
-            self._activity.end(current)
+        for rows in self._residual:
+            rows.end(current)
         self._recording.commit(current)
         self._pass = None
         self.reader.begin(None)
@@ -255,6 +267,8 @@ class _ActivityRows:
 
     def read(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
         """Project the pass's rows of the hidden states after one block."""
+        if not current.has_rows:
+            return
         if self._rows is None:
             self._rows = QueryRows(current.query_rows, most_bytes=0)
         self._projected = self._with_layer(self._projected, layer, self._rows.of_tokens(hidden))
@@ -283,6 +297,62 @@ class _ActivityRows:
     def _keep(self, current: Pass, projected: Float[Tensor, "layer sample row direction"] | None) -> None:
         if projected is not None:
             self._recording.rows.write("activity", 0, self._projection.activity(projected), current.place)
+
+
+class _StateRows:
+    """Keeps hidden states of chosen layers: those of last prompt tokens, and the rows of each pass or their sums."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self.begin()
+
+    def begin(self) -> None:
+        """Start a pass; sums of one that did not end are dropped."""
+        self._rows: QueryRows | None = None
+        self._bins: Tensor | None = None
+        self._added: dict[int, BinnedStates] = {}
+
+    def read(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
+        """Keep what is wanted of the hidden states after one block."""
+        recording = self._recording
+        if layer not in recording.hidden_layers:
+            return
+        hidden = hidden.detach()
+        self._keep_prompt(current, layer, hidden)
+        if not current.has_rows:
+            return
+        if self._rows is None:
+            self._rows = QueryRows(current.query_rows, most_bytes=0)
+        rows = self._rows.of_tokens(hidden)
+        if recording.keeps_rows:
+            recording.rows.write("hidden", layer, rows[:, None], current.place)
+            return
+        if self._bins is None or self._bins.device != rows.device:
+            self._bins = doubling_bins(current.place, rows.shape[1]).to(rows.device)
+        self._added[layer] = binned(rows, self._bins)
+
+    def read_steps(self, current: Pass, hidden: Mapping[int, Float[Tensor, "sample step width"]]) -> None:
+        """Keep the rows of some decode steps, of hidden states by layer."""
+        of_steps = _StateRows(self._recording)
+        for layer, one in hidden.items():
+            of_steps.read(current, layer, one)
+
+    def end(self, _current: Pass) -> None:
+        """Let the sums of the pass count."""
+        known = self._recording.answer_states
+        for layer, new in self._added.items():
+            known[layer] = known[layer].joined(new) if layer in known else new
+
+    def _keep_prompt(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
+        places = self._recording.prompt_columns - current.start
+        is_here = (places >= 0) & (places < hidden.shape[1])
+        if not is_here.any() and layer in self._recording.prompt_states:
+            return
+        rows = torch.from_numpy(np.where(is_here, places, 0)).to(hidden.device)
+        states = hidden[torch.arange(len(rows), device=hidden.device), rows].float()
+        before = self._recording.prompt_states.get(layer, torch.full_like(states, torch.nan))
+        is_fed = torch.from_numpy(is_here[:, None]).to(hidden.device)
+        self._recording.prompt_states[layer] = torch.where(is_fed, states, before)
 
 
 def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Log-probabilities and entropies of generated tokens, also of a token that a later pass feeds.
+"""Log-probabilities, entropies and margins of generated tokens, also of a token that a later pass feeds.
 
 The logits at a column predict the token of the next one, which may come only with the next pass. So the logits of the
 last columns are held: more than one, because a cache may be cut back and continued from an earlier column.
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.errors import InputError
-from foretell.reading.capture.recording import GENERATED, Pass, Recording
+from foretell.reading.capture.recording import GENERATED, TOKEN_QUANTITIES, Pass, Recording
 from foretell.reading.capture.row_store import Place
 from foretell.reading.signals.log_probabilities import token_scores
 
@@ -45,7 +45,7 @@ class TokenScores:
 
     Args:
         recording: where scores go.
-        entropy: also read the entropy of each distribution.
+        entropy: also read the entropy and the margin of each distribution.
         chunk_bytes: bound for copies of logits made at a time.
     """
 
@@ -136,14 +136,12 @@ class TokenScores:
     def _write(self, place: Place, logits: Tensor, positions: Tensor, tokens: Tensor, valid: Tensor) -> None:
         device = logits.device
         with torch.no_grad():
-            logprobs, entropies = token_scores(
+            found = token_scores(
                 logits.detach(),
                 positions.to(device),
                 tokens.to(device),
                 entropy=self._entropy,
                 chunk_bytes=self._chunk_bytes,
             )
-            for quantity, values in (("logprob", logprobs), ("token_entropy", entropies)):
-                if values is not None:
-                    rows = values[:, None, :, None]
-                    self._recording.rows.write(quantity, 0, rows, place, valid=valid.to(device))
+            for quantity, values in zip(TOKEN_QUANTITIES, found, strict=False):
+                self._recording.rows.write(quantity, 0, values[:, None, :, None], place, valid=valid.to(device))

@@ -8,14 +8,14 @@ It knows neither tables nor runs.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, GenerationConfig
 
@@ -26,9 +26,11 @@ from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts, cache_argument, cache_from
 from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
 from foretell.reading.signals.activity import ReadableDirection
-from foretell.schema.tables import SEGMENTS
+from foretell.schema.tables import POOLS, SEGMENTS
+from foretell.storage.answered import Answered
+from foretell.storage.state_choice import StateChoice, checkpoints_of
 
-__all__ = ["Answered", "Sampling", "force", "generate"]
+__all__ = ["Sampling", "force", "generate"]
 
 _GENERATED = SEGMENTS.index("generated")
 
@@ -53,40 +55,6 @@ class Sampling:
             raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
 
-@dataclass(frozen=True)
-class Answered:
-    """The signals of one sample's answer."""
-
-    token_ids: Int[np.ndarray, " token"]
-    segments: Int[np.ndarray, " token"]
-    """Code of each token's segment, 0 to 4 in the order of `SEGMENTS`."""
-    layers: tuple[int, ...]
-    """Blocks that attend; the layer axis of mass and lift."""
-    mass: Float[np.ndarray, "layer head segment"]
-    lift: Float[np.ndarray, "layer head segment"]
-    """nan where the segment holds no token."""
-    contribution: Float[np.ndarray, "layer head segment"]
-    """nan where it was not asked for, or where the values are not seen."""
-    entropy: Float[np.ndarray, "layer head"]
-    """Of each head's weights (nats); nan where it was not asked for."""
-    checkpoints: Mapping[int, Float[np.ndarray, "layer head segment"]]
-    """Mass after the first 1, 2, 4, 8, ... generated tokens."""
-    activity: Float[np.ndarray, "block generated direction"]
-    """nan in layers whose direction is undefined."""
-    logprob: Float[np.ndarray, " generated"]
-    token_entropy: Float[np.ndarray, " generated"]
-    """Of each token's distribution (nats); nan where it was not asked for."""
-    truncated: bool | None
-    """Whether a generated answer ended at the token limit; None for a given answer."""
-    row_mass: Float[np.ndarray, "layer head generated segment"] | None = None
-    """The mass of every row in half precision; None where it was not asked for."""
-
-    @property
-    def answer_ids(self) -> Int[np.ndarray, " generated"]:
-        """Token ids of the answer."""
-        return np.asarray(self.token_ids[self.segments == _GENERATED])
-
-
 def force(
     model: Model,
     rendered: Sequence[Rendered],
@@ -94,6 +62,7 @@ def force(
     directions: Sequence[ReadableDirection] = (),
     detail: bool = False,
     rows: bool = False,
+    states: StateChoice | None = None,
 ) -> list[Answered]:
     """Read given answers in one forward pass; where all of them begin alike, in one for the first and one for the rest.
 
@@ -103,8 +72,9 @@ def force(
         directions: Concepts whose activity is read.
         detail: Also read contributions, and the entropies of heads and tokens.
         rows: Also keep the mass of every row.
+        states: Hidden states to read.
     """
-    ask = functools.partial(_forced, model, directions=directions, detail=detail, rows=rows)
+    ask = functools.partial(_forced, model, directions=directions, detail=detail, rows=rows, states=states)
     n_tokens = shareable_tokens(model, rendered)
     if not n_tokens:
         return ask(rendered)[0]
@@ -121,6 +91,7 @@ def _forced(
     directions: Sequence[ReadableDirection],
     detail: bool,
     rows: bool,
+    states: StateChoice | None,
     use_cache: bool = False,
     cache: Cache | None = None,
 ) -> tuple[list[Answered], object]:
@@ -134,7 +105,8 @@ def _forced(
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
-    listening = listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail, rows=rows)
+    wanted = {"hidden": () if states is None else states.layers, "contribution": detail, "entropy": detail}
+    listening = listen(model, batch.segments, directions=directions, rows=rows, **wanted)
     with torch.inference_mode(), listening as capture:
         output = model.model(
             input_ids=batch.token_ids[:, n_known:].to(model.device),
@@ -146,7 +118,7 @@ def _forced(
         _answered(capture, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
         for sample, item in enumerate(rendered)
     ]
-    return answered, memory
+    return _with_states(answered, capture, states), memory
 
 
 def generate(
@@ -157,6 +129,7 @@ def generate(
     directions: Sequence[ReadableDirection] = (),
     detail: bool = False,
     rows: bool = False,
+    states: StateChoice | None = None,
 ) -> list[Answered]:
     """Let the model answer, and read it while it does; a prompt that comes several times is fed once.
 
@@ -172,7 +145,14 @@ def generate(
     with (
         torch.inference_mode(),
         torch.random.fork_rng(devices=devices),
-        listen(model, batch.segments, directions=directions, contribution=detail, entropy=detail) as capture,
+        listen(
+            model,
+            batch.segments,
+            directions=directions,
+            hidden=() if states is None else states.layers,
+            contribution=detail,
+            entropy=detail,
+        ) as capture,
     ):
         torch.manual_seed(sampling.seed)
         answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
@@ -187,7 +167,7 @@ def generate(
         # An answer goes to the token that ended its turn, or to the last one.
         counts = np.column_stack([ends, np.ones(len(fresh), dtype=bool)]).argmax(axis=1)
         capture.keep(counts)
-    return [
+    answered = [
         _answered(
             capture,
             sample,
@@ -199,6 +179,7 @@ def generate(
         )
         for sample, item in enumerate(rendered)
     ]
+    return _with_states(answered, capture, states)
 
 
 def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
@@ -221,6 +202,25 @@ def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
     )
 
 
+def _with_states(answered: list[Answered], capture: Capture, choice: StateChoice | None) -> list[Answered]:
+    """Add the hidden states that are wanted of each sample."""
+    if choice is None:
+        return answered
+    counts = capture.n_generated.tolist()
+    found: list[dict[tuple[str, int], np.ndarray]] = [{} for _ in counts]
+    for pool in choice.pools:
+        last = {number for n in counts for number in checkpoints_of(pool, n)}
+        for number in sorted(last & ({0} | {1 << power for power in range(max(counts).bit_length())})):
+            states = capture.hidden(pool, number or None)
+            for sample, n in enumerate(counts):
+                if number <= n:
+                    found[sample][pool, number] = states[sample]
+        if pool != POOLS[0]:
+            for sample, states_of in enumerate(capture.hidden(pool)):
+                found[sample][pool, counts[sample]] = states_of
+    return [dataclasses.replace(one, hidden=states) for one, states in zip(answered, found, strict=True)]
+
+
 def _answered(
     capture: Capture,
     sample: int,
@@ -240,12 +240,16 @@ def _answered(
         lift=capture.lift[sample],
         contribution=capture.contribution[sample],
         entropy=capture.attention_entropy[sample],
+        lookback=capture.lookback[sample],
         checkpoints={
-            n_tokens: mass[sample] for n_tokens, mass in capture.checkpoints.items() if n_tokens <= len(places)
+            n_tokens: (mass[sample], capture.lookback_checkpoints[n_tokens][sample])
+            for n_tokens, mass in capture.checkpoints.items()
+            if n_tokens <= len(places)
         },
         activity=capture.activity[sample][:, places],
         logprob=capture.logprob[sample, places],
         token_entropy=capture.token_entropy[sample, places],
+        margin=capture.margin[sample, places],
         truncated=truncated,
         row_mass=capture.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
     )

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from foretell.reading.runs.answers import Answered
 from foretell.reading.signals.activity import ReadableDirection
+from foretell.storage.answered import Answered
 
 __all__ = ["in_precision", "not_finite"]
 

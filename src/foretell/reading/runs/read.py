@@ -24,12 +24,13 @@ from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.chat.tokens import token_texts
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
-from foretell.reading.runs.answers import Answered, Sampling, force, generate
+from foretell.reading.runs.answers import Sampling, force, generate
 from foretell.reading.runs.finite import not_finite
-from foretell.reading.runs.sample_rows import Reading, Unread, tables
 from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
+from foretell.storage.answered import Answered, Reading, Unread
 from foretell.storage.runs import Run, is_run, refuse_other_job
+from foretell.storage.sample_rows import tables
 from foretell.storage.targets import MANIFEST, check_folder
 from foretell.storage.writer_lock import refuse_second_writer, writing_alone
 

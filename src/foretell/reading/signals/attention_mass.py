@@ -58,6 +58,14 @@ class SegmentMass:
         """Mass over the segment's share of the visible tokens; nan where a row sees none of them."""
         return self.mass / self.share[:, None]
 
+    @property
+    def lookback(self) -> Float[Tensor, "sample head row"]:
+        """Mean weight of a visible context token over the sum of that and of a generated one; nan without context."""
+        # A mean weight is a mass over the number of tokens, which shares are multiples of.
+        share = self.share[:, None, :, -1]
+        of_context = self.mass[..., :-1].sum(-1) * share
+        return of_context / (of_context + self.mass[..., -1] * (1 - share))
+
 
 class RowReader:
     """Reads the same rows in every layer of one forward pass.

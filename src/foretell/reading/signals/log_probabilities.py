@@ -1,6 +1,6 @@
-"""Log-probabilities and entropies of generated tokens from a model's logits, without a full-size copy of them.
+"""Log-probabilities of generated tokens, and how open it was which would come, without a full-size copy of the logits.
 
-logprobs, entropies = token_scores(logits, positions, token_ids, entropy=True, chunk_bytes=64 << 20)
+logprobs, entropies, margins = token_scores(logits, positions, token_ids, entropy=True, chunk_bytes=64 << 20)
 """
 
 from __future__ import annotations
@@ -22,34 +22,37 @@ def token_scores(
     *,
     entropy: bool,
     chunk_bytes: int,
-) -> tuple[Float[Tensor, "sample token"], Float[Tensor, "sample token"] | None]:
+) -> tuple[Float[Tensor, "sample token"], ...]:
     """How likely tokens were, and how open it was which would come, by the logits at their positions.
 
     Args:
         logits: a model's output in any floating-point type.
         positions: places on the position axis, 0 or more.
         token_ids: the tokens asked for.
-        entropy: whether entropies are wanted.
+        entropy: whether entropies and margins are wanted.
         chunk_bytes: bound for float32 copies of logits held at a time (at least one token per sample).
 
     Returns:
-        Log-probability (nats) of each token, and entropy (nats) of the distribution that it was drawn from: 0 where
-        it was certain, the logarithm of the vocabulary's size where it could have been any; None if not wanted.
+        Log-probability (nats) of each token, and where they are wanted of the distribution that it was drawn from the
+        entropy (nats): 0 where it was certain, the logarithm of the vocabulary's size where it could have been any; and
+        the margin: probability of the likeliest token minus that of the second.
     """
     n_samples, _, n_vocabulary = logits.shape
     most = min(chunk_bytes, _CACHE_BYTES) if logits.device.type == "cpu" else chunk_bytes
     step = max(1, most // (n_samples * n_vocabulary * 4 * (2 if entropy else 1)))
     samples = torch.arange(n_samples, device=logits.device)[:, None]
-    logprobs, entropies = [], []
+    found = []
     for first in range(0, positions.shape[1], step):
         chosen = logits[samples, positions[:, first : first + step]].float()
         tokens = token_ids[:, first : first + step, None]
         if not entropy:
-            logprobs.append(chosen.gather(2, tokens).squeeze(2) - chosen.logsumexp(2))
+            found.append((chosen.gather(2, tokens).squeeze(2) - chosen.logsumexp(2),))
             continue
         logs = chosen.log_softmax(2)
-        logprobs.append(logs.gather(2, tokens).squeeze(2))
+        logprobs = logs.gather(2, tokens).squeeze(2)
         likely = torch.exp(logs, out=chosen)
+        first, second = likely.topk(2, dim=2).values.unbind(2)
         # A token that cannot come has a logarithm of -inf and adds nothing.
-        entropies.append(-likely.mul_(logs.clamp_min_(torch.finfo(torch.float32).min)).sum(2))
-    return torch.cat(logprobs, dim=1), torch.cat(entropies, dim=1) if entropy else None
+        entropies = -likely.mul_(logs.clamp_min_(torch.finfo(torch.float32).min)).sum(2)
+        found.append((logprobs, entropies, first - second))
+    return tuple(torch.cat(one, dim=1) for one in zip(*found, strict=True))

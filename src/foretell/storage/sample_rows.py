@@ -7,39 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
 from foretell.conversations.conversation import Conversation
-from foretell.reading.runs.answers import Answered
 from foretell.schema.tables import MASSES, SEGMENTS, SHARES, TABLES, conform, empty
+from foretell.storage.answered import Reading, Unread
 from foretell.storage.runs import RunTable
 
-__all__ = ["Reading", "Unread", "tables"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One sample with the signals of its answer."""
-
-    conversation: Conversation
-    answer: str
-    token_texts: tuple[str, ...]
-    signals: Answered
-    reason: str | None = None
-    """Why its numbers are undefined, see `foretell.reading.runs.finite`; then it has tokens and no more."""
-
-
-@dataclass(frozen=True)
-class Unread:
-    """A sample that could not be read, and why."""
-
-    conversation: Conversation
-    answer: str | None
-    reason: str
+__all__ = ["tables"]
 
 
 def tables(
@@ -133,12 +111,19 @@ def _attention(reading: Reading) -> pl.DataFrame:
         for quantity, values in by_segment.items()
         for segment, name in enumerate(SEGMENTS)
     }
+    more["lookback"] = reading.signals.lookback.astype(np.float64).ravel()
     more["entropy"] = reading.signals.entropy.astype(np.float64).ravel()
     return conform(_per_head(reading, reading.signals.mass, more), TABLES["attention"])
 
 
-def _checkpoint(reading: Reading, n_generated: int, mass: Float[np.ndarray, "layer head segment"]) -> pl.DataFrame:
-    frame = _per_head(reading, mass, {}).with_columns(pl.lit(n_generated).alias("n_generated"))
+def _checkpoint(
+    reading: Reading,
+    n_generated: int,
+    means: tuple[Float[np.ndarray, "layer head segment"], Float[np.ndarray, "layer head"]],
+) -> pl.DataFrame:
+    mass, lookback = means
+    frame = _per_head(reading, mass, {"lookback": lookback.astype(np.float64).ravel()})
+    frame = frame.with_columns(pl.lit(n_generated).alias("n_generated"))
     return conform(frame, TABLES["checkpoints"])
 
 
@@ -187,9 +172,13 @@ def _tokens(reading: Reading) -> pl.DataFrame:
     answer_position: list[int | None] = [None] * n_tokens
     for place, position in enumerate(generated.tolist()):
         answer_position[position] = place
-    logprob, entropy = np.full((2, n_tokens), np.nan)
+    signals = reading.signals
+    scores = {name: np.full(n_tokens, np.nan) for name in ("logprob", "entropy", "margin")}
     if reading.reason is None:
-        logprob[generated], entropy[generated] = reading.signals.logprob, reading.signals.token_entropy
+        for values, found in zip(
+            scores.values(), (signals.logprob, signals.token_entropy, signals.margin), strict=True
+        ):
+            values[generated] = found
     frame = pl.DataFrame(
         {
             "id": reading.conversation.id,
@@ -198,10 +187,9 @@ def _tokens(reading: Reading) -> pl.DataFrame:
             "token_id": reading.signals.token_ids,
             "text": list(reading.token_texts),
             "segment": [SEGMENTS[code] for code in reading.signals.segments],
-            "logprob": logprob,
-            "entropy": entropy,
+            **scores,
         }
-    ).with_columns(pl.col("logprob", "entropy").fill_nan(None))
+    ).with_columns(pl.col(*scores).fill_nan(None))
     return conform(frame, TABLES["tokens"])
 
 

@@ -1,0 +1,179 @@
+"""Hidden states of a run on disk: memory-mapped safetensors shards, and an index of their rows.
+
+A part has one shard. It is written before the part's index, and the index before the manifest names both, so that a
+part is there as a whole or not at all. A shard has one tensor per layer and pool, `(row, width)`, named layer/pool. Its rows
+are those of whole answers first, then those after 1, 2, 4, ... tokens: what is read together lies together.
+
+    index = write_states(run.path / "hidden", "part-00000", [8, 16], states, "float16")
+    state_index(run.path, entries).states(8, "mean over answer", None)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from foretell.errors import InputError, RunError
+from foretell.schema.tables import HIDDEN, POOLS, conform, empty
+from foretell.storage.atomic import written_whole
+
+__all__ = ["StateIndex", "state_index", "write_states"]
+
+_MOST_HALF = float(np.finfo(np.float16).max)
+
+
+def write_states(
+    folder: Path,
+    part: str,
+    layers: Sequence[int],
+    states: Mapping[str, Mapping[tuple[str, int], Float[np.ndarray, "layer width"]]],
+    dtype: str,
+) -> pl.DataFrame:
+    """Write the shard of one part, atomically.
+
+    Args:
+        folder: Of the run's hidden states.
+        part: Its name.
+        layers: Block index of each place on the layer axis.
+        states: By sample, then by pool and number of generated tokens.
+        dtype: float16 or float32; a tensor with a number beyond what float16 holds is float32 in any case.
+
+    Returns:
+        The rows of the part's index (`foretell.schema.tables.HIDDEN`).
+    """
+    from safetensors.numpy import save_file
+
+    tensors, rows, shard = {}, [], f"{part}.safetensors"
+    for pool in POOLS:
+        keys = [(own, key[1]) for own, known in states.items() for key in known if key[0] == pool]
+        whole = {own: max(n for other, n in states[own] if other == pool) for own in dict(keys)}
+        keys.sort(key=lambda key: 0 if key[1] == whole[key[0]] else key[1])
+        if not keys:
+            continue
+        values = np.stack([states[own][pool, n] for own, n in keys], axis=1, dtype=np.float32)
+        for place, layer in enumerate(layers):
+            tensors[_tensor(layer, pool)] = _narrowed(values[place], dtype)
+            ids, numbers = zip(*keys, strict=True)
+            row = np.arange(len(keys))
+            rows.append(
+                pl.DataFrame({"id": ids, "n_generated": numbers, "row": row}).with_columns(
+                    layer=layer, pool=pl.lit(pool)
+                )
+            )
+    if not tensors:
+        return empty(HIDDEN)
+    with written_whole(folder / shard) as draft:
+        save_file(tensors, draft)
+    return conform(pl.concat(rows).with_columns(shard=pl.lit(shard)), HIDDEN)
+
+
+def _tensor(layer: int, pool: str) -> str:
+    return f"{layer}/{pool}"
+
+
+def _narrowed(values: Float[np.ndarray, "row width"], dtype: str) -> np.ndarray:
+    fits = dtype == "float16" and np.abs(values).max(initial=0.0) <= _MOST_HALF
+    return np.ascontiguousarray(values, dtype=np.float16 if fits else np.float32)
+
+
+@dataclass(frozen=True)
+class StateIndex:
+    """Where the hidden states of a run are."""
+
+    folder: Path
+    by_place: Mapping[tuple[int, str], pl.DataFrame]
+    """Rows of the index by layer and pool, by id, with the column `is_whole`."""
+    lengths: Mapping[str, int | None]
+    """Generated tokens of every sample of the run; None where it was not read."""
+
+    def states(
+        self, layer: int, pool: str, n_generated: int | None
+    ) -> tuple[list[str], Float[np.ndarray, "sample width"]]:
+        """Return ids and states; see `Run.hidden`."""
+        rows = self._rows(layer, pool)
+        if pool == POOLS[0] and n_generated not in {None, 0}:
+            raise InputError(f"hidden: {pool!r} is read before the first token; n_generated is 0 or None")
+        chosen = rows.filter(pl.col("is_whole") if n_generated is None else pl.col("n_generated") == n_generated)
+        if chosen.is_empty():
+            what = "whole answers" if n_generated is None else f"{n_generated} generated tokens"
+            stored = rows.get_column("n_generated").unique().sort().to_list()
+            raise InputError(f"hidden: no states of {what} at layer {layer}, {pool!r}; stored are those after {stored}")
+        parts = chosen.with_row_index("place").partition_by("shard", as_dict=True)
+        blocks = {
+            str(shard): _read(self.folder, str(shard), _tensor(layer, pool), frame.get_column("row").to_numpy())
+            for (shard,), frame in parts.items()
+        }
+        found = np.empty((chosen.height, next(iter(blocks.values())).shape[1]), dtype=np.float32)
+        for (shard,), frame in parts.items():
+            found[frame.get_column("place").to_numpy()] = blocks[str(shard)]
+        return chosen.get_column("id").to_list(), found
+
+    def _rows(self, layer: int, pool: str) -> pl.DataFrame:
+        if not self.by_place:
+            raise InputError(
+                f"{self.folder.parent}: has no hidden states; read it with hidden=... (foretell read --hidden), or add "
+                "your own with run.add_hidden"
+            )
+        if (layer, pool) not in self.by_place:
+            layers, pools = (sorted(set(names)) for names in zip(*self.by_place, strict=True))
+            raise InputError(
+                f"{self.folder.parent}: has no hidden states of layer {layer}, {pool!r}; it has layers {layers}, "
+                f"pools {pools}"
+            )
+        return self.by_place[layer, pool]
+
+
+@lru_cache(maxsize=2)
+def state_index(folder: Path, entries: str) -> StateIndex:
+    """Return the index of a run's hidden states, made once for the same parts.
+
+    Args:
+        folder: The run.
+        entries: Its parts in the manifest, with their checksums, as JSON.
+    """
+    parts = json.loads(entries)
+    samples = [folder / "samples" / f"{part['name']}.parquet" for part in parts if "samples" in part["files"]]
+    known = pl.concat([pl.scan_parquet(file).select("id", "n_tokens_generated") for file in samples]).collect()
+    files = [folder / "hidden" / f"{part['name']}.parquet" for part in parts if "hidden" in part["files"]]
+    by_place: dict[tuple[int, str], pl.DataFrame] = {}
+    if files:
+        index = pl.concat([conform(pl.read_parquet(file), HIDDEN) for file in files]).join(known, on="id", how="left")
+        whole = pl.when(pl.col("pool") == POOLS[0]).then(0).otherwise(pl.col("n_tokens_generated"))
+        index = index.with_columns(pl.col("shard").cast(pl.Categorical), is_whole=pl.col("n_generated") == whole)
+        by_place = {
+            (int(str(layer)), str(pool)): frame.drop("layer", "pool", "n_tokens_generated")
+            for (layer, pool), frame in index.sort("id", "n_generated")
+            .partition_by("layer", "pool", as_dict=True)
+            .items()
+        }
+    return StateIndex(folder / "hidden", by_place, dict(known.iter_rows()))
+
+
+def _read(folder: Path, shard: str, tensor: str, rows: Int[np.ndarray, " row"]) -> Float[np.ndarray, "row width"]:
+    """Return rows of one tensor, in the order they are asked for; nothing else of the file is read."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / shard
+    if path.name != shard or not path.is_file():
+        raise RunError(f"{path}: is missing though the index names it; read into a new folder")
+    order = np.argsort(rows, kind="stable")
+    neighbours = np.split(order, np.flatnonzero(np.diff(rows[order]) > 1) + 1)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            stored = file.get_slice(tensor)
+            n_rows, width = stored.get_shape()
+            if rows.max() >= n_rows:
+                raise ValueError(f"{tensor} has {n_rows} rows, and the index names row {rows.max()}")
+            found = np.empty((len(rows), width), dtype=np.float32)
+            for block in neighbours:
+                found[block] = stored[int(rows[block[0]]) : int(rows[block[-1]]) + 1]
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: is damaged, or holds other tensors than float16 and float32 ({error})") from error
+    return found
