@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from foretell.stats.auc.fold_auc import Splits, nadeau_bengio_factor
 from foretell.stats.detectors.features import Features, column_means
-from foretell.stats.detectors.learners import AnyClassifier, BestColumn, Estimator, Linear
+from foretell.stats.detectors.learners import AnyClassifier, BestColumn, Estimator, Linear, MassMean, Perceptron
 from foretell.stats.detectors.stages import Learner, Training, fit_stage
 from foretell.stats.folds import Folds, derived_seed, group_codes, grouped_folds
 
@@ -182,7 +182,11 @@ class CrossValidation:
 def _learner(features: Features, estimator: Estimator) -> Learner:
     if features.model == "best-column":
         return BestColumn()
-    return Linear(features.block) if estimator == "logistic" else AnyClassifier(estimator)
+    if features.model == "mass-mean":
+        return MassMean(features.block)
+    if features.model == "perceptron":
+        return Perceptron(features.block)
+    return Linear(features.block, one_scale=features.one_scale) if estimator == "logistic" else AnyClassifier(estimator)
 
 
 def _folds(
