@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from foretell.errors import InputError
+from foretell.stats.detectors.held_out_scores import CrossValidation
 from foretell.stats.detectors.samples import POOLED, Samples, dealing
-from foretell.stats.early.curves import Curve, CurveSamples, Judging, Point, early_curve
+from foretell.stats.early.curves import Curve, CurveSamples, Point, early_curve
 from foretell.stats.early.probes import LayerProbe, layer_probes, published_probes
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
@@ -76,45 +76,54 @@ class EarlyResults:
             return
         for dataset in table.datasets:
             own = signals.of(samples[dataset].ids.tolist())
-            self._judge(dataset, _curve_samples(table, dataset, samples[dataset], settings), own, settings, steps)
+            known = _curve_samples(table, dataset, samples[dataset], settings)
+            self._judge(dataset, known, own, settings, steps)
 
     def _judge(
-        self,
-        dataset: str,
-        known: tuple[CurveSamples, int],
-        signals: SampleSignals,
-        settings: Settings,
-        steps: Steps,
+        self, dataset: str, samples: CurveSamples, signals: SampleSignals, settings: Settings, steps: Steps
     ) -> None:
-        samples, seed = known
-        judging = Judging(settings.detector_folds, settings.early_repeats, seed, settings.level, settings.words_tell)
         curve = early_curve(
-            samples, signals, judging, advance=lambda after: steps.advance("tokens", str(after), dataset)
+            samples,
+            signals,
+            words_tell=settings.words_tell,
+            advance=lambda after: steps.advance("tokens", str(after), dataset),
         )
-        last = partial(published_probes, samples, signals, judging, after=curve.last.after)
+        last = curve.last.after
         self.curves[dataset] = curve
-        self.published[dataset] = last(saplma=settings.saplma)
+        self.published[dataset] = published_probes(samples, signals, after=last, saplma=settings.saplma)
         steps.advance("published detectors", dataset)
-        self.layers[dataset] = layer_probes(samples, signals, judging, after=curve.last.after)
+        self.layers[dataset] = layer_probes(samples, signals, after=last)
         steps.advance("layers", dataset)
 
 
-def _curve_samples(table: StudyTable, dataset: str, samples: Samples, settings: Settings) -> tuple[CurveSamples, int]:
-    """Return the samples of a dataset as curves need them, and the seed of their folds."""
+def _curve_samples(table: StudyTable, dataset: str, samples: Samples, settings: Settings) -> CurveSamples:
+    """Return the samples of a dataset as curves need them."""
     frame = table.samples.filter(pl.col("dataset") == dataset)
     dealt = dealing(samples, settings.seed)
+    folds, once = (
+        CrossValidation(
+            samples.label,
+            group=dealt.group,
+            ids=dealt.place,
+            n_folds=settings.detector_folds,
+            n_repeats=n_repeats,
+            seed=dealt.seed,
+        )
+        for n_repeats in (settings.early_repeats, 1)
+    )
     before = [
         name for name in BASELINES if name in frame.columns and name not in {"n_tokens_generated", "mean_logprob"}
     ]
-    found = CurveSamples(
+    return CurveSamples(
         label=samples.label,
         group=dealt.group,
         stratum=samples.stratum,
-        place=dealt.place,
+        folds=folds,
+        one_repeat=once,
         columns={name: frame.get_column(name).cast(pl.Float64).fill_null(np.nan).to_numpy() for name in before},
         prompt=frame.get_column("messages").to_list() if "messages" in frame.columns else None,
+        level=settings.level,
     )
-    return found, dealt.seed
 
 
 def early_notes(early: EarlyResults) -> list[str]:

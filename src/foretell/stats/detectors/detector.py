@@ -78,6 +78,7 @@ def judge_detectors(
     n_repeats: int = 5,
     seed: int = 0,
     level: float = 0.95,
+    folds: CrossValidation | None = None,
     advance: Callable[[str], None] | None = None,
 ) -> tuple[list[Detector], Known]:
     """Cross-validate each set of features on the same splits, alone and beside all baselines.
@@ -97,6 +98,7 @@ def judge_detectors(
         n_repeats: Repeats with other folds; AUCs and probabilities are averaged over them.
         seed: Random seed.
         level: Coverage of the intervals.
+        folds: The splits of an earlier call about the same samples; None: they are made of the above.
         advance: Called with a name after every detector.
 
     Returns:
@@ -117,7 +119,7 @@ def judge_detectors(
         [('x', 'detector'), ('majority', 'baseline')]
     """
     report = advance or (lambda _: None)
-    folds = CrossValidation(
+    folds = folds or CrossValidation(
         label, group=group, ids=ids, dataset=dataset, n_folds=n_folds, n_repeats=n_repeats, seed=seed
     )
     judge = _Judge(label.astype(np.int64), group, stratum, dataset, level)

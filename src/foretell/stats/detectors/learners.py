@@ -106,7 +106,7 @@ def _ridge(
     inner: Float[np.ndarray, "row row"], penalty: float | np.ndarray, right: Float[np.ndarray, " row"]
 ) -> Float[np.ndarray, " row"]:
     system = inner.copy()
-    system[np.diag_indices_from(system)] += penalty
+    system.reshape(-1)[:: len(system) + 1] += penalty
     # The system is symmetric: its transpose has the order in memory that spares LAPACK a copy, at 3,072 columns 0.15
     # instead of 0.5 seconds.
     return np.asarray(dposv(system.T, right, overwrite_a=True)[1])
@@ -140,8 +140,10 @@ def _scaled(
     centre: Float[np.ndarray, " feature"],
     scale: Float[np.ndarray, " feature"],
 ) -> Float[np.ndarray, "sample feature"]:
-    standard = (features - centre) * scale
-    return np.where(np.isfinite(standard), standard, 0.0)
+    standard = features - centre
+    standard *= scale
+    known = np.isfinite(standard)
+    return standard if known.all() else np.where(known, standard, 0.0)
 
 
 @dataclass(frozen=True)

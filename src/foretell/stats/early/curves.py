@@ -7,19 +7,23 @@ tells it too; so moments from there on do not count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from foretell.stats.detectors.adjustment import known_columns, without
+from foretell.stats.detectors.adjustment import known_columns
 from foretell.stats.detectors.baselines import REPEATS, WORDS_SO_FAR, baselines
 from foretell.stats.detectors.detector import MAJORITY, Detector, judge_detectors
 from foretell.stats.detectors.features import Features
-from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
+from foretell.stats.detectors.held_out_scores import CrossValidation
+from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family, family_features
 from foretell.stats.signals.run_signals import SampleSignals
 
-__all__ = ["Curve", "CurveSamples", "Judging", "Point", "early_curve", "judged_at"]
+Explained: TypeAlias = Float[np.ndarray, "sample column"] | None
+
+__all__ = ["Curve", "CurveSamples", "Point", "early_curve", "judged_at"]
 
 
 @dataclass(frozen=True)
@@ -30,23 +34,15 @@ class CurveSamples:
     group: Shaped[np.ndarray, " sample"]
     """Numbers of groups of dependent samples."""
     stratum: Shaped[np.ndarray, " sample"] | None
-    place: Int[np.ndarray, " sample"]
-    """Order in which random numbers are dealt."""
+    folds: CrossValidation
+    """The same for all moments and signals."""
+    one_repeat: CrossValidation
+    """The first repeat of them."""
     columns: Mapping[str, Float[np.ndarray, " sample"]]
     """Lengths of the segments."""
     prompt: Sequence[str | None] | None
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How detectors are judged."""
-
-    n_folds: int = 5
-    n_repeats: int = 2
-    seed: int = 0
     level: float = 0.95
-    words_tell: float = 0.9
-    """Held-out AUC of words of the answer at which they tell the label by themselves."""
+    """Coverage of the intervals."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,8 @@ class Curve:
 def early_curve(
     samples: CurveSamples,
     signals: SampleSignals,
-    judging: Judging,
     *,
+    words_tell: float = 0.9,
     advance: Callable[[int], None] | None = None,
 ) -> Curve:
     """Judge every family of signals and every baseline after 0, 1, 2, 4, ... tokens, on the same folds.
@@ -122,7 +118,7 @@ def early_curve(
     Args:
         samples: Labels, groups, and what is known before the answer.
         signals: Of the same samples.
-        judging: Folds, repeats and seed.
+        words_tell: Held-out AUC at which the words of the answer so far tell the label by themselves.
         advance: Called with the number of tokens after every moment.
     """
     names: tuple[str, ...] = ()
@@ -131,10 +127,10 @@ def early_curve(
         families = signals.families(after)
         names = tuple(one.name for one in families)
         notes |= dict.fromkeys(note for one in families for note in one.notes)
-        points.append(judged_at(samples, signals, families, judging, after=after))
+        points.append(judged_at(samples, signals, families, after=after))
         if advance is not None:
             advance(after)
-    told = [one.after for one in points if one.words is not None and one.words[1] >= judging.words_tell]
+    told = [one.after for one in points if one.words is not None and one.words[1] >= words_tell]
     n, n_positive = len(samples.label), int(samples.label.sum())
     return Curve((*names, ALL), tuple(points), told[0] if told else None, n, n_positive, tuple(notes))
 
@@ -143,10 +139,10 @@ def judged_at(
     samples: CurveSamples,
     signals: SampleSignals,
     families: Sequence[Family],
-    judging: Judging,
     *,
     after: int,
-    more: Sequence[Features] = (),
+    join: bool = True,
+    more: Callable[[Explained], Sequence[Features]] = lambda _: (),
 ) -> Point:
     """Judge families beside the baselines of the same moment.
 
@@ -154,33 +150,30 @@ def judged_at(
         samples: Labels, groups, and what is known before the answer.
         signals: Of the same samples.
         families: At this moment.
-        judging: Folds, repeats and seed.
         after: Number of generated tokens.
-        more: Further detectors.
+        join: Whether all families together are judged as well.
+        more: Gets what baselines explain, and returns further detectors.
     """
     columns, text = signals.so_far(after)
     known, _ = baselines(samples.stratum, {**samples.columns, **columns}, text, samples.prompt, so_far=True)
     explained = known_columns(known, len(samples.label))
-    features = [*_features(families), *more]
-    if explained is not None:
-        features = [replace(one, beside=tuple(without(block, explained) for block in one.blocks)) for one in features]
+    own = [one for one in (family_features(family, explained) for family in families) if one is not None]
+    features = [*own, *(_together(own) if join else []), *more(explained)]
     found, _ = judge_detectors(
         [*features, *known],
         samples.label,
         group=samples.group,
         stratum=samples.stratum,
-        ids=samples.place,
-        n_folds=judging.n_folds,
-        n_repeats=judging.n_repeats,
-        seed=judging.seed,
-        level=judging.level,
+        level=samples.level,
+        folds=samples.folds,
     )
+    shown = {one.name for one in own}
     words = [(one.name, _area(one, samples)) for one in found if one.name in {WORDS_SO_FAR, REPEATS}]
     defined = [(name, area) for name, area in words if area is not None]
     return Point(
         after,
         tuple(one for one in found if one.name != MAJORITY),
-        {one.name: str(one.reason) for one in families if one.columns is None},
+        {one.name: one.reason or "it has no number" for one in families if one.name not in shown},
         max(defined, key=lambda one: one[1]) if defined else None,
     )
 
@@ -189,15 +182,9 @@ def _area(one: Detector, samples: CurveSamples) -> float | None:
     return (one.auc if samples.stratum is None else one.within_strata).estimate
 
 
-def _features(families: Sequence[Family]) -> list[Features]:
-    """Return the features of each family that is defined, and of all of them together, each one block."""
-    usable = [(one, one.columns) for one in families if one.columns is not None and one.columns.shape[1]]
-    found = [
-        Features(one.name, "detector", (columns,), signal=one.name, one_scale=(0,) if one.rotated else ())
-        for one, columns in usable
-    ]
-    if usable:
-        rotated = tuple(index for index, (one, _) in enumerate(usable) if one.rotated)
-        blocks = tuple(columns for _, columns in usable)
-        found.append(Features(ALL_SIGNALS, "detector", blocks, signal=ALL, one_scale=rotated))
-    return found
+def _together(families: Sequence[Features]) -> list[Features]:
+    """Return all families as one detector, each of them a block; none where there is no family."""
+    blocks = tuple(block for one in families for block in one.blocks)
+    beside = tuple(block for one in families for block in one.beside or one.blocks)
+    scales = tuple(range(len(blocks)))
+    return [Features(ALL_SIGNALS, "detector", blocks, beside=beside, signal=ALL, one_scale=scales)] if blocks else []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foretell.stats.detectors.adjustment import without
 from foretell.stats.detectors.detector import Detector, judge_detectors
 from foretell.stats.detectors.features import Features
-from foretell.stats.early.curves import CurveSamples, Judging, Point, judged_at
+from foretell.stats.early.curves import CurveSamples, Explained, Point, judged_at
 from foretell.stats.signals.family import undefined
 from foretell.stats.signals.hidden_states import OF_PROMPT, HiddenStates
 from foretell.stats.signals.moment import Moment
@@ -29,9 +30,7 @@ class LayerProbe:
     detector: Detector
 
 
-def published_probes(
-    samples: CurveSamples, signals: SampleSignals, judging: Judging, *, after: int, saplma: bool = False
-) -> Point:
+def published_probes(samples: CurveSamples, signals: SampleSignals, *, after: int, saplma: bool = False) -> Point:
     """Judge the detectors that others have published, at one moment.
 
     They are the lookback ratio of all heads (Chuang et al. 2024; a ridge model stands for logistic regression), the
@@ -41,22 +40,18 @@ def published_probes(
     Args:
         samples: Labels, groups, and what is known before the answer.
         signals: Of the same samples.
-        judging: Folds, repeats and seed.
         after: Number of generated tokens.
         saplma: Whether SAPLMA is trained, which takes longer than all the rest.
     """
-    moment = signals.moment(after)
-    families = signals.published(after)
-    more = [
-        Features(one.name, "detector", (one.columns,), signal=one.name) for one in families if one.columns is not None
-    ]
-    absent = [one for one in families if one.columns is None]
-    if signals.hidden is not None:
-        probes = _of_states(signals.hidden, moment, saplma=saplma)
-        more += probes
-        if not probes:
-            absent.append(undefined(MASS_MEAN, "no states of a last token were stored at this moment"))
-    return judged_at(samples, signals, absent, judging, after=after, more=more)
+    moment, families, hidden = signals.moment(after), signals.published(after), signals.hidden
+    probes = [] if hidden is None else _of_states(hidden, moment, saplma=saplma)
+    if hidden is not None and not probes:
+        families.append(undefined(MASS_MEAN, "no states of a last token were stored at this moment"))
+
+    def beside(explained: Explained) -> list[Features]:
+        return [replace(one, beside=tuple(without(block, explained) for block in one.blocks)) for one in probes]
+
+    return judged_at(samples, signals, families, after=after, join=False, more=beside)
 
 
 def _of_states(hidden: HiddenStates, moment: Moment, *, saplma: bool) -> list[Features]:
@@ -74,13 +69,12 @@ def _of_states(hidden: HiddenStates, moment: Moment, *, saplma: bool) -> list[Fe
     return found
 
 
-def layer_probes(samples: CurveSamples, signals: SampleSignals, judging: Judging, *, after: int) -> list[LayerProbe]:
+def layer_probes(samples: CurveSamples, signals: SampleSignals, *, after: int) -> list[LayerProbe]:
     """Judge a ridge model on every layer and pool of the hidden states by itself, in one repeat of the folds.
 
     Args:
         samples: Labels and groups.
         signals: Of the same samples.
-        judging: Folds and seed.
         after: Number of generated tokens.
     """
     if signals.hidden is None:
@@ -95,11 +89,8 @@ def layer_probes(samples: CurveSamples, signals: SampleSignals, judging: Judging
                 samples.label,
                 group=samples.group,
                 stratum=samples.stratum,
-                ids=samples.place,
-                n_folds=judging.n_folds,
-                n_repeats=1,
-                seed=judging.seed,
-                level=judging.level,
+                level=samples.level,
+                folds=samples.one_repeat,
             )
             found.append(LayerProbe(layer, pool, judged[0]))
     return found

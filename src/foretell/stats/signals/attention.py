@@ -13,14 +13,14 @@ from foretell.stats.detectors.log_ratios import centred_log_ratio
 from foretell.stats.signals.family import Family, undefined
 from foretell.stats.signals.moment import Moment
 
-__all__ = ["attention_family", "lookback_family"]
+__all__ = ["ATTENTION", "LOOKBACK", "LOOKBACK_RATIO", "attention_family", "lookback_family"]
 
 ATTENTION = "attention"
+LOOKBACK = "lookback"
 LOOKBACK_RATIO = "lookback ratio"
 
 _CONTRIBUTIONS = tuple(f"contribution_{segment}" for segment in SEGMENTS)
 _LIFTS = tuple(f"lift_{segment}" for segment in SEGMENTS)
-_LOOKBACK = "lookback"
 _NO_ROW = "before the first generated token no row of attention is of the answer"
 
 
@@ -41,7 +41,7 @@ def attention_family(moment: Moment, whole: pl.DataFrame, first: pl.DataFrame) -
     parts = [
         _log_ratios(moment, found, MASSES),
         _log_ratios(moment, found, SHARES),
-        _plain(moment, found, (_LOOKBACK,)),
+        _plain(moment, found, (LOOKBACK,)),
     ]
     if moment.is_end:
         parts += [_plain(moment, found, _LIFTS), _log_ratios(moment, found, _CONTRIBUTIONS)]
@@ -58,7 +58,7 @@ def lookback_family(moment: Moment, whole: pl.DataFrame, first: pl.DataFrame) ->
     found = _rows(moment, whole, first)
     if isinstance(found, str):
         return undefined(LOOKBACK_RATIO, found)
-    columns = _plain(moment, found, (_LOOKBACK,))
+    columns = _plain(moment, found, (LOOKBACK,))
     return Family(LOOKBACK_RATIO, columns) if columns.shape[1] else undefined(LOOKBACK_RATIO, "it was not read")
 
 

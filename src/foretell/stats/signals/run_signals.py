@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from foretell.stats.signals.activity import ACTIVITY, activity_family
 from foretell.stats.signals.answer_tokens_so_far import CONFIDENCE, PERPLEXITY, AnswerTokens, answer_tokens
-from foretell.stats.signals.attention import ATTENTION, LOOKBACK_RATIO, attention_family, lookback_family
+from foretell.stats.signals.attention import ATTENTION, LOOKBACK, LOOKBACK_RATIO, attention_family, lookback_family
 from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
 from foretell.stats.signals.given import GivenFamily
 from foretell.stats.signals.hidden_states import HIDDEN_STATES, HiddenStates
@@ -117,10 +117,11 @@ class SampleSignals:
     def published(self, after: int) -> list[Family]:
         """Return the families of detectors that others have published and that are columns of their own."""
         moment = self.moment(after)
-        return [
-            lookback_family(moment, self._signals.attention, self._signals.checkpoints),
-            self.tokens.perplexity(moment),
-        ]
+        attention = self._signals.attention
+        found = [self.tokens.perplexity(moment)]
+        if LOOKBACK in attention.columns and attention.get_column(LOOKBACK).is_not_null().any():
+            found.insert(0, lookback_family(moment, attention, self._signals.checkpoints))
+        return found
 
     def so_far(self, after: int) -> tuple[dict[str, Float[np.ndarray, " sample"]], tuple[str, ...]]:
         """Return length and log-probability so far, whether an answer has ended, and its text so far."""
