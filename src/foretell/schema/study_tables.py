@@ -10,13 +10,16 @@ __all__ = [
     "ASSOCIATION",
     "DETECTORS",
     "DIRECTIONS",
+    "EARLY",
     "FOREST",
     "FOREST_POINTS",
+    "HIDDEN_LAYERS",
     "IMPORTANCES",
     "RELIABILITY",
     "ROC",
     "ROC_POINTS",
     "THRESHOLDS",
+    "TOLD_BY",
     "TRANSFER",
     "VERDICTS",
 ]
@@ -157,6 +160,13 @@ IMPORTANCES = Table(
 )
 
 _DETECTOR = Column("detector", pl.String(), "name of the feature set that gives one score per sample")
+_BEHAVIOUR = Column("behaviour", pl.String(), "what label 1 means", null="the samples name none, or several")
+_SIGNAL = Column(
+    "signal",
+    pl.String(),
+    "family of signals: attention, hidden states, activity, confidence, all (of them together), a published detector's "
+    "or a user's own; baseline: none of the model's internals",
+)
 
 DETECTORS = Table(
     "detectors",
@@ -165,6 +175,8 @@ DETECTORS = Table(
         DATASET,
         _DETECTOR,
         Column("role", pl.String(), "detector, or baseline without the model's internals"),
+        _SIGNAL,
+        _BEHAVIOUR,
         *_AUCS,
         fraction("auc_within_strata", "AUC over pairs of samples of the same stratum"),
         fraction("auc_within_lower", f"lower end {_INTERVAL}"),
@@ -234,7 +246,8 @@ VERDICTS = Table(
     ("dataset", "signal"),
     (
         DATASET,
-        Column("signal", pl.String(), "a detector, the forest on rows, or any single head"),
+        Column("signal", pl.String(), "a detector, a family of signals, the forest on rows, or any single head"),
+        _BEHAVIOUR,
         Column("verdict", pl.String(), "signal, weak signal, no signal found, leak, or not enough data"),
         Column("why", pl.String(), "the rule that applied, with its numbers"),
         fraction("auc", "AUC on held-out groups, within strata where there are strata; of single heads on all groups"),
@@ -247,6 +260,65 @@ VERDICTS = Table(
             "all signals of the study",
         ),
         fraction("minimal_auc", "minimum detectable AUC with this sample, 80 % power, after the same adjustment"),
+        REASON,
+    ),
+)
+
+_AFTER = Column("n_generated", pl.Int32(), "tokens of the answer that are written by then (shorter answers: all)", 0)
+_WITHIN = fraction("auc_within", "AUC over pairs of samples of the same stratum")
+
+EARLY = Table(
+    "early",
+    ("dataset", "detector", "n_generated"),
+    (
+        DATASET,
+        _BEHAVIOUR,
+        _DETECTOR,
+        _SIGNAL,
+        _AFTER,
+        *_AUCS,
+        _WITHIN,
+        number("increment", "AUC of the moment's baselines and the signal minus that of the baselines", -1, 1),
+        number("increment_lower", f"lower end {_INTERVAL}", -1, 1),
+        number("increment_upper", f"upper end {_INTERVAL}", -1, 1),
+        fraction("p", "one-sided p-value of the increment (without baselines: of the AUC)"),
+        Column("counts", pl.Boolean(), "the words of the answer so far do not tell the label by themselves"),
+        count("n", "samples"),
+        count("n_positive", "samples whose label is 1"),
+        REASON,
+    ),
+)
+
+TOLD_BY = Table(
+    "told_by",
+    ("dataset", "signal"),
+    (
+        DATASET,
+        _BEHAVIOUR,
+        _SIGNAL,
+        Column(
+            "n_generated",
+            pl.Int32(),
+            "first number of tokens from which on the signal adds to all baselines of the same moment",
+            0,
+            null="never; the reason column says why",
+        ),
+        fraction("p_adjusted", "p-value there (where it is never: at the last moment that counts), for all curves"),
+        REASON,
+    ),
+)
+
+HIDDEN_LAYERS = Table(
+    "hidden_layers",
+    ("dataset", "pool", "layer"),
+    (
+        DATASET,
+        _BEHAVIOUR,
+        Column("pool", pl.String(), "last prompt token, mean over answer, or last answer token"),
+        LAYER,
+        _AFTER,
+        *_AUCS,
+        _WITHIN,
         REASON,
     ),
 )

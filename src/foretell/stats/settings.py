@@ -39,6 +39,16 @@ class Settings:
     """Repeats of the folds; None: 5 up to 1,000 samples, and fewer, at least 2, where folds hardly differ."""
     error_rate: float = 0.05
     """Share of studies of noise that say *signal* or *weak signal* of anything, over all datasets and signals."""
+    early: bool = True
+    """Whether a run's signals are judged after 0, 1, 2, 4, ... tokens as well."""
+    early_repeats: int = 2
+    """Repeats of the folds for early curves."""
+    words_tell: float = 0.9
+    """Held-out AUC at which the words of the answer so far tell the label by themselves; signals count before that."""
+    saplma: bool = False
+    """Whether SAPLMA, a network on hidden states, is trained too; it takes minutes."""
+    signals: tuple[str, ...] = ()
+    """Names of further families of signals."""
     estimators: tuple[str, ...] = ()
     """Names of further estimators on all heads."""
     sum_tolerance: float | None = None
@@ -61,11 +71,14 @@ class Settings:
             ("forest_rows", 100),
             ("detector_folds", 2),
             ("detector_repeats", 1),
+            ("early_repeats", 1),
         ):
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least {least}")
         if not 0 < self.error_rate < 0.5:
             raise InputError(f"error_rate is {self.error_rate}: it must be above 0 and below 0.5")
+        if not 0.5 < self.words_tell <= 1:
+            raise InputError(f"words_tell is {self.words_tell}: it must be above 0.5 and at most 1")
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown:
             raise InputError(f'unknown objective "{unknown[0]}": choose among {", ".join(OBJECTIVES)}')

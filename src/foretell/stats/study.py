@@ -28,6 +28,7 @@ from foretell.stats.auc.roc import RocCurves, roc_curves
 from foretell.stats.detectors.detector import Detector, Known
 from foretell.stats.detectors.learners import Estimator
 from foretell.stats.detectors.samples import POOLED, Samples
+from foretell.stats.early.told_by import told_by
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import association
@@ -40,13 +41,16 @@ from foretell.stats.per_dataset import (
     study_notes,
     thresholds_by_dataset,
 )
+from foretell.stats.per_run import EarlyResults, behaviours, early_notes, early_steps, run_signals
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
+from foretell.stats.signals.run_signals import RunSignals
 from foretell.stats.table.cleaning import Ledger, Validity
 from foretell.stats.table.joined import StudyTable, read_table
-from foretell.stats.verdicts.judged import evidence_by_dataset, explained_by_dataset
+from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset
 from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
 from foretell.storage.atomic import written_whole
+from foretell.storage.runs import Run, is_run, open_run
 
 __all__ = ["POOLED", "Settings", "Study", "study"]
 
@@ -61,6 +65,9 @@ TABLE_NAMES = (
     "detectors",
     "reliability",
     "transfer",
+    "early",
+    "told_by",
+    "hidden_layers",
     "verdicts",
 )
 """Tables of a study, in the order of the report."""
@@ -75,6 +82,8 @@ class Study:
     n_jobs: int = -1
     """Number of threads of the forests; does not change the result."""
     estimators: Mapping[str, Estimator] = field(default_factory=dict)
+    signals: RunSignals | None = field(default=None, repr=False, compare=False)
+    """Signals of the run that the table was read from; None: it was read from something else."""
     _steps: Steps = field(default_factory=Steps, repr=False, compare=False)
 
     @property
@@ -172,7 +181,37 @@ class Study:
     @cached_property
     def detectors(self) -> pl.DataFrame:
         """Performance of detectors and baselines."""
-        return frames.detector_frame({dataset: found for dataset, (found, _) in self.judged.items()})
+        found = {dataset: list(several) for dataset, (several, _) in self.judged.items()}
+        for dataset, curve in self._early.curves.items():
+            points = (curve.last, self._early.published[dataset])
+            found[dataset] += [one for point in points for one in point.detectors if one.role == "detector"]
+        return frames.detector_frame(found, self.behaviours)
+
+    @cached_property
+    def behaviours(self) -> dict[str, str | None]:
+        """What label 1 means in each dataset; None where samples name several behaviours, or none."""
+        return behaviours(self.table)
+
+    @cached_property
+    def _early(self) -> EarlyResults:
+        return EarlyResults(self.table, self.samples, self.signals, self.settings, self._steps)
+
+    @cached_property
+    def early(self) -> pl.DataFrame:
+        """Performance of every family of signals, and of the baselines, after 0, 1, 2, 4, ... tokens of the answer."""
+        return frames.early_frame(self._early.curves, self.behaviours)
+
+    @cached_property
+    def told_by(self) -> pl.DataFrame:
+        """After how many tokens each family of signals tells the label."""
+        found = {(dataset, one.signal): one.verdict for dataset, several in self.found.items() for one in several}
+        told = told_by(self._early.curves, found, error_rate=self.settings.error_rate)
+        return frames.told_by_frame(told, self.behaviours)
+
+    @cached_property
+    def hidden_layers(self) -> pl.DataFrame:
+        """Performance of every layer and pool of the hidden states by itself."""
+        return frames.hidden_layers_frame(self._early.layers, self._early.curves, self.behaviours)
 
     @cached_property
     def reliability(self) -> pl.DataFrame:
@@ -190,7 +229,10 @@ class Study:
     def evidence(self) -> dict[str, list[Evidence]]:
         """What each signal shows, by dataset."""
         level = self.settings.level
-        return evidence_by_dataset(self.samples, self.judged, self.forests, self.association, level=level)
+        found = evidence_by_dataset(self.samples, self.judged, self.forests, self.association, level=level)
+        for dataset, curve in self._early.curves.items():
+            found[dataset] += curve_evidence(self.samples[dataset], curve, self._early.published[dataset])
+        return found
 
     @cached_property
     def found(self) -> dict[str, list[Verdict]]:
@@ -200,12 +242,12 @@ class Study:
     @cached_property
     def verdicts(self) -> pl.DataFrame:
         """The verdict per dataset and signal."""
-        return frames.verdict_frame(self.found)
+        return frames.verdict_frame(self.found, self.behaviours)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the reader: missing columns, pooling, subsampling."""
-        return study_notes(self.table, self.samples, self.settings)
+        return (*study_notes(self.table, self.samples, self.settings), *early_notes(self._early))
 
     def compute(self, *, progress: bool | None = None) -> Study:
         """Compute all tables now.
@@ -221,7 +263,7 @@ class Study:
     def _n_steps(self) -> int:
         forests = forest_steps(self.table, self.settings)
         detectors = sum(len(samples.features) + len(self.estimators) for samples in self.samples.values())
-        return 3 + len(self.datasets) + forests + detectors
+        return 3 + len(self.datasets) + forests + detectors + early_steps(self.table, self.signals, self.settings)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return every table by its name in `foretell.schema.tables.TABLES`."""
@@ -271,6 +313,7 @@ def study(
     compositional: bool | None = None,
     errors: Errors = "refuse",
     estimators: Mapping[str, Estimator] | None = None,
+    signals: Mapping[str, Any] | None = None,
     seed: int = 0,
     n_jobs: int = -1,
     progress: bool | None = None,
@@ -291,6 +334,8 @@ def study(
         errors: "refuse" raises at the first malformed record; "skip" leaves such records out, in the ledger.
         estimators: Further detectors on all heads by name: "random-forest", "gradient-boosting" or any scikit-learn
             classifier.
+        signals: Further families of signals of a run by name: a frame with id, columns of numbers and, where they are
+            known before the answer is whole, n_generated; a mapping from id to numbers; ids and an array; or a path.
         seed: Random seed; the same seed gives the same results.
         n_jobs: Number of threads of the forests, -1 for all cores; does not change the result.
         progress: Whether to show a bar; None: on a terminal only.
@@ -299,7 +344,7 @@ def study(
 
     Raises:
         TableError: The table cannot be used; the message says where and why.
-        InputError: A setting is unknown or out of range.
+        InputError: A setting is unknown or out of range, or a family of signals cannot be used.
 
     Example:
         >>> rows = {"id": ["a", "b"], "dataset": "x", "layer": 0, "head": 0, "score": [0.1, 0.9]}
@@ -320,23 +365,34 @@ def study(
         "sum_tolerance": settings.get("sum_tolerance"),
     }
     if isinstance(table_or_run, StudyTable):
+        families = run_signals(None, signals)
         ignored = [name for name, value in asked.items() if value is not None]
         if ignored:
             raise InputError(f"{ignored[0]} cannot change a table that is already read: give it to `read_table`")
         table = table_or_run
     else:
-        table = read_table(table_or_run, metrics=metrics, errors=errors, **asked)
+        own = _run(table_or_run)
+        families = run_signals(own, signals)
+        table = read_table(table_or_run if own is None else own, metrics=metrics, errors=errors, **asked)
     chosen = Settings(
         metrics=table.metrics,
         seed=seed,
         estimators=tuple(estimators or {}),
+        signals=tuple(signals or {}),
         source=table.source,
         group=_named(group, "group", table.samples),
         stratum=_named(stratum, "stratum", table.samples),
         **settings,
     )
-    found = Study(table, chosen, n_jobs=n_jobs, estimators=dict(estimators or {}))
+    found = Study(table, chosen, n_jobs=n_jobs, estimators=dict(estimators or {}), signals=families)
     return found.compute(progress=progress) if compute else found
+
+
+def _run(source: Any) -> Run | None:
+    """Return the run that a table is read from; None where it is something else."""
+    if isinstance(source, str | Path) and is_run(source):
+        return open_run(source)
+    return source if isinstance(source, Run) else None
 
 
 def _named(given: Any, default: str, samples: pl.DataFrame) -> str | None:

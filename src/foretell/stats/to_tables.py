@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from foretell.schema.tables import (
     DETECTORS,
+    EARLY,
     FOREST,
     FOREST_POINTS,
+    HIDDEN_LAYERS,
     IMPORTANCES,
     RELIABILITY,
     THRESHOLDS,
+    TOLD_BY,
     TRANSFER,
     VERDICTS,
     Table,
@@ -23,23 +27,32 @@ from foretell.schema.tables import (
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.detector import Detector
 from foretell.stats.detectors.transfer import Transfer
+from foretell.stats.early.curves import Curve
+from foretell.stats.early.probes import LayerProbe
+from foretell.stats.early.told_by import ToldBy
 from foretell.stats.forest.importances import Importance
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.forest.thresholds import ThresholdRule
+from foretell.stats.signals.family import ALL, ALL_SIGNALS
 from foretell.stats.verdicts.rules import Verdict
 
 __all__ = [
     "detector_frame",
+    "early_frame",
     "forest_frame",
     "forest_points_frame",
+    "hidden_layers_frame",
     "importance_frame",
     "reliability_frame",
     "threshold_frame",
+    "told_by_frame",
     "transfer_frame",
     "verdict_frame",
 ]
 
 Row = dict[str, Any]
+Behaviours = Mapping[str, str | None]
+"""What label 1 means, by dataset."""
 
 
 def _frame(rows: Sequence[Row], table: Table) -> pl.DataFrame:
@@ -132,21 +145,28 @@ def importance_frame(found: Mapping[str, Sequence[Importance]], metrics: Sequenc
     )
 
 
-def detector_frame(found: Mapping[str, Sequence[Detector]]) -> pl.DataFrame:
+def detector_frame(found: Mapping[str, Sequence[Detector]], behaviours: Behaviours) -> pl.DataFrame:
     """Return the table detectors from detectors by dataset."""
-    return _frame([_detector(dataset, one) for dataset, detectors in found.items() for one in detectors], DETECTORS)
+    rows = [_detector(dataset, behaviours.get(dataset), one) for dataset, several in found.items() for one in several]
+    return _frame(rows, DETECTORS)
 
 
-def _detector(dataset: str, one: Detector) -> Row:
+def _reason(one: Detector) -> str | None:
     reasons = [one.reason or one.auc.reason]
     if one.reason is None and one.role == "detector":
         reasons += [f"increment: {one.increment.reason}" if one.increment.estimate is None else None]
     if one.reason is None and one.within_strata.estimate is None:
         reasons += [f"within strata: {one.within_strata.reason}"]
+    return "; ".join(reason for reason in reasons if reason) or None
+
+
+def _detector(dataset: str, behaviour: str | None, one: Detector) -> Row:
     return {
         "dataset": dataset,
         "detector": one.name,
         "role": one.role,
+        "signal": one.signal,
+        "behaviour": behaviour,
         **_numbers(one.auc, "auc", "auc_lower", "auc_upper"),
         **_numbers(one.within_strata, "auc_within_strata", "auc_within_lower", "auc_within_upper"),
         "best_baseline": one.best_baseline,
@@ -155,7 +175,7 @@ def _detector(dataset: str, one: Detector) -> Row:
         "calibration_error": one.calibration_error,
         "n": one.n,
         "n_features": one.n_features,
-        "reason": "; ".join(reason for reason in reasons if reason) or None,
+        "reason": _reason(one),
     }
 
 
@@ -213,13 +233,14 @@ def _missing_numbers(one: Verdict) -> str | None:
     return "; ".join(reason for reason in reasons if reason) or None
 
 
-def verdict_frame(verdicts: Mapping[str, Sequence[Verdict]]) -> pl.DataFrame:
+def verdict_frame(verdicts: Mapping[str, Sequence[Verdict]], behaviours: Behaviours) -> pl.DataFrame:
     """Return the table verdicts from verdicts by dataset."""
     return _frame(
         [
             {
                 "dataset": dataset,
                 "signal": one.signal,
+                "behaviour": behaviours.get(dataset),
                 "verdict": one.verdict,
                 "why": one.why,
                 **_numbers(one.auc or _NOTHING, "auc", "auc_lower", "auc_upper"),
@@ -232,4 +253,79 @@ def verdict_frame(verdicts: Mapping[str, Sequence[Verdict]]) -> pl.DataFrame:
             for one in of_dataset
         ],
         VERDICTS,
+    )
+
+
+def early_frame(curves: Mapping[str, Curve], behaviours: Behaviours) -> pl.DataFrame:
+    """Return the table early from curves by dataset."""
+    rows = []
+    for dataset, curve in curves.items():
+        for point in curve.points:
+            about = {
+                "dataset": dataset,
+                "behaviour": behaviours.get(dataset),
+                "n_generated": point.after,
+                "counts": point in curve.counting,
+                "n": curve.n,
+                "n_positive": curve.n_positive,
+            }
+            rows += [{**about, **_moment(one)} for one in point.detectors]
+            rows += [
+                {**about, "detector": ALL_SIGNALS if name == ALL else name, "signal": name, "reason": reason}
+                for name, reason in point.undefined.items()
+            ]
+    return _frame(rows, EARLY)
+
+
+def _moment(one: Detector) -> Row:
+    return {
+        "detector": one.name,
+        "signal": one.signal,
+        **_numbers(one.auc, "auc", "auc_lower", "auc_upper"),
+        "auc_within": one.within_strata.estimate,
+        **_numbers(one.increment, "increment", "increment_lower", "increment_upper"),
+        "p": one.evidence.p_above,
+        "reason": _reason(one),
+    }
+
+
+def told_by_frame(told: Mapping[str, Sequence[ToldBy]], behaviours: Behaviours) -> pl.DataFrame:
+    """Return the table told_by from results by dataset."""
+    return _frame(
+        [
+            {
+                "dataset": dataset,
+                "behaviour": behaviours.get(dataset),
+                "signal": one.signal,
+                "n_generated": one.after,
+                "p_adjusted": one.p_adjusted,
+                "reason": one.reason,
+            }
+            for dataset, several in told.items()
+            for one in several
+        ],
+        TOLD_BY,
+    )
+
+
+def hidden_layers_frame(
+    layers: Mapping[str, Sequence[LayerProbe]], curves: Mapping[str, Curve], behaviours: Behaviours
+) -> pl.DataFrame:
+    """Return the table hidden_layers from probes by dataset, judged at the last moment of the curve that counts."""
+    return _frame(
+        [
+            {
+                "dataset": dataset,
+                "behaviour": behaviours.get(dataset),
+                "pool": one.pool,
+                "layer": one.layer,
+                "n_generated": curves[dataset].last.after,
+                **_numbers(one.detector.auc, "auc", "auc_lower", "auc_upper"),
+                "auc_within": one.detector.within_strata.estimate,
+                "reason": _reason(replace(one.detector, role="baseline")),
+            }
+            for dataset, several in layers.items()
+            for one in several
+        ],
+        HIDDEN_LAYERS,
     )

@@ -35,6 +35,7 @@ _SAMPLE_COLUMNS = (
     "label_source",
     "group",
     "stratum",
+    "messages",
     "answer",
     *(f"n_tokens_{segment}" for segment in schema.SEGMENTS),
     "mean_logprob",
@@ -180,7 +181,7 @@ class Run(RunFolder):
         return [_conversation(row) for row in self.samples.iter_rows(named=True)]
 
     def table(self) -> pl.DataFrame:
-        """Return the input of a study: the attention rows with each sample's label, baselines and answer.
+        """Return the input of a study: the attention rows with each sample's label, baselines, messages and answer.
 
         Rows of samples without a label are included, so that a study's ledger counts them.
         """

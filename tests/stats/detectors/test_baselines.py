@@ -18,13 +18,16 @@ def lengths(generator: np.random.Generator, n: int) -> dict[str, np.ndarray]:
 
 def test_a_table_with_every_column_has_every_baseline(generator: np.random.Generator) -> None:
     columns = {**lengths(generator, 40), "mean_logprob": -generator.random(40)}
-    found, notes = baselines(np.arange(40) % 3, columns, [f"some words {index % 5}0" for index in range(40)])
+    answers = [f"some words {index % 5}0" for index in range(40)]
+    found, notes = baselines(np.arange(40) % 3, columns, answers, [f"words {index % 7}0" for index in range(40)])
     assert [one.name for one in found] == [
         "kind of task",
         "segment lengths",
         "uniform attention",
         "answer length",
         "log-probability",
+        "repeats of the prompt",
+        "words of the prompt",
         "words of the answer",
     ]
     assert {one.role for one in found} == {"baseline"}
@@ -48,7 +51,7 @@ def test_a_table_with_every_column_has_every_baseline(generator: np.random.Gener
 def test_a_baseline_that_a_table_lacks_is_noted(columns: dict[str, np.ndarray], names: list[str]) -> None:
     found, notes = baselines(None, columns)
     assert [one.name for one in found] == names
-    assert len(found) + len(notes) == 6
+    assert len(found) + len(notes) == 8
     for note in notes:
         assert note.startswith("baseline ")
         assert "no column" in note

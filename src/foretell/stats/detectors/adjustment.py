@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from foretell.stats.detectors.baselines import OF_WORDS
 from foretell.stats.detectors.features import Features, column_means
 
 __all__ = ["Explained", "known_columns", "without"]
@@ -20,7 +21,6 @@ _SAMPLES_PER_COLUMN = 10
 _ROUNDING = 1e-9
 _CONSTANT = 1e-3
 """Deviations of 1e-12 of a column's mean are rounding as well."""
-_LEFT_OUT = ("words of the answer",)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def known_columns(baselines: Sequence[Features], n_samples: int) -> Float[np.nda
         baselines: Feature sets of baselines.
         n_samples: Number of samples.
     """
-    blocks = [block for one in baselines if one.name not in _LEFT_OUT for block in one.blocks]
+    blocks = [block for one in baselines if one.name not in OF_WORDS for block in one.blocks]
     if not blocks:
         return None
     columns = np.concatenate(blocks, axis=1)

@@ -2,7 +2,7 @@
 
 A signal may not look better than a baseline because the baseline has the wrong shape. So lengths enter as logarithms
 and as smooth curves, beside the shares of attention that uniform attention would give (the same smooth curves), and
-answers enter as their words.
+prompts and answers enter as their words.
 """
 
 from __future__ import annotations
@@ -11,22 +11,28 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import SplineTransformer
 
 from foretell.stats.detectors.features import Features
+from foretell.stats.detectors.words import hashed_words, prompt_text, repeated_shares
 
-__all__ = ["ALL_BASELINES", "WORDS", "baselines", "one_hot", "smooth"]
+__all__ = ["ALL_BASELINES", "OF_WORDS", "REPEATS", "WORDS", "WORDS_SO_FAR", "baselines", "one_hot", "smooth"]
 
 ALL_BASELINES = "all baselines"
 WORDS = "words of the answer"
+WORDS_SO_FAR = "words of the answer so far"
+PROMPT_WORDS = "words of the prompt"
+OF_WORDS = (PROMPT_WORDS, WORDS, WORDS_SO_FAR)
+"""Baselines with a column per word."""
+REPEATS = "repeats of the prompt"
 
 _ASKED = ("n_tokens_system", "n_tokens_prompt", "n_tokens_query")
 _LENGTHS = (*_ASKED, "n_tokens_template")
 _ANSWER = "n_tokens_generated"
+_ENDED = "has_ended"
+_LENGTH = {False: "answer length", True: "length so far"}
+_LOG_PROBABILITY = {False: "log-probability", True: "log-probability so far"}
 _KNOTS = 5
-_N_HASHES = 1024
-"""Columns that words are hashed to."""
 
 
 def one_hot(names: Shaped[np.ndarray, " sample"]) -> Float[np.ndarray, "sample name"]:
@@ -64,23 +70,30 @@ def baselines(
     stratum: Shaped[np.ndarray, " sample"] | None,
     columns: Mapping[str, Float[np.ndarray, " sample"]],
     answer: Sequence[str | None] | None = None,
+    prompt: Sequence[str | None] | None = None,
+    *,
+    so_far: bool = False,
 ) -> tuple[list[Features], list[str]]:
     """Return the baselines that the table has columns for, and a note for each missing one.
 
     They are the kind of task (one column per stratum), the segments' lengths in tokens (smooth in their logarithms),
     the shares of attention that uniform attention would give to prompt, query and system (smooth), the answer's length,
-    the answer's mean log-probability (smooth), and the answer's words (hashed). Constant and entirely missing columns
-    are ignored.
+    the answer's mean log-probability (smooth), how much of the answer repeats the prompt (shares of its words and of
+    its pairs of words, smooth), and the words of prompt and answer (hashed). Constant and entirely missing columns are
+    ignored.
 
     Args:
         stratum: `(sample,)` names of task types; None if there are none.
         columns: `(sample,)` numbers by column name; nan is missing.
         answer: `(sample,)` texts; None if there are none.
+        prompt: `(sample,)` texts; None if there are none.
+        so_far: Whether answer, length and log-probability are those of the first tokens only. They are named
+            accordingly, and 0 / 1 in the column has_ended, beside the length, says that there are no more.
 
     Example:
         >>> found, notes = baselines(None, {"n_tokens_generated": np.array([3.0, 9.0, 5.0])})
         >>> [features.name for features in found], len(notes)
-        (['answer length'], 5)
+        (['answer length'], 7)
     """
     found: list[Features] = []
     notes: list[str] = []
@@ -90,23 +103,33 @@ def baselines(
         notes.append("baseline kind of task: there is no column stratum with two or more values")
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = {name: np.log1p(columns[name]) for name in (*_LENGTHS, _ANSWER) if name in columns}
+    repeated = (
+        None if answer is None or prompt is None else repeated_shares(answer, [prompt_text(one) for one in prompt])
+    )
     kinds = (
         ("segment lengths", _LENGTHS, [logs[name] for name in _LENGTHS if name in logs]),
         ("uniform attention", _ASKED, _uniform_shares(columns)),
-        ("answer length", (_ANSWER,), [logs[_ANSWER]] if _ANSWER in logs else []),
-        ("log-probability", ("mean_logprob",), [columns[name] for name in ("mean_logprob",) if name in columns]),
+        (_LENGTH[so_far], (_ANSWER,), [logs[_ANSWER]] if _ANSWER in logs else []),
+        (_LOG_PROBABILITY[so_far], ("mean_logprob",), [columns[name] for name in ("mean_logprob",) if name in columns]),
+        (REPEATS, ("messages",), [] if repeated is None else list(repeated.T)),
     )
     for name, wanted, known in kinds:
         usable = [smooth(column) for column in known if _varies(column)]
+        if name == _LENGTH[True] and _ENDED in columns and _varies(columns[_ENDED]):
+            usable.append(columns[_ENDED][:, None])
         if usable:
             found.append(Features(name, "baseline", (np.column_stack(usable),)))
         else:
             notes.append(f"baseline {name}: no column {' or '.join(wanted)} with two or more values")
-    words = None if answer is None else _words(answer)
-    if words is None:
-        notes.append(f"baseline {WORDS}: there is no column answer with two or more texts")
-    else:
-        found.append(Features(WORDS, "baseline", (words,)))
+    for name, column, texts in (
+        (PROMPT_WORDS, "messages", None if prompt is None else [prompt_text(one) for one in prompt]),
+        (WORDS_SO_FAR if so_far else WORDS, "answer", answer),
+    ):
+        words = None if texts is None else hashed_words(texts)
+        if words is None:
+            notes.append(f"baseline {name}: there is no column {column} with two or more texts")
+        else:
+            found.append(Features(name, "baseline", (words,)))
     return found, notes
 
 
@@ -117,18 +140,6 @@ def _uniform_shares(columns: Mapping[str, Float[np.ndarray, " sample"]]) -> list
         return []
     total = np.sum([np.nan_to_num(length) for length in lengths], axis=0)
     return [np.divide(length, total, out=np.full(len(total), np.nan), where=total > 0) for length in lengths]
-
-
-def _words(answer: Sequence[str | None]) -> Float[np.ndarray, "sample hash"] | None:
-    """Return weighted word counts, hashed, of the columns that at least two samples use."""
-    texts = [one or "" for one in answer]
-    if len(set(texts)) < 2:
-        return None
-    counts = HashingVectorizer(n_features=_N_HASHES, alternate_sign=False, norm="l2").transform(texts).toarray()
-    counts = np.sqrt(counts)
-    used = (counts > 0).sum(axis=0)
-    kept = np.asarray(counts[:, (used > 1) & (used < len(texts))], dtype=np.float64)
-    return kept if kept.shape[1] else None
 
 
 def _varies(column: Float[np.ndarray, " sample"]) -> bool:

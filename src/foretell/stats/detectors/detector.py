@@ -15,7 +15,7 @@ from jaxtyping import Int, Shaped
 from foretell.stats.auc.fold_auc import Splits, fold_auc, nested_increment
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.auc.within_strata import NO_STRATUM
-from foretell.stats.detectors.baselines import ALL_BASELINES, WORDS
+from foretell.stats.detectors.baselines import ALL_BASELINES, OF_WORDS
 from foretell.stats.detectors.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability
 from foretell.stats.detectors.features import Features, Role
 from foretell.stats.detectors.held_out_scores import CrossValidation, HeldOutScores
@@ -51,6 +51,8 @@ class Detector:
     reliability: tuple[ReliabilityBin, ...]
     reason: str | None
     """Why there is no AUC."""
+    signal: str = "baseline"
+    """Family of signals that it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ def judge_detectors(
     n_repeats: int = 5,
     seed: int = 0,
     level: float = 0.95,
+    folds: CrossValidation | None = None,
     advance: Callable[[str], None] | None = None,
 ) -> tuple[list[Detector], Known]:
     """Cross-validate each set of features on the same splits, alone and beside all baselines.
 
-    All baselines together are one model of everything but the answer's words, and of the words beside that. A further
+    All baselines together are one model of everything but words, and of the words beside that. A further
     estimator is held to baselines that it has fitted itself as well: it is given their columns, alone and with its own.
 
     Args:
@@ -95,6 +98,7 @@ def judge_detectors(
         n_repeats: Repeats with other folds; AUCs and probabilities are averaged over them.
         seed: Random seed.
         level: Coverage of the intervals.
+        folds: The splits of an earlier call about the same samples; None: they are made of the above.
         advance: Called with a name after every detector.
 
     Returns:
@@ -115,7 +119,7 @@ def judge_detectors(
         [('x', 'detector'), ('majority', 'baseline')]
     """
     report = advance or (lambda _: None)
-    folds = CrossValidation(
+    folds = folds or CrossValidation(
         label, group=group, ids=ids, dataset=dataset, n_folds=n_folds, n_repeats=n_repeats, seed=seed
     )
     judge = _Judge(label.astype(np.int64), group, stratum, dataset, level)
@@ -149,7 +153,8 @@ def _together(folds: CrossValidation, baselines: Sequence[Features]) -> HeldOutS
     if not baselines:
         return None
     scores = folds.nothing()
-    for stage in ([one for one in baselines if one.name != WORDS], [one for one in baselines if one.name == WORDS]):
+    of_words = [one for one in baselines if one.name in OF_WORDS]
+    for stage in ([one for one in baselines if one.name not in OF_WORDS], of_words):
         if stage:
             blocks = tuple(block for one in stage for block in one.blocks)
             scores = folds.scores(Features(ALL_BASELINES, "baseline", blocks), beside=scores)
@@ -259,6 +264,7 @@ class _Judge:
             None if chance is None else expected_calibration_error(chance, self.label),
             () if chance is None else tuple(reliability(chance, self.label, level=self.level)),
             area.reason if area.estimate is None else None,
+            one.signal if one.role == "detector" else "baseline",
         )
 
     def majority(self) -> Detector:

@@ -15,7 +15,7 @@ from foretell.stats.detectors.log_ratios import LogRatios, transformed_shares
 __all__ = ["Features", "column_means", "head_features"]
 
 Role = Literal["detector", "baseline"]
-Model = Literal["given", "best-column"]
+Model = Literal["given", "best-column", "mass-mean", "perceptron"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,15 @@ class Features:
     blocks: tuple[Float[np.ndarray, "sample _feature"], ...]
     """Each `(sample, feature)`; nan is missing. Blocks have equal weight whatever their number of columns."""
     model: Model = "given"
-    """best-column: only the best column on the training samples; given: the chosen estimator on all."""
+    """best-column: only the best column on the training samples; mass-mean: the difference of the labels' means in the
+    best block; perceptron: a network on the best block; given: the chosen estimator on all."""
     beside: tuple[Float[np.ndarray, "sample _feature"], ...] | None = None
     """Blocks of the same columns in which the baselines' part is taken out, for use beside them; None: the same."""
+    signal: str = "attention"
+    """Family of signals that a detector belongs to."""
+    one_scale: tuple[int, ...] = ()
+    """Indices of blocks whose columns are not standardised one by one: only their space matters, as that of hidden
+    states."""
 
     @property
     def n_columns(self) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import expit, logit
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from foretell.stats.auc.fold_auc import Splits, nadeau_bengio_factor
 from foretell.stats.detectors.features import Features, column_means
-from foretell.stats.detectors.learners import AnyClassifier, BestColumn, Estimator, Linear
-from foretell.stats.detectors.stages import Learner, Training, fit_stage
+from foretell.stats.detectors.learners import AnyClassifier, BestColumn, Estimator, Linear, MassMean, Perceptron
+from foretell.stats.detectors.stages import Learner, Training, fit_stage, inner_folds
 from foretell.stats.folds import Folds, derived_seed, group_codes, grouped_folds
 
 __all__ = ["CrossValidation", "HeldOutScores"]
@@ -20,8 +21,8 @@ __all__ = ["CrossValidation", "HeldOutScores"]
 _LEAST_SLOPE = 1e-3
 """Of a detector by itself: where its inner held-out groups show nothing, its AUC is still that of its own ranking."""
 
-_MANY_COLUMNS = 1000
-"""Columns from which linear algebra uses all processors; with few it takes longer that way."""
+_LARGE = 1000
+"""Columns and samples from which linear algebra uses all processors; with few it takes longer that way."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class CrossValidation:
         self._label = label.astype(np.int64)[self._order]
         self._seed = seed
         self._folds: list[Folds] = []
+        self._inner: dict[tuple[int, int], tuple[int, Folds]] = {}
         self.reason: str | None = None
         for repeat in range(n_repeats):
             folds = _folds(self._label, self._dataset, self._group, n_folds, derived_seed(seed, "repeat", repeat))
@@ -142,14 +144,14 @@ class CrossValidation:
         learner = _learner(features, estimator)
         score, inner = known.score[:, order], known.inner[:, :, order]
         least = _LEAST_SLOPE if beside is None else 0.0
-        with threadpool_limits(1 if matrix.shape[1] < _MANY_COLUMNS else None):
+        with _libraries().limit(limits=1 if min(matrix.shape) < _LARGE else None):
             for repeat, folds in enumerate(self._folds):
                 for fold in range(folds.n_folds):
                     train, heldout = folds.train(fold), folds.heldout(fold)
                     columns = _centred(matrix, self._dataset, train)
                     training = Training(self._label[train], self._group[train], inner[repeat, fold, train])
-                    seed = derived_seed(self._seed, "fit", repeat, fold)
-                    stage = fit_stage(learner, columns[train], training, seed=seed)
+                    seed, inside = self._inside(repeat, fold)
+                    stage = fit_stage(learner, columns[train], training, seed=seed, inside=inside)
                     inner[repeat, fold, train] += stage.inner
                     score[repeat, heldout] += max(stage.slope, least) * stage.change(columns[heldout])
         score, inner = score[:, self._back], inner[:, :, self._back]
@@ -171,6 +173,13 @@ class CrossValidation:
         chance = expit(score).mean(axis=0)[self._back]
         return HeldOutScores(score[:, self._back], fold_of, chance, inner[:, :, self._back])
 
+    def _inside(self, repeat: int, fold: int) -> tuple[int, Folds]:
+        """Return the seed of a fold's fits, and its inner folds, which all features share."""
+        if (repeat, fold) not in self._inner:
+            seed, train = derived_seed(self._seed, "fit", repeat, fold), self._folds[repeat].train(fold)
+            self._inner[repeat, fold] = seed, inner_folds(self._label[train], self._group[train], seed=seed)
+        return self._inner[repeat, fold]
+
     def _base_rates(self, train: np.ndarray) -> Float[np.ndarray, " sample"]:
         """Return the log-odds of label 1 of each sample's dataset among the training samples."""
         codes, n_datasets = self._dataset, int(self._dataset.max()) + 1
@@ -179,10 +188,20 @@ class CrossValidation:
         return np.asarray(logit((positive + 0.5) / (total + 1.0))[codes])
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the libraries of linear algebra; finding them takes longer than many a fit."""
+    return ThreadpoolController()
+
+
 def _learner(features: Features, estimator: Estimator) -> Learner:
     if features.model == "best-column":
         return BestColumn()
-    return Linear(features.block) if estimator == "logistic" else AnyClassifier(estimator)
+    if features.model == "mass-mean":
+        return MassMean(features.block)
+    if features.model == "perceptron":
+        return Perceptron(features.block)
+    return Linear(features.block, one_scale=features.one_scale) if estimator == "logistic" else AnyClassifier(estimator)
 
 
 def _folds(

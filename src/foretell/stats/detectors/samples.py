@@ -12,9 +12,11 @@ from foretell.stats.detectors.adjustment import known_columns, without
 from foretell.stats.detectors.baselines import baselines
 from foretell.stats.detectors.features import Features, head_features
 from foretell.stats.detectors.log_ratios import LogRatios
+from foretell.stats.folds import group_numbers
+from foretell.stats.table.contents import content_order, content_seed, row_keys
 from foretell.stats.table.dense import DenseDataset
 
-__all__ = ["POOLED", "Samples", "common_heads", "dataset_samples", "pooled_samples"]
+__all__ = ["POOLED", "Dealing", "Samples", "common_heads", "dataset_samples", "dealing", "pooled_samples"]
 
 POOLED = "all"
 """Name of the pool of several datasets."""
@@ -48,6 +50,36 @@ class Samples:
         return len(np.unique(self.group[(self.label == label) & np.isin(self.comparable, other)]))
 
 
+@dataclass(frozen=True)
+class Dealing:
+    """What random steps depend on: neither names nor the order of rows."""
+
+    order: Int[np.ndarray, " sample"]
+    """Samples by content."""
+    group: Int[np.ndarray, " sample"]
+    """Number of each sample's group, in that order."""
+    seed: int
+
+    @property
+    def place(self) -> Int[np.ndarray, " sample"]:
+        """Rank of each sample."""
+        return np.argsort(self.order)
+
+
+def dealing(samples: Samples, seed: int) -> Dealing:
+    """Return the order of a dataset's samples in which folds are dealt to detectors, their groups, and the seed.
+
+    Args:
+        samples: Of one dataset, or of several pooled.
+        seed: The seed of the study.
+    """
+    heads = samples.features[0].matrix
+    content = row_keys([heads] if heads.shape[1] else [feature.matrix for feature in samples.features])
+    order = content_order(content, samples.label, group=samples.group, stratum=samples.stratum)
+    group = group_numbers(samples.group[order])[np.argsort(order)]
+    return Dealing(order, group, content_seed(seed, "detectors", content))
+
+
 def _features(
     values: Float[np.ndarray, "sample layer head metric"],
     known: list[Features],
@@ -68,6 +100,13 @@ def _features(
     return (*head_features(values, log_ratios=log_ratios, taken_out=taken_out), *known)
 
 
+def _together(texts: Sequence[tuple[str | None, ...] | None], sizes: Sequence[int]) -> list[str | None] | None:
+    """Return the texts of all datasets; None where no dataset has any."""
+    if all(one is None for one in texts):
+        return None
+    return [text for one, size in zip(texts, sizes, strict=True) for text in one or (None,) * size]
+
+
 def _part(one: Features, here: Int[np.ndarray, " part"]) -> Features:
     return replace(one, blocks=tuple(block[here] for block in one.blocks))
 
@@ -79,7 +118,7 @@ def dataset_samples(data: DenseDataset, *, log_ratios: LogRatios) -> Samples:
         data: The dataset.
         log_ratios: How shares are transformed.
     """
-    known, notes = baselines(data.stratum, data.baselines, data.answer)
+    known, notes = baselines(data.stratum, data.baselines, data.answer, data.prompt)
     return Samples(
         features=_features(data.values, known, log_ratios),
         label=data.label.astype(np.int64),
@@ -131,9 +170,9 @@ def pooled_samples(datasets: Sequence[DenseDataset], *, log_ratios: LogRatios) -
         for name in sorted({name for data in datasets for name in data.baselines})
     }
     shown = stratum if (stratum != "").any() else None
-    answers = [data.answer or (None,) * len(data.ids) for data in datasets]
-    has_answers = any(data.answer is not None for data in datasets)
-    known, notes = baselines(shown, columns, [text for of_one in answers for text in of_one] if has_answers else None)
+    answers = _together([data.answer for data in datasets], sizes)
+    prompts = _together([data.prompt for data in datasets], sizes)
+    known, notes = baselines(shown, columns, answers, prompts)
     values = np.concatenate(common_heads(datasets))
     return Samples(
         features=_features(values, known, log_ratios, dataset),

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
 
-from foretell.stats.folds import derived_seed, grouped_folds
+from foretell.stats.folds import Folds, derived_seed, grouped_folds
 
-__all__ = ["Learner", "Stage", "Training", "best_slope", "fit_stage"]
+__all__ = ["Learner", "Stage", "Training", "best_slope", "fit_stage", "inner_folds"]
 
 _INNER_FOLDS = 3
 _STEEPEST = 2.0
@@ -77,8 +77,18 @@ class Stage:
         return np.asarray(self.predictor(features)[0])
 
 
+def inner_folds(label: Int[np.ndarray, " sample"], group: Int[np.ndarray, " sample"], *, seed: int) -> Folds:
+    """Return the inner folds of training samples, which depend on nothing that is fitted."""
+    return grouped_folds(label, group, n_folds=_INNER_FOLDS, seed=derived_seed(seed, "inner"))
+
+
 def fit_stage(
-    learner: Learner, features: Float[np.ndarray, "sample feature"], training: Training, *, seed: int
+    learner: Learner,
+    features: Float[np.ndarray, "sample feature"],
+    training: Training,
+    *,
+    seed: int,
+    inside: Folds | None = None,
 ) -> Stage:
     """Choose a candidate and a slope on inner held-out groups, then fit it on all samples.
 
@@ -87,6 +97,7 @@ def fit_stage(
         features: `(sample, feature)`; nan is missing.
         training: Labels, groups and offsets.
         seed: Random seed.
+        inside: From `inner_folds` with the same seed; None: they are made here.
 
     Undefined:
         Where the groups cannot be split, the most cautious candidate with slope 1, and an inner change of 0.
@@ -95,10 +106,7 @@ def fit_stage(
         Offsets as in nested generalised linear models (McCullagh and Nelder 1989, section 2.2); a second level fitted
         on held-out predictions is stacking (Wolpert 1992; Breiman 1996, with coefficients of at least 0).
     """
-    n, folds = (
-        len(training.label),
-        grouped_folds(training.label, training.group, n_folds=_INNER_FOLDS, seed=derived_seed(seed, "inner")),
-    )
+    n, folds = len(training.label), inside or inner_folds(training.label, training.group, seed=seed)
     if folds.reason is not None:
         return Stage(np.zeros(n), 0, 1.0, learner.learn(features, training, only=0, seed=seed))
     changes = np.zeros((learner.n_candidates, n))

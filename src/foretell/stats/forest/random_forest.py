@@ -108,7 +108,7 @@ class ForestResult:
         return thinned_roc(self.score, self.label, within=self.fold)
 
 
-def judge_forest(  # noqa: PLR0913 - one keyword more than elsewhere, each a separate option
+def judge_forest(
     features: Float[np.ndarray, "row metric"],
     label: Int[np.ndarray, " row"],
     sample: Sequence[object] | np.ndarray,

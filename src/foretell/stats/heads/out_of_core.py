@@ -71,7 +71,7 @@ class StreamedAssociation:
     """Whether the file was sorted Parquet and read in one pass."""
 
 
-def stream_association(  # noqa: PLR0913 - every option of `read_table` and of `association`
+def stream_association(
     source: Path | str,
     *,
     labels: Any = None,

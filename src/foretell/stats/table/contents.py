@@ -179,6 +179,7 @@ def in_order(data: DenseDataset, order: Int[np.ndarray, " sample"]) -> DenseData
         stratum=None if data.stratum is None else data.stratum[order],
         baselines={name: column[order] for name, column in data.baselines.items()},
         answer=None if data.answer is None else tuple(data.answer[index] for index in order),
+        prompt=None if data.prompt is None else tuple(data.prompt[index] for index in order),
     )
 
 

@@ -38,6 +38,8 @@ class DenseDataset:
     """float64 per column of `BASELINES` that the table has; nan where a sample has no value."""
     answer: tuple[str | None, ...] | None = None
     """Text of each sample's answer; None where the table has none."""
+    prompt: tuple[str | None, ...] | None = None
+    """Text or messages before each sample's answer; None where the table has none."""
 
     @property
     def columns(self) -> Float[np.ndarray, "sample column"]:
@@ -112,4 +114,5 @@ def dense_dataset(table: StudyTable, dataset: str) -> DenseDataset:
             if name in samples.columns
         },
         answer=tuple(samples.get_column("answer")) if "answer" in samples.columns else None,
+        prompt=tuple(samples.get_column("messages")) if "messages" in samples.columns else None,
     )

@@ -33,8 +33,9 @@ BASELINES = (*(f"n_tokens_{segment}" for segment in SEGMENTS), "mean_logprob")
 """Columns of a sample that serve as baselines: token counts of the segments, log-probability of the answer."""
 
 _Unmatched = tuple[tuple[str, ...], tuple[str, ...]]
-_ANSWER = "answer"
-_SAMPLE_COLUMNS = ("group", "stratum", *BASELINES, _ANSWER)
+_TEXTS = ("answer", "messages", "behaviour")
+"""Texts of a sample, which may be long."""
+_SAMPLE_COLUMNS = ("group", "stratum", *BASELINES, *_TEXTS)
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class StudyTable:
     dataset, layer, head, id."""
     samples: pl.DataFrame
     """Columns dataset, id, behavior_label, group (never null; copies of one sample share it), stratum (null where not
-    given), those of `BASELINES` that the source has, and answer (String, null where missing or empty) if it has one;
-    sorted by dataset, id."""
+    given), those of `BASELINES` that the source has, and answer, messages and behaviour (String, null where missing or
+    empty) where it has them; sorted by dataset, id."""
     metrics: tuple[str, ...]
     ledger: Ledger
     validity: Validity
@@ -83,8 +84,8 @@ def read_table(
         source: Anything that `foretell.records.reader.read_source` reads (file, folder of Parquet parts, frame, dict),
             or a run. Columns: id, dataset, layer, head, the metrics, and behavior_label unless `labels` has it.
         labels: File, frame, mapping from id or series with id and behavior_label and, optionally, dataset, group,
-            stratum, token counts, mean_logprob and answer per sample; it takes precedence over columns of the table
-            with the same name. `dataset` is needed where datasets share ids.
+            stratum, token counts, mean_logprob, answer, messages and behaviour per sample; it takes precedence over
+            columns of the table with the same name. `dataset` is needed where datasets share ids.
         metrics: Columns to study; any numbers, not only shares.
         group: The groups of dependent samples: a column, a mapping from id or (dataset, id), or one value per sample
             (in the order in which they first appear) or per row; by default the column "group" if there is one. A
@@ -111,7 +112,7 @@ def read_table(
     chosen = {name for name in (group, stratum) if isinstance(name, str)}
     wanted = {"id", "dataset", "layer", "head", "behavior_label", *metrics, *_SAMPLE_COLUMNS, *chosen}
     special = {*metrics, *chosen}
-    table, answers = _read(source, wanted=wanted, metrics=metrics, errors=errors, special=special)
+    table, texts = _read(source, wanted=wanted, metrics=metrics, errors=errors, special=special)
     rows: LabelRows | None = None
     given = {"group": group, "stratum": stratum}
     by_sample = {name: one for name, one in given.items() if one is not None and not isinstance(one, str)}
@@ -128,8 +129,8 @@ def read_table(
         if not isinstance(labels, LabelRows):
             rows = read_label_rows(_opened(label_source_of(labels, ids)), extras=extras, errors=errors)
         frame, unmatched, notes = _joined(table, ids, rows, may_be_empty=may_be_empty)
-        frame, of_labels = _without_answers(frame, special=special)
-        answers = answers if of_labels is None else of_labels
+        frame, of_labels = _without_texts(frame, special=special)
+        texts = {**texts, **of_labels}
         malformed = (*table.skipped,)
     source_now = Source(frame, table.name, tuple(dict.fromkeys((*table.columns, *frame.columns))))
     require_columns(source_now, ("dataset", *chosen))
@@ -145,8 +146,8 @@ def read_table(
     )
     named = {name: one if isinstance(one, str) else values.get(name, name) for name, one in given.items()}
     samples = _samples(frame, cleaned.frame, named=named, name=table.name)
-    if answers is not None:
-        samples = samples.join(answers, on=answers.columns[:-1], how="left", maintain_order="left")
+    for text in texts.values():
+        samples = samples.join(text, on=text.columns[:-1], how="left", maintain_order="left")
     ledger = replace(
         _with_malformed(cleaned.ledger, table.name, malformed, rows),
         unmatched_table_ids=unmatched[0],
@@ -164,8 +165,8 @@ def read_table(
 
 def _read(
     source: Any, *, wanted: Collection[str], metrics: tuple[str, ...], errors: Errors, special: Collection[str]
-) -> tuple[Source, pl.DataFrame | None]:
-    """Return a table with decimal points and without answers, and the answer of each sample."""
+) -> tuple[Source, dict[str, pl.DataFrame]]:
+    """Return a table with decimal points and without texts, and the texts of each sample by column."""
     if isinstance(source, str | Path):
         require_memory(Path(source))
     required = ("id", "layer", "head", *metrics)
@@ -173,9 +174,9 @@ def _read(
     require_columns(table, required)
     require_exact_ids(table.frame, "id", name=table.name)
     names = ("layer", "head", *metrics, *BASELINES)
-    frame, answers = _without_answers(table.frame, special=special)
+    frame, texts = _without_texts(table.frame, special=special)
     frame = with_decimal_points(frame, names, name=table.name, separator=table.separator)
-    return replace(table, frame=frame), answers
+    return replace(table, frame=frame), texts
 
 
 def _opened(source: Any) -> Any:
@@ -189,20 +190,20 @@ def _texts(frame: pl.DataFrame) -> list[pl.Expr]:
     return [parse_text(frame, name) for name in ("id", "dataset") if name in frame.columns]
 
 
-def _without_answers(frame: pl.DataFrame, *, special: Collection[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Return a frame without its answers, which are long, and the answer of each sample; None where there are none.
+def _without_texts(frame: pl.DataFrame, *, special: Collection[str]) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Return a frame without its long texts, and by column the text of each sample.
 
     A column that is a metric, the group or the stratum is that alone.
     """
-    if _ANSWER not in frame.columns or _ANSWER in special:
-        return frame, None
-    rest = frame.drop(_ANSWER)
-    if frame.schema[_ANSWER].is_nested():
-        return rest, None
-    text = pl.col(_ANSWER).cast(pl.String)
-    found = frame.select(*_texts(frame), pl.when(text != "").then(text))
-    key = found.columns[:-1]
-    return rest, found.drop_nulls(key).group_by(key).agg(pl.col(_ANSWER).min())
+    names = [name for name in _TEXTS if name in frame.columns and name not in special]
+    found = {}
+    for name in names:
+        if not frame.schema[name].is_nested():
+            text = pl.col(name).cast(pl.String)
+            by_row = frame.select(*_texts(frame), pl.when(text != "").then(text))
+            key = by_row.columns[:-1]
+            found[name] = by_row.drop_nulls(key).group_by(key).agg(pl.col(name).min())
+    return frame.drop(names), found
 
 
 def _with_malformed(ledger: Ledger, name: str, malformed: Sequence[Skipped], rows: LabelRows | None) -> Ledger:

@@ -14,7 +14,7 @@ from foretell.stats.detectors.detector import Detector
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.verdicts.rules import Evidence, Sizes, span
 
-__all__ = ["FAMILY", "FOREST", "detector_evidence", "family_evidence", "forest_evidence"]
+__all__ = ["FAMILY", "FOREST", "detector_evidence", "family_evidence", "forest_evidence", "undefined_evidence"]
 
 FOREST = "forest on rows"
 FAMILY = "any single head"
@@ -50,6 +50,12 @@ def detector_evidence(detector: Detector, *, n_positive: int, n_negative: int, h
         kind=_KINDS.get(detector.name, detector.name),
         reason=detector.reason or detector.evidence.reason,
     )
+
+
+def undefined_evidence(signal: str, reason: str, *, n_positive: int, n_negative: int) -> Evidence:
+    """Return that a signal is undefined, and why."""
+    nothing = Estimate(None, None, None, 0.95, 0, n_positive + n_negative, "none", reason=reason)
+    return Evidence(signal, Sizes(n_positive, n_negative), nothing, None, nothing, None, reason=reason)
 
 
 def forest_evidence(

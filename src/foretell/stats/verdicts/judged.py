@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.adjustment import Explained, known_columns
 from foretell.stats.detectors.detector import Detector, Known
 from foretell.stats.detectors.samples import Samples
+from foretell.stats.early.curves import Curve, Point
 from foretell.stats.folds import group_numbers
 from foretell.stats.forest.increment import ForestOfDataset, forest_increment
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import strongest_head
-from foretell.stats.verdicts.findings import detector_evidence, family_evidence, forest_evidence
+from foretell.stats.verdicts.findings import detector_evidence, family_evidence, forest_evidence, undefined_evidence
 from foretell.stats.verdicts.rules import Evidence
 
-__all__ = ["evidence_by_dataset", "explained_by_dataset"]
+__all__ = ["curve_evidence", "evidence_by_dataset", "explained_by_dataset"]
 
 Judged = tuple[list[Detector], Known]
 
@@ -89,6 +91,34 @@ def evidence_by_dataset(
                 family_evidence(best, n_tests=family.height, **facts, has_baselines=has_baselines, level=level)
             )
     return evidence
+
+
+def curve_evidence(samples: Samples, curve: Curve, published: Point) -> list[Evidence]:
+    """Return what every family of signals, and every published detector, shows at the last moment that counts.
+
+    Args:
+        samples: Of the dataset.
+        curve: Of the dataset.
+        published: The published detectors at that moment.
+    """
+    facts: dict[str, Any] = {"n_positive": samples.n_groups(1), "n_negative": samples.n_groups(0)}
+    last = curve.last
+    when = "of whole answers" if last is curve.end else f"after {last.after} tokens"
+    numbers = when if curve.words is None else f"{when} ({curve.words})"
+    found = []
+    for point in (last, published):
+        names = curve.families if point is last else (*(one.signal for one in point.detectors), *point.undefined)
+        for name in dict.fromkeys(names):
+            detector = point.detector(name)
+            if detector is not None:
+                shown = detector_evidence(detector, **facts, has_strata=samples.stratum is not None)
+                found.append(replace(shown, signal=name, kind=f"this detector on {name}", numbers=numbers))
+            elif name in point.undefined:
+                reason = f"{when}: {point.undefined[name]}"
+                found.append(
+                    undefined_evidence(name, reason, n_positive=facts["n_positive"], n_negative=facts["n_negative"])
+                )
+    return found
 
 
 def _forest_increment(

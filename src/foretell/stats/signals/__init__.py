@@ -1,0 +1,1 @@
+"""Signals of a run's samples after so many generated tokens, as families of columns."""

@@ -1,0 +1,134 @@
+"""All families of signals of a run's samples, at any moment of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from foretell.stats.signals.activity import ACTIVITY, activity_family
+from foretell.stats.signals.answer_tokens_so_far import CONFIDENCE, PERPLEXITY, AnswerTokens, answer_tokens
+from foretell.stats.signals.attention import ATTENTION, LOOKBACK, LOOKBACK_RATIO, attention_family, lookback_family
+from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
+from foretell.stats.signals.given import GivenFamily
+from foretell.stats.signals.hidden_states import HIDDEN_STATES, HiddenStates
+from foretell.stats.signals.moment import Moment, checkpoints
+from foretell.storage.runs import Run
+
+__all__ = ["FAMILIES", "RESERVED", "RunSignals", "SampleSignals"]
+
+FAMILIES = (ATTENTION, HIDDEN_STATES, ACTIVITY, CONFIDENCE)
+"""Families of a run, in the order of the tables."""
+MASS_MEAN = "mass-mean probe"
+SAPLMA = "SAPLMA"
+RESERVED = (*FAMILIES, ALL, ALL_SIGNALS, "baseline", LOOKBACK_RATIO, MASS_MEAN, SAPLMA, PERPLEXITY)
+"""Names that a user's family may not have."""
+
+
+class RunSignals:
+    """The tables of a run, each read once, and the families that a user gives.
+
+    Args:
+        run: The run.
+        given: Checked families of the user.
+    """
+
+    def __init__(self, run: Run, given: Sequence[GivenFamily] = ()) -> None:
+        self.run = run
+        self.given = tuple(given)
+
+    @cached_property
+    def attention(self) -> pl.DataFrame:
+        """The run's table attention."""
+        return self.run.attention
+
+    @cached_property
+    def checkpoints(self) -> pl.DataFrame:
+        """The run's table checkpoints."""
+        return self.run.checkpoints
+
+    @cached_property
+    def activity(self) -> pl.DataFrame:
+        """The run's table activity."""
+        return self.run.activity
+
+    @cached_property
+    def tokens(self) -> pl.DataFrame:
+        """The run's table tokens."""
+        return self.run.tokens
+
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """Tokens of each answer by id."""
+        samples = self.run.samples.select("id", pl.col("n_tokens_generated").fill_null(0))
+        return dict(samples.iter_rows())
+
+    def of(self, ids: Sequence[str]) -> SampleSignals:
+        """Return the signals of some of the samples."""
+        return SampleSignals(self, ids)
+
+
+class SampleSignals:
+    """The signals of some samples of a run.
+
+    Args:
+        signals: The run's.
+        ids: The samples, all in the run.
+    """
+
+    def __init__(self, signals: RunSignals, ids: Sequence[str]) -> None:
+        self._signals = signals
+        self.ids = tuple(ids)
+        self.n_generated: Int[np.ndarray, " sample"] = np.array([signals.lengths[one] for one in ids], dtype=np.int64)
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Numbers of generated tokens at which signals are judged."""
+        return checkpoints(self.n_generated)
+
+    def moment(self, after: int) -> Moment:
+        """Return the samples after so many tokens."""
+        return Moment(self.ids, self.n_generated, after)
+
+    @cached_property
+    def tokens(self) -> AnswerTokens:
+        """The tokens of the answers."""
+        return answer_tokens(self.moment(0), self._signals.tokens)
+
+    @cached_property
+    def hidden(self) -> HiddenStates | None:
+        """The hidden states; None where none are stored."""
+        found = HiddenStates(self._signals.run, self.ids) if hasattr(self._signals.run, "hidden_states") else None
+        return found if found is not None and found.exist else None
+
+    def families(self, after: int) -> list[Family]:
+        """Return every family that the run has, at one moment; some may be undefined there."""
+        moment = self.moment(after)
+        found = [attention_family(moment, self._signals.attention, self._signals.checkpoints)]
+        if self.hidden is not None:
+            found.append(self.hidden.family(moment))
+        if self._signals.activity.height:
+            found.append(activity_family(moment, self._signals.activity))
+        return [*found, self.tokens.confidence(moment), *(one.at(moment) for one in self._signals.given)]
+
+    def published(self, after: int) -> list[Family]:
+        """Return the families of detectors that others have published and that are columns of their own."""
+        moment = self.moment(after)
+        attention = self._signals.attention
+        found = [self.tokens.perplexity(moment)]
+        if LOOKBACK in attention.columns and attention.get_column(LOOKBACK).is_not_null().any():
+            found.insert(0, lookback_family(moment, attention, self._signals.checkpoints))
+        return found
+
+    def so_far(self, after: int) -> tuple[dict[str, Float[np.ndarray, " sample"]], tuple[str, ...]]:
+        """Return length and log-probability so far, whether an answer has ended, and its text so far."""
+        moment = self.moment(after)
+        columns = {
+            "n_tokens_generated": moment.so_far.astype(np.float64),
+            "has_ended": moment.ended.astype(np.float64),
+            "mean_logprob": self.tokens.mean_logprob(moment),
+        }
+        return columns, self.tokens.text_so_far(moment)
