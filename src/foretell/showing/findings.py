@@ -1,0 +1,202 @@
+"""What a study found about each behaviour, in one sentence made by rule from its overview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from foretell.showing.overview import ALL_BASELINES, Measured, Overview, OverviewRow, SignalCell
+from foretell.showing.rounding import count_text, number_text, p_text, signed_text
+
+__all__ = ["FINDING_RULE", "Finding", "findings", "increment_text", "share_text", "told_text"]
+
+FINDING_RULE = (
+    "a signal tells a behaviour where its verdict is signal or weak signal; the one with the largest increment comes "
+    "first. Where none does, the largest increment is given as it is. The words alone tell a behaviour from the first "
+    "number of tokens that does not count (early.counts)"
+)
+"""How the sentences of the overview are made."""
+
+Outcome = Literal["tells", "nothing", "unknown"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One behaviour in words."""
+
+    title: str
+    outcome: Outcome
+    text: str
+    sources: tuple[str, ...]
+
+
+def findings(shown: Overview) -> tuple[Finding, ...]:
+    """Return one finding per behaviour, of all its datasets, in the order of the overview.
+
+    A behaviour of several datasets is described by all of them pooled where the study pools them.
+    """
+    made = []
+    for title, group in groupby(shown.rows, key=lambda row: row.behaviour or row.dataset):
+        rows = list(group)
+        pooled = [row for row in rows if row.dataset == "all" and len(rows) > 1]
+        made.append(_finding(title, pooled or rows))
+    return tuple(made)
+
+
+def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
+    several = len(rows) > 1
+    parts, sources = [], []
+    by_outcome = {one: [row for row in rows if _outcome(row) == one] for one in ("tells", "nothing", "unknown")}
+    for row in by_outcome["tells"]:
+        best = _strongest(row.cells, told=True)
+        parts.append((f"{row.dataset}: " if several else "") + _telling(row, best) + _words(row))
+        sources += best.sources
+    if quiet := by_outcome["nothing"]:
+        row = max(quiet, key=lambda one: _size(_strongest(one.cells)))
+        best = _strongest(row.cells)
+        parts.append(_silent(quiet, row, best, several=several and len(quiet) < len(rows)) + ("" if several else _words(row)))
+        sources += best.sources
+    if short := by_outcome["unknown"]:
+        reasons = "; ".join(dict.fromkeys(cell.why.rstrip(".") for row in short for cell in row.cells if cell.why))
+        parts.append(f"{_places(short, several=several and len(short) < len(rows))}No conclusion: {reasons or 'no signal was tested'}.")
+    outcome: Outcome = next(one for one in ("tells", "nothing", "unknown") if by_outcome[one])  # type: ignore[assignment]
+    return Finding(title, outcome, " ".join(filter(None, [_rates(rows), *parts])), tuple(dict.fromkeys(sources)))
+
+
+def _outcome(row: OverviewRow) -> Outcome:
+    if any(cell.tells for cell in row.cells):
+        return "tells"
+    return "nothing" if any(cell.increment.value is not None for cell in row.cells) else "unknown"
+
+
+def _strongest(cells: Sequence[SignalCell], *, told: bool = False) -> SignalCell:
+    """Return the cell with the largest increment, or AUC where none has one; among those that tell, if so asked."""
+    return max((cell for cell in cells if cell.tells or not told), key=_size)
+
+
+def _size(cell: SignalCell) -> tuple[float, float]:
+    low = float("-inf")
+    return (
+        low if cell.increment.value is None else cell.increment.value,
+        low if cell.auc.value is None else cell.auc.value,
+    )
+
+
+def _rates(rows: Sequence[OverviewRow]) -> str:
+    """Return how often the behaviour happened, by dataset."""
+    each = [(row.dataset, share_text(row)) for row in rows if share_text(row)]
+    if not each:
+        return ""
+    shares = [f"{dataset} {share}" if len(rows) > 1 else share for dataset, share in each]
+    return f"{'Did in' if rows[0].behaviour else 'Label 1 in'} {'; '.join(shares)}."
+
+
+def share_text(row: OverviewRow) -> str:
+    """Return how many samples of a dataset have label 1, empty where the study does not say.
+
+    Example:
+        >>> share_text(OverviewRow("flan", None, 120, 42, (), None, Measured(), False, None, None, None))
+        '42 of 120 (35 %)'
+    """
+    if not row.n or row.n_positive is None:
+        return ""
+    return f"{count_text(row.n_positive)} of {count_text(row.n)} ({100 * row.n_positive / row.n:.0f} %)"
+
+
+def _telling(row: OverviewRow, best: SignalCell) -> str:
+    """Return the sentence about a behaviour that something inside tells."""
+    weakly = " weakly" if best.verdict == "weak signal" else ""
+    verb = "tell" if best.signal.endswith("s") and not best.signal.endswith("ss") else "tells"
+    text = f"{_capital(best.signal)} {verb} it{weakly}: AUC {_measured(best.auc)}"
+    if best.increment.value is not None:
+        text += f", {increment_text(best.increment)} over {_baselines(row)}"
+    if row.n_whole is not None:
+        text += f", {told_text(best.told_by, row.n_whole)}"
+    others = [cell for cell in row.cells if cell.tells and cell is not best]
+    if others:
+        text += f"; so {'do' if len(others) > 1 else 'does'} {_listed([cell.signal for cell in others])}"
+        first = min((cell for cell in others if cell.told_by is not None), key=lambda c: c.told_by or 0, default=None)
+        if first is not None and (best.told_by is None or (first.told_by or 0) < best.told_by):
+            text += f", {first.signal} {told_text(first.told_by, row.n_whole)}"
+    return f"{text}."
+
+
+def _silent(quiet: Sequence[OverviewRow], row: OverviewRow, best: SignalCell, *, several: bool) -> str:
+    """Return the sentence about a behaviour that nothing inside is shown to tell."""
+    where = f" in {row.dataset}" if len(quiet) > 1 else ""
+    text = f"{_places(quiet, several=several)}Nothing inside is shown to tell it beyond {_baselines(row)}: the largest "
+    text += f"increment, of {best.signal}{where}, is {increment_text(best.increment)}"
+    if best.p_adjusted is not None:
+        text += f", p {p_text(best.p_adjusted)}"
+    if best.minimal_auc is not None:
+        text += f"; an AUC below {number_text(best.minimal_auc, digits=2)} could go undetected"
+    return f"{text}."
+
+
+def _words(row: OverviewRow) -> str:
+    """Say from where on the words alone tell the behaviour."""
+    if row.words_tell_from is None:
+        return ""
+    if row.words_tell_from == 0 or row.n_counted is None:
+        return " The words of the prompt alone tell it, so no number here is about foretelling."
+    tokens = f"token {row.words_tell_from}"
+    return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
+
+
+def _places(rows: Sequence[OverviewRow], *, several: bool) -> str:
+    return f"{_listed([row.dataset for row in rows])}: " if several else ""
+
+
+def _baselines(row: OverviewRow) -> str:
+    if row.baseline is None or row.baseline_auc.value is None:
+        return "all baselines"
+    best = "" if row.baseline == ALL_BASELINES else f"best, {row.baseline}: "
+    return f"all baselines ({best}AUC {number_text(row.baseline_auc.value, digits=2)})"
+
+
+def _measured(one: Measured) -> str:
+    text = number_text(one.value, digits=2)
+    return text if one.lower is None or one.upper is None else f"{text} {_ends(one)}"
+
+
+def _ends(one: Measured) -> str:
+    return f"[{number_text(one.lower, digits=2)}, {number_text(one.upper, digits=2)}]"
+
+
+def increment_text(one: Measured) -> str:
+    """Return an increment with its interval.
+
+    Example:
+        >>> increment_text(Measured(0.031, -0.012, 0.07))
+        '+0.03 [−0.01, 0.07]'
+    """
+    text = signed_text(one.value, digits=2)
+    return text if one.lower is None or one.upper is None else f"{text} {_ends(one)}"
+
+
+def told_text(told_by: int | None, n_whole: int | None) -> str:
+    """Return in words from which generated token on a signal tells a behaviour.
+
+    Args:
+        told_by: Number of generated tokens; None where it is from none.
+        n_whole: Number of tokens at which every answer is whole.
+
+    Example:
+        >>> told_text(0, 48), told_text(4, 48), told_text(48, 48), told_text(None, 48)
+        ('before the first token', 'from token 4 on', 'only with the whole answer', 'from no token on for certain')
+    """
+    if told_by is None:
+        return "from no token on for certain"
+    if told_by == 0:
+        return "before the first token"
+    return "only with the whole answer" if told_by == n_whole else f"from token {told_by} on"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
