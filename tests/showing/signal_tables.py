@@ -79,11 +79,17 @@ def _early(rng: np.random.Generator) -> list[dict[str, Any]]:
                 rows.append(
                     {**base, "detector": detector, "signal": signal}
                     | {"auc": None if short else auc, "auc_lower": None if short else auc - 0.06}
-                    | {"auc_upper": None if short else min(auc + 0.06, 1.0), "auc_within": None if short else auc - 0.04}
+                    | {
+                        "auc_upper": None if short else min(auc + 0.06, 1.0),
+                        "auc_within": None if short else auc - 0.04,
+                    }
                     | {"increment": None if short else gain}
                     | {"increment_lower": None if gain is None or short else gain - 0.035}
                     | {"increment_upper": None if gain is None or short else gain + 0.035}
-                    | {"p": None if gain is None or short else 0.01, "reason": "3 groups have label 1" if short else None}
+                    | {
+                        "p": None if gain is None or short else 0.01,
+                        "reason": "3 groups have label 1" if short else None,
+                    }
                 )
     return rows
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal
 
 from foretell.showing.overview import ALL_BASELINES, Measured, Overview, OverviewRow, SignalCell
-from foretell.showing.rounding import count_text, number_text, p_text, signed_text
+from foretell.showing.rounding import count_text, estimate_text, interval_text, number_text, p_text, signed_text
 
 __all__ = ["FINDING_RULE", "Finding", "findings", "increment_text", "share_text", "told_text"]
 
@@ -56,13 +56,22 @@ def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
     if quiet := by_outcome["nothing"]:
         row = max(quiet, key=lambda one: _size(_strongest(one.cells)))
         best = _strongest(row.cells)
-        parts.append(_silent(quiet, row, best, several=several and len(quiet) < len(rows)) + ("" if several else _words(row)))
+        parts.append(
+            _silent(quiet, row, best, several=several and len(quiet) < len(rows)) + ("" if several else _words(row))
+        )
         sources += best.sources
     if short := by_outcome["unknown"]:
         reasons = "; ".join(dict.fromkeys(cell.why.rstrip(".") for row in short for cell in row.cells if cell.why))
-        parts.append(f"{_places(short, several=several and len(short) < len(rows))}No conclusion: {reasons or 'no signal was tested'}.")
+        parts.append(
+            f"{_places(short, several=several and len(short) < len(rows))}No conclusion: {reasons or 'no signal was tested'}."
+        )
     outcome: Outcome = next(one for one in ("tells", "nothing", "unknown") if by_outcome[one])  # type: ignore[assignment]
-    return Finding(title, outcome, " ".join(filter(None, [_rates(rows), *parts])), tuple(dict.fromkeys(sources)))
+    return Finding(
+        _capital(title) if rows[0].behaviour else title,
+        outcome,
+        " ".join(filter(None, [_rates(rows), *parts])),
+        tuple(dict.fromkeys(sources)),
+    )
 
 
 def _outcome(row: OverviewRow) -> Outcome:
@@ -89,38 +98,38 @@ def _rates(rows: Sequence[OverviewRow]) -> str:
     each = [(row.dataset, share_text(row)) for row in rows if share_text(row)]
     if not each:
         return ""
-    shares = [f"{dataset} {share}" if len(rows) > 1 else share for dataset, share in each]
-    return f"{'Did in' if rows[0].behaviour else 'Label 1 in'} {'; '.join(shares)}."
+    if rows[0].behaviour is None:
+        return f"label 1 in {each[0][1]}."
+    return f"{', '.join(f'{dataset} {share}' for dataset, share in each)}."
 
 
 def share_text(row: OverviewRow) -> str:
-    """Return how many samples of a dataset have label 1, empty where the study does not say.
+    r"""Return how many samples of a dataset have label 1, empty where the study does not say.
 
     Example:
         >>> share_text(OverviewRow("flan", None, 120, 42, (), None, Measured(), False, None, None, None))
-        '42 of 120 (35 %)'
+        '42 of 120 (35\xa0%)'
     """
     if not row.n or row.n_positive is None:
         return ""
-    return f"{count_text(row.n_positive)} of {count_text(row.n)} ({100 * row.n_positive / row.n:.0f} %)"
+    return f"{count_text(row.n_positive)} of {count_text(row.n)} ({100 * row.n_positive / row.n:.0f}\u00a0%)"
 
 
 def _telling(row: OverviewRow, best: SignalCell) -> str:
     """Return the sentence about a behaviour that something inside tells."""
     weakly = " weakly" if best.verdict == "weak signal" else ""
     verb = "tell" if best.signal.endswith("s") and not best.signal.endswith("ss") else "tells"
-    text = f"{_capital(best.signal)} {verb} it{weakly}: AUC {_measured(best.auc)}"
+    text = f"{_capital(best.signal)} {verb} it{weakly}: AUC {estimate_text(best.auc.value, best.auc.lower, best.auc.upper)}"
     if best.increment.value is not None:
         text += f", {increment_text(best.increment)} over {_baselines(row)}"
     if row.n_whole is not None:
         text += f", {told_text(best.told_by, row.n_whole)}"
-    others = [cell for cell in row.cells if cell.tells and cell is not best]
-    if others:
-        text += f"; so {'do' if len(others) > 1 else 'does'} {_listed([cell.signal for cell in others])}"
-        first = min((cell for cell in others if cell.told_by is not None), key=lambda c: c.told_by or 0, default=None)
-        if first is not None and (best.told_by is None or (first.told_by or 0) < best.told_by):
-            text += f", {first.signal} {told_text(first.told_by, row.n_whole)}"
-    return f"{text}."
+    others = []
+    for cell in row.cells:
+        if cell.tells and cell is not best:
+            earlier = cell.told_by is not None and (best.told_by is None or cell.told_by < best.told_by)
+            others.append(f"{cell.signal} {told_text(cell.told_by, row.n_whole)}" if earlier else cell.signal)
+    return f"{text}; also {_listed(others)}." if others else f"{text}."
 
 
 def _silent(quiet: Sequence[OverviewRow], row: OverviewRow, best: SignalCell, *, several: bool) -> str:
@@ -156,15 +165,6 @@ def _baselines(row: OverviewRow) -> str:
     return f"all baselines ({best}AUC {number_text(row.baseline_auc.value, digits=2)})"
 
 
-def _measured(one: Measured) -> str:
-    text = number_text(one.value, digits=2)
-    return text if one.lower is None or one.upper is None else f"{text} {_ends(one)}"
-
-
-def _ends(one: Measured) -> str:
-    return f"[{number_text(one.lower, digits=2)}, {number_text(one.upper, digits=2)}]"
-
-
 def increment_text(one: Measured) -> str:
     """Return an increment with its interval.
 
@@ -172,8 +172,7 @@ def increment_text(one: Measured) -> str:
         >>> increment_text(Measured(0.031, -0.012, 0.07))
         '+0.03 [−0.01, 0.07]'
     """
-    text = signed_text(one.value, digits=2)
-    return text if one.lower is None or one.upper is None else f"{text} {_ends(one)}"
+    return f"{signed_text(one.value, digits=2)} {interval_text(one.lower, one.upper)}".rstrip()
 
 
 def told_text(told_by: int | None, n_whole: int | None) -> str:

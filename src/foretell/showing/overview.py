@@ -13,7 +13,17 @@ import polars as pl
 
 from foretell.showing.report_data import ReportData
 
-__all__ = ["ALL_BASELINES", "BASELINE", "Measured", "Overview", "OverviewRow", "SignalCell", "families", "overview"]
+__all__ = [
+    "ALL_BASELINES",
+    "BASELINE",
+    "Measured",
+    "Overview",
+    "OverviewRow",
+    "SignalCell",
+    "families",
+    "overview",
+    "published_detectors",
+]
 
 BASELINE = "baseline"
 """`signal` of rows about what is known without the model's internals."""
@@ -87,6 +97,8 @@ class OverviewRow:
     """The last checkpoint at which the words so far do not tell the label yet; None: they do at every one."""
     words_tell_from: int | None
     """The first checkpoint at which the words so far tell the label; None where they do at none."""
+    published: tuple[SignalCell, ...] = ()
+    """Detectors of the literature on the same signals."""
 
     def cell(self, signal: str) -> SignalCell | None:
         """Return the cell of a signal."""
@@ -113,6 +125,16 @@ def families(data: ReportData) -> tuple[str, ...]:
     return (*_in(_FIRST, found), *(name for name in found if name not in {*_FIRST, _ALL}), *_in((_ALL,), found))
 
 
+def published_detectors(data: ReportData) -> tuple[str, ...]:
+    """Return the signals that are detectors of the literature, judged at the last number of tokens that counts."""
+    detectors = data.table("detectors")
+    if detectors.is_empty() or "signal" not in detectors.columns:
+        return ()
+    others = {BASELINE, _ATTENTION, *families(data)}
+    named = detectors["signal"].drop_nulls().unique(maintain_order=True).to_list()
+    return tuple(name for name in named if name not in others)
+
+
 def _in(names: Iterable[str], found: Sequence[str]) -> list[str]:
     return [name for name in names if name in found]
 
@@ -121,13 +143,13 @@ def overview(data: ReportData) -> Overview:
     """Return the table behaviour x signal of a study.
 
     Its columns are the families of a study of a run, and else the signals of the verdicts. Datasets of one behaviour
-    follow each other. All datasets pooled are left out where they mix several behaviours.
+    follow each other. All datasets pooled are left out where they mix several behaviours or have no families.
     """
     of_run = families(data)
     signals = of_run or tuple(data.table("verdicts")["signal"].unique(maintain_order=True).to_list())
     rows = [_row(data, dataset, of_run or None) for dataset in data.datasets]
-    if any(row.behaviour for row in rows):
-        rows = [row for row in rows if row.behaviour or row.dataset != _POOLED]
+    if of_run or any(row.behaviour for row in rows):
+        rows = [row for row in rows if row.dataset != _POOLED or (row.behaviour and row.cells)]
     order = list(dict.fromkeys(row.behaviour or row.dataset for row in rows))
     rows.sort(key=lambda row: order.index(row.behaviour or row.dataset))
     shown = tuple(_SHOWN.get(signal, signal) if of_run else signal for signal in signals)
@@ -150,6 +172,7 @@ def _row(data: ReportData, dataset: str, of_run: tuple[str, ...] | None) -> Over
         words = early.filter(~pl.col("counts"))["n_generated"].min()
     at_last = {} if early.is_empty() else _by_signal(early, whole if counted is None else counted)
     cells = [_cell(dataset, name, known, at_last, told) for name in (of_run or known)]
+    published = [_cell(dataset, name, known, {}, {}) for name in published_detectors(data)]
     baseline, area, within = _baseline(data, dataset, at_last)
     n, n_positive = _sizes(data, dataset)
     return OverviewRow(
@@ -164,6 +187,7 @@ def _row(data: ReportData, dataset: str, of_run: tuple[str, ...] | None) -> Over
         whole,
         counted,
         words,
+        tuple(cell for cell in published if cell is not None),
     )
 
 

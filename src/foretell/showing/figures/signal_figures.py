@@ -227,7 +227,7 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
     panels = []
     for row in shown.rows:
         dots, undefined = [], []
-        for cell in row.cells:
+        for cell in (*row.cells, *row.published):
             gain = cell.increment
             if gain.value is None:
                 undefined.append((cell.signal, cell.why or "no numbers in the table"))
@@ -242,7 +242,8 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
         "How to read: a dot to the right of the dashed line, with its whole interval, is a signal that knows more than "
         "all baselines do. AUC of all baselines and the signal together minus that of all baselines, within task types "
         f"where there are any, with {data.interval}, at the last number of tokens that counts. Blue: the verdict is "
-        "signal or weak signal, after adjustment for all signals of the study.",
+        "signal or weak signal, after adjustment for all signals of the study. Below the families: detectors of the "
+        "literature on the same signals.",
         "Increment in AUC over all baselines, per behaviour and signal.",
         section="signals",
     )

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from foretell.schema.tables import SEGMENTS
 from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.figure import Figure
-from foretell.showing.overview import families
+from foretell.showing.overview import families, published_detectors
 from foretell.showing.page.figure_views import FigureView, figure_view
 from foretell.showing.page.first_screen import first_screen, verdict_css
 from foretell.showing.page.narrative import VERDICT_WORDS, Chapter, narrate, rules
@@ -39,7 +39,7 @@ _NAMES = {
     "reproduce": "How to reproduce this",
 }
 _SUBTITLES = {
-    True: "How well a model's internals predict its behaviour, compared with baselines, and checked for leakage.",
+    True: "What its internals tell about its behaviour, beyond what is known without them.",
     False: "Activity of a model's hidden states along a direction, by layer and generated token.",
 }
 _QUESTION = "Do signals recorded inside the model predict whether it shows the behaviour?"
@@ -133,9 +133,10 @@ def _policy(*scripts: str) -> str:
 def _text(data: ReportData) -> dict[str, Any]:
     """Return the text of the page."""
     facts = data.facts
-    verdicts, compared = data.table("verdicts"), families(data)
-    if compared:
-        verdicts = verdicts.filter(~pl.col("signal").is_in([*compared, "all signals"]))
+    elsewhere = [*families(data), *published_detectors(data)]
+    verdicts = data.table("verdicts")
+    if not verdicts.is_empty():
+        verdicts = verdicts.filter(~pl.col("signal").is_in(elsewhere))
     cards = [
         {
             "dataset": part.item(0, "dataset"),
