@@ -50,6 +50,18 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=overrides)
 
 
+def _around(name: str, value: float | None, half: float) -> dict[str, float | None]:
+    if value is None:
+        return {name: None, f"{name}_lower": None, f"{name}_upper": None}
+    return {name: value, f"{name}_lower": value - half, f"{name}_upper": min(value + half, 1.0)}
+
+
+def _untested(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a dataset with too few samples."""
+    kept = {"dataset", "behaviour", "detector", "signal", "n_generated", "counts", "n", "n_positive", "pool", "layer"}
+    return {name: value if name in kept else None for name, value in row.items()} | {"reason": "3 groups have label 1"}
+
+
 def _strength(dataset: str, family: str, n_generated: int) -> float:
     """Return how much a family adds at a checkpoint: it rises after the second token."""
     scale = {"attention": 0.4, "hidden states": 1.0, "activity": 0.5, "confidence": 0.25, "all": 1.05}[family]
@@ -75,22 +87,10 @@ def _early(rng: np.random.Generator) -> list[dict[str, Any]]:
                 detector = "all signals" if family == "all" else f"{family}, ridge"
                 entries.append((detector, family, known + gain - 0.03, gain))
             for detector, signal, auc, gain in entries:
-                short = dataset == "lies"
-                rows.append(
-                    {**base, "detector": detector, "signal": signal}
-                    | {"auc": None if short else auc, "auc_lower": None if short else auc - 0.06}
-                    | {
-                        "auc_upper": None if short else min(auc + 0.06, 1.0),
-                        "auc_within": None if short else auc - 0.04,
-                    }
-                    | {"increment": None if short else gain}
-                    | {"increment_lower": None if gain is None or short else gain - 0.035}
-                    | {"increment_upper": None if gain is None or short else gain + 0.035}
-                    | {
-                        "p": None if gain is None or short else 0.01,
-                        "reason": "3 groups have label 1" if short else None,
-                    }
-                )
+                row = {**base, "detector": detector, "signal": signal, **_around("auc", auc, 0.06)}
+                row |= {"auc_within": auc - 0.04, **_around("increment", gain, 0.035)}
+                row |= {"p": None if gain is None else 0.01, "reason": None}
+                rows.append(_untested(row) if dataset == "lies" else row)
     return rows
 
 
@@ -119,13 +119,9 @@ def _hidden_layers(rng: np.random.Generator) -> list[dict[str, Any]]:
                 bump = math.exp(-(((layer - 17) / 9) ** 2))
                 auc = _KNOWN[dataset] - 0.08 + share * (0.02 + _GAIN.get(dataset, 0)) * bump
                 auc += float(rng.normal(0, 0.008))
-                short = dataset == "lies"
-                rows.append(
-                    {"dataset": dataset, "behaviour": behaviour, "pool": pool, "layer": layer, "n_generated": last}
-                    | {"auc": None if short else auc, "auc_lower": None if short else auc - 0.05}
-                    | {"auc_upper": None if short else auc + 0.05, "auc_within": None if short else auc - 0.04}
-                    | {"reason": "3 groups have label 1" if short else None}
-                )
+                row = {"dataset": dataset, "behaviour": behaviour, "pool": pool, "layer": layer, "n_generated": last}
+                row |= {**_around("auc", auc, 0.05), "auc_within": auc - 0.04, "reason": None}
+                rows.append(_untested(row) if dataset == "lies" else row)
     return rows
 
 
@@ -135,18 +131,18 @@ def _verdicts(early: list[dict[str, Any]]) -> list[dict[str, Any]]:
         last = 2 if row["dataset"] in _WORDS_FROM else CHECKPOINTS[-1]
         if row["n_generated"] != last or row["signal"] == "baseline":
             continue
-        found = "signal" if row["increment"] is not None and row["increment"] > 0.05 else "no signal found"
-        if row["increment"] is not None and 0.035 < row["increment"] <= 0.05:
-            found = "weak signal"
-        verdict = "not enough data" if row["dataset"] == "lies" else found
-        rows.append(
-            {"dataset": row["dataset"], "behaviour": row["behaviour"], "signal": row["signal"], "verdict": verdict}
-            | {"why": "3 groups have label 1 and 6 label 0; each needs 10" if verdict == "not enough data" else "rule"}
-            | {"auc": row["auc_within"], "auc_lower": row["auc_lower"], "auc_upper": row["auc_upper"]}
-            | {name: row[name] for name in ("increment", "increment_lower", "increment_upper")}
-            | {"p_adjusted": None if row["increment"] is None else 0.003 if "weak" not in found and found != "no signal found" else 0.4}
-            | {"minimal_auc": 0.68, "reason": None}
-        )  # fmt: skip
+        gain = row["increment"]
+        verdict, why = "no signal found", "a rule, with its numbers"
+        if gain is None:
+            verdict, why = "not enough data", "3 groups have label 1 and 6 label 0; each needs 10"
+        elif gain > 0.035:
+            verdict = "signal" if gain > 0.05 else "weak signal"
+        p_adjusted = None if gain is None else 0.4 if verdict == "no signal found" else 0.003
+        found = {"dataset": row["dataset"], "behaviour": row["behaviour"], "signal": row["signal"]}
+        found |= {"verdict": verdict, "why": why, "p_adjusted": p_adjusted, "minimal_auc": 0.68, "reason": None}
+        found |= {f"auc{end}": row[f"auc{end}"] for end in ("", "_lower", "_upper")}
+        found |= {f"increment{end}": row[f"increment{end}"] for end in ("", "_lower", "_upper")}
+        rows.append({**found, "auc": row["auc_within"]})
     return rows
 
 

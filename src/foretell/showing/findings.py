@@ -20,6 +20,7 @@ FINDING_RULE = (
 """How the sentences of the overview are made."""
 
 Outcome = Literal["tells", "nothing", "unknown"]
+_ORDER: tuple[Outcome, ...] = ("tells", "nothing", "unknown")
 
 
 @dataclass(frozen=True)
@@ -46,32 +47,22 @@ def findings(shown: Overview) -> tuple[Finding, ...]:
 
 
 def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
-    several = len(rows) > 1
-    parts, sources = [], []
-    by_outcome = {one: [row for row in rows if _outcome(row) == one] for one in ("tells", "nothing", "unknown")}
-    for row in by_outcome["tells"]:
-        best = _strongest(row.cells, told=True)
-        parts.append((f"{row.dataset}: " if several else "") + _telling(row, best) + _words(row))
-        sources += best.sources
-    if quiet := by_outcome["nothing"]:
+    """Describe one behaviour: the datasets in which something tells it, then the others together."""
+    telling, quiet, untested = ([row for row in rows if _outcome(row) == one] for one in _ORDER)
+    parts = [_rates(rows)]
+    named = [_strongest(row.cells, told=True) for row in telling]
+    parts += [_place([row], rows) + _telling(row, best) + _words(row) for row, best in zip(telling, named, strict=True)]
+    if quiet:
         row = max(quiet, key=lambda one: _size(_strongest(one.cells)))
-        best = _strongest(row.cells)
-        parts.append(
-            _silent(quiet, row, best, several=several and len(quiet) < len(rows)) + ("" if several else _words(row))
-        )
-        sources += best.sources
-    if short := by_outcome["unknown"]:
-        reasons = "; ".join(dict.fromkeys(cell.why.rstrip(".") for row in short for cell in row.cells if cell.why))
-        parts.append(
-            f"{_places(short, several=several and len(short) < len(rows))}No conclusion: {reasons or 'no signal was tested'}."
-        )
-    outcome: Outcome = next(one for one in ("tells", "nothing", "unknown") if by_outcome[one])  # type: ignore[assignment]
-    return Finding(
-        _capital(title) if rows[0].behaviour else title,
-        outcome,
-        " ".join(filter(None, [_rates(rows), *parts])),
-        tuple(dict.fromkeys(sources)),
-    )
+        named.append(_strongest(row.cells))
+        parts.append(_place(quiet, rows) + _silent(quiet, row, named[-1]) + (_words(row) if len(rows) == 1 else ""))
+    if untested:
+        cells = [cell for row in untested for cell in row.cells]
+        reasons = "; ".join(dict.fromkeys(cell.why.rstrip(".") for cell in cells if cell.why))
+        parts.append(f"{_place(untested, rows)}No conclusion: {reasons or 'no signal was tested'}.")
+    outcome = next(one for one, found in zip(_ORDER, (telling, quiet, untested), strict=True) if found)
+    sources = tuple(dict.fromkeys(source for cell in named for source in cell.sources))
+    return Finding(_capital(title) if rows[0].behaviour else title, outcome, " ".join(filter(None, parts)), sources)
 
 
 def _outcome(row: OverviewRow) -> Outcome:
@@ -119,7 +110,8 @@ def _telling(row: OverviewRow, best: SignalCell) -> str:
     """Return the sentence about a behaviour that something inside tells."""
     weakly = " weakly" if best.verdict == "weak signal" else ""
     verb = "tell" if best.signal.endswith("s") and not best.signal.endswith("ss") else "tells"
-    text = f"{_capital(best.signal)} {verb} it{weakly}: AUC {estimate_text(best.auc.value, best.auc.lower, best.auc.upper)}"
+    area = estimate_text(best.auc.value, best.auc.lower, best.auc.upper)
+    text = f"{_capital(best.signal)} {verb} it{weakly}: AUC {area}"
     if best.increment.value is not None:
         text += f", {increment_text(best.increment)} over {_baselines(row)}"
     if row.n_whole is not None:
@@ -132,10 +124,10 @@ def _telling(row: OverviewRow, best: SignalCell) -> str:
     return f"{text}; also {_listed(others)}." if others else f"{text}."
 
 
-def _silent(quiet: Sequence[OverviewRow], row: OverviewRow, best: SignalCell, *, several: bool) -> str:
+def _silent(quiet: Sequence[OverviewRow], row: OverviewRow, best: SignalCell) -> str:
     """Return the sentence about a behaviour that nothing inside is shown to tell."""
     where = f" in {row.dataset}" if len(quiet) > 1 else ""
-    text = f"{_places(quiet, several=several)}Nothing inside is shown to tell it beyond {_baselines(row)}: the largest "
+    text = f"Nothing inside is shown to tell it beyond {_baselines(row)}: the largest "
     text += f"increment, of {best.signal}{where}, is {increment_text(best.increment)}"
     if best.p_adjusted is not None:
         text += f", p {p_text(best.p_adjusted)}"
@@ -154,8 +146,9 @@ def _words(row: OverviewRow) -> str:
     return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
 
 
-def _places(rows: Sequence[OverviewRow], *, several: bool) -> str:
-    return f"{_listed([row.dataset for row in rows])}: " if several else ""
+def _place(rows: Sequence[OverviewRow], every: Sequence[OverviewRow]) -> str:
+    """Name the datasets that a sentence is about, where it is not about all of them."""
+    return "" if len(rows) == len(every) else f"In {_listed([row.dataset for row in rows])}: "
 
 
 def _baselines(row: OverviewRow) -> str:

@@ -17,7 +17,7 @@ from foretell.showing.draw_matplotlib.canvas import (
     set_labels,
     write,
 )
-from foretell.showing.figures.figure import Curve, CurveFigure
+from foretell.showing.figures.figure import Curve, CurveFigure, CurvePanel
 from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
 from foretell.showing.untrusted import wrapped
 
@@ -39,36 +39,43 @@ def draw_curves(figure: CurveFigure) -> Canvas:
         if panel.note is not None:
             empty_panel(axes, panel.note)
             continue
-        if figure.roc:
-            axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1.0, zorder=1)
-            axes.set_aspect("equal")
-            axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        elif figure.y_range is not None:
-            axes.set_ylim(*figure.y_range)
-        if panel.x_range is not None:
-            axes.set_xlim(*panel.x_range)
-        axes.grid(visible=True)
+        _limits(axes, figure, panel)
         for curve in panel.curves:
             _line(axes, curve, thin=figure.roc)
-        for start, end in panel.greyed:
-            axes.axvspan(start, end, color=NEUTRAL, alpha=0.22, linewidth=0, zorder=0)
-        if figure.reference is not None:
-            axes.axhline(figure.reference, color=NEUTRAL, linewidth=0.8, zorder=1)
-        for level in panel.levels:
-            axes.axhline(
-                level.value, color="#4b5563", linestyle=LINE_STYLES[dash(level.dash)], linewidth=1.2, label=level.label
-            )
-        if panel.ticks:
-            places, labels = zip(*panel.ticks, strict=True)
-            set_labels(axes, "x", places, labels)
-        elif not figure.roc and all(bool((curve.x == np.round(curve.x)).all()) for curve in panel.curves):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _references(axes, figure, panel)
         write(axes, x_label=figure.x_label, y_label=figure.y_label)
         if not figure.one_legend:
             legend(axes)
     if figure.one_legend:
         _one_legend(canvas, every)
     return canvas
+
+
+def _limits(axes: Axes, figure: CurveFigure, panel: CurvePanel) -> None:
+    if figure.roc:
+        axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1.0, zorder=1)
+        axes.set_aspect("equal")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    elif figure.y_range is not None:
+        axes.set_ylim(*figure.y_range)
+    if panel.x_range is not None:
+        axes.set_xlim(*panel.x_range)
+    axes.grid(visible=True)
+    if panel.ticks:
+        set_labels(axes, "x", *zip(*panel.ticks, strict=True))
+    elif not figure.roc and all(bool((curve.x == np.round(curve.x)).all()) for curve in panel.curves):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _references(axes: Axes, figure: CurveFigure, panel: CurvePanel) -> None:
+    for start, end in panel.greyed:
+        axes.axvspan(start, end, color=NEUTRAL, alpha=0.22, linewidth=0, zorder=0)
+    if figure.reference is not None:
+        axes.axhline(figure.reference, color=NEUTRAL, linewidth=0.8, zorder=1)
+    for level in panel.levels:
+        axes.axhline(
+            level.value, color="#4b5563", linestyle=LINE_STYLES[dash(level.dash)], linewidth=1.2, label=level.label
+        )
 
 
 def _one_legend(canvas: Canvas, every: list[Axes]) -> None:

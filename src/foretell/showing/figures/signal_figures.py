@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -155,7 +156,7 @@ def _ticks(tokens: Sequence[int]) -> tuple[tuple[float, str], ...]:
 def _greyed(counts: pl.DataFrame) -> tuple[tuple[float, float], ...]:
     """Return the ranges around checkpoints that do not count, up to half the way to their neighbours."""
     places = [_place(n) for n in counts["n_generated"].to_list()]
-    middles = [(one + other) / 2 for one, other in zip(places, places[1:], strict=False)]
+    middles = [(one + other) / 2 for one, other in pairwise(places)]
     edges = [places[0] - 0.15, *middles, places[-1] + 0.15]
     ranges: list[tuple[float, float]] = []
     for index, counted in enumerate(counts["counts"].to_list()):

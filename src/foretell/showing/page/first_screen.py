@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from foretell.showing.findings import FINDING_RULE, Finding, findings, increment_text, share_text, told_text
 from foretell.showing.overview import Overview, OverviewRow, SignalCell, overview
 from foretell.showing.report_data import ReportData
-from foretell.showing.rounding import count_text, estimate_text, number_text, p_text
+from foretell.showing.rounding import estimate_text, number_text, p_text
 
 __all__ = ["FirstScreen", "MatrixCell", "MatrixRow", "first_screen", "verdict_css"]
 
@@ -109,8 +109,8 @@ def _notes(data: ReportData, shown: Overview) -> tuple[str, ...]:
     ]
     if shown.timed:
         notes[1:1] = [
-            "“From token k on”: after k generated tokens, and from then on, it beats the baselines after as many tokens, "
-            "with the study's error rate kept over all of them."
+            "“From token k on”: after k generated tokens, and from then on, it beats the baselines after as many "
+            "tokens, with the study's error rate kept over all of them."
         ]
     if any(row.words_tell_from is not None for row in shown.rows):
         notes.append(
