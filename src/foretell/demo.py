@@ -1,4 +1,4 @@
-"""The demo: direction, answers, labels, surfaces, statistics and report on the embedded model.
+"""The demo: direction, answers to four sets of prompts, labels, surfaces, statistics and report on the embedded model.
 
 Every stage saves its results, and a second call resumes from them.
 
@@ -46,8 +46,15 @@ _DIRECTION = "lying.safetensors"
 _MODEL = "smollm2"
 _MAX_NEW_TOKENS = 48
 _BATCH_TOKENS = 8192
+_LAYERS = slice(2, None, 3)
+"""Layers whose hidden states are kept: every third."""
+_POOLS = ("last prompt token", "mean over answer", "last answer token")
+_ASKED = {"questions": 120, "false-claims": 160, "lies": 120}
+"""Prompts of each set about facts; of the instructions, all are asked."""
 _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
+_QUICK_PART = 10
+"""The quick demo asks this part of the prompts about facts."""
 _JUDGED = ("directions", "direction_choice", "direction_null")
 """Tables of the direction's evidence that are saved with it."""
 
@@ -71,13 +78,28 @@ class _Demo:
 
     @property
     def conversations(self) -> Sequence[Conversation]:
-        """The built-in prompts, or a few of each set."""
-        chosen = [builtin_conversations(name) for name in BUILTIN_DATASETS]
-        return [
-            prompt
-            for prompts in chosen
-            for prompt in (prompts[:: len(prompts) // _QUICK_PROMPTS] if self.quick else prompts)
-        ]
+        """The built-in instructions and some prompts of each other set; a few of each for the quick demo."""
+        chosen: list[Conversation] = []
+        for name in BUILTIN_DATASETS:
+            prompts = builtin_conversations(name)
+            chosen += prompts[:: len(prompts) // _QUICK_PROMPTS] if self.quick else prompts
+        for name, n_asked in _ASKED.items():
+            chosen += _about_some_facts(name, n_asked // _QUICK_PART if self.quick else n_asked)
+        return chosen
+
+
+def _about_some_facts(name: str, n_asked: int) -> list[Conversation]:
+    """Return about so many prompts that can be labelled: always the same, all that a set has about a fact."""
+    by_fact: dict[str, list[Conversation]] = {}
+    for one in builtin_conversations(name):
+        if one.verifier is not None and one.verifier["name"] != "without_label":
+            by_fact.setdefault(one.group or one.id, []).append(one)
+    chosen: list[Conversation] = []
+    for fact in sorted(by_fact, key=lambda fact: hashlib.sha256(fact.encode()).digest()):  # in no order of topics
+        if len(chosen) >= n_asked:
+            break
+        chosen += by_fact[fact]
+    return chosen
 
 
 def run_demo(
@@ -111,8 +133,9 @@ def run_demo(
         _claim(demo)
         direction, evidence = _direction(demo)
         run = _run(demo, direction)
-        labels = label(run)
-        demo.print_line(f"labels: {labels['behavior_label'].sum()} of {labels.height} answers followed the instruction")
+        label(run)
+        for line in _label_lines(run):
+            demo.print_line(line)
         shown = _surface(demo, direction, evidence)
         return _report(demo, run, shown, evidence)
 
@@ -175,6 +198,8 @@ def _run(demo: _Demo, direction: Direction) -> Run:
         prompts,
         answers="generate",
         directions=(direction,),
+        hidden={"layers": list(range(model.n_layers))[_LAYERS], "pools": _POOLS},
+        detail=True,
         to=folder,
         max_new_tokens=_MAX_NEW_TOKENS,
         batch_tokens=_BATCH_TOKENS,
@@ -182,6 +207,18 @@ def _run(demo: _Demo, direction: Direction) -> Run:
         overwrite=demo.overwrite,
         progress=demo.progress,
     )
+
+
+def _label_lines(run: Run) -> list[str]:
+    """Return how often each behaviour happened."""
+    counted = (
+        run.samples.with_columns(pl.col("behaviour").fill_null("label 1"))
+        .group_by("behaviour", maintain_order=True)
+        .agg(pl.col("behavior_label").sum().alias("happened"), pl.col("behavior_label").count().alias("labelled"))
+    )
+    return [
+        f"labels: {happened} of {labelled} answers: {behaviour}" for behaviour, happened, labelled in counted.rows()
+    ]
 
 
 def _surface(demo: _Demo, direction: Direction, evidence: DirectionEvidence) -> Surface:
@@ -207,7 +244,7 @@ def _report(demo: _Demo, run: Run, shown: Surface, evidence: DirectionEvidence) 
     if page.exists() and inputs_file.exists() and json.loads(inputs_file.read_text(encoding="utf-8")) == inputs:
         demo.print_line("the report already exists, and its inputs have not changed")
         return page
-    demo.print_line("testing whether the signals predict the labels (most of the time is spent on forests)")
+    demo.print_line("testing which signals tell the labels, and how early (most of the time is spent on forests)")
     result = study(run, seed=demo.seed, progress=demo.progress)
     command = f"foretell demo{' --quick' if demo.quick else ''} --seed {demo.seed}"
     page = report(

@@ -91,10 +91,23 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._send("Emulation.setDeviceMetricsOverride", **metrics)
         self._send("Page.navigate", url=path.as_uri())
+        self._wait_until_drawn(seconds)
+
+    def unfold(self, *, seconds: float = 120.0) -> None:
+        """Open everything that is folded and wait until its figures are drawn."""
+        self.run("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        while self.run(
+            "[...document.querySelectorAll('details.figure figure')].some((each) => each.offsetWidth === 0)"
+        ):
+            time.sleep(0.05)
+        time.sleep(0.2)  # until the page has heard of it
+        self._wait_until_drawn(seconds)
+
+    def _wait_until_drawn(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while self.run("document.documentElement?.dataset.drawn") != "yes":
             if time.monotonic() > end:
-                raise TimeoutError(f"{path}: its figures are not drawn; the console said {self.console}")
+                raise TimeoutError(f"the figures are not drawn; the console said {self.console}")
             time.sleep(0.1)
 
     def run(self, script: str) -> Any:

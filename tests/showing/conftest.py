@@ -13,6 +13,7 @@ import pytest
 from foretell.schema.tables import TABLES, conform
 from foretell.showing.report_data import ColouredText, LedgerFacts, ReportData, RunFacts
 from foretell.storage.surfaces import AnswerActivity, Surface
+from tests.showing.signal_tables import signal_tables
 
 DATASETS = ("alpaca", "flan", "sharegpt")
 METRICS = ("PAM_norm", "QAM_norm", "SAM_norm")
@@ -267,6 +268,16 @@ def make_study() -> FakeStudy:
     )
 
 
+def make_signal_data() -> ReportData:
+    """Return the same of a study that compares signals over the generated tokens."""
+    data, more = make_data(), signal_tables()
+    verdicts = pl.concat([data.table("verdicts"), more.pop("verdicts")], how="diagonal_relaxed")
+    detectors = data.table("detectors").with_columns(
+        signal=pl.when(pl.col("role") == "baseline").then(pl.lit("baseline")).otherwise(pl.lit("attention"))
+    )
+    return replace(data, tables={**data.tables, **more, "verdicts": verdicts, "detectors": detectors})
+
+
 def make_data() -> ReportData:
     """Return everything a report shows, made up."""
     facts = RunFacts(
@@ -291,6 +302,12 @@ def make_data() -> ReportData:
 def data() -> ReportData:
     """Everything a report shows."""
     return make_data()
+
+
+@pytest.fixture(scope="session")
+def signal_data() -> ReportData:
+    """Everything a report of a run shows."""
+    return make_signal_data()
 
 
 @pytest.fixture(scope="session")

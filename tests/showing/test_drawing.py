@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_matplotlib.canvas import drawable, thinned
 from foretell.showing.draw_plotly import to_plotly
-from foretell.showing.figures.figure import BarFigure, BarPanel, BarSeries, Figure, Words
+from foretell.showing.figures.figure import BarFigure, BarPanel, BarSeries, CurveFigure, Figure, Words
 from foretell.showing.figures.study_figures import study_figures
 from foretell.showing.figures.surface_figures import surface_figures
 from foretell.showing.report_data import ReportData
@@ -22,6 +22,9 @@ from tests.showing.conftest import make_surface
 NAMES = (
     "activity",
     "activity-flat",
+    "early",
+    "hidden-layers",
+    "families-increments",
     "roc-single-metrics",
     "roc-forest",
     "importances",
@@ -42,13 +45,13 @@ def _figures(data: ReportData) -> dict[str, Figure]:
     return {figure.words.name: figure for figure in every}
 
 
-def test_every_figure_is_made(data: ReportData) -> None:
-    assert tuple(_figures(data)) == NAMES
+def test_every_figure_is_made(signal_data: ReportData) -> None:
+    assert tuple(_figures(signal_data)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_svg_is_well_formed_and_keeps_no_date(data: ReportData, name: str) -> None:
-    svg = to_matplotlib.render(to_matplotlib.draw(_figures(data)[name]), "svg")
+def test_svg_is_well_formed_and_keeps_no_date(signal_data: ReportData, name: str) -> None:
+    svg = to_matplotlib.render(to_matplotlib.draw(_figures(signal_data)[name]), "svg")
     root = ET.fromstring(svg)  # noqa: S314 - made by this test
     assert root.tag.endswith("svg")
     assert b"<dc:date>" not in svg
@@ -64,14 +67,36 @@ def test_the_same_numbers_give_the_same_bytes(data: ReportData, name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_plotly_draws_a_picture_per_panel_from_plain_json(data: ReportData, name: str) -> None:
-    figure = _figures(data)[name]
+def test_plotly_draws_a_picture_per_panel_from_plain_json(signal_data: ReportData, name: str) -> None:
+    figure = _figures(signal_data)[name]
     pictures = to_plotly.draw(figure)
     assert len(pictures) == len(figure.panels)
     for picture in pictures:
         plain = to_plotly.payload(picture)
         assert plain["data"]
         assert "NaN" not in json.dumps(plain, allow_nan=False)
+
+
+def test_curves_with_one_legend_are_the_same_in_both_libraries(signal_data: ReportData) -> None:
+    figure = _figures(signal_data)["early"]
+    assert isinstance(figure, CurveFigure)
+    canvas, pictures = to_matplotlib.draw(figure), to_plotly.draw(figure)
+    assert [text.get_text() for text in canvas.legends[0].get_texts()] == [
+        curve.label for curve in figure.panels[0].curves
+    ]
+    for axes, panel, picture in zip(canvas.axes, figure.panels, pictures, strict=True):
+        shown = [trace for trace in picture.data if trace.hoverinfo != "skip"]
+        assert not picture.layout.showlegend
+        assert len(shown) == len(panel.curves)
+        for curve, line, trace in zip(panel.curves, axes.get_lines(), shown, strict=False):
+            np.testing.assert_array_equal(line.get_ydata(), curve.y)
+            assert list(trace.y) == pytest.approx(curve.y.tolist())
+            assert list(trace.text) == list(curve.names)
+        greyed = [shape for shape in picture.layout.shapes if shape.type == "rect"]
+        assert [(shape.x0, shape.x1) for shape in greyed] == list(panel.greyed)
+        if panel.curves:
+            assert [label.get_text() for label in axes.get_xticklabels()] == [text for _, text in panel.ticks]
+            assert list(picture.layout.xaxis.ticktext) == [text for _, text in panel.ticks]
 
 
 def test_plotly_maps_hold_the_tables_numbers(data: ReportData) -> None:

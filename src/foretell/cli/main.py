@@ -102,9 +102,12 @@ def demo(to: Path, **options: Any) -> None:
     check_folder(to, overwrite=options["overwrite"], resumes=DEMO)
     refuse_second_writer(to)
     from foretell.demo import run_demo
-    from foretell.showing.terminal import say
+    from foretell.showing.overview import overview
+    from foretell.showing.report_folder import read_report_data
+    from foretell.showing.terminal import say, show_overview
 
     report = run_demo(to, print_line=say, **options)
+    show_overview(overview(read_report_data(report.parent)[0]))
     say(f"report: {report}", style="green")
 
 
@@ -332,10 +335,11 @@ def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
 
 
 def _summarise(result: Study) -> None:
-    from foretell.showing.terminal import say, say_skipped, show_table
+    from foretell.showing.overview import overview
+    from foretell.showing.report_data import ReportData
+    from foretell.showing.terminal import say, say_skipped, show_overview
 
-    verdicts = result.tables()["verdicts"].select("dataset", "signal", "verdict", "why")
-    show_table("Verdicts", verdicts.columns, verdicts.rows())
+    show_overview(overview(ReportData.from_study(result)))
     ledger = result.ledger
     say(f"{ledger.n_read} rows read, {ledger.n_kept} kept")
     for reason, n_rows in ledger.entries.items():

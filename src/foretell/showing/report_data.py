@@ -108,8 +108,10 @@ class ReportData:
     def datasets(self) -> tuple[str, ...]:
         """Datasets in the order the tables first name them."""
         seen: dict[str, None] = {}
-        for name in ("roc", "association", "forest", "detectors", "verdicts"):
+        for name in ("roc", "association", "forest", "detectors", "verdicts", "early"):
             frame = self.table(name)
+            if frame.is_empty():
+                continue
             seen.update(dict.fromkeys(frame.get_column("dataset").unique(maintain_order=True).to_list()))
         return tuple(seen)
 

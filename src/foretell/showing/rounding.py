@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["UNDEFINED", "count_text", "estimate_text", "number_text", "p_text", "percent_text", "signed_text"]
+__all__ = [
+    "UNDEFINED",
+    "count_text",
+    "estimate_text",
+    "interval_text",
+    "number_text",
+    "p_text",
+    "percent_text",
+    "signed_text",
+]
 
 UNDEFINED = "undefined"
 """Text for an undefined number."""
@@ -37,7 +46,8 @@ def signed_text(value: float | None, *, digits: int = 3) -> str:
     """
     if value is None or _absent(value):
         return UNDEFINED
-    return f"{value:+.{digits}f}".replace("-", "−")
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def estimate_text(estimate: float | None, lower: float | None, upper: float | None) -> str:
@@ -51,8 +61,19 @@ def estimate_text(estimate: float | None, lower: float | None, upper: float | No
         return UNDEFINED
     if _absent(lower) or _absent(upper):
         return number_text(estimate, digits=2)
-    ends = ", ".join(_fixed(value) for value in (lower, upper))
-    return f"{_fixed(estimate)} [{ends}]"
+    return f"{_fixed(estimate)} {interval_text(lower, upper)}"
+
+
+def interval_text(lower: float | None, upper: float | None) -> str:
+    """Return an interval in square brackets, empty if there is none.
+
+    Example:
+        >>> interval_text(-0.012, 0.07), interval_text(None, 0.07)
+        ('[−0.01, 0.07]', '')
+    """
+    if _absent(lower) or _absent(upper):
+        return ""
+    return f"[{_fixed(lower)}, {_fixed(upper)}]"
 
 
 def _fixed(value: float | None) -> str:

@@ -11,9 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from foretell.showing.findings import findings, increment_text, told_text
+from foretell.showing.overview import Overview
 from foretell.showing.untrusted import visible
 
-__all__ = ["say", "say_skipped", "show_spans", "show_table"]
+__all__ = ["say", "say_skipped", "show_overview", "show_spans", "show_table"]
+
+_OUTCOMES = {"tells": "green", "nothing": None, "unknown": "yellow"}
 
 _COLOURS = {"system": "blue", "prompt": "green", "query": "yellow", "generated": "magenta", "template": "dim"}
 
@@ -87,3 +91,24 @@ def show_spans(title: str, spans: Sequence[tuple[str, str]]) -> None:
         style = _COLOURS.get(segment, "")
         line = Text.assemble((f"{segment:<{width}}  ", "dim"), (visible(text), style))
         console.print(line, soft_wrap=True)
+
+
+def show_overview(shown: Overview) -> None:
+    """Print what tells each behaviour: one sentence each, then a row per dataset and signal.
+
+    Args:
+        shown: From `foretell.showing.overview.overview`.
+    """
+    for finding in findings(shown):
+        say(f"{finding.title}: {finding.text}", style=_OUTCOMES[finding.outcome])
+    columns = ["dataset", "signal", "AUC", "over baselines", *(["told"] if shown.timed else []), "verdict"]
+    rows: list[list[object]] = []
+    for row in shown.rows:
+        if row.baseline is not None:
+            blank: list[object] = [None] * (len(columns) - 3)
+            rows.append([row.dataset, row.baseline, row.baseline_auc.value, *blank])
+        for cell in row.cells:
+            told = [] if not shown.timed else [None if cell.told_by is None else told_text(cell.told_by, row.n_whole)]
+            gain = None if cell.increment.value is None else increment_text(cell.increment)
+            rows.append([row.dataset, cell.signal, cell.auc.value, gain, *told, cell.verdict])
+    show_table("What each signal tells beyond the baselines", columns, rows)

@@ -52,6 +52,15 @@ _LABELS = """
   return { said: said.length ? said : [main.textContent], name: name ? name.textContent : "" };
 })
 """
+_MATRIX = """
+[...document.querySelectorAll(".matrix tbody tr")].flatMap((row) => {
+  const dataset = row.querySelector("th span.soft").textContent.split(":")[0];
+  return [...row.querySelectorAll("td:not(.known)")].map((cell) => [
+    dataset, cell.dataset.signal, cell.querySelector("b").textContent, cell.querySelector(".gain").textContent,
+    [...cell.querySelectorAll("span:not(.gain):not(.verdict)")].map((each) => each.textContent).join(""),
+  ]);
+})
+"""
 _PROTOCOLS = {"rows (source)": "rows", "grouped by sample": "grouped", "placebo labels": "placebo"}
 
 
@@ -108,9 +117,9 @@ def with_bands(surface: Surface) -> Surface:
 
 
 @pytest.fixture(scope="module")
-def folder(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(signal_data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with everything in it."""
-    return write_report(data, tmp_path_factory.mktemp("report") / "out", progress=False).parent
+    return write_report(signal_data, tmp_path_factory.mktemp("report") / "out", progress=False).parent
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +139,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report_page(started: Browser, folder: Path) -> Browser:
     started.show(folder / "report.html")
+    started.unfold()
     return started
 
 
@@ -159,6 +169,7 @@ def check_cells(labels: set[Label], surface: Surface, index: int, *, least: int)
 
 def test_surfaces_maps_and_bars_show_the_cell_that_is_pointed_at(started: Browser, surfaces: Path) -> None:
     started.show(surfaces / "report.html")
+    started.unfold()
     surface = Surface.read(surfaces)
     for name in ("activity", "activity-flat"):
         for index, least in enumerate((10, 6, 8)):
@@ -310,6 +321,55 @@ def test_bars_show_metric_importance_and_interval(report_page: Browser, data: Re
             assert all(map(same, numbers(rest), (row["importance"], row["lower"], row["upper"]))), label
             seen.add((metric, label.name))
         assert len(seen) >= 6
+
+
+def test_early_curves_show_tokens_auc_and_interval(report_page: Browser, signal_data: ReportData) -> None:
+    early = signal_data.table("early").filter(dataset="questions")
+    title, labels = pointed(report_page, "early-3")
+    assert title == "answered correctly"
+    assert len(labels) > 12
+    for label in labels:
+        where, _, rest = label.said[0].partition(": ")
+        after, _, detector = where.partition(", ")
+        own = early.filter(n_generated=0 if after == "before the first token" else int(after.split()[0]))
+        signal = "all" if label.name == "all signals" else label.name
+        row = own.filter(detector=detector) if detector else own.filter(signal=signal)
+        expected = row.select("auc", "auc_lower", "auc_upper").row(0)
+        assert all(map(same, numbers(rest), expected)), label
+
+
+def test_layer_curves_show_the_layers(report_page: Browser, signal_data: ReportData) -> None:
+    table = signal_data.table("hidden_layers").filter(dataset="false-claims")
+    _, labels = pointed(report_page, "hidden-layers-4")
+    assert {label.name for label in labels} >= {"last prompt token", "mean over answer", "last answer token"}
+    for label in labels:
+        layer, *expected = numbers(label.said[0])
+        if label.name != "all baselines":
+            row = table.filter(pool=label.name, layer=int(layer)).select("auc", "auc_lower", "auc_upper").row(0)
+            assert all(map(same, expected, row)), label
+
+
+def test_increments_show_what_the_verdicts_hold(report_page: Browser, signal_data: ReportData) -> None:
+    _, labels = pointed(report_page, "families-increments-3")
+    rows = signal_data.table("verdicts").filter(dataset="questions").to_dicts()
+    rows = [{**row, "label": "all signals" if row["signal"] == "all" else row["signal"]} for row in rows]
+    check_estimates(labels, rows, "increment")
+
+
+def test_every_number_of_the_first_screen_is_in_a_table(report_page: Browser, signal_data: ReportData) -> None:
+    """The cells of the table behaviour x signal, read from the page."""
+    cells = report_page.run(_MATRIX)
+    verdicts, told_by = signal_data.table("verdicts"), signal_data.table("told_by")
+    assert len(cells) == 30
+    for dataset, signal, area, gain, told in cells:
+        name = "all" if signal == "all signals" else signal
+        row = verdicts.filter(dataset=dataset, signal=name).row(0, named=True)
+        shown = [number(area)] if area != "–" else []
+        assert [f"{row['auc']:.2f}"] == [f"{one:.2f}" for one in shown] or row["auc"] is None
+        expected = [row["increment"], row["increment_lower"], row["increment_upper"]]
+        assert numbers(gain) == [round(one, 2) + 0.0 for one in expected] or row["increment"] is None
+        first = told_by.filter(dataset=dataset, signal=name).item(0, "n_generated")
+        assert numbers(told) == ([] if first is None else [first])
 
 
 def test_nothing_was_said_on_the_console(report_page: Browser) -> None:

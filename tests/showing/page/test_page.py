@@ -16,15 +16,18 @@ from tests.showing.parsed_page import parsed
 pytestmark = [pytest.mark.page, pytest.mark.slow]
 
 
-def test_the_report_opens_without_errors_and_every_figure_is_drawn(data: ReportData, tmp_path: Path) -> None:
-    page = write_report(data, tmp_path / "out", progress=False)
+def test_the_report_opens_without_errors_and_every_figure_is_drawn(signal_data: ReportData, tmp_path: Path) -> None:
+    page = write_report(signal_data, tmp_path / "out", progress=False)
     with opened(tmp_path / "profile") as browser:
         browser.show(page)
+        folded = browser.run("document.querySelectorAll('details.figure figure.live').length")
+        browser.unfold()
         document, console = browser.run("document.documentElement.outerHTML"), browser.console
+    assert folded == 0
     assert console == []
     assert len(re.findall(r'class="main-svg"', document)) >= 50
     figures = re.findall(r'<figure [^>]*class="([^"]*)"', document)
-    assert len(figures) == 15
+    assert len(figures) == 18
     assert all("live" in classes for classes in figures)
 
 
@@ -42,13 +45,15 @@ def test_hostile_text_does_nothing_in_a_browser(hostile_data: ReportData, tmp_pa
     assert page.handlers == []
 
 
-@pytest.mark.parametrize("width", [400, 900, 1500])
-def test_nothing_is_wider_than_the_window(data: ReportData, tmp_path: Path, width: int) -> None:
-    page = write_report(data, tmp_path / "out", progress=False)
+def test_nothing_is_wider_than_the_window_and_the_first_screen_answers(signal_data: ReportData, tmp_path: Path) -> None:
+    page = write_report(signal_data, tmp_path / "out", progress=False)
     with opened(tmp_path / "profile") as browser:
-        browser.show(page, width=width)
-        assert browser.run("document.documentElement.scrollWidth") <= width
-        wide = f"(each) => each.getBoundingClientRect().right > {width} + 1"
-        parts = "[...document.querySelectorAll('section, figure, .plot, .card, p, h1, h2, h3')]"
-        beyond = browser.run(f"{parts}.filter({wide}).map((each) => each.outerHTML.slice(0, 90))")
-    assert beyond == []
+        for width, height in ((375, 812), (768, 1024), (1440, 1000)):
+            browser.show(page, width=width, height=height)
+            assert browser.run("document.querySelector('.matrix').getBoundingClientRect().top") < height
+            browser.unfold()
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            wide = f"(each) => each.getBoundingClientRect().right > {width} + 1"
+            parts = "[...document.querySelectorAll('section, figure, .plot, .card, p, h1, h2, h3, .matrix td')]"
+            beyond = browser.run(f"{parts}.filter({wide}).map((each) => each.outerHTML.slice(0, 90))")
+            assert beyond == [], width

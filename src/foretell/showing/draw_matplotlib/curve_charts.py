@@ -7,9 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from foretell.showing.draw_matplotlib.canvas import LINE_STYLES, MARKER_SHAPES, empty_panel, grid, legend, write
-from foretell.showing.figures.figure import Curve, CurveFigure
+from foretell.showing.draw_matplotlib.canvas import (
+    LINE_STYLES,
+    MARKER_SHAPES,
+    drawable,
+    empty_panel,
+    grid,
+    legend,
+    set_labels,
+    write,
+)
+from foretell.showing.figures.figure import Curve, CurveFigure, CurvePanel
 from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
+from foretell.showing.untrusted import wrapped
 
 __all__ = ["draw_curves"]
 
@@ -19,6 +29,8 @@ def draw_curves(figure: CurveFigure) -> Canvas:
     single = len(figure.panels) == 1
     n_lines = max((len(panel.curves) + len(panel.levels) for panel in figure.panels), default=0)
     width, height = (6.4, 4.6) if single else (4.0, 3.6)
+    if figure.one_legend:
+        height, n_lines = height - 0.9, 0
     canvas, every = grid(
         len(figure.panels), n_columns=3, width=width, height=height + 0.17 * n_lines, title=figure.words.title
     )
@@ -27,26 +39,53 @@ def draw_curves(figure: CurveFigure) -> Canvas:
         if panel.note is not None:
             empty_panel(axes, panel.note)
             continue
-        if figure.roc:
-            axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1.0, zorder=1)
-            axes.set_aspect("equal")
-            axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        elif figure.y_range is not None:
-            axes.set_ylim(*figure.y_range)
-        if panel.x_range is not None:
-            axes.set_xlim(*panel.x_range)
-        axes.grid(visible=True)
+        _limits(axes, figure, panel)
         for curve in panel.curves:
             _line(axes, curve, thin=figure.roc)
-        for level in panel.levels:
-            axes.axhline(
-                level.value, color="#4b5563", linestyle=LINE_STYLES[dash(level.dash)], linewidth=1.2, label=level.label
-            )
-        if not figure.roc and all(bool((curve.x == np.round(curve.x)).all()) for curve in panel.curves):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _references(axes, figure, panel)
         write(axes, x_label=figure.x_label, y_label=figure.y_label)
-        legend(axes)
+        if not figure.one_legend:
+            legend(axes)
+    if figure.one_legend:
+        _one_legend(canvas, every)
     return canvas
+
+
+def _limits(axes: Axes, figure: CurveFigure, panel: CurvePanel) -> None:
+    if figure.roc:
+        axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1.0, zorder=1)
+        axes.set_aspect("equal")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    elif figure.y_range is not None:
+        axes.set_ylim(*figure.y_range)
+    if panel.x_range is not None:
+        axes.set_xlim(*panel.x_range)
+    axes.grid(visible=True)
+    if panel.ticks:
+        set_labels(axes, "x", *zip(*panel.ticks, strict=True))
+    elif not figure.roc and all(bool((curve.x == np.round(curve.x)).all()) for curve in panel.curves):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _references(axes: Axes, figure: CurveFigure, panel: CurvePanel) -> None:
+    for start, end in panel.greyed:
+        axes.axvspan(start, end, color=NEUTRAL, alpha=0.22, linewidth=0, zorder=0)
+    if figure.reference is not None:
+        axes.axhline(figure.reference, color=NEUTRAL, linewidth=0.8, zorder=1)
+    for level in panel.levels:
+        axes.axhline(
+            level.value, color="#4b5563", linestyle=LINE_STYLES[dash(level.dash)], linewidth=1.2, label=level.label
+        )
+
+
+def _one_legend(canvas: Canvas, every: list[Axes]) -> None:
+    """Draw one legend below all panels; a label that several of them have is there once."""
+    handles = {label: handle for axes in every for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if handles:
+        labels = [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in handles]
+        made = canvas.legend(list(handles.values()), labels, loc="outside lower center", ncols=3, handlelength=3.2)
+        for text in made.get_texts():
+            text.set_parse_math(False)
 
 
 def _line(axes: Axes, curve: Curve, *, thin: bool) -> None:

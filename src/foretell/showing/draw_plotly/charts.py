@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from foretell.showing.draw_plotly.frame import empty_picture, lines, numbers, picture
-from foretell.showing.figures.figure import BarFigure, Curve, CurveFigure, Dot, DotFigure
+from foretell.showing.figures.figure import BarFigure, Curve, CurveFigure, CurvePanel, Dot, DotFigure
 from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
 from foretell.showing.rounding import number_text
 from foretell.showing.untrusted import plotly_text, shortened
@@ -41,8 +41,10 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
             traces.append(
                 go.Scatter(x=span, y=[level.value] * 2, mode="lines", line=style, name=name, hovertemplate="%{y:.3f}")
             )
-        n_entries = len(panel.curves) + len(panel.levels)
-        axis = {"title": {"text": figure.x_label}}
+        n_entries = 0 if figure.one_legend else len(panel.curves) + len(panel.levels)
+        axis: dict[str, Any] = {"title": {"text": figure.x_label}}
+        if panel.ticks:
+            axis |= {"tickvals": [place for place, _ in panel.ticks], "ticktext": [text for _, text in panel.ticks]}
         made.append(
             picture(
                 traces,
@@ -53,6 +55,8 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
                 | ({"tickvals": [sum(panel.x_range) / 2]} if panel.x_range else {}),
                 yaxis={"title": {"text": figure.y_label}}
                 | ({"range": [-0.01, 1.01]} if figure.roc else {"range": list(figure.y_range or ()) or None}),
+                shapes=_behind(figure, panel),
+                showlegend=not figure.one_legend,
                 legend={"orientation": "v", "x": 0, "y": -0.02, "yref": "container", "yanchor": "bottom"}
                 | {"font": {"size": 11}, "y": 0.0},
                 margin={"l": 56, "r": 12, "t": 40 if panel.title else 14, "b": 62 + _LEGEND_LINE * n_entries},
@@ -61,8 +65,23 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
     return tuple(made)
 
 
+def _behind(figure: CurveFigure, panel: CurvePanel) -> list[dict[str, Any]]:
+    """Return what is drawn below the curves: greyed ranges and the reference line."""
+    made: list[dict[str, Any]] = [
+        {"type": "rect", "yref": "paper", "x0": start, "x1": end, "y0": 0, "y1": 1, "line": {"width": 0}}
+        | {"fillcolor": NEUTRAL, "opacity": 0.22, "layer": "below"}
+        for start, end in panel.greyed
+    ]
+    if figure.reference is not None:
+        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": figure.reference, "y1": figure.reference}
+        made.append(line | {"line": {"color": NEUTRAL, "width": 1}, "layer": "below"})
+    return made
+
+
 def _height(figure: CurveFigure) -> int:
     """Return the height without legend; a single ROC panel is wide, so it is also tall."""
+    if figure.one_legend:
+        return 250
     if not figure.roc:
         return 360
     return 560 if len(figure.panels) == 1 else 400
@@ -110,7 +129,9 @@ def _curve(curve: Curve, *, per_point: bool, zorder: int) -> list[Any]:
             error_y=alone,
             zorder=zorder,
             customdata=intervals,
-            hovertemplate="%{x:.3~f}, %{y:.3f}" + ("" if intervals is None else "%{customdata}"),
+            text=[plotly_text(name) for name in curve.names] or None,
+            hovertemplate=("%{text}: %{y:.3f}" if curve.names else "%{x:.3~f}, %{y:.3f}")
+            + ("" if intervals is None else "%{customdata}"),
         )
     )
     return traces

@@ -56,6 +56,7 @@ def course_figure(surface: Surface, *, name: str = "course") -> CurveFigure | No
         f"Mean over layers {layers_text(course.layers)} of {surface.model} at each token of the answer.{null}"
         f" {comparison_text(surface.held_out, surface.concept)}".rstrip(),
         f"Activity over token position for {len(panels)} answers, with a band of random directions.",
+        section="surfaces",
     )
     y_range = (float(values.min()) - margin, float(values.max()) + margin)
     return CurveFigure(words, tuple(panels), "Token of the answer", "Activity", y_range=y_range)

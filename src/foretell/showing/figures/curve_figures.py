@@ -133,6 +133,7 @@ def reliability_figure(data: ReportData) -> CurveFigure | None:
         "Mean predicted probability of held-out samples, in bins of equal counts, against the share of samples with "
         "label 1. Calibrated probabilities are on the diagonal.",
         "Predicted probability against observed frequency per dataset and detector.",
+        folded=True,
     )
     return CurveFigure(words, tuple(panels), "Predicted probability", "Observed share", roc=True)
 
@@ -170,6 +171,7 @@ def direction_figure(data: ReportData) -> CurveFigure | None:
         + "Horizontal lines are baselines without the model's internals, such as the answer's log-probability; a "
         "direction below them adds nothing to them.",
         "Line of held-out AUC per layer with baselines as horizontal lines.",
+        section="surfaces",
     )
     return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))
 

@@ -49,6 +49,10 @@ class Words:
     caption: str
     alt: str
     """Alternative text for screen readers."""
+    section: Literal["signals", "figures", "surfaces"] = "figures"
+    """Part of the page."""
+    folded: bool = False
+    """Whether the page shows the figure only when it is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,8 @@ class Curve:
     """Marker shape, or None for a line without markers."""
     lower: Float[np.ndarray, " point"] | None = None
     upper: Float[np.ndarray, " point"] | None = None
+    names: tuple[str, ...] = ()
+    """Name of each point at the pointer, in place of its x."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,10 @@ class CurvePanel:
     curves: tuple[Curve, ...]
     levels: tuple[Level, ...] = ()
     note: str | None = None
+    ticks: tuple[tuple[float, str], ...] = ()
+    """Places and labels of the x axis; none: a library finds them."""
+    greyed: tuple[tuple[float, float], ...] = ()
+    """Ranges of x in which the curves are no evidence."""
 
     @property
     def x_range(self) -> tuple[float, float] | None:
@@ -102,6 +112,10 @@ class CurveFigure:
     roc: bool = False
     """Whether to draw a unit square with the diagonal."""
     y_range: tuple[float, float] | None = None
+    reference: float | None = None
+    """A thin horizontal line in every panel, such as chance."""
+    one_legend: bool = False
+    """Whether curves of one label look alike in all panels, so that one legend is enough."""
 
 
 @dataclass(frozen=True)

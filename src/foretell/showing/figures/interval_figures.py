@@ -17,7 +17,7 @@ from foretell.showing.figures.figure import (
     DotPanel,
     Words,
 )
-from foretell.showing.figures.table_cells import listed, matching, ordered, reasons
+from foretell.showing.figures.table_cells import listed, matching, of_attention, ordered, reasons
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 
@@ -72,7 +72,7 @@ def importance_figure(data: ReportData) -> BarFigure | None:
 
 def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
     """Return the AUC of detectors and baselines, and the increments over all baselines."""
-    detectors = data.table("detectors")
+    detectors = of_attention(data.table("detectors"))
     if detectors.is_empty():
         return ()
     tones = ("detector", "baseline")
@@ -163,6 +163,7 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
         "The rule “predict 1 if the metric is above (or below) t”. Filled: the objective on held-out groups, with "
         f"{data.interval}. Open: the same on the training groups, where t was chosen; the difference is optimism.",
         "Held-out and training value of each threshold rule per dataset and metric.",
+        folded=True,
     )
     return DotFigure(
         words,
@@ -193,6 +194,7 @@ def transfer_figure(data: ReportData) -> DotFigure | None:
         f"AUC with {data.interval} of a detector fitted on other datasets, and held-out AUC of one fitted on the "
         "dataset itself. A signal that is not specific to a dataset transfers.",
         "AUC of detectors fitted on each dataset, one panel per evaluated dataset.",
+        folded=True,
     )
     return DotFigure(
         words,

@@ -51,6 +51,7 @@ def _map_figure(association: pl.DataFrame, statistic: str) -> MapFigure:
         f"{_SIGNIFICANT:g}: {marked} of {cells}. Grey cells are undefined.",
         f"Colour maps of {value_label} by layer and head, one per dataset and metric; {marked} of {cells} cells "
         "are significant.",
+        folded=True,
     )
     return MapFigure(words, panels, len(metrics), centre, float(limit), value_label)
 

@@ -16,6 +16,7 @@ from foretell.showing.figures.interval_figures import (
     transfer_figure,
 )
 from foretell.showing.figures.map_figures import map_figures
+from foretell.showing.figures.signal_figures import signal_figures
 from foretell.showing.report_data import ReportData
 
 __all__ = ["study_figures"]
@@ -27,6 +28,7 @@ def study_figures(data: ReportData) -> tuple[Figure, ...]:
     A figure whose table is empty is omitted; a dataset without values is a panel with the reason.
     """
     candidates: list[Figure | None] = [
+        *signal_figures(data),
         roc_figure(data),
         forest_figure(data),
         importance_figure(data),

@@ -162,6 +162,8 @@ def _figure(
         f"scale.{clipped}{gaps}{ends}{sheets}{bars}{likely}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
+        section="surfaces",
+        folded=not solid,
     )
     return SurfaceFigure(
         words=words,

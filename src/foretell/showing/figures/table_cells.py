@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-__all__ = ["column", "listed", "matching", "ordered", "reasons", "strongest_first"]
+__all__ = ["column", "listed", "matching", "of_attention", "ordered", "reasons", "strongest_first"]
 
 
 def matching(frame: pl.DataFrame, **values: object) -> list[dict[str, Any]]:
@@ -17,6 +17,13 @@ def matching(frame: pl.DataFrame, **values: object) -> list[dict[str, Any]]:
     for name, value in values.items():
         frame = frame.filter(pl.col(name) == value)
     return frame.to_dicts()
+
+
+def of_attention(detectors: pl.DataFrame) -> pl.DataFrame:
+    """Return the detectors on heads and the baselines, without other signals of a run."""
+    if "signal" not in detectors.columns:
+        return detectors
+    return detectors.filter(pl.col("signal").is_in(["attention", "baseline"]) | pl.col("signal").is_null())
 
 
 def column(frame: pl.DataFrame, name: str) -> Float[np.ndarray, " point"]:

@@ -65,6 +65,7 @@ def token_figure(
             else ""
         ),
         f"The tokens of {len(panels)} answers, coloured by activity.",
+        section="surfaces",
     )
     return TokenFigure(
         words=words,

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from foretell.showing.figures.table_cells import strongest_first
+from foretell.showing.figures.table_cells import of_attention, strongest_first
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import (
     count_text,
@@ -121,7 +121,7 @@ def _capital(text: str) -> str:
 
 
 def _detector(data: ReportData, dataset: str) -> list[Sentence]:
-    frame = _of(data, "detectors", dataset).filter(pl.col("auc").is_not_null())
+    frame = of_attention(_of(data, "detectors", dataset)).filter(pl.col("auc").is_not_null())
     detectors = frame.filter(pl.col("role") != "baseline").sort("auc", descending=True, maintain_order=True)
     if detectors.is_empty():
         return []

@@ -5,77 +5,44 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from foretell.schema.tables import SEGMENTS
 from foretell.showing.draw_plotly import to_plotly
-from foretell.showing.figures.figure import BarFigure, CurveFigure, Figure, SurfaceFigure, TokenFigure
-from foretell.showing.figures.palette import COLOUR_SCALES
-from foretell.showing.page.coloured_text import ColouredToken, coloured_tokens
+from foretell.showing.figures.figure import Figure
+from foretell.showing.overview import families, published_detectors
+from foretell.showing.page.figure_views import FigureView, figure_view
+from foretell.showing.page.first_screen import first_screen, verdict_css
 from foretell.showing.page.narrative import VERDICT_WORDS, Chapter, narrate, rules
 from foretell.showing.page.page_tables import page_tables
-from foretell.showing.report_data import ReportData
+from foretell.showing.report_data import ReportData, RunFacts
 from foretell.showing.rounding import count_text, number_text
 from foretell.showing.untrusted import script_json, visible
 
 __all__ = ["render_page"]
 
 _NAMES = {
-    "verdicts": "Summary",
-    "question": "Question and settings",
-    "data": "Model and data",
-    "dropped": "Dropped rows",
+    "summary": "Summary",
+    "signals": "How early, which layers, how much more",
+    "study": "The attention study",
     "surfaces": "Activity by layer and token",
-    "figures": "Figures",
+    "data": "Model and data",
+    "question": "Question and settings",
+    "dropped": "Dropped rows",
     "tables": "Tables",
     "reproduce": "How to reproduce this",
 }
 _SUBTITLES = {
-    True: "How well a model's internals predict its behaviour, compared with baselines, and checked for leakage.",
+    True: "What its internals tell about its behaviour, beyond what is known without them.",
     False: "Activity of a model's hidden states along a direction, by layer and generated token.",
 }
 _QUESTION = "Do signals recorded inside the model predict whether it shows the behaviour?"
-
-
-@dataclass(frozen=True)
-class _Panel:
-    picture: str
-    title: str = ""
-    text: str = ""
-    tokens: tuple[ColouredToken, ...] = ()
-    """Coloured text instead of a picture."""
-
-
-@dataclass(frozen=True)
-class _Bar:
-    low: str
-    high: str
-    label: str
-    gradient: str
-
-
-@dataclass(frozen=True)
-class _View:
-    """One figure, as passed to the template."""
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    still: str
-    panels: tuple[_Panel, ...]
-    n_columns: int
-    css: str = ""
-    surface: bool = False
-    answers: bool = False
-    """Panels side by side with a heading each, whose pictures are aligned at the top."""
-    bar: _Bar | None = None
 
 
 def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str, bytes], *, title: str) -> str:
@@ -88,12 +55,11 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         title: Heading of the page.
     """
     pictures: dict[str, Any] = {}
-    views: list[_View] = []
-    surface_views: list[_View] = []
+    views: dict[str, list[FigureView]] = {"signals": [], "figures": [], "surfaces": []}
     for figure in figures:
-        view, drawn = _view(figure, stills[figure.words.name])
+        view, drawn = figure_view(figure, stills[figure.words.name])
         pictures.update(drawn)
-        (surface_views if isinstance(figure, SurfaceFigure | TokenFigure) else views).append(view)
+        views[view.section].append(view)
     payload = {
         "pictures": pictures,
         "templates": {theme: to_plotly.template(theme) for theme in ("light", "dark")},
@@ -101,24 +67,27 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
     page_script = files("foretell.showing.page").joinpath("templates/report.js").read_text(encoding="utf-8")
     context = _text(data)
     sections = {
-        "verdicts": bool(data.datasets) or bool(context["chapters"]),
-        "question": True,
+        "summary": context["screen"] is not None,
+        "signals": bool(views["signals"]),
+        "study": bool(views["figures"]) or bool(context["cards"]) or bool(context["chapters"]),
+        "surfaces": bool(views["surfaces"]),
         "data": bool(context["read_facts"] or context["example"]),
+        "question": True,
         "dropped": data.ledger is not None or bool(data.notes),
-        "surfaces": bool(surface_views),
-        "figures": bool(views),
         "tables": bool(context["tables"]),
         "reproduce": True,
     }
+    names = _NAMES if data.tables else {**_NAMES, "study": "Figures"}
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             **context,
             title=title,
-            contents=[(name, _NAMES[name]) for name, present in sections.items() if present],
-            views=views,
-            surface_views=surface_views,
+            contents=[(name, names[name]) for name, present in sections.items() if present],
+            signal_views=views["signals"],
+            views=views["figures"],
+            surface_views=views["surfaces"],
             policy=_policy(_plotly_script(), page_script),
             style=Markup(files("foretell.showing.page").joinpath("templates/report.css").read_text(encoding="utf-8")),  # noqa: S704
             figure_data=Markup(script_json(payload)),  # noqa: S704 - script_json leaves nothing that ends the element
@@ -161,59 +130,13 @@ def _policy(*scripts: str) -> str:
     )
 
 
-def _view(figure: Figure, still: bytes) -> tuple[_View, dict[str, Any]]:
-    words = figure.words
-    pictures = {
-        f"{words.name}-{index}": to_plotly.payload(picture) for index, picture in enumerate(to_plotly.draw(figure))
-    }
-    panels = tuple(_Panel(name) for name in pictures)
-    n_columns, css, bar, title = min(len(panels), 3), "", None, words.title
-    if isinstance(figure, SurfaceFigure):
-        panels = tuple(
-            _Panel(name, panel.title, panel.answer) for name, panel in zip(pictures, figure.panels, strict=True)
-        )
-        n_columns, bar = min(len(panels), 2), _bar(figure)
-        title = f"{figure.question} {words.title}" + (" (flat)" if figure.shape == "flat" else "")
-    elif isinstance(figure, TokenFigure):
-        panels = tuple(_Panel("", panel.title, tokens=coloured_tokens(figure, panel)) for panel in figure.panels)
-        n_columns, bar, title = 1, _bar(figure), f"{figure.question} {words.title}"
-    elif isinstance(figure, BarFigure):
-        n_columns = figure.n_columns
-    elif isinstance(figure, CurveFigure) and len(panels) == 1:
-        css = "roc1"
-    elif not isinstance(figure, CurveFigure) and hasattr(figure, "x_label"):
-        n_columns = min(len(panels), 2)
-    elif hasattr(figure, "n_columns"):
-        n_columns = min(figure.n_columns, 3)
-    source = f"data:image/png;base64,{base64.b64encode(still).decode()}"
-    view = _View(
-        name=words.name,
-        title=title,
-        caption=words.caption,
-        alt=words.alt,
-        still=source,
-        panels=panels,
-        n_columns=n_columns,
-        css=css,
-        surface=isinstance(figure, SurfaceFigure) and figure.shape == "surface",
-        answers=isinstance(figure, SurfaceFigure),
-        bar=bar,
-    )
-    return view, pictures
-
-
-def _bar(figure: SurfaceFigure | TokenFigure) -> _Bar:
-    stops = ",".join(f"{colour} {100 * place:g}%" for place, colour in COLOUR_SCALES[figure.scale])
-    low = "≤ " if figure.extend in {"min", "both"} else ""
-    high = "≥ " if figure.extend in {"max", "both"} else ""
-    limit = f"{figure.z_limit:g}"
-    return _Bar(f"{low}−{limit}", f"{high}{limit}", figure.z_label, stops)
-
-
 def _text(data: ReportData) -> dict[str, Any]:
     """Return the text of the page."""
     facts = data.facts
+    elsewhere = [*families(data), *published_detectors(data)]
     verdicts = data.table("verdicts")
+    if not verdicts.is_empty():
+        verdicts = verdicts.filter(~pl.col("signal").is_in(elsewhere))
     cards = [
         {
             "dataset": part.item(0, "dataset"),
@@ -221,7 +144,7 @@ def _text(data: ReportData) -> dict[str, Any]:
                 {
                     **row,
                     "words": VERDICT_WORDS.get(row["verdict"], ""),
-                    "css": "-".join(row["verdict"].split()) if row["verdict"] in VERDICT_WORDS else "none",
+                    "css": verdict_css(row["verdict"]),
                 }
                 for row in part.to_dicts()
             ],
@@ -238,6 +161,8 @@ def _text(data: ReportData) -> dict[str, Any]:
     return {
         "studied": bool(data.tables),
         "subtitle": _SUBTITLES[bool(data.tables)],
+        "about": [each for each in (facts.model, _conversations(facts)) if each],
+        "screen": first_screen(data),
         "cards": cards,
         "chapters": [chapter for chapter in map(_without_verdicts, narrate(data)) if chapter.sentences],
         "rules": rules(),
@@ -253,6 +178,10 @@ def _text(data: ReportData) -> dict[str, Any]:
         "commands": facts.commands,
         "versions": list(data.versions.items()),
     }
+
+
+def _conversations(facts: RunFacts) -> str:
+    return "" if facts.n_conversations is None else f"{count_text(facts.n_conversations)} conversations"
 
 
 def _without_verdicts(chapter: Chapter) -> Chapter:

@@ -10,6 +10,7 @@ import polars as pl
 
 from foretell.schema.tables import TABLES
 from foretell.showing.figures.table_cells import strongest_first
+from foretell.showing.overview import ALL_BASELINES, BASELINE
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import UNDEFINED, count_text, number_text, p_text
 from foretell.showing.untrusted import shortened, visible
@@ -19,6 +20,9 @@ __all__ = ["Cell", "PageTable", "page_tables"]
 _TOP = 20
 _CAPTIONS = {
     "verdicts": "Verdicts, with the rule that applied",
+    "told_by": "Told by which number of generated tokens",
+    "early": "Signals and all baselines by generated tokens",
+    "hidden_layers": "Hidden states, layer by layer",
     "roc": "Single metrics",
     "forest": "Random forest, three protocols",
     "importances": "Importances",
@@ -27,7 +31,7 @@ _CAPTIONS = {
     "thresholds": "Threshold rules",
     "association": "Strongest layers and heads",
 }
-_P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max", "p_adjusted")
+_P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max", "p_adjusted", "p")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ def page_tables(data: ReportData) -> tuple[PageTable, ...]:
         if frame.is_empty():
             continue
         note = None
+        if name == "early":
+            frame = frame.filter((pl.col("signal") != BASELINE) | (pl.col("detector") == ALL_BASELINES))
+            note = "The single baselines are in tables/early.parquet."
         if name == "association" and frame.height > _TOP:
             note = f"The strongest {_TOP} of {count_text(frame.height)} rows; all are in tables/association.parquet."
             frame = strongest_first(frame).head(_TOP)
@@ -102,7 +109,7 @@ def _cell(value: Any, column: str) -> Cell:
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if isinstance(value, int):
-        return Cell(str(value) if column in {"layer", "head"} else count_text(value), number=True)
+        return Cell(str(value) if column in {"layer", "head", "n_generated"} else count_text(value), number=True)
     if isinstance(value, float):
         write: Callable[[float | None], str] = p_text if column in _P_VALUES else number_text
         return Cell(write(value), number=True)

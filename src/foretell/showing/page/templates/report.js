@@ -65,14 +65,36 @@
     }
   };
 
-  // One figure at a time, yielding in between, so that the page stays responsive while it is drawn.
-  const drawAll = async () => {
-    for (const figure of document.querySelectorAll("figure[data-figure]")) {
-      await draw(figure);
-      await new Promise((resume) => setTimeout(resume, 0));
-    }
-    root.dataset.drawn = "yes";
+  // One figure at a time, yielding in between, so that the page stays responsive while it is drawn. A folded figure has
+  // no size: it is drawn when it is unfolded.
+  const begun = new WeakSet();
+  let drawing = Promise.resolve();
+  const drawVisible = () => {
+    root.dataset.drawn = "no";
+    const last = (drawing = drawing.then(async () => {
+      for (const figure of document.querySelectorAll("figure[data-figure]")) {
+        if (begun.has(figure) || figure.closest("details:not([open])")) continue;
+        begun.add(figure);
+        await draw(figure);
+        await new Promise((resume) => setTimeout(resume, 0));
+      }
+      if (last === drawing) root.dataset.drawn = "yes";
+    }));
   };
+  document.querySelectorAll("details.figure").forEach((each) => each.addEventListener("toggle", drawVisible));
+
+  // What a link leads to is unfolded, and so is everything on paper.
+  const unfold = () => {
+    for (let each = document.getElementById(location.hash.slice(1)); each; each = each.parentElement)
+      if (each.tagName === "DETAILS") each.open = true;
+  };
+  window.addEventListener("hashchange", unfold);
+  let folded = [];
+  window.addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach((each) => (each.open = true));
+  });
+  window.addEventListener("afterprint", () => folded.forEach((each) => (each.open = false)));
 
   const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
   const reading = new IntersectionObserver(
@@ -95,5 +117,6 @@
     repaint();
   });
   dark.addEventListener("change", repaint);
-  drawAll();
+  unfold();
+  drawVisible();
 })();
