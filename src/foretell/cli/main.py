@@ -24,6 +24,7 @@ from foretell.cli.options import (
     conversations_argument,
     error_rate_option,
     errors_option,
+    hidden_option,
     ignore_option,
     model_argument,
     model_options,
@@ -160,12 +161,9 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @click.option("--direction", "directions", type=GIVEN, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--detail", is_flag=True, help="Also record contributions and entropies.")
 @click.option("--rows", is_flag=True, help="Also store the masses of every generated token, in half precision; large.")
+@hidden_option
 @click.option(
-    "--max-new-tokens",
-    type=click.IntRange(1),
-    default=64,
-    show_default=True,
-    help="Longest generated answer.",
+    "--max-new-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest generated answer."
 )
 @click.option(
     "--temperature",
@@ -191,7 +189,7 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     \b
     Examples:
       foretell read smollm2 builtin --answers generate --to run
-      foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors
+      foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors --hidden 8,16
 
     A run that was stopped goes on where it stopped when it is called again.
     """

@@ -23,6 +23,7 @@ __all__ = [
     "conversations_argument",
     "error_rate_option",
     "errors_option",
+    "hidden_option",
     "ignore_option",
     "model_argument",
     "model_options",
@@ -50,6 +51,25 @@ errors_option = click.option(
     help="Refuse a file with a malformed record, or skip and list such records.",
 )
 ignore_option = click.option("--ignore", multiple=True, help="A field with text that is not read; may be repeated.")
+
+
+def _layers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+    """Return layers, or "all"; whether the model has them is found out when it is there."""
+    if value in {None, "all"}:
+        return value
+    try:
+        return [int(layer) for layer in str(value).split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither all nor layers such as 8,16") from None
+
+
+hidden_option = click.option(
+    "--hidden",
+    metavar="LAYERS",
+    default=None,
+    callback=_layers,
+    help="Also store hidden states of these layers (8,16, or all), pooled over prompt and answer.",
+)
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 error_rate_option = click.option(
     "--error-rate",

@@ -6,13 +6,14 @@ It knows nothing of how the numbers were read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from foretell.conversations.conversation import Conversation
 from foretell.schema.tables import SEGMENTS
+from foretell.storage.state_choice import PooledStates
 
 __all__ = ["Answered", "Reading", "Unread"]
 
@@ -48,8 +49,8 @@ class Answered:
     """Probability of the likeliest token minus that of the second; nan where entropies were not asked for."""
     truncated: bool | None
     """Whether a generated answer ended at the token limit; None for a given answer."""
-    hidden: Mapping[tuple[str, int], Float[np.ndarray, "hidden_layer width"]] = field(default_factory=dict)
-    """Hidden states by pool and number of generated tokens, of the layers that were asked for."""
+    hidden: PooledStates
+    """Hidden states of the layers that were asked for."""
     row_mass: Float[np.ndarray, "layer head generated segment"] | None = None
     """The mass of every row in half precision; None where it was not asked for."""
 

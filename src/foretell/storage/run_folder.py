@@ -8,23 +8,21 @@ the manifest is incomplete and is written again when the run is resumed. Columns
 from __future__ import annotations
 
 import json
-import tempfile
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import polars as pl
 
 from foretell.errors import FolderTakenError, RunError
 from foretell.schema import tables as schema
 from foretell.storage.atomic import written_whole
-from foretell.storage.targets import MANIFEST, content
+from foretell.storage.targets import MANIFEST
 
-__all__ = ["LABELS_FILE", "RunFolder", "RunTable", "is_run", "refuse_other_job"]
+__all__ = ["LABELS_FILE", "RunFolder", "RunTable", "is_run", "refuse_other_job", "remove_run"]
 
 RunTable = Literal["samples", "attention", "checkpoints", "rows", "tokens", "activity", "hidden"]
 
@@ -46,40 +44,6 @@ class RunFolder:
     path: Path
     _keep: object = field(default=None, repr=False, compare=False)
 
-    @classmethod
-    def create(cls, path: Path | str | None, job: Mapping[str, Any], *, overwrite: bool = False) -> Self:
-        """Start a run, or resume the one in the folder if it is the same job.
-
-        Whoever writes into a folder that others can see holds it meanwhile
-        (`foretell.storage.writer_lock.writing_alone`).
-
-        Args:
-            path: Folder of the run; None: a temporary one that is deleted with the returned object.
-            job: Everything that determines the results: model, conversations, settings, seed; must be plain JSON.
-            overwrite: Start anew: a run in the folder is removed first, other files stay.
-
-        Raises:
-            FolderTakenError: The folder has a run of another job, or other files.
-        """
-        job = json.loads(json.dumps(job))
-        if path is None:
-            folder = tempfile.TemporaryDirectory(prefix="foretell-run-")
-            run = cls(Path(folder.name), folder)
-            weakref.finalize(run, folder.cleanup)
-        else:
-            run = cls(Path(path))
-        if overwrite:
-            _remove(run.path)
-        if is_run(run.path):
-            refuse_other_job(run, job, {*run.manifest["job"], *job})
-            return run
-        if not overwrite and (held := content(run.path)):
-            raise FolderTakenError(f"{run.path}: is not empty and holds no run but {held}; choose another folder")
-        run._write_manifest(
-            {"format": _FORMAT, "foretell": version("foretell"), "job": job, "parts": [], "finished": False}
-        )
-        return run
-
     @property
     def manifest(self) -> dict[str, Any]:
         """Format, foretell's version, the job, the parts, and whether the run is finished."""
@@ -92,6 +56,12 @@ class RunFolder:
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{path}: is damaged ({error}); delete the folder and read again") from error
         return dict(manifest)
+
+    def start(self, job: Mapping[str, Any]) -> None:
+        """Make the folder a run without parts."""
+        self._write_manifest(
+            {"format": _FORMAT, "foretell": version("foretell"), "job": job, "parts": [], "finished": False}
+        )
 
     def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
         with written_whole(self.path / MANIFEST) as draft:
@@ -179,7 +149,7 @@ def refuse_other_job(run: RunFolder, job: Mapping[str, Any], keys: Iterable[str]
         )
 
 
-def _remove(folder: Path) -> None:
+def remove_run(folder: Path) -> None:
     """Delete a run's own files; without its manifest it is none, wherever this is interrupted."""
     for path in (folder / MANIFEST, folder / LABELS_FILE):
         path.unlink(missing_ok=True)

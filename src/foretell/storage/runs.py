@@ -8,6 +8,8 @@ run.hidden(16, "mean over answer")
 from __future__ import annotations
 
 import json
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +20,13 @@ import polars as pl
 from jaxtyping import Float
 
 from foretell.conversations.conversation import Conversation
-from foretell.errors import InputError
+from foretell.errors import FolderTakenError, InputError, RunError
 from foretell.schema import tables as schema
 from foretell.storage.atomic import written_whole
-from foretell.storage.run_folder import LABELS_FILE, RunFolder, RunTable, is_run, refuse_other_job
+from foretell.storage.run_folder import LABELS_FILE, RunFolder, RunTable, is_run, refuse_other_job, remove_run
 from foretell.storage.state_files import checked_states, read_state_file
 from foretell.storage.state_shards import StateIndex, state_index, write_states
-from foretell.storage.targets import MANIFEST
+from foretell.storage.targets import MANIFEST, content
 from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["Run", "RunTable", "is_run", "open_run", "refuse_other_job"]
@@ -45,6 +47,38 @@ _SAMPLE_COLUMNS = (
 @dataclass(frozen=True)
 class Run(RunFolder):
     """A folder of tables made by one model on one set of conversations."""
+
+    @classmethod
+    def create(cls, path: Path | str | None, job: Mapping[str, Any], *, overwrite: bool = False) -> Run:
+        """Start a run, or resume the one in the folder if it is the same job.
+
+        Whoever writes into a folder that others can see holds it meanwhile
+        (`foretell.storage.writer_lock.writing_alone`).
+
+        Args:
+            path: Folder of the run; None: a temporary one that is deleted with the returned object.
+            job: Everything that determines the results: model, conversations, settings, seed; must be plain JSON.
+            overwrite: Start anew: a run in the folder is removed first, other files stay.
+
+        Raises:
+            FolderTakenError: The folder has a run of another job, or other files.
+        """
+        job = json.loads(json.dumps(job))
+        if path is None:
+            folder = tempfile.TemporaryDirectory(prefix="foretell-run-")
+            run = cls(Path(folder.name), folder)
+            weakref.finalize(run, folder.cleanup)
+        else:
+            run = cls(Path(path))
+        if overwrite:
+            remove_run(run.path)
+        if is_run(run.path):
+            refuse_other_job(run, job, {*run.manifest["job"], *job})
+            return run
+        if not overwrite and (held := content(run.path)):
+            raise FolderTakenError(f"{run.path}: is not empty and holds no run but {held}; choose another folder")
+        run.start(job)
+        return run
 
     @property
     def samples(self) -> pl.DataFrame:

@@ -6,14 +6,20 @@ choice.n_bytes([12, 40], width=576)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int
 
 from foretell.errors import InputError
 from foretell.schema.tables import POOLS
 
-__all__ = ["StateChoice", "checkpoints_of", "chosen_layers"]
+__all__ = ["PooledStates", "StateChoice", "checkpoints_of", "chosen_layers"]
+
+PooledStates: TypeAlias = Mapping[tuple[str, int], Float[np.ndarray, "chosen_layer width"]]
+"""Hidden states of one sample, by pool and number of generated tokens."""
 
 _DTYPES = {"float16": 2, "float32": 4}
 _KEYS = ("layers", "pools", "dtype")
@@ -55,6 +61,35 @@ class StateChoice:
             raise InputError(f"hidden: dtype must be one of {', '.join(_DTYPES)}, not {dtype!r}")
         # In one order, so that the same choice is the same job.
         return cls(chosen_layers(given["layers"], n_layers), tuple(pool for pool in POOLS if pool in pools), dtype)
+
+    def by_sample(
+        self: StateChoice | None,
+        hidden: Callable[[str, int | None], Float[np.ndarray, "sample layer width"]],
+        n_generated: Int[np.ndarray, " sample"],
+    ) -> list[PooledStates]:
+        """Return what is kept of each sample of a capture; nothing where nothing is chosen.
+
+        Args:
+            hidden: Gives the states of a pool after so many tokens, or after all.
+            n_generated: Tokens of each answer.
+        """
+        found: list[dict[tuple[str, int], Float[np.ndarray, "chosen_layer width"]]] = [{} for _ in n_generated]
+        for pool in () if self is None else self.pools:
+            longest = 0 if pool == POOLS[0] else int(n_generated.max(initial=0))
+            for number in (*(1 << power for power in range(longest.bit_length())), None):
+                states = hidden(pool, number)
+                for sample in np.flatnonzero(n_generated >= (number or 1)):
+                    whole = 0 if pool == POOLS[0] else int(n_generated[sample])
+                    found[sample][pool, number or whole] = states[sample]
+        return list(found)
+
+    def size(self, n_generated: Sequence[int], width: int, *, given: bool) -> str:
+        """Return in words how much of a disk the states of these answers take."""
+        n_mib = self.n_bytes(n_generated, width) / 2**20
+        size = f"{n_mib / 1024:.1f} GiB" if n_mib >= 1024 else f"{n_mib:.1f} MiB"
+        return (
+            f"hidden states: {'' if given else 'at most '}{size} ({len(self.layers)} layers, {len(self.pools)} pools)"
+        )
 
     def n_bytes(self, n_generated: Sequence[int], width: int) -> int:
         """Return the bytes that the states of samples with so many generated tokens take."""

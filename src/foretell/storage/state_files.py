@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from foretell.errors import InputError
 from foretell.schema.tables import POOLS
+from foretell.storage.state_choice import PooledStates
 from foretell.storage.state_shards import StateIndex
 
 __all__ = ["checked_states", "read_state_file"]
@@ -79,7 +80,7 @@ def _only(path: Path, names: Iterable[str]) -> str:
 
 def checked_states(
     index: StateIndex, place: tuple[int, str, int | None], ids: Sequence[str], states: Any
-) -> Mapping[str, Mapping[tuple[str, int], Float[np.ndarray, "1 width"]]]:
+) -> Mapping[str, PooledStates]:
     """Return states as `write_states` takes them.
 
     Args:

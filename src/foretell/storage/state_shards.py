@@ -1,8 +1,8 @@
 """Hidden states of a run on disk: memory-mapped safetensors shards, and an index of their rows.
 
 A part has one shard. It is written before the part's index, and the index before the manifest names both, so that a
-part is there as a whole or not at all. A shard has one tensor per layer and pool, `(row, width)`, named layer/pool. Its rows
-are those of whole answers first, then those after 1, 2, 4, ... tokens: what is read together lies together.
+part is there as a whole or not at all. A shard has one tensor per layer and pool, `(row, width)`, named layer/pool. Its
+rows are those of whole answers first, then those after 1, 2, 4, ... tokens: what is read together lies together.
 
     index = write_states(run.path / "hidden", "part-00000", [8, 16], states, "float16")
     state_index(run.path, entries).states(8, "mean over answer", None)
@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from foretell.errors import InputError, RunError
 from foretell.schema.tables import HIDDEN, POOLS, conform, empty
 from foretell.storage.atomic import written_whole
+from foretell.storage.state_choice import PooledStates
 
 __all__ = ["StateIndex", "state_index", "write_states"]
 
@@ -33,7 +34,7 @@ def write_states(
     folder: Path,
     part: str,
     layers: Sequence[int],
-    states: Mapping[str, Mapping[tuple[str, int], Float[np.ndarray, "layer width"]]],
+    states: Mapping[str, PooledStates],
     dtype: str,
 ) -> pl.DataFrame:
     """Write the shard of one part, atomically.

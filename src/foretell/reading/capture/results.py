@@ -21,10 +21,96 @@ from foretell.reading.signals.key_segments import N_SEGMENTS
 from foretell.reading.signals.pooled_states import BinnedStates, binned
 from foretell.schema.tables import POOLS
 
-__all__ = ["Capture"]
+__all__ = ["Capture", "TokenResults"]
 
 
-class Capture(CountedRows):
+class TokenResults(CountedRows):
+    """What was read of the generated tokens whatever the heads: activity, hidden states, and what logits say."""
+
+    @cached_property
+    def activity(self) -> Float[np.ndarray, "sample layer token direction"]:
+        """(hidden . direction - mean) / standard deviation, after each block and for each generated token.
+
+        Undefined:
+            nan where no generated token counts, and in layers where the direction has no standard deviation.
+        """
+        recording, generated = self._recording, self.generated
+        n_samples, n_tokens = generated.shape
+        values = np.full((n_samples, recording.n_layers, n_tokens, recording.n_directions), np.nan, dtype=np.float32)
+        self._to_tokens("activity", values)
+        return values
+
+    def hidden(self, pool: str, n_generated: int | None = None) -> Float[np.ndarray, "sample layer width"]:
+        """Return hidden states of the layers that `listen` was asked for, in their order, pooled over tokens.
+
+        Args:
+            pool: "last prompt token", "mean over answer" or "last answer token".
+            n_generated: generated tokens that count: the first 1, 2, 4, 8, ...; None: all.
+
+        Undefined:
+            nan for a sample with fewer generated tokens, or without a token before them.
+
+        Raises:
+            InputError: No hidden states were read, there is no such pool, or the number is none of these.
+        """
+        if not self._recording.hidden_layers or pool not in POOLS:
+            what = f"there is no pool {pool!r}" if self._recording.hidden_layers else "no hidden states were read"
+            raise InputError(f"hidden: {what}; listen with hidden=[...], and take one of {', '.join(POOLS)}")
+        counts = self.n_generated
+        if pool == POOLS[0]:
+            known = [self._recording.prompt_states[layer] for layer in self._recording.hidden_layers]
+            return np.stack([one.cpu().numpy() for one in known], axis=1)
+        if n_generated is not None and (n_generated < 1 or n_generated & (n_generated - 1)):
+            raise InputError(f"hidden: pooled after 1, 2, 4, 8, ... tokens, or after all, not after {n_generated}")
+        n_tokens = torch.from_numpy(np.maximum(counts, 1) if n_generated is None else np.full_like(counts, n_generated))
+        pooled = [one.mean(n_tokens) if pool == POOLS[1] else one.last(n_tokens) for one in self.answer_states]
+        states = np.stack([one.numpy() for one in pooled], axis=1)
+        states[counts < (n_generated or 1)] = np.nan
+        return states
+
+    @cached_property
+    def answer_states(self) -> list[BinnedStates]:
+        """Hidden states of the answers so far, by layer, of the tokens that count."""
+        recording, counts = self._recording, self.n_generated
+        if not recording.keeps_rows:
+            known = [recording.answer_states[layer] for layer in recording.hidden_layers]
+            return [BinnedStates(one.sums.cpu(), one.latest.cpu()) for one in known]
+        bins = doubling_bins(Place(np.zeros_like(counts), counts), int(counts.max(initial=0)))
+        rows = (self._rows("hidden", layer)[:, 0] for layer in recording.hidden_layers)
+        return [binned(torch.from_numpy(one), bins) for one in rows]
+
+    @cached_property
+    def logprob(self) -> Float[np.ndarray, "sample token"]:
+        """Log-probability (nats) of each generated token given all before it, before any sampling temperature.
+
+        It is `logits.log_softmax(-1)` at the position before the token, at the token's id.
+
+        Undefined:
+            nan where no generated token counts, for the first token of a text, and where the pass made no
+            logits for the position before it.
+        """
+        return self._token_numbers("logprob")
+
+    @cached_property
+    def token_entropy(self) -> Float[np.ndarray, "sample token"]:
+        """Entropy (nats) of the distribution each generated token was drawn from, before any sampling temperature.
+
+        Undefined:
+            nan where the log-probability is, and where `listen` was not asked for it.
+        """
+        return self._token_numbers("token_entropy")
+
+    @cached_property
+    def margin(self) -> Float[np.ndarray, "sample token"]:
+        """Probability of the likeliest token minus that of the second, of the distribution of `token_entropy`; 0 to 1.
+
+        Undefined:
+            nan where that entropy is.
+        """
+        return self._token_numbers("margin")
+
+
+class Capture(TokenResults):
     """What was read inside `foretell.listen`. Arrays are built when they are asked for.
 
     A *row* is a generated token as a query. The token axis has one place per token fed: those of `segments`, then
@@ -196,85 +282,3 @@ class Capture(CountedRows):
     def attention_entropy(self) -> Float[np.ndarray, "sample layer head"]:
         """The same as `entropy`."""
         return self.entropy
-
-    @cached_property
-    def activity(self) -> Float[np.ndarray, "sample layer token direction"]:
-        """(hidden . direction - mean) / standard deviation, after each block and for each generated token.
-
-        Undefined:
-            nan where no generated token counts, and in layers where the direction has no standard deviation.
-        """
-        recording, generated = self._recording, self.generated
-        n_samples, n_tokens = generated.shape
-        values = np.full((n_samples, recording.n_layers, n_tokens, recording.n_directions), np.nan, dtype=np.float32)
-        self._to_tokens("activity", values)
-        return values
-
-    def hidden(self, pool: str, n_generated: int | None = None) -> Float[np.ndarray, "sample layer width"]:
-        """Return hidden states of the layers that `listen` was asked for, in their order, pooled over tokens.
-
-        Args:
-            pool: "last prompt token", "mean over answer" or "last answer token".
-            n_generated: generated tokens that count: the first 1, 2, 4, 8, ...; None: all.
-
-        Undefined:
-            nan for a sample with fewer generated tokens, or without a token before them.
-
-        Raises:
-            InputError: No hidden states were read, there is no such pool, or the number is none of these.
-        """
-        if not self._recording.hidden_layers or pool not in POOLS:
-            what = f"there is no pool {pool!r}" if self._recording.hidden_layers else "no hidden states were read"
-            raise InputError(f"hidden: {what}; listen with hidden=[...], and take one of {', '.join(POOLS)}")
-        counts = self.n_generated
-        if pool == POOLS[0]:
-            known = [self._recording.prompt_states[layer] for layer in self._recording.hidden_layers]
-            return np.stack([one.cpu().numpy() for one in known], axis=1)
-        if n_generated is not None and (n_generated < 1 or n_generated & (n_generated - 1)):
-            raise InputError(f"hidden: pooled after 1, 2, 4, 8, ... tokens, or after all, not after {n_generated}")
-        n_tokens = torch.from_numpy(np.maximum(counts, 1) if n_generated is None else np.full_like(counts, n_generated))
-        pooled = [one.mean(n_tokens) if pool == POOLS[1] else one.last(n_tokens) for one in self.answer_states]
-        states = np.stack([one.numpy() for one in pooled], axis=1)
-        states[counts < (n_generated or 1)] = np.nan
-        return states
-
-    @cached_property
-    def answer_states(self) -> list[BinnedStates]:
-        """Hidden states of the answers so far, by layer, of the tokens that count."""
-        recording, counts = self._recording, self.n_generated
-        if not recording.keeps_rows:
-            known = [recording.answer_states[layer] for layer in recording.hidden_layers]
-            return [BinnedStates(one.sums.cpu(), one.latest.cpu()) for one in known]
-        bins = doubling_bins(Place(np.zeros_like(counts), counts), int(counts.max(initial=0)))
-        rows = (self._rows("hidden", layer)[:, 0] for layer in recording.hidden_layers)
-        return [binned(torch.from_numpy(one), bins) for one in rows]
-
-    @cached_property
-    def logprob(self) -> Float[np.ndarray, "sample token"]:
-        """Log-probability (nats) of each generated token given all before it, before any sampling temperature.
-
-        It is `logits.log_softmax(-1)` at the position before the token, at the token's id.
-
-        Undefined:
-            nan where no generated token counts, for the first token of a text, and where the pass made no
-            logits for the position before it.
-        """
-        return self._token_numbers("logprob")
-
-    @cached_property
-    def token_entropy(self) -> Float[np.ndarray, "sample token"]:
-        """Entropy (nats) of the distribution each generated token was drawn from, before any sampling temperature.
-
-        Undefined:
-            nan where the log-probability is, and where `listen` was not asked for it.
-        """
-        return self._token_numbers("token_entropy")
-
-    @cached_property
-    def margin(self) -> Float[np.ndarray, "sample token"]:
-        """Probability of the likeliest token minus that of the second, of the distribution of `token_entropy`; 0 to 1.
-
-        Undefined:
-            nan where that entropy is.
-        """
-        return self._token_numbers("margin")

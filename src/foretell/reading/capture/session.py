@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -19,7 +18,6 @@ from foretell.errors import InputError
 from foretell.reading.capture.attention_reader import AttentionReader
 from foretell.reading.capture.cache_order import MOVED
 from foretell.reading.capture.decode_steps import DecodeSteps
-from foretell.reading.capture.feeding import Call, next_call
 from foretell.reading.capture.recording import Pass, Recording
 from foretell.reading.capture.refused_calls import (
     Generation,
@@ -29,15 +27,14 @@ from foretell.reading.capture.refused_calls import (
     refuse_second_text,
     refuse_transforms,
 )
+from foretell.reading.capture.residual_rows import ResidualRows
 from foretell.reading.capture.results import Capture
-from foretell.reading.capture.row_store import doubling_bins
 from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.scope import Scope
+from foretell.reading.models.feeding import Call, next_call
 from foretell.reading.models.load import device_of
 from foretell.reading.models.signatures import cache_argument, cache_of
 from foretell.reading.signals.activity import Projection
-from foretell.reading.signals.masks import QueryRows
-from foretell.reading.signals.pooled_states import BinnedStates, binned
 
 __all__ = ["Session"]
 
@@ -64,12 +61,7 @@ class Session:
         self.model = model
         self.generation: Generation | None = None
         self._recording = recording
-        self._residual: list[_ActivityRows | _StateRows] = []
-        if projection is not None:
-            self._residual.append(_ActivityRows(recording, projection))
-        if recording.hidden_layers:
-            self._residual.append(_StateRows(recording))
-        self._is_projected = projection is not None
+        self._residual = ResidualRows(recording, projection)
         self._scores = scores
         self._steps = DecodeSteps(most_bytes=chunk_bytes // _SHARE_OF_HELD_STEPS)
         self._pass: Pass | None = None
@@ -99,12 +91,8 @@ class Session:
         """Read the decode steps that are held."""
         held = self._steps.take_finished(has_present=self._is_step and self._pass is not None)
         if len(held):
-            self.reader.read_steps(held, self._read_steps)
+            self.reader.read_steps(held, self._residual.read_steps)
         self.reader.order.raise_moves()
-
-    def _read_steps(self, current: Pass, hidden: Mapping[int, Tensor]) -> None:
-        for rows in self._residual:
-            rows.read_steps(current, hidden)
 
     def before_model(self, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Remember the arguments of the whole model."""
@@ -164,8 +152,7 @@ class Session:
         if self._is_step:
             self._steps.begin(current)
         self._pass = current
-        for rows in self._residual:
-            rows.begin()
+        self._residual.begin()
         self.reader.begin(current, self._steps if self._is_step else None)
 
     def _abandon(self) -> None:
@@ -178,14 +165,12 @@ class Session:
     def on_residual(self, layer: int, hidden: Tensor) -> None:
         """Read what is wanted of the residual stream after one block, or hold it with later steps."""
         current = self._pass
-        is_wanted = self._is_projected or layer in self._recording.hidden_layers
-        if not self.scope.is_active or current is None or not is_wanted:
+        if not self.scope.is_active or current is None or not self._residual.wants(layer):
             return
         if self._is_step and hidden.shape[1] == 1:
             self._steps.hold_hidden(layer, hidden)
-            return
-        for rows in self._residual:
-            rows.read(current, layer, hidden)
+        else:
+            self._residual.read(current, layer, hidden)
 
     def after_decoder(self, _module: nn.Module, _arguments: tuple[Any, ...], _output: Any) -> None:
         """Let the pass count: the decoder came to its end."""
@@ -194,8 +179,7 @@ class Session:
             return
         self.reader.order.check(current)
         self.reader.end()
-        for rows in self._residual:
-            rows.end(current)
+        self._residual.end(current)
         self._recording.commit(current)
         self._pass = None
         self.reader.begin(None)
@@ -250,109 +234,6 @@ class Session:
                 self.model(**moved)
         finally:
             self._fed_again = None
-
-
-class _ActivityRows:
-    """Projects the rows of one pass after the other, layer by layer, and keeps them when the pass has ended."""
-
-    def __init__(self, recording: Recording, projection: Projection) -> None:
-        self._recording = recording
-        self._projection = projection
-        self.begin()
-
-    def begin(self) -> None:
-        """Start a pass; what was read of one that did not end is dropped."""
-        self._rows: QueryRows | None = None
-        self._projected: Tensor | None = None
-
-    def read(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
-        """Project the pass's rows of the hidden states after one block."""
-        if not current.has_rows:
-            return
-        if self._rows is None:
-            self._rows = QueryRows(current.query_rows, most_bytes=0)
-        self._projected = self._with_layer(self._projected, layer, self._rows.of_tokens(hidden))
-
-    def end(self, current: Pass) -> None:
-        """Keep what was read."""
-        self._keep(current, self._projected)
-
-    def read_steps(self, current: Pass, hidden: Mapping[int, Float[Tensor, "sample step width"]]) -> None:
-        """Keep the activity of some decode steps, of hidden states by layer."""
-        projected = None
-        for layer, one in hidden.items():
-            projected = self._with_layer(projected, layer, one)
-        self._keep(current, projected)
-
-    def _with_layer(
-        self, projected: Tensor | None, layer: int, hidden: Float[Tensor, "sample row width"]
-    ) -> Float[Tensor, "layer sample row direction"]:
-        """Return the projections of all layers, nan where nothing was read so far, as one tensor (see `_Sums`)."""
-        own = self._projection.project(layer, hidden)
-        if projected is None:
-            projected = own.new_full((self._recording.n_layers, *own.shape), torch.nan)
-        projected[layer] = own
-        return projected
-
-    def _keep(self, current: Pass, projected: Float[Tensor, "layer sample row direction"] | None) -> None:
-        if projected is not None:
-            self._recording.rows.write("activity", 0, self._projection.activity(projected), current.place)
-
-
-class _StateRows:
-    """Keeps hidden states of chosen layers: those of last prompt tokens, and the rows of each pass or their sums."""
-
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-        self.begin()
-
-    def begin(self) -> None:
-        """Start a pass; sums of one that did not end are dropped."""
-        self._rows: QueryRows | None = None
-        self._bins: Tensor | None = None
-        self._added: dict[int, BinnedStates] = {}
-
-    def read(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
-        """Keep what is wanted of the hidden states after one block."""
-        recording = self._recording
-        if layer not in recording.hidden_layers:
-            return
-        hidden = hidden.detach()
-        self._keep_prompt(current, layer, hidden)
-        if not current.has_rows:
-            return
-        if self._rows is None:
-            self._rows = QueryRows(current.query_rows, most_bytes=0)
-        rows = self._rows.of_tokens(hidden)
-        if recording.keeps_rows:
-            recording.rows.write("hidden", layer, rows[:, None], current.place)
-            return
-        if self._bins is None or self._bins.device != rows.device:
-            self._bins = doubling_bins(current.place, rows.shape[1]).to(rows.device)
-        self._added[layer] = binned(rows, self._bins)
-
-    def read_steps(self, current: Pass, hidden: Mapping[int, Float[Tensor, "sample step width"]]) -> None:
-        """Keep the rows of some decode steps, of hidden states by layer."""
-        of_steps = _StateRows(self._recording)
-        for layer, one in hidden.items():
-            of_steps.read(current, layer, one)
-
-    def end(self, _current: Pass) -> None:
-        """Let the sums of the pass count."""
-        known = self._recording.answer_states
-        for layer, new in self._added.items():
-            known[layer] = known[layer].joined(new) if layer in known else new
-
-    def _keep_prompt(self, current: Pass, layer: int, hidden: Float[Tensor, "sample token width"]) -> None:
-        places = self._recording.prompt_columns - current.start
-        is_here = (places >= 0) & (places < hidden.shape[1])
-        if not is_here.any() and layer in self._recording.prompt_states:
-            return
-        rows = torch.from_numpy(np.where(is_here, places, 0)).to(hidden.device)
-        states = hidden[torch.arange(len(rows), device=hidden.device), rows].float()
-        before = self._recording.prompt_states.get(layer, torch.full_like(states, torch.nan))
-        is_fed = torch.from_numpy(is_here[:, None]).to(hidden.device)
-        self._recording.prompt_states[layer] = torch.where(is_fed, states, before)
 
 
 def _bound(module: nn.Module, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ It knows neither tables nor runs.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts, cache_argument, cache_from
 from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
 from foretell.reading.signals.activity import ReadableDirection
-from foretell.schema.tables import POOLS, SEGMENTS
+from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered
-from foretell.storage.state_choice import StateChoice, checkpoints_of
+from foretell.storage.state_choice import PooledStates, StateChoice
 
 __all__ = ["Sampling", "force", "generate"]
 
@@ -105,8 +105,7 @@ def _forced(
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
-    wanted = {"hidden": () if states is None else states.layers, "contribution": detail, "entropy": detail}
-    listening = listen(model, batch.segments, directions=directions, rows=rows, **wanted)
+    listening = listen(model, batch.segments, rows=rows, **_wanted(directions, states, detail=detail))
     with torch.inference_mode(), listening as capture:
         output = model.model(
             input_ids=batch.token_ids[:, n_known:].to(model.device),
@@ -114,11 +113,12 @@ def _forced(
             **options,
         )
         memory = cache_from(output)
+    hidden = StateChoice.by_sample(states, capture.hidden, capture.n_generated)
     answered = [
-        _answered(capture, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows)
-        for sample, item in enumerate(rendered)
+        _answered(capture, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows, hidden=own)
+        for sample, (item, own) in enumerate(zip(rendered, hidden, strict=True))
     ]
-    return _with_states(answered, capture, states), memory
+    return answered, memory
 
 
 def generate(
@@ -145,14 +145,7 @@ def generate(
     with (
         torch.inference_mode(),
         torch.random.fork_rng(devices=devices),
-        listen(
-            model,
-            batch.segments,
-            directions=directions,
-            hidden=() if states is None else states.layers,
-            contribution=detail,
-            entropy=detail,
-        ) as capture,
+        listen(model, batch.segments, **_wanted(directions, states, detail=detail)) as capture,
     ):
         torch.manual_seed(sampling.seed)
         answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
@@ -167,7 +160,8 @@ def generate(
         # An answer goes to the token that ended its turn, or to the last one.
         counts = np.column_stack([ends, np.ones(len(fresh), dtype=bool)]).argmax(axis=1)
         capture.keep(counts)
-    answered = [
+    hidden = StateChoice.by_sample(states, capture.hidden, counts)
+    return [
         _answered(
             capture,
             sample,
@@ -176,10 +170,16 @@ def generate(
             offset=width - len(item.token_ids),
             truncated=bool(counts[sample] == sampling.max_new_tokens),
             rows=rows,
+            hidden=hidden[sample],
         )
         for sample, item in enumerate(rendered)
     ]
-    return _with_states(answered, capture, states)
+
+
+def _wanted(directions: Sequence[ReadableDirection], states: StateChoice | None, *, detail: bool) -> dict[str, Any]:
+    """Return what is asked of `listen`."""
+    layers = () if states is None else states.layers
+    return {"directions": directions, "hidden": layers, "contribution": detail, "entropy": detail}
 
 
 def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
@@ -202,25 +202,6 @@ def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
     )
 
 
-def _with_states(answered: list[Answered], capture: Capture, choice: StateChoice | None) -> list[Answered]:
-    """Add the hidden states that are wanted of each sample."""
-    if choice is None:
-        return answered
-    counts = capture.n_generated.tolist()
-    found: list[dict[tuple[str, int], np.ndarray]] = [{} for _ in counts]
-    for pool in choice.pools:
-        last = {number for n in counts for number in checkpoints_of(pool, n)}
-        for number in sorted(last & ({0} | {1 << power for power in range(max(counts).bit_length())})):
-            states = capture.hidden(pool, number or None)
-            for sample, n in enumerate(counts):
-                if number <= n:
-                    found[sample][pool, number] = states[sample]
-        if pool != POOLS[0]:
-            for sample, states_of in enumerate(capture.hidden(pool)):
-                found[sample][pool, counts[sample]] = states_of
-    return [dataclasses.replace(one, hidden=states) for one, states in zip(answered, found, strict=True)]
-
-
 def _answered(
     capture: Capture,
     sample: int,
@@ -230,6 +211,7 @@ def _answered(
     offset: int,
     truncated: bool | None,
     rows: bool,
+    hidden: PooledStates,
 ) -> Answered:
     places = offset + np.flatnonzero(segments == _GENERATED)
     return Answered(
@@ -251,5 +233,6 @@ def _answered(
         token_entropy=capture.token_entropy[sample, places],
         margin=capture.margin[sample, places],
         truncated=truncated,
+        hidden=hidden,
         row_mass=capture.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
     )

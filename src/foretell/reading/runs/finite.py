@@ -39,6 +39,9 @@ def not_finite(answered: Answered, directions: Sequence[ReadableDirection], dtyp
         found.append(f"contributions ({_layers(torn, answered.layers)})")
     if not np.isfinite(answered.logprob).all():
         found.append("log-probabilities")
+    states = [np.isfinite(one).all(axis=1) for one in answered.hidden.values()]
+    if not np.all(states):
+        found.append("hidden states")
     for index, direction in enumerate(directions):
         defined = np.nan_to_num(np.asarray(direction.standard_deviation, dtype=np.float64)) > 0
         blocks = ~np.isfinite(answered.activity[:, :, index]).all(axis=1) & defined

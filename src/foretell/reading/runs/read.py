@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ from foretell.errors import InputError, SpanError
 from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.chat.tokens import token_texts
+from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import Sampling, force, generate
@@ -31,6 +33,8 @@ from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered, Reading, Unread
 from foretell.storage.runs import Run, is_run, refuse_other_job
 from foretell.storage.sample_rows import tables
+from foretell.storage.state_choice import StateChoice
+from foretell.storage.state_shards import write_states
 from foretell.storage.targets import MANIFEST, check_folder
 from foretell.storage.writer_lock import refuse_second_writer, writing_alone
 
@@ -63,6 +67,7 @@ class _Task:
     batch_tokens: int
     detail: bool
     rows: bool
+    states: StateChoice | None
 
     @property
     def given(self) -> bool:
@@ -82,6 +87,7 @@ class _Task:
             "detail": self.detail,
             # A run without them is the same job as one made before they could be asked for.
             **({"rows": True} if self.rows else {}),
+            **({"hidden": asdict(self.states)} if self.states else {}),
             "directions": [
                 {"concept": d.concept, "vectors": hashlib.sha256(d.vectors.tobytes()).hexdigest()}
                 for d in self.directions
@@ -119,6 +125,7 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     seed: int = 0,
     detail: bool = False,
     rows: bool = False,
+    hidden: Any = None,
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> Run:
@@ -144,6 +151,11 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
         rows: Also keep the mass of every row in half precision (`run.rows`): layers x heads x generated tokens x 5
             numbers of two bytes, for an answer of 64 tokens 170 KiB with 30 layers of 9 heads and 640 KiB with 32
             of 32, before compression.
+        hidden: Hidden states to keep (`run.hidden`): "all", layers such as `[8, 16]` or `range(0, 30, 5)`, or a mapping
+            with `layers` (these, or a slice), `pools` ("last prompt token", "mean over answer", "last answer token";
+            all) and `dtype` ("float16"; "float32"). The pools of the answer are kept after 1, 2, 4, 8, ... tokens and
+            after all. They take samples x layers x pools x checkpoints x width x 2 bytes, which is printed where a bar
+            is shown. A part with a number beyond float16 (65,504) keeps that layer and pool in float32.
         overwrite: Start anew where the folder holds a run, and allow one that holds other files, which stay.
         progress: Show a bar; None shows it on a terminal only.
 
@@ -154,8 +166,8 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
 
     Raises:
         InputError: No conversations, none that can be read, an id twice, `answer_token_ids` that are not those of the
-            answer with this model, a setting out of range, a direction of another model, two of one concept, or a
-            folder that holds something other than a run or cannot be written.
+            answer with this model, a setting out of range, a direction of another model, two of one concept, a layer
+            that the model does not have, or a folder that holds something other than a run or cannot be written.
         FolderTakenError: The folder holds another job, or another process is writing into it.
         NotReadableError: The model's attention cannot be read exactly.
 
@@ -171,7 +183,8 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
     for direction in directions:
         direction.check_fits(model)
-    task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail, rows)
+    states = None if hidden is None else StateChoice.of(hidden, len(decoder_blocks(model.model)))
+    task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail, rows, states)
     rendered, unread = _rendered(model, conversations, answers)
     if not rendered:
         raise InputError(f"none of the {len(unread)} conversations can be read: {_commonest(unread)}")
@@ -198,6 +211,9 @@ def _read_missing(
         run.append(_UNREAD_PART, tables([], unread, model=task.model.name, concepts=(), given=task.given))
     bar = tqdm(total=len(rendered), desc="reading", unit="sample", disable=None if progress is None else not progress)
     with bar:
+        if task.states is not None and not bar.disable:
+            lengths = [int((item.segments == _GENERATED).sum()) + extra for _, item in rendered]
+            bar.write(task.states.size(lengths, task.model.width, given=task.given), file=sys.stderr)
         for number, batch in enumerate(plan):
             name = f"part-{number:05d}"
             if name not in done:
@@ -316,17 +332,11 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[range]:
 def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversation, Rendered]]) -> None:
     """Read one batch into one part of the run."""
     batch = [item for _, item in chosen]
+    wanted: dict[str, Any] = {name: getattr(task, name) for name in ("directions", "detail", "rows", "states")}
     if task.given:
-        answered = force(task.model, batch, directions=task.directions, detail=task.detail, rows=task.rows)
+        answered = force(task.model, batch, **wanted)
     else:
-        answered = generate(
-            task.model,
-            batch,
-            sampling=task.sampling,
-            directions=task.directions,
-            detail=task.detail,
-            rows=task.rows,
-        )
+        answered = generate(task.model, batch, sampling=task.sampling, **wanted)
     readings, empty = [], []
     for (conversation, _), one in zip(chosen, answered, strict=True):
         if len(one.answer_ids):
@@ -334,7 +344,11 @@ def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversa
         else:
             empty.append(Unread(replace(conversation, answer_token_ids=()), "", _NO_TOKENS))
     concepts = [direction.concept for direction in task.directions]
-    run.append(name, tables(readings, empty, model=task.model.name, concepts=concepts, given=task.given))
+    found = tables(readings, empty, model=task.model.name, concepts=concepts, given=task.given)
+    if task.states is not None:
+        states = {one.conversation.id: one.signals.hidden for one in readings if one.reason is None}
+        found["hidden"] = write_states(run.path / "hidden", name, task.states.layers, states, task.states.dtype)
+    run.append(name, found)
 
 
 def _reading(task: _Task, conversation: Conversation, one: Answered) -> Reading:
