@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -154,7 +155,7 @@ def _array_file(path: Path, where: str) -> tuple[list[str], np.ndarray]:
         arrays_by_name = load_file(path)
     except FileNotFoundError as error:
         raise InputError(f"{where}: {path} has no ids: write a list of them to {beside}") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{where}: {path} cannot be read ({error})") from error
     if len(arrays_by_name) != 1:
         raise InputError(f"{where}: {path} must hold one array, not {', '.join(arrays_by_name) or 'none'}")
