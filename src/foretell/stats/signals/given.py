@@ -142,7 +142,7 @@ def _array_file(path: Path, where: str) -> tuple[list[str], np.ndarray]:
     beside = path.with_name(f"{path.stem}.ids.json")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 others = [one for one in arrays.files if one != "ids"]
                 if "ids" not in arrays.files or len(others) != 1:
                     raise InputError(f"{where}: {path} must hold ids and one more array, not {', '.join(arrays.files)}")
