@@ -57,14 +57,16 @@ def planted_run(
     words_since: int | None = None,
     strata: bool = False,
     hidden: bool = True,
+    turned: bool = False,
     seed: int = 0,
 ) -> RunOfStates:
     """Return a run in which the planted families carry the label from token `since` on, and nothing else does.
 
     Answers have 12 to 40 tokens. With `words_since`, token number `words_since` of each answer says the label.
+    Ids are in the opposite order if they are `turned`.
     """
     generator = np.random.default_rng(seed)
-    ids = [f"s{index:03d}" for index in range(n_samples)]
+    ids = [f"s{n_samples - index if turned else index:03d}" for index in range(n_samples)]
     label = generator.permutation(np.arange(n_samples) % 2)
     lengths = generator.integers(12, 41, n_samples)
     run = Run.create(path, {"model": "none", "seed": seed})

@@ -49,7 +49,8 @@ def test_every_table_has_its_columns_and_keys(found: Study) -> None:
     assert tuple(tables) == TABLE_NAMES
     for name, frame in tables.items():
         assert frame.equals(conform(frame, TABLES[name]))
-        assert frame.height > 0, name
+        of_a_run = name in {"early", "told_by", "hidden_layers"}
+        assert (frame.height == 0) == of_a_run, name
         if not name.endswith("_points"):
             assert frame.select(TABLES[name].key).is_duplicated().sum() == 0, name
         for column in TABLES[name].columns:

@@ -20,7 +20,7 @@ import polars as pl
 from jaxtyping import Float
 
 from foretell.conversations.conversation import Conversation
-from foretell.errors import FolderTakenError, InputError, RunError
+from foretell.errors import FolderTakenError, InputError
 from foretell.schema import tables as schema
 from foretell.storage.atomic import written_whole
 from foretell.storage.run_folder import LABELS_FILE, RunFolder, RunTable, is_run, refuse_other_job, remove_run

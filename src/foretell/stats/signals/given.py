@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -141,7 +142,7 @@ def _array_file(path: Path, where: str) -> tuple[list[str], np.ndarray]:
     beside = path.with_name(f"{path.stem}.ids.json")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 others = [one for one in arrays.files if one != "ids"]
                 if "ids" not in arrays.files or len(others) != 1:
                     raise InputError(f"{where}: {path} must hold ids and one more array, not {', '.join(arrays.files)}")
@@ -154,7 +155,7 @@ def _array_file(path: Path, where: str) -> tuple[list[str], np.ndarray]:
         arrays_by_name = load_file(path)
     except FileNotFoundError as error:
         raise InputError(f"{where}: {path} has no ids: write a list of them to {beside}") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{where}: {path} cannot be read ({error})") from error
     if len(arrays_by_name) != 1:
         raise InputError(f"{where}: {path} must hold one array, not {', '.join(arrays_by_name) or 'none'}")
