@@ -60,10 +60,12 @@ def _place(n_generated: float) -> float:
 
 
 def _chosen(data: ReportData, shown: Overview) -> tuple[str, ...]:
-    """Return the families with a curve: if there are too many, those with the highest AUCs in the overview."""
+    """Return the families with a curve: if there are too many, not all together, and those with the highest AUCs."""
     every = families(data)
     if len(every) <= _MOST_FAMILIES:
         return every
+    if len(every) == _MOST_FAMILIES + 1 and "all" in every:
+        return tuple(signal for signal in every if signal != "all")
     highest: dict[str, float] = {}
     for row in shown.rows:
         for signal, cell in zip(every, map(row.cell, shown.signals), strict=True):
@@ -79,8 +81,9 @@ def _early(data: ReportData, shown: Overview) -> CurveFigure:
         _early_panel(early.filter(pl.col("dataset") == row.dataset), row, _title(row, shown), chosen)
         for row in shown.rows
     ]
-    left = [name for name in shown.signals if name not in {*chosen, "all signals"}]
-    omitted = f" Not drawn, to stay readable: {', '.join(left)}; they are in tables/early.parquet." if left else ""
+    drawn = {"all signals" if signal == "all" else signal for signal in chosen}
+    left = [name for name in shown.signals if name not in drawn]
+    omitted = f" Not drawn, to stay readable: {', '.join(left)} (see tables/early.parquet)." if left else ""
     words = Words(
         "early",
         "How early a signal tells the behaviour",
@@ -251,7 +254,7 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
     return DotFigure(
         words,
         tuple(panels),
-        x_label="AUC with the signal minus AUC without",
+        x_label="Increment of AUC",
         first_label=f"increment, {data.interval}",
         reference=0.0,
         reference_label="no increment",
