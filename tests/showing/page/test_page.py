@@ -23,7 +23,10 @@ def test_the_report_opens_without_errors_and_every_figure_is_drawn(signal_data: 
         folded = browser.run("document.querySelectorAll('details.figure figure.live').length")
         browser.unfold()
         document, console = browser.run("document.documentElement.outerHTML"), browser.console
-    assert folded == 0
+        hidden = browser.run(
+            "[...document.querySelectorAll('.plot path.js-line')].filter((line) => !line.getClientRects().length).length"
+        )
+    assert folded == hidden == 0
     assert console == []
     assert len(re.findall(r'class="main-svg"', document)) >= 50
     figures = re.findall(r'<figure [^>]*class="([^"]*)"', document)
