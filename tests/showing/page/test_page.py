@@ -23,9 +23,8 @@ def test_the_report_opens_without_errors_and_every_figure_is_drawn(signal_data: 
         folded = browser.run("document.querySelectorAll('details.figure figure.live').length")
         browser.unfold()
         document, console = browser.run("document.documentElement.outerHTML"), browser.console
-        hidden = browser.run(
-            "[...document.querySelectorAll('.plot path.js-line')].filter((line) => !line.getClientRects().length).length"
-        )
+        lines = "[...document.querySelectorAll('.plot path.js-line')]"
+        hidden = browser.run(f"{lines}.filter((each) => !each.getClientRects().length).length")
     assert folded == hidden == 0
     assert console == []
     assert len(re.findall(r'class="main-svg"', document)) >= 50

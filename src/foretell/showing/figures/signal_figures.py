@@ -236,7 +236,7 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
             if gain.value is None:
                 undefined.append((cell.signal, cell.why or "no numbers in the table"))
             else:
-                dots.append(Dot(cell.signal, gain.value, gain.lower, gain.upper, 0 if cell.tells else 1))
+                dots.append(Dot(cell.signal, gain.value, gain.lower, gain.upper, 0 if cell.predicts else 1))
         panels.append(DotPanel(_title(row, shown), tuple(dots), tuple(undefined)))
     if not any(panel.dots for panel in panels):
         return None
