@@ -35,7 +35,7 @@ def say(*rows: OverviewRow) -> Finding:
     return found
 
 
-def test_what_tells_is_said_with_how_much_how_early_and_how_sure() -> None:
+def test_what_predicts_comes_with_how_much_how_early_and_how_surely() -> None:
     found = say(row(cell("attention", "no signal found", 0.01), cell("hidden states", "signal", 0.1, from_token=8)))
     assert found.title == "Answered correctly"
     assert found.outcome == "tells"
