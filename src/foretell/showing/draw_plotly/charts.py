@@ -147,7 +147,8 @@ def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
     made = []
     for panel in figure.panels:
         if not panel.dots:
-            note = "; ".join(f"{label}: {reason}" for label, reason in panel.undefined)
+            alike = {reason for _, reason in panel.undefined}
+            note = "; ".join(alike if len(alike) == 1 else (f"{name}: {reason}" for name, reason in panel.undefined))
             made.append(empty_picture(panel.title, note or "no numbers"))
             continue
         names = [*(dot.label for dot in panel.dots), *(label for label, _ in panel.undefined)]

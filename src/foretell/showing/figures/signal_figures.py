@@ -258,5 +258,5 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
         first_label=f"increment, {data.interval}",
         reference=0.0,
         reference_label="no increment",
-        tone_labels=("tells the behaviour", "not shown to"),
+        tone_labels=("tells the behaviour", "not shown to tell it"),
     )
