@@ -311,7 +311,7 @@ def signal_data() -> ReportData:
 
 
 @pytest.fixture(scope="session")
-def hostile_data(data: ReportData) -> ReportData:
+def hostile_data(signal_data: ReportData) -> ReportData:
     """The same with text that tries to act."""
     attack = (
         "</script><script>document.title='hit'</script><img src=x onerror=document.title='hit'> "
@@ -320,12 +320,15 @@ def hostile_data(data: ReportData) -> ReportData:
     surface = make_surface(answers=((attack, attack), ("true", TRUE)))
     surface = replace(surface, question=attack, concept=attack, model=attack)
     tables = {
-        name: frame.with_columns(pl.col("dataset").str.replace("flan", attack, literal=True))
-        for name, frame in data.tables.items()
+        name: frame.with_columns(pl.col("dataset").str.replace("flan|questions", attack.replace("$", "$$")))
+        for name, frame in signal_data.tables.items()
     }
+    for name in ("early", "told_by", "hidden_layers", "verdicts"):
+        hostile = pl.when(pl.col("behaviour") == "answered correctly").then(pl.lit(attack)).otherwise("behaviour")
+        tables[name] = tables[name].with_columns(behaviour=hostile)
     facts = RunFacts(attack, 1, attack, (ColouredText(attack, "query"), ColouredText(attack, attack)), (attack,))
     return replace(
-        data,
+        signal_data,
         tables=tables,
         surfaces=(surface,),
         facts=facts,

@@ -94,17 +94,17 @@ def _early(rng: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
-def _told_by() -> list[dict[str, Any]]:
-    told = {
+def _first_tokens() -> list[dict[str, Any]]:
+    first = {
         ("questions", "hidden states"): 8,
         ("questions", "all"): 4,
         ("false-claims", "hidden states"): 2,
         ("false-claims", "all"): 2,
     }
     return [
-        {"dataset": dataset, "behaviour": behaviour, "signal": family, "n_generated": told.get((dataset, family))}
-        | {"p_adjusted": 0.004 if (dataset, family) in told else 0.5}
-        | {"reason": None if (dataset, family) in told else "from no checkpoint on"}
+        {"dataset": dataset, "behaviour": behaviour, "signal": family, "n_generated": first.get((dataset, family))}
+        | {"p_adjusted": 0.004 if (dataset, family) in first else 0.5}
+        | {"reason": None if (dataset, family) in first else "from no checkpoint on"}
         for dataset, behaviour in BEHAVIOURS.items()
         for family in FAMILIES
     ]
@@ -150,5 +150,10 @@ def signal_tables() -> dict[str, pl.DataFrame]:
     """Return `early`, `told_by`, `hidden_layers` and the verdicts on families."""
     rng = np.random.default_rng(11)
     early = _early(rng)
-    tables = {"early": early, "told_by": _told_by(), "hidden_layers": _hidden_layers(rng), "verdicts": _verdicts(early)}
+    tables = {
+        "early": early,
+        "told_by": _first_tokens(),
+        "hidden_layers": _hidden_layers(rng),
+        "verdicts": _verdicts(early),
+    }
     return {name: _frame(rows) for name, rows in tables.items()}

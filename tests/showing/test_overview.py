@@ -18,7 +18,7 @@ def test_every_cell_is_that_of_a_table(signal_data: ReportData) -> None:
     shown = overview(signal_data)
     assert shown.signals == ("attention", "hidden states", "activity", "confidence", "all signals")
     assert [row.dataset for row in shown.rows] == list(BEHAVIOURS)
-    verdicts, told_by, early = map(signal_data.table, ("verdicts", "told_by", "early"))
+    verdicts, first_tokens, early = map(signal_data.table, ("verdicts", "told_by", "early"))
     for row in shown.rows:
         known = early.filter(pl.col("dataset") == row.dataset, pl.col("detector") == "all baselines")
         last = known.filter(pl.col("counts")).sort("n_generated").row(-1, named=True)
@@ -31,18 +31,18 @@ def test_every_cell_is_that_of_a_table(signal_data: ReportData) -> None:
             assert cell is not None
             key = {"dataset": row.dataset, "signal": family}
             verdict = verdicts.row(by_predicate=pl.all_horizontal(pl.col(k) == v for k, v in key.items()), named=True)
-            told = told_by.row(by_predicate=pl.all_horizontal(pl.col(k) == v for k, v in key.items()), named=True)
+            first = first_tokens.row(by_predicate=pl.all_horizontal(pl.col(k) == v for k, v in key.items()), named=True)
             assert (cell.verdict, cell.auc.value, cell.p_adjusted) == tuple(
                 verdict[name] for name in ("verdict", "auc", "p_adjusted")
             )
             assert (cell.increment.value, cell.increment.lower) == (verdict["increment"], verdict["increment_lower"])
-            assert cell.told_by == told["n_generated"]
+            assert cell.from_token == first["n_generated"]
 
 
-def test_words_tell_from_the_first_checkpoint_that_does_not_count(signal_data: ReportData) -> None:
+def test_words_predict_by_themselves_from_the_first_checkpoint_that_does_not_count(signal_data: ReportData) -> None:
     rows = {row.dataset: row for row in overview(signal_data).rows}
-    assert (rows["false-claims"].words_tell_from, rows["false-claims"].n_counted) == (4, 2)
-    assert (rows["questions"].words_tell_from, rows["questions"].n_counted) == (None, CHECKPOINTS[-1])
+    assert (rows["false-claims"].words_alone_from, rows["false-claims"].n_counted) == (4, 2)
+    assert (rows["questions"].words_alone_from, rows["questions"].n_counted) == (None, CHECKPOINTS[-1])
 
 
 def _without(data: ReportData, *tables: str) -> ReportData:
@@ -54,7 +54,7 @@ def test_without_a_verdict_a_family_has_the_numbers_of_its_last_checkpoint_that_
     early = signal_data.table("early").filter(signal="hidden states", dataset="false-claims", n_generated=2)
     cell = rows["false-claims"].cell("hidden states")
     assert cell is not None
-    assert (cell.verdict, cell.told_by) == (None, None)
+    assert (cell.verdict, cell.from_token) == (None, None)
     assert (cell.auc.value, cell.increment.value) == (early.item(0, "auc_within"), early.item(0, "increment"))
 
 

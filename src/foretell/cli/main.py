@@ -40,7 +40,6 @@ from foretell.storage.writer_lock import refuse_second_writer
 
 if TYPE_CHECKING:
     from foretell.conversations.conversation import Conversation
-    from foretell.stats.study import Study
 
 __all__ = ["cli", "main"]
 
@@ -103,12 +102,11 @@ def demo(to: Path, **options: Any) -> None:
     check_folder(to, overwrite=options["overwrite"], resumes=DEMO)
     refuse_second_writer(to)
     from foretell.demo import run_demo
-    from foretell.showing.overview import overview
     from foretell.showing.report_folder import read_report_data
     from foretell.showing.terminal import say, show_overview
 
     report = run_demo(to, print_line=say, **options)
-    show_overview(overview(read_report_data(report.parent)[0]))
+    show_overview(read_report_data(report.parent)[0])
     say(f"report: {report}", style="green")
 
 
@@ -283,6 +281,7 @@ def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options
     """
     check_folder(to, overwrite=overwrite)
     import foretell
+    from foretell.cli.study_summary import print_study
     from foretell.showing.run_facts import run_facts
     from foretell.showing.terminal import say
     from foretell.storage.runs import is_run
@@ -292,7 +291,7 @@ def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options
     result = foretell.study(run or table, **chosen, **options)
     facts = None if run is None else run_facts(run)
     page = foretell.report(result, to, run_facts=facts, overwrite=overwrite, progress=options["progress"])
-    _summarise(result)
+    print_study(result)
     say(f"report: {page}", style="green")
 
 
@@ -330,25 +329,6 @@ def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
     found = foretell.read_conversations(source, format=format_, **settings)
     say_skipped(found.skipped)
     return found
-
-
-def _summarise(result: Study) -> None:
-    from foretell.showing.overview import overview
-    from foretell.showing.report_data import ReportData
-    from foretell.showing.terminal import say, say_skipped, show_overview
-
-    show_overview(overview(ReportData.from_study(result)))
-    ledger = result.ledger
-    say(f"{ledger.n_read} rows read, {ledger.n_kept} kept")
-    for reason, n_rows in ledger.entries.items():
-        if n_rows:
-            say(f"  dropped: {n_rows} rows ({reason})", style="yellow")
-    for side, ids in (("label", ledger.unmatched_table_ids), ("row in the table", ledger.unmatched_label_ids)):
-        if ids:
-            say(f"  {len(ids)} ids without a {side}, such as {ids[0]}", style="yellow")
-    for note in ledger.notes:
-        say(f"  {note}", style="yellow")
-    say_skipped(ledger.malformed)
 
 
 def main(arguments: list[str] | None = None) -> int:

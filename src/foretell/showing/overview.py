@@ -64,14 +64,14 @@ class SignalCell:
     """AUC of all baselines and the signal minus that of all baselines."""
     p_adjusted: float | None
     minimal_auc: float | None
-    told_by: int | None
+    from_token: int | None
     """Generated tokens from which on it beats the baselines; None where it does from none."""
-    told_by_reason: str
+    from_token_reason: str
     sources: tuple[str, ...]
     """Cells of the tables, such as `verdicts[dataset=flan, signal=attention]`."""
 
     @property
-    def tells(self) -> bool:
+    def predicts(self) -> bool:
         """Whether it predicts the behaviour beyond the baselines."""
         return self.verdict in {"signal", "weak signal"}
 
@@ -95,7 +95,7 @@ class OverviewRow:
     """The last checkpoint, at which every answer is whole."""
     n_counted: int | None
     """The last checkpoint at which the words so far do not tell the label yet; None: they do at every one."""
-    words_tell_from: int | None
+    words_alone_from: int | None
     """The first checkpoint at which the words so far tell the label; None where they do at none."""
     published: tuple[SignalCell, ...] = ()
     """Detectors of the literature on the same signals."""
@@ -164,14 +164,14 @@ def _of(data: ReportData, table: str, dataset: str) -> pl.DataFrame:
 def _row(data: ReportData, dataset: str, of_run: tuple[str, ...] | None) -> OverviewRow:
     early, verdicts = _of(data, "early", dataset), _of(data, "verdicts", dataset)
     known = {row["signal"]: row for row in verdicts.to_dicts()}
-    told = {row["signal"]: row for row in _of(data, "told_by", dataset).to_dicts()}
+    first = {row["signal"]: row for row in _of(data, "told_by", dataset).to_dicts()}
     counted = whole = words = None
     if not early.is_empty():
         whole = early["n_generated"].max()
         counted = early.filter(pl.col("counts"))["n_generated"].max()
         words = early.filter(~pl.col("counts"))["n_generated"].min()
     at_last = {} if early.is_empty() else _by_signal(early, whole if counted is None else counted)
-    cells = [_cell(dataset, name, known, at_last, told) for name in (of_run or known)]
+    cells = [_cell(dataset, name, known, at_last, first) for name in (of_run or known)]
     published = [_cell(dataset, name, known, {}, {}) for name in published_detectors(data)]
     baseline, area, within = _baseline(data, dataset, at_last)
     n, n_positive = _sizes(data, dataset)
@@ -202,10 +202,10 @@ def _by_signal(early: pl.DataFrame, n_generated: int) -> dict[str, Row]:
 
 
 def _cell(
-    dataset: str, signal: str, known: dict[str, Row], at_last: dict[str, Row], told: dict[str, Row]
+    dataset: str, signal: str, known: dict[str, Row], at_last: dict[str, Row], first_tokens: dict[str, Row]
 ) -> SignalCell | None:
     shown = _SHOWN.get(signal, signal) if at_last else signal
-    verdict, early, first = known.get(signal) or known.get(shown), at_last.get(signal), told.get(signal)
+    verdict, early, first = known.get(signal) or known.get(shown), at_last.get(signal), first_tokens.get(signal)
     if verdict is None and early is None:
         return None
     sources = [f"verdicts[dataset={dataset}, signal={verdict['signal']}]"] if verdict else []
@@ -224,8 +224,8 @@ def _cell(
         increment=_measured(row, "increment"),
         p_adjusted=row.get("p_adjusted"),
         minimal_auc=row.get("minimal_auc"),
-        told_by=None if first is None else first["n_generated"],
-        told_by_reason=str((first or {}).get("reason") or ""),
+        from_token=None if first is None else first["n_generated"],
+        from_token_reason=str((first or {}).get("reason") or ""),
         sources=tuple(sources),
     )
 

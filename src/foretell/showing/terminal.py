@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from foretell.showing.findings import findings, increment_text, told_text
-from foretell.showing.overview import Overview
+from foretell.showing.behaviour_sentences import findings, from_token_text, increment_text
+from foretell.showing.overview import overview
+from foretell.showing.report_data import ReportData
 from foretell.showing.untrusted import visible
 
 __all__ = ["say", "say_skipped", "show_overview", "show_spans", "show_table"]
@@ -93,12 +94,13 @@ def show_spans(title: str, spans: Sequence[tuple[str, str]]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def show_overview(shown: Overview) -> None:
+def show_overview(data: ReportData) -> None:
     """Print what tells each behaviour: one sentence each, then a row per dataset and signal.
 
     Args:
-        shown: From `foretell.showing.overview.overview`.
+        data: Of a study, or of its folder.
     """
+    shown = overview(data)
     for finding in findings(shown):
         say(f"{finding.title}: {finding.text}", style=_OUTCOMES[finding.outcome])
     columns = ["dataset", "signal", "AUC", "over baselines", *(["told"] if shown.timed else []), "verdict"]
@@ -108,7 +110,8 @@ def show_overview(shown: Overview) -> None:
             blank: list[object] = [None] * (len(columns) - 3)
             rows.append([row.dataset, row.baseline, row.baseline_auc.value, *blank])
         for cell in row.cells:
-            told = [] if not shown.timed else [None if cell.told_by is None else told_text(cell.told_by, row.n_whole)]
+            first = None if cell.from_token is None else from_token_text(cell.from_token, row.n_whole)
+            after = [first] if shown.timed else []
             gain = None if cell.increment.value is None else increment_text(cell.increment)
-            rows.append([row.dataset, cell.signal, cell.auc.value, gain, *told, cell.verdict])
+            rows.append([row.dataset, cell.signal, cell.auc.value, gain, *after, cell.verdict])
     show_table("What each signal tells beyond the baselines", columns, rows)

@@ -48,7 +48,7 @@ def test_early_curves_hold_the_table_and_the_best_baseline_of_each_checkpoint(si
     assert panel.curves[-1].names[:2] == ("before the first token, all baselines", "1 token, all baselines")
 
 
-def test_checkpoints_at_which_the_words_tell_are_greyed(signal_data: ReportData) -> None:
+def test_checkpoints_at_which_words_are_enough_are_greyed(signal_data: ReportData) -> None:
     early, _, _ = _made(signal_data)
     greyed = {panel.title: panel.greyed for panel in early.panels}
     ((start, end),) = greyed["gave in to a false claim"]
@@ -86,7 +86,7 @@ def test_layers_are_drawn_by_pool_beside_the_baselines_of_the_same_checkpoint(si
     assert [level.value for level in layers.panels[4].levels] == known["auc"].to_list()
 
 
-def test_increments_tell_by_colour_what_the_verdict_says(signal_data: ReportData) -> None:
+def test_increments_have_the_colour_of_their_verdict(signal_data: ReportData) -> None:
     _, _, gains = _made(signal_data)
     dots = {dot.label: dot for dot in gains.panels[3].dots}
     verdicts = signal_data.table("verdicts").filter(dataset="questions")

@@ -359,17 +359,17 @@ def test_increments_show_what_the_verdicts_hold(report_page: Browser, signal_dat
 def test_every_number_of_the_first_screen_is_in_a_table(report_page: Browser, signal_data: ReportData) -> None:
     """The cells of the table behaviour x signal, read from the page."""
     cells = report_page.run(_MATRIX)
-    verdicts, told_by = signal_data.table("verdicts"), signal_data.table("told_by")
+    verdicts, first_tokens = signal_data.table("verdicts"), signal_data.table("told_by")
     assert len(cells) == 30
-    for dataset, signal, area, gain, told in cells:
+    for dataset, signal, area, gain, after in cells:
         name = "all" if signal == "all signals" else signal
         row = verdicts.filter(dataset=dataset, signal=name).row(0, named=True)
         shown = [number(area)] if area != "–" else []
         assert [f"{row['auc']:.2f}"] == [f"{one:.2f}" for one in shown] or row["auc"] is None
         expected = [row["increment"], row["increment_lower"], row["increment_upper"]]
         assert numbers(gain) == [round(one, 2) + 0.0 for one in expected] or row["increment"] is None
-        first = told_by.filter(dataset=dataset, signal=name).item(0, "n_generated")
-        assert numbers(told) == ([] if first is None else [first])
+        first = first_tokens.filter(dataset=dataset, signal=name).item(0, "n_generated")
+        assert numbers(after) == ([] if first is None else [first])
 
 
 def test_nothing_was_said_on_the_console(report_page: Browser) -> None:

@@ -23,7 +23,9 @@ def test_the_report_opens_without_errors_and_every_figure_is_drawn(signal_data: 
         folded = browser.run("document.querySelectorAll('details.figure figure.live').length")
         browser.unfold()
         document, console = browser.run("document.documentElement.outerHTML"), browser.console
-    assert folded == 0
+        lines = "[...document.querySelectorAll('.plot path.js-line')]"
+        hidden = browser.run(f"{lines}.filter((each) => !each.getClientRects().length).length")
+    assert folded == hidden == 0
     assert console == []
     assert len(re.findall(r'class="main-svg"', document)) >= 50
     figures = re.findall(r'<figure [^>]*class="([^"]*)"', document)
@@ -32,7 +34,14 @@ def test_the_report_opens_without_errors_and_every_figure_is_drawn(signal_data: 
 
 
 def test_hostile_text_does_nothing_in_a_browser(hostile_data: ReportData, tmp_path: Path) -> None:
-    shown = ("roc", "roc_points", "detectors", "verdicts")  # one figure of each kind that writes names is enough
+    shown = (
+        "roc",
+        "roc_points",
+        "detectors",
+        "verdicts",
+        "early",
+        "told_by",
+    )  # one figure of each kind that writes names is enough
     small = replace(hostile_data, tables={name: hostile_data.table(name) for name in shown}, direction=None)
     made = write_report(small, tmp_path / "out", progress=False)
     with opened(tmp_path / "profile") as browser:

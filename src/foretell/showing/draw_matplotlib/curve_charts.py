@@ -41,7 +41,7 @@ def draw_curves(figure: CurveFigure) -> Canvas:
             continue
         _limits(axes, figure, panel)
         for curve in panel.curves:
-            _line(axes, curve, thin=figure.roc)
+            _line(axes, curve, thin=figure.roc, shade=0.1 if figure.one_legend else 0.18)
         _references(axes, figure, panel)
         write(axes, x_label=figure.x_label, y_label=figure.y_label)
         if not figure.one_legend:
@@ -88,7 +88,7 @@ def _one_legend(canvas: Canvas, every: list[Axes]) -> None:
             text.set_parse_math(False)
 
 
-def _line(axes: Axes, curve: Curve, *, thin: bool) -> None:
+def _line(axes: Axes, curve: Curve, *, thin: bool, shade: float) -> None:
     shape = None if curve.marker is None else MARKER_SHAPES[marker(curve.marker)]
     axes.plot(
         curve.x,
@@ -106,7 +106,7 @@ def _line(axes: Axes, curve: Curve, *, thin: bool) -> None:
         if curve.x.size == 1:  # a band over one point has no area
             axes.vlines(curve.x, curve.lower, curve.upper, color=tone(curve.tone), linewidth=1.5)
         else:
-            axes.fill_between(curve.x, curve.lower, curve.upper, color=tone(curve.tone), alpha=0.18, linewidth=0)
+            axes.fill_between(curve.x, curve.lower, curve.upper, color=tone(curve.tone), alpha=shade, linewidth=0)
 
 
 def _marker_places(curve: Curve, *, thin: bool) -> list[int]:

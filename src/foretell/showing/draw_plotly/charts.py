@@ -24,7 +24,7 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
     made = []
     for panel in figure.panels:
         if panel.note is not None:
-            made.append(empty_picture(panel.title, panel.note))
+            made.append(empty_picture(panel.title, panel.note, height=140 if figure.one_legend else 260))
             continue
         traces: list[Any] = []
         if figure.roc:
@@ -33,7 +33,7 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
                 go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, showlegend=False, hoverinfo="skip")
             )
         for index, curve in enumerate(panel.curves):
-            traces += _curve(curve, per_point=not figure.roc, zorder=-index)
+            traces += _curve(curve, per_point=not figure.roc, zorder=-index, shade=0.1 if figure.one_legend else 0.2)
         span = list(panel.x_range or _span(panel.curves))
         for level in panel.levels:
             style = {"color": NEUTRAL, "dash": dash(level.dash), "width": 1.6}
@@ -59,7 +59,12 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
                 showlegend=not figure.one_legend,
                 legend={"orientation": "v", "x": 0, "y": -0.02, "yref": "container", "yanchor": "bottom"}
                 | {"font": {"size": 11}, "y": 0.0},
-                margin={"l": 56, "r": 12, "t": 40 if panel.title else 14, "b": 62 + _LEGEND_LINE * n_entries},
+                margin={
+                    "l": 56,
+                    "r": 12,
+                    "t": 40 if panel.title else 14,
+                    "b": (62 if n_entries else 44) + _LEGEND_LINE * n_entries,
+                },
             )
         )
     return tuple(made)
@@ -81,7 +86,7 @@ def _behind(figure: CurveFigure, panel: CurvePanel) -> list[dict[str, Any]]:
 def _height(figure: CurveFigure) -> int:
     """Return the height without legend; a single ROC panel is wide, so it is also tall."""
     if figure.one_legend:
-        return 250
+        return 236
     if not figure.roc:
         return 360
     return 560 if len(figure.panels) == 1 else 400
@@ -99,7 +104,7 @@ def _interval(lower: float | None, upper: float | None) -> str:
     return f" [{number_text(lower)}, {number_text(upper)}]"
 
 
-def _curve(curve: Curve, *, per_point: bool, zorder: int) -> list[Any]:
+def _curve(curve: Curve, *, per_point: bool, zorder: int, shade: float) -> list[Any]:
     traces: list[Any] = []
     colour = tone(curve.tone)
     intervals: list[str] | None = None
@@ -108,8 +113,8 @@ def _curve(curve: Curve, *, per_point: bool, zorder: int) -> list[Any]:
         x = numbers(curve.x)
         traces.append(go.Scatter(x=x, y=numbers(curve.upper), **hidden))
         red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-        shade = f"rgba({red},{green},{blue},0.2)"
-        traces.append(go.Scatter(x=x, y=numbers(curve.lower), fill="tonexty", fillcolor=shade, **hidden))
+        fill = f"rgba({red},{green},{blue},{shade:g})"
+        traces.append(go.Scatter(x=x, y=numbers(curve.lower), fill="tonexty", fillcolor=fill, **hidden))
         intervals = [_interval(*ends) for ends in zip(curve.lower.tolist(), curve.upper.tolist(), strict=True)]
     alone: dict[str, Any] | None = None
     if intervals is not None and curve.x.size == 1:  # a band over one point has no area
@@ -142,7 +147,8 @@ def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
     made = []
     for panel in figure.panels:
         if not panel.dots:
-            note = "; ".join(f"{label}: {reason}" for label, reason in panel.undefined)
+            alike = {reason for _, reason in panel.undefined}
+            note = "; ".join(alike if len(alike) == 1 else (f"{name}: {reason}" for name, reason in panel.undefined))
             made.append(empty_picture(panel.title, note or "no numbers"))
             continue
         names = [*(dot.label for dot in panel.dots), *(label for label, _ in panel.undefined)]

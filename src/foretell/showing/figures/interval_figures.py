@@ -111,7 +111,7 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
             "Increment in AUC over all baselines, per dataset and detector.",
         ),
         increments,
-        x_label="AUC with the detector minus AUC without",
+        x_label="Increment of AUC",
         first_label=f"increment, {data.interval}",
         reference=0.0,
         reference_label="no increment",

@@ -60,10 +60,12 @@ def _place(n_generated: float) -> float:
 
 
 def _chosen(data: ReportData, shown: Overview) -> tuple[str, ...]:
-    """Return the families with a curve: if there are too many, those with the highest AUCs in the overview."""
+    """Return the families with a curve: if there are too many, not all together, and those with the highest AUCs."""
     every = families(data)
     if len(every) <= _MOST_FAMILIES:
         return every
+    if len(every) == _MOST_FAMILIES + 1 and "all" in every:
+        return tuple(signal for signal in every if signal != "all")
     highest: dict[str, float] = {}
     for row in shown.rows:
         for signal, cell in zip(every, map(row.cell, shown.signals), strict=True):
@@ -79,8 +81,9 @@ def _early(data: ReportData, shown: Overview) -> CurveFigure:
         _early_panel(early.filter(pl.col("dataset") == row.dataset), row, _title(row, shown), chosen)
         for row in shown.rows
     ]
-    left = [name for name in shown.signals if name not in {*chosen, "all signals"}]
-    omitted = f" Not drawn, to stay readable: {', '.join(left)}; they are in tables/early.parquet." if left else ""
+    drawn = {"all signals" if signal == "all" else signal for signal in chosen}
+    left = [name for name in shown.signals if name not in drawn]
+    omitted = f" Not drawn, to stay readable: {', '.join(left)} (see tables/early.parquet)." if left else ""
     words = Words(
         "early",
         "How early a signal tells the behaviour",
@@ -233,7 +236,7 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
             if gain.value is None:
                 undefined.append((cell.signal, cell.why or "no numbers in the table"))
             else:
-                dots.append(Dot(cell.signal, gain.value, gain.lower, gain.upper, 0 if cell.tells else 1))
+                dots.append(Dot(cell.signal, gain.value, gain.lower, gain.upper, 0 if cell.predicts else 1))
         panels.append(DotPanel(_title(row, shown), tuple(dots), tuple(undefined)))
     if not any(panel.dots for panel in panels):
         return None
@@ -251,9 +254,9 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
     return DotFigure(
         words,
         tuple(panels),
-        x_label="AUC with the signal minus AUC without",
+        x_label="Increment of AUC",
         first_label=f"increment, {data.interval}",
         reference=0.0,
         reference_label="no increment",
-        tone_labels=("tells the behaviour", "not shown to"),
+        tone_labels=("tells the behaviour", "not shown to tell it"),
     )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foretell.showing.findings import FINDING_RULE, Finding, findings, increment_text, share_text, told_text
+from foretell.showing.behaviour_sentences import (
+    FINDING_RULE,
+    Finding,
+    findings,
+    from_token_text,
+    increment_text,
+    share_text,
+)
 from foretell.showing.overview import Overview, OverviewRow, SignalCell, overview
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text, number_text, p_text
@@ -21,7 +28,7 @@ class MatrixCell:
     signal: str
     auc: str
     increment: str
-    told: str
+    from_token: str
     """Empty where it is told from no number of tokens on."""
     verdict: str
     css: str
@@ -88,12 +95,12 @@ def _row(row: OverviewRow, shown: Overview, *, again: bool) -> MatrixRow:
 
 def _cell(cell: SignalCell, row: OverviewRow, *, timed: bool) -> MatrixCell:
     auc = estimate_text(cell.auc.value, cell.auc.lower, cell.auc.upper)
-    parts = [cell.why, f"AUC {auc}", f"adjusted p {p_text(cell.p_adjusted)}", cell.told_by_reason, *cell.sources]
+    parts = [cell.why, f"AUC {auc}", f"adjusted p {p_text(cell.p_adjusted)}", cell.from_token_reason, *cell.sources]
     return MatrixCell(
         signal=cell.signal,
         auc=number_text(cell.auc.value, digits=2) if cell.auc.value is not None else "–",
         increment=increment_text(cell.increment) if cell.increment.value is not None else "–",
-        told=told_text(cell.told_by, row.n_whole) if timed and cell.told_by is not None else "",
+        from_token=from_token_text(cell.from_token, row.n_whole) if timed and cell.from_token is not None else "",
         verdict=cell.verdict or "no verdict",
         css=verdict_css(cell.verdict),
         tooltip="; ".join(part.rstrip(".") for part in parts if part),
@@ -112,7 +119,7 @@ def _notes(data: ReportData, shown: Overview) -> tuple[str, ...]:
             "“From token k on”: after k generated tokens, and from then on, it beats the baselines after as many "
             "tokens, with the study's error rate kept over all of them."
         ]
-    if any(row.words_tell_from is not None for row in shown.rows):
+    if any(row.words_alone_from is not None for row in shown.rows):
         notes.append(
             "Where the words so far tell a behaviour by themselves, numbers are those of the last token before that."
         )

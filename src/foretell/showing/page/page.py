@@ -39,7 +39,7 @@ _NAMES = {
     "reproduce": "How to reproduce this",
 }
 _SUBTITLES = {
-    True: "What its internals tell about its behaviour, beyond what is known without them.",
+    True: "What its internals tell beyond what is known without them.",
     False: "Activity of a model's hidden states along a direction, by layer and generated token.",
 }
 _QUESTION = "Do signals recorded inside the model predict whether it shows the behaviour?"

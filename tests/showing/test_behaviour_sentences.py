@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from foretell.showing.findings import Finding, findings, told_text
+from foretell.showing.behaviour_sentences import Finding, findings, from_token_text
 from foretell.showing.overview import Measured, Overview, OverviewRow, SignalCell, overview
 from foretell.showing.report_data import ReportData
 
 
-def cell(signal: str, verdict: str, gain: float | None = 0.1, told: int | None = None, why: str = "") -> SignalCell:
+def cell(
+    signal: str, verdict: str, gain: float | None = 0.1, from_token: int | None = None, why: str = ""
+) -> SignalCell:
     ends = Measured() if gain is None else Measured(gain, gain - 0.05, gain + 0.05)
     area = Measured(0.7, 0.6, 0.8)
-    return SignalCell(signal, verdict, why, area, ends, 0.02, 0.66, told, "", (f"verdicts[signal={signal}]",))
+    return SignalCell(signal, verdict, why, area, ends, 0.02, 0.66, from_token, "", (f"verdicts[signal={signal}]",))
 
 
 def row(
@@ -33,8 +35,8 @@ def say(*rows: OverviewRow) -> Finding:
     return found
 
 
-def test_what_tells_is_said_with_how_much_how_early_and_how_sure() -> None:
-    found = say(row(cell("attention", "no signal found", 0.01), cell("hidden states", "signal", 0.1, told=8)))
+def test_what_predicts_comes_with_how_much_how_early_and_how_surely() -> None:
+    found = say(row(cell("attention", "no signal found", 0.01), cell("hidden states", "signal", 0.1, from_token=8)))
     assert found.title == "Answered correctly"
     assert found.outcome == "tells"
     assert found.text == (
@@ -70,7 +72,9 @@ def test_a_null_result_is_said_as_plainly() -> None:
     ],
 )
 @pytest.mark.parametrize("verdict", ["signal", "no signal found"])
-def test_words_that_tell_are_said(words: int | None, counted: int | None, said: str | None, verdict: str) -> None:
+def test_words_that_predict_by_themselves_are_named(
+    words: int | None, counted: int | None, said: str | None, verdict: str
+) -> None:
     text = say(row(cell("attention", verdict), words=words, counted=counted)).text
     assert ("words" in text) == (said is not None)
     assert said is None or text.endswith(said)
@@ -103,10 +107,15 @@ def test_without_a_behaviour_the_label_is_named() -> None:
     assert found.text.startswith("label 1 in 48 of 120")
 
 
-@pytest.mark.parametrize("told", [0, 1, 40, None])
-def test_how_early_is_put_in_words(told: int | None) -> None:
-    words = {0: "before the first token", 1: "from token 1 on", 40: "only with the whole answer"}
-    assert told_text(told, 40) == words.get(told or 0 if told is not None else -1, "from no token on for certain")
+@pytest.mark.parametrize("n_generated", [0, 1, 40, None])
+def test_how_early_is_put_in_words(n_generated: int | None) -> None:
+    words: dict[int | None, str] = {
+        0: "before the first token",
+        1: "from token 1 on",
+        40: "only with the whole answer",
+        None: "from no token on for certain",
+    }
+    assert from_token_text(n_generated, 40) == words[n_generated]
 
 
 def test_every_behaviour_of_a_study_has_one_finding(signal_data: ReportData, data: ReportData) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from foretell.showing.overview import ALL_BASELINES, Measured, Overview, OverviewRow, SignalCell
 from foretell.showing.rounding import count_text, estimate_text, interval_text, number_text, p_text, signed_text
 
-__all__ = ["FINDING_RULE", "Finding", "findings", "increment_text", "share_text", "told_text"]
+__all__ = ["FINDING_RULE", "Finding", "findings", "from_token_text", "increment_text", "share_text"]
 
 FINDING_RULE = (
     "a signal tells a behaviour where its verdict is signal or weak signal; the one with the largest increment comes "
@@ -50,7 +50,7 @@ def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
     """Describe one behaviour: the datasets in which something tells it, then the others together."""
     telling, quiet, untested = ([row for row in rows if _outcome(row) == one] for one in _ORDER)
     parts = [_rates(rows)]
-    named = [_strongest(row.cells, told=True) for row in telling]
+    named = [_strongest(row.cells, predicting=True) for row in telling]
     parts += [_place([row], rows) + _telling(row, best) + _words(row) for row, best in zip(telling, named, strict=True)]
     if quiet:
         row = max(quiet, key=lambda one: _size(_strongest(one.cells)))
@@ -66,14 +66,14 @@ def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
 
 
 def _outcome(row: OverviewRow) -> Outcome:
-    if any(cell.tells for cell in row.cells):
+    if any(cell.predicts for cell in row.cells):
         return "tells"
     return "nothing" if any(cell.increment.value is not None for cell in row.cells) else "unknown"
 
 
-def _strongest(cells: Sequence[SignalCell], *, told: bool = False) -> SignalCell:
+def _strongest(cells: Sequence[SignalCell], *, predicting: bool = False) -> SignalCell:
     """Return the cell with the largest increment, or AUC where none has one; among those that tell, if so asked."""
-    return max((cell for cell in cells if cell.tells or not told), key=_size)
+    return max((cell for cell in cells if cell.predicts or not predicting), key=_size)
 
 
 def _size(cell: SignalCell) -> tuple[float, float]:
@@ -115,12 +115,12 @@ def _telling(row: OverviewRow, best: SignalCell) -> str:
     if best.increment.value is not None:
         text += f", {increment_text(best.increment)} over {_baselines(row)}"
     if row.n_whole is not None:
-        text += f", {told_text(best.told_by, row.n_whole)}"
+        text += f", {from_token_text(best.from_token, row.n_whole)}"
     others = []
     for cell in row.cells:
-        if cell.tells and cell is not best:
-            earlier = cell.told_by is not None and (best.told_by is None or cell.told_by < best.told_by)
-            others.append(f"{cell.signal} {told_text(cell.told_by, row.n_whole)}" if earlier else cell.signal)
+        if cell.predicts and cell is not best:
+            earlier = cell.from_token is not None and (best.from_token is None or cell.from_token < best.from_token)
+            others.append(f"{cell.signal} {from_token_text(cell.from_token, row.n_whole)}" if earlier else cell.signal)
     return f"{text}; also {_listed(others)}." if others else f"{text}."
 
 
@@ -138,11 +138,11 @@ def _silent(quiet: Sequence[OverviewRow], row: OverviewRow, best: SignalCell) ->
 
 def _words(row: OverviewRow) -> str:
     """Say from where on the words alone tell the behaviour."""
-    if row.words_tell_from is None:
+    if row.words_alone_from is None:
         return ""
-    if row.words_tell_from == 0 or row.n_counted is None:
+    if row.words_alone_from == 0 or row.n_counted is None:
         return " The words of the prompt alone tell it, so no number here is about foretelling."
-    tokens = f"token {row.words_tell_from}"
+    tokens = f"token {row.words_alone_from}"
     return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
 
 
@@ -168,22 +168,22 @@ def increment_text(one: Measured) -> str:
     return f"{signed_text(one.value, digits=2)} {interval_text(one.lower, one.upper)}".rstrip()
 
 
-def told_text(told_by: int | None, n_whole: int | None) -> str:
+def from_token_text(n_generated: int | None, n_whole: int | None) -> str:
     """Return in words from which generated token on a signal tells a behaviour.
 
     Args:
-        told_by: Number of generated tokens; None where it is from none.
+        n_generated: Number of generated tokens; None where it is from none.
         n_whole: Number of tokens at which every answer is whole.
 
     Example:
-        >>> told_text(0, 48), told_text(4, 48), told_text(48, 48), told_text(None, 48)
+        >>> from_token_text(0, 48), from_token_text(4, 48), from_token_text(48, 48), from_token_text(None, 48)
         ('before the first token', 'from token 4 on', 'only with the whole answer', 'from no token on for certain')
     """
-    if told_by is None:
+    if n_generated is None:
         return "from no token on for certain"
-    if told_by == 0:
+    if n_generated == 0:
         return "before the first token"
-    return "only with the whole answer" if told_by == n_whole else f"from token {told_by} on"
+    return "only with the whole answer" if n_generated == n_whole else f"from token {n_generated} on"
 
 
 def _capital(text: str) -> str:
