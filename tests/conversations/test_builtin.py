@@ -80,7 +80,7 @@ def test_labels_need_only_the_answers() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(InputError, match="use alpaca, sharegpt, flan"):
+    with pytest.raises(InputError, match="use instructions, questions, false-claims, lies, alpaca, sharegpt, flan"):
         builtin_conversations("dolly")
     with pytest.raises(InputError, match="use capitals"):
         builtin_facts("cooking")

@@ -47,6 +47,12 @@ CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"name": "title_in_brackets"}, ["[Rain]\nIt fell.", "**[Rain]**"], ["Rain", "[]\nx", "[Rain", "It\n[Rain]"]),
     ({"name": "title_in_brackets", "bracket": "<<"}, ["<<Rain>>\nIt fell."], ["<Rain>"]),
     (
+        {"name": "answers_correctly", "accepted": ["Lima"], "others": ["Quito"]},
+        ["Lima.", "It is LIMA, not Quito."],
+        ["Quito.", "Quito, then Lima."],
+    ),
+    ({"name": "says_false", "accepted": ["Lima"], "others": ["Quito"]}, ["Quito."], ["It is Lima."]),
+    (
         {"name": "all_of", "checks": [{"name": "no_commas"}, {"name": "max_words", "count": 2}]},
         ["two words"],
         ["now three words", "a, b"],
@@ -55,7 +61,7 @@ CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
 
 
 def test_every_verifier_has_hand_written_answers() -> None:
-    assert {specification["name"] for specification, _, _ in CASES} == set(VERIFIERS)
+    assert {specification["name"] for specification, _, _ in CASES} == set(VERIFIERS) - {"without_label"}
 
 
 @pytest.mark.parametrize(("specification", "followed", "violated"), CASES, ids=lambda case: str(case)[:40])

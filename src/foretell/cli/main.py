@@ -124,7 +124,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
     """Show the segments of each text (system, prompt, query, template, generated) in MODEL's tokens.
 
     MODEL is smollm2 (the embedded model), a folder, or a hub id; only its tokenizer is loaded. CONVERSATIONS is a
-    file, or "builtin".
+    file, "builtin", or one built-in set, such as "builtin:questions".
 
     \b
     Examples:
@@ -182,11 +182,13 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
     """Record attention mass, activity and log-probabilities of MODEL on CONVERSATIONS, in one pass.
 
-    MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file, or "builtin".
+    MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file, "builtin" (the
+    same as "builtin:instructions"), "builtin:questions", "builtin:false-claims" or "builtin:lies".
 
     \b
     Examples:
       foretell read smollm2 builtin --answers generate --to run
+      foretell read smollm2 builtin:questions --answers generate --max-new-tokens 24 --to run
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors --hidden 8,16
 
     A run that was stopped goes on where it stopped when it is called again.

@@ -1,6 +1,6 @@
 """Questions whose right answer is known: facts of one file, arithmetic by rule, and what is claimed falsely of each.
 
-A topic has one form of question and, where its answers can be exchanged, one form of statement.
+A topic has one form of question and, where its answers can be exchanged, one form of statement; years bring their own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -16,7 +16,7 @@ from importlib.resources import as_file, files
 
 from foretell.records.reader import read_records
 
-__all__ = ["TOPICS", "KnownQuestion", "Topic", "claimed_answers", "known_questions"]
+__all__ = ["TOPICS", "KnownQuestion", "Topic", "claimed_answers", "known_questions", "told_apart"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Topic:
     question: str
     """With `{subject}`."""
     statement: str | None = None
-    """With `{answer}`; None where answers of other subjects would not be believed of this one."""
+    """With `{subject}` and `{answer}`; None where each question brings its own, or where the topic has none."""
+    has_rivals: bool = True
+    """Whether the right answers to its other questions are wrong answers to one."""
 
 
 TOPICS = {
@@ -42,12 +44,12 @@ TOPICS = {
     "languages": Topic("Which language do most people in {subject} speak?", "Most people in {subject} speak {answer}."),
     "authors": Topic("Who wrote {subject}?", "{subject} was written by {answer}."),
     "works": Topic("Who {subject}?", "It was {answer} who {subject}."),
-    "years": Topic("In which year {subject}?", "The year was {answer}."),
-    "counts": Topic("How many {subject}?", "The number is {answer}."),
-    "plurals": Topic('What is the plural of the word "{subject}"?'),
-    "past tenses": Topic('What is the past tense of the verb "{subject}"?'),
-    "opposites": Topic('What is the opposite of "{subject}"?'),
-    "arithmetic": Topic("What is {subject}?", "{subject} is {answer}."),
+    "years": Topic("In which year {subject}?"),
+    "counts": Topic("How many {subject}?"),
+    "plurals": Topic('What is the plural of the word "{subject}"?', has_rivals=False),
+    "past tenses": Topic('What is the past tense of the verb "{subject}"?', has_rivals=False),
+    "opposites": Topic('What is the opposite of "{subject}"?', has_rivals=False),
+    "arithmetic": Topic("What is {subject}?"),
 }
 """The topics by name."""
 
@@ -62,6 +64,8 @@ class KnownQuestion:
     """Spellings of the right answer; the first is the usual one."""
     others: tuple[str, ...] = ()
     """Spellings of the answers to the topic's other questions, where one of them would be a wrong answer here."""
+    form: str | None = None
+    """What a statement about it is made of, with `{answer}`; None: its topic has no statements."""
     family: str | None = None
     """Name of facts that give each other away; None: the fact stands alone."""
 
@@ -92,10 +96,9 @@ class KnownQuestion:
         Raises:
             ValueError: The topic has no form of statement.
         """
-        form = TOPICS[self.topic].statement
-        if form is None:
+        if self.form is None:
             raise ValueError(f"the topic {self.topic} has no statements")
-        said = form.format(subject=self.subject, answer=answer)
+        said = self.form.format(answer=answer)
         return said[0].upper() + said[1:]
 
 
@@ -109,17 +112,20 @@ def known_questions() -> tuple[KnownQuestion, ...]:
     """
     with as_file(files("foretell") / "data" / "questions.csv") as path:
         rows = read_records(path).entries
-    accepted: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    listed: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        accepted[row["topic"]][row["subject"]] = tuple(row["answers"].split("|"))
-    found = []
-    for topic, answers in accepted.items():
-        listed = tuple(dict.fromkeys(spelling for spellings in answers.values() for spelling in spellings))
-        for subject, spellings in answers.items():
-            named = TOPICS[topic].statement is not None and not spellings[0].isdigit()
-            others = tuple(spelling for spelling in listed if spelling not in spellings) if named else ()
-            found.append(KnownQuestion(topic, subject, spellings, others))
-    return (*found, *_arithmetic())
+        listed[row["topic"]] += row["answers"].split("|")
+    return (*(_question(row, listed[row["topic"]]) for row in rows), *_arithmetic())
+
+
+def _question(row: Mapping[str, str | None], listed: Sequence[str]) -> KnownQuestion:
+    """Return the question of one row; `listed` are all answers of its topic."""
+    topic, subject, accepted = row["topic"] or "", row["subject"] or "", tuple((row["answers"] or "").split("|"))
+    compared = TOPICS[topic].has_rivals and not accepted[0].isdigit()
+    others = tuple(dict.fromkeys(one for one in listed if one not in accepted)) if compared else ()
+    form = TOPICS[topic].statement
+    own = row["statement"] or (None if form is None else form.replace("{subject}", subject))
+    return KnownQuestion(topic, subject, accepted, others, own)
 
 
 def _arithmetic() -> list[KnownQuestion]:
@@ -135,35 +141,52 @@ def _arithmetic() -> list[KnownQuestion]:
                 made.append((f"{total} minus {right}", left, f"{right} + {left}"))
             if left <= _TABLES and (left + right) % 2:
                 made.append((f"{left} times {right}", product, f"{right} x {left}"))
-            found += [KnownQuestion("arithmetic", subject, (str(value),), (), name) for subject, value, name in made]
+            found += [KnownQuestion("arithmetic", subject, (str(value),), family=name) for subject, value, name in made]
     return found
 
 
 _TABLES = 12
 
 
+def told_apart(per_topic: int) -> list[KnownQuestion]:
+    """Return the questions for which a wrong answer can be told from none, at most so many of a topic, in their order.
+
+    Which ones of a topic does not depend on their order.
+    """
+    by_topic: dict[str, list[KnownQuestion]] = defaultdict(list)
+    for question in known_questions():
+        if TOPICS[question.topic].has_rivals:
+            by_topic[question.topic].append(question)
+    chosen = {
+        one
+        for questions in by_topic.values()
+        for one in sorted(questions, key=lambda one: sha256(one.key.encode()).hexdigest())[:per_topic]
+    }
+    return [question for question in known_questions() if question in chosen]
+
+
 @cache
 def claimed_answers(per_topic: int) -> dict[KnownQuestion, tuple[str, ...]]:
-    """Return the spellings of a false answer for each of some questions of every topic that has statements.
+    """Return the spellings of a false answer for each of some questions that have a statement.
 
     Within a topic the false answers are the true answers of the same questions, dealt anew: each is claimed falsely as
-    often as it is true, so that who always names one of them is right as often as wrong. Numbers are dealt to
-    questions with answers near them.
+    often as it is true, so that who always names one of them is right as often as wrong. Years are dealt to questions
+    with answers near them.
 
     Args:
         per_topic: At most so many questions of a topic.
     """
     by_topic: dict[str, list[KnownQuestion]] = defaultdict(list)
-    for question in known_questions():
-        if TOPICS[question.topic].statement is not None:
+    for question in told_apart(per_topic):
+        if question.form is not None:
             by_topic[question.topic].append(question)
     found: dict[KnownQuestion, tuple[str, ...]] = {}
     for questions in by_topic.values():
-        chosen = sorted(questions, key=lambda one: sha256(one.key.encode()).hexdigest())[:per_topic]
-        if chosen[0].numeric:
-            chosen.sort(key=lambda one: (int(one.accepted[0]), one.key))
-        dealt = _dealt(chosen)
-        found |= {one: dealt[one] for one in questions if one in dealt}
+        order = sorted(questions, key=lambda one: sha256(one.key.encode()).hexdigest())
+        if order[0].numeric:
+            order.sort(key=lambda one: (int(one.accepted[0]), one.key))
+        dealt = _dealt(order)
+        found |= {one: dealt[one] for one in questions}
     return found
 
 

@@ -19,12 +19,14 @@ __all__ = ["Named", "named_answers", "plain"]
 
 _SENTENCES = 2
 _BROKEN_OFF_WORDS = 8
+_LOOKBACK = 60
 _ENDS = ".!?…。！？\"'”’)]*`"
 _YEAR, _DAYS = 1000, 100
 _NUMBER = re.compile(r"(?<![\w.,])-?\d+(?:\.\d+)?(?!\w)")
 _GAP = r"[\s\-*_~`.']+"
+_WORD_DENIED = r"(?!but\b|is\b|it\b|was\b)[^\s.,;:]+\s+"
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|nor|without|rather than|instead of)|n't)\s+(?:[^\s.,;:]+\s+){0,2}['\"*_]*$", re.IGNORECASE
+    rf"(?:\b(?:not|never|nor|without|rather than|instead of)|n't)\s+(?:{_WORD_DENIED}){{0,2}}['\"*_]*$", re.IGNORECASE
 )
 _REFUSAL = re.compile(
     r"\b(?:i|we)(?: (?:do|can|am|could|would|have)(?: not|n't)\b|'m (?:sorry|not|unable)| cannot\b| am (?:sorry|unable)"
@@ -81,7 +83,7 @@ def named_answers(answer: str, accepted: Sequence[str], others: Sequence[str] = 
     for sentence in sentences(answer)[:_SENTENCES]:
         text = plain(sentence)
         found = mentions(text, accepted, others, asked)
-        kept = [one for one in sorted(_longest(found)) if not _DENIED.search(text[: one[0]])]
+        kept = [one for one in _longest(found) if not _DENIED.search(text[max(0, one[0] - _LOOKBACK) : one[0]])]
         if numeric and kept and kept[-1][1] == len(text) and _breaks_off(answer) and answer.rstrip().endswith(sentence):
             kept.pop()
         if kept:
@@ -113,40 +115,52 @@ def _numbers(text: str, accepted: Sequence[str], others: Sequence[str], asked: s
 
 
 def _spelled(text: str, accepted: Sequence[str], others: Sequence[str], asked: str) -> Iterator[_Mention]:
-    known = {folded(plain(spelling)) for spelling in accepted}
-    question = plain(asked)
-    for spelling in accepted:
-        yield from ((start, stop, True) for start, stop in _places(text, plain(spelling)))
-    for spelling in map(plain, others):
-        if folded(spelling) in known or any(_places(question, spelling)):
+    lower = text.casefold()
+    wanted = [_spelling(one) for one in accepted]
+    for spelling in wanted:
+        yield from ((start, stop, True) for start, stop in _places(text, spelling))
+    for written in others:
+        spelling = _spelling(written)
+        if spelling.first not in lower or spelling.folded in {one.folded for one in wanted}:
             continue
-        for start, stop in _places(text, spelling):
-            if text[start].isupper() or not spelling[0].isupper():
-                yield start, stop, False
+        places = [place for place in _places(text, spelling) if text[place[0]].isupper() or not spelling.capital]
+        if places and not any(_places(plain(asked), spelling)):
+            yield from ((start, stop, False) for start, stop in places)
 
 
-def _places(text: str, spelling: str) -> Iterator[tuple[int, int]]:
+@dataclass(frozen=True)
+class _Spelling:
+    folded: str
+    first: str
+    """Its first word, without case."""
+    capital: bool
+    pattern: re.Pattern[str]
+
+
+@lru_cache(maxsize=8192)
+def _spelling(written: str) -> _Spelling:
+    text = plain(written)
+    parts = re.findall(r"[^\s\-.']+", text) or [text]
+    symbol = len(text) <= len("Xx")
+    pattern = re.compile(_GAP.join(map(re.escape, parts)), re.NOFLAG if symbol else re.IGNORECASE)
+    return _Spelling(folded(text), parts[0].casefold(), text[:1].isupper(), pattern)
+
+
+def _places(text: str, spelling: _Spelling) -> Iterator[tuple[int, int]]:
     """Yield where a spelling stands as whole words."""
-    parts = re.findall(r"[^\s\-.']+", spelling)
-    if not parts or parts[0].casefold() not in text.casefold():
-        return
-    for found in _pattern(spelling, tuple(parts)).finditer(text):
+    for found in spelling.pattern.finditer(text):
         if not splits_word(text, found.start()) and not splits_word(text, found.end()):
             yield found.span()
 
 
-@lru_cache(maxsize=4096)
-def _pattern(spelling: str, parts: tuple[str, ...]) -> re.Pattern[str]:
-    symbol = len(spelling) <= len("Xx")
-    return re.compile(_GAP.join(map(re.escape, parts)), re.NOFLAG if symbol else re.IGNORECASE)
-
-
 def _longest(found: Iterator[_Mention]) -> list[_Mention]:
-    """Return mentions that do not stand within longer ones; of equal places the accepted one."""
+    """Return mentions in their order, of those that overlap the longest, and of equal ones the accepted one."""
     kept: list[_Mention] = []
-    for start, stop, wanted in sorted(found, key=lambda one: (one[0] - one[1], not one[2])):
-        if not any(start < other[1] and other[0] < stop for other in kept):
-            kept.append((start, stop, wanted))
+    for one in sorted(found, key=lambda one: (one[0], -one[1], not one[2])):
+        if not kept or one[0] >= kept[-1][1]:
+            kept.append(one)
+        elif one[1] - one[0] > kept[-1][1] - kept[-1][0]:
+            kept[-1] = one
     return kept
 
 
