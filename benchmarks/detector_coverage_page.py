@@ -22,9 +22,14 @@ computed by the package's own functions.
    2.25 for one, 1.25 for a single split that holds out a fifth. None of these numbers was tuned.
 3. **The interval** has the score-type limits of [intervals](intervals.md) with that variance, not shrunk, and the
    quantile of Student's t; the degrees of freedom are the effective number of groups of the rarer label minus 1. A
-   difference of two AUCs, such as an increment, is symmetric: the difference plus and minus t standard errors. Its
-   variance is that of DeLong, DeLong and Clarke-Pearson for correlated AUCs, over groups, with the same factor. Its
-   one-sided p-value is that of the same t.
+   difference of two AUCs is symmetric: the difference plus and minus t standard errors. Its variance is that of
+   DeLong, DeLong and Clarke-Pearson for correlated AUCs, over groups, with the same factor. Its one-sided p-value is
+   that of the same t.
+4. **For increments over baselines**, (folds - 1) times the variance between repeats is added to the variance of the
+   interval, the factor of a jackknife that leaves out one fold (Shao and Wu 1989). Which baselines are of use is
+   decided on training samples, and other samples would decide otherwise; repeats show how much that changes. It is a
+   heuristic, chosen by the simulations below. The p-value keeps its own variance, because without a signal nothing is
+   added on most training samples. So the interval of an increment can include 0 where its p-value is small.
 
 So the interval is neither DeLong's nor Hanley and McNeil's nor a logit interval, which are for scores that no model was
 fitted for, and not the resampled t-test itself, which takes the variance from the spread between splits. The level is

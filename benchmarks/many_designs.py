@@ -39,10 +39,11 @@ NONE, MEDIUM, STRONG = 0.0, 0.9, 1.6
 
 PAGE = """# Coverage in many designs
 
-Share of 95 % intervals that cover the true value, in percent, of {studies} studies per design ({forests} of forests);
-the error of a percentage is {error:.1f} points ({forest_error:.1f}). Every label has at least 20 groups. *1 to 30*: groups have 1 to 30 samples. Half of
-the variance is shared within a group. In *both labels*, labels and scores of a group depend on each other; elsewhere a
-group has one label. Effects are none, medium and strong: the best possible AUC is 0.50, 0.74 and 0.87.
+Share of 95 % intervals that cover the true value, in percent, of {studies} studies per design ({forests} of
+forests); the error of a percentage is {error:.1f} points ({forest_error:.1f}). Every label has at least 20 groups.
+*1 to 30*: groups have 1 to 30 samples. Half of the variance is shared within a group. In *both labels*, labels and
+scores of a group depend on each other; elsewhere a group has one label. Effects are none, medium and strong: the best
+possible AUC is 0.50, 0.74 and 0.87.
 
 The settings are small: {columns} columns, five folds, {repeats} repeats, {trees} trees, {heads} rows per sample. The
 methods and more designs are in [intervals](intervals.md) and [held-out intervals](held-out-intervals.md).
