@@ -28,6 +28,7 @@ __all__ = [
 
 _METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Newcombe score"
 _DIFFERENCE_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Student's t"
+_INCREMENT_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, and between repeats, Student's t"
 
 _MAX_PAIRS = 100_000
 """Pairs of groups up to which double counting is subtracted from the variance. With more it is well below 1 % of the
@@ -308,7 +309,7 @@ def _estimate(
         found.append(_repeat_estimate(splits.within[members], groups[members], label[members], here))
     repeats = [one for one in found if one is not None]
     n = len(label) // max(len(np.unique(splits.repeat)), 1)
-    method = _METHOD if bounded else _DIFFERENCE_METHOD
+    method = _METHOD if bounded else _INCREMENT_METHOD if between else _DIFFERENCE_METHOD
     if not repeats:
         reason = "no held-out fold has both labels"
         return Estimate(None, None, None, level, n, n_groups, method, reason=reason)
