@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,12 @@ NONE, MEDIUM, STRONG = 0.0, 0.9, 1.6
 
 PAGE = """# Coverage in many designs
 
-Share of 95 % intervals that cover the true value, in percent, of {studies} studies per design ({forests} of
-forests); the error of a percentage is {error:.1f} points ({forest_error:.1f}). Every label has at least 20 groups.
-*1 to 30*: groups have 1 to 30 samples. Half of the variance is shared within a group. In *both labels*, labels and
-scores of a group depend on each other; elsewhere a group has one label. Effects are none, medium and strong: the best
-possible AUC is 0.50, 0.74 and 0.87.
+Share of 95 % intervals that cover the true value, in percent. Every label has at least 20 groups. *1 to 30*: groups
+have 1 to 30 samples. Half of the variance is shared within a group. In *both labels*, labels and scores of a group
+depend on each other; elsewhere a group has one label. Effects are none, medium and strong: the best possible AUC is
+0.50, 0.74 and 0.87.
+
+Studies per design, and the error of a percentage: {studies}.
 
 The settings are small: {columns} columns, five folds, {repeats} repeats, {trees} trees, {heads} rows per sample. The
 methods and more designs are in [intervals](intervals.md) and [held-out intervals](held-out-intervals.md).
@@ -207,7 +209,7 @@ KINDS: dict[str, Callable[[Drawn], Found]] = {
 
 def block(design: Design, kind: str, start: int, keep: Path | None) -> dict[str, np.ndarray]:
     """Return estimate, lower, upper and truth of `BLOCK` studies by column."""
-    path = None if keep is None else keep / f"{zlib.crc32(design.words.encode()):08x}-{kind}-{start}.npz"
+    path = None if keep is None else place_of(keep, design, kind, start)
     if path is not None and path.exists():
         with np.load(path) as archive:
             return {name: archive[name] for name in archive.files}
@@ -229,15 +231,26 @@ def coverage(found: np.ndarray) -> float:
     return float(np.mean((lower <= target + 1e-9) & (target - 1e-9 <= upper)))
 
 
-def tables(n_studies: int, n_of_forests: int, keep: Path | None) -> tuple[str, str]:
+def place_of(keep: Path, design: Design, kind: str, start: int) -> Path:
+    """Return the file of a stored block."""
+    return keep / f"{zlib.crc32(design.words.encode()):08x}-{kind}-{start}.npz"
+
+
+def n_stored(keep: Path, kind: str) -> int:
+    """Return how many studies of a kind are stored for every design."""
+    starts = range(0, 100_000, BLOCK)
+    whole = takewhile(lambda start: all(place_of(keep, one, kind, start).exists() for one in DESIGNS), starts)
+    return BLOCK * len(list(whole))
+
+
+def tables(n_studies: Mapping[str, int], keep: Path | None) -> tuple[str, str]:
     """Return the tables in Markdown, and the range of each column in words."""
     by_design: dict[str, dict[str, float]] = {}
     with tqdm(total=len(DESIGNS) * len(KINDS), unit="kind") as bar:
         for design in DESIGNS:
             cells = by_design.setdefault(design.words, {})
             for kind in KINDS:
-                n = n_of_forests if kind == "forests" else n_studies
-                blocks = [block(design, kind, start, keep) for start in range(0, n, BLOCK)]
+                blocks = [block(design, kind, start, keep) for start in range(0, n_studies[kind], BLOCK)]
                 for name in blocks[0]:
                     cells[name] = 100 * coverage(np.concatenate([one[name] for one in blocks]))
                 bar.update()
@@ -264,16 +277,16 @@ def main() -> None:
     """Simulate and print, or write, the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000, help=f"per design and kind, in blocks of {BLOCK}")
-    parser.add_argument("--forests", type=int, default=1000, help="the same of forests, which are slower")
     parser.add_argument("--keep", type=Path, help="folder of stored blocks")
+    parser.add_argument("--stored", action="store_true", help="make the page of what is stored")
     parser.add_argument("--write", type=Path, help="page to write")
     options = parser.parse_args()
-    shown, words = tables(options.studies, options.forests, options.keep)
+    n_studies = {kind: n_stored(options.keep, kind) if options.stored else options.studies for kind in KINDS}
+    shown, words = tables(n_studies, options.keep)
     page = PAGE.format(
-        studies=f"{options.studies:,}",
-        error=196 * np.sqrt(0.05 * 0.95 / options.studies),
-        forests=f"{options.forests:,}",
-        forest_error=196 * np.sqrt(0.05 * 0.95 / options.forests),
+        studies=", ".join(
+            f"{kind} {n:,} ({196 * np.sqrt(0.05 * 0.95 / n):.1f} points)" for kind, n in n_studies.items()
+        ),
         columns=COLUMNS,
         repeats=REPEATS,
         trees=TREES,

@@ -28,7 +28,7 @@ __all__ = [
 
 _METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Newcombe score"
 _DIFFERENCE_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Student's t"
-_INCREMENT_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, and between repeats, Student's t"
+_INCREMENT_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected; between repeats; Student's t"
 
 _MAX_PAIRS = 100_000
 """Pairs of groups up to which double counting is subtracted from the variance. With more it is well below 1 % of the
