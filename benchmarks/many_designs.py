@@ -283,10 +283,9 @@ def main() -> None:
     options = parser.parse_args()
     n_studies = {kind: n_stored(options.keep, kind) if options.stored else options.studies for kind in KINDS}
     shown, words = tables(n_studies, options.keep)
+    error = 196 * np.sqrt(0.05 * 0.95)
     page = PAGE.format(
-        studies=", ".join(
-            f"{kind} {n:,} ({196 * np.sqrt(0.05 * 0.95 / n):.1f} points)" for kind, n in n_studies.items()
-        ),
+        studies=", ".join(f"{kind} {n:,} ({error / np.sqrt(n):.1f} points)" for kind, n in n_studies.items()),
         columns=COLUMNS,
         repeats=REPEATS,
         trees=TREES,
