@@ -65,10 +65,11 @@ AUC of a baseline and twenty columns together, minus that of the baseline, of ne
 Coverage with five repeats: {gain_range}. Without an effect, the one-sided p-value, from which verdicts
 are made, was at most 5 % in {gain_alarms} of the studies.
 
-The interval of an increment is too short where samples are few and the baseline is weak: on some training sets the
-inner held-out groups show no use of it, its slope is 0 and its AUC one half, on others not, and one table does not show
-how often. Read it as an interval around this increment, given which baselines were of use. With one repeat, increments
-of exactly 0 have an interval of no width, and do not cover a mean that differs from 0 by less than 0.01.
+Without the variance between repeats, five repeats covered in 73 to 95 %, median 87 %: where samples are few and the
+baseline is weak, the inner held-out groups of some training sets show no use of it, and its AUC is one half, of others
+not. With one repeat nothing shows how much that changes, and the interval is still too short; increments of exactly 0
+then have an interval of no width. A study with more than 1,000 samples has at least two repeats. Where a label has
+fewer than 20 groups, the sentence of the verdict calls the interval rough.
 
 ## Forests on rows
 
