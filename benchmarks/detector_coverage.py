@@ -25,7 +25,7 @@ from scipy.stats import norm, rankdata
 from tqdm import tqdm
 
 from detector_coverage_page import PAGE
-from foretell.stats.auc.fold_auc import fold_auc, fold_auc_difference, nadeau_bengio_factor
+from foretell.stats.auc.fold_auc import fold_auc, nadeau_bengio_factor, nested_increment
 from foretell.stats.auc.intervals import Estimate, auc_interval
 from foretell.stats.detectors.features import Features
 from foretell.stats.detectors.held_out_scores import CrossValidation, HeldOutScores
@@ -191,7 +191,7 @@ def judged(scores: Fields, n_repeats: int, kind: str) -> list[Estimate]:
         splits, truth = heldout.splits(scores["G"][study].astype(np.int64), within), np.tile(label, n_repeats)
         if kind == "gain":
             together, baseline = (scores[name][study, :n_repeats].ravel() for name in ("T", "B"))
-            found.append(fold_auc_difference(together, baseline, truth, splits))
+            found.append(nested_increment(together, baseline, truth, splits))
         else:
             found.append(fold_auc(score.ravel(), truth, splits))
     return found

@@ -175,3 +175,26 @@ def test_bringing_a_baseline_below_one_half_back_to_it_is_no_evidence(generator:
     useful = nested_increment(low + 5 * label, low, label, Splits(one, one, np.arange(n)))
     assert useful.p_above is not None
     assert useful.p_above < 1e-6
+
+
+def test_the_interval_of_an_increment_adds_what_differs_between_repeats_and_p_does_not(
+    generator: np.random.Generator,
+) -> None:
+    n, repeats = 60, 3
+    label, within = np.tile(np.arange(n) % 2, repeats), np.zeros(n * repeats, dtype=np.int64)
+    known = generator.normal(size=n * repeats) + 0.3 * label
+    together = known + 0.5 * label
+    of_repeat, group = np.repeat(np.arange(repeats), n), np.tile(np.arange(n), repeats)
+    narrow, wide = (
+        nested_increment(together, known, label, Splits(of_repeat, within, group, 1.45, n_folds)) for n_folds in (1, 5)
+    )
+    aucs = [
+        [roc_auc_score(label[of_repeat == one], score[of_repeat == one]) for one in range(repeats)]
+        for score in (together, known)
+    ]
+    t = stats.t.ppf(0.975, n // 2 - 1)
+    added = (_width(wide) / 2 / t) ** 2 - (_width(narrow) / 2 / t) ** 2
+    assert added == pytest.approx(4 * np.var(np.subtract(*aucs), ddof=1))
+    assert (wide.estimate, wide.p_above) == (narrow.estimate, narrow.p_above)
+    same = Splits(np.zeros(n, dtype=np.int64), within[:n], group[:n], 1.45, 5)
+    assert _width(nested_increment(together[:n], known[:n], label[:n], same)) > 0

@@ -248,7 +248,9 @@ def test_an_undefined_auc_has_its_reason() -> None:
     assert (found.verdict, found.why) == ("not enough data", "undefined here")
 
 
-@pytest.mark.parametrize(("n_groups", "is_rough"), [(100, True), (150, False)])
-def test_the_interval_of_an_increment_of_few_groups_is_called_rough(n_groups: int, is_rough: bool) -> None:
-    gain = replace(estimate(0.1), n_groups=n_groups)
-    assert (", its interval rough" in judged(evidence(increment=gain)).why) == is_rough
+@pytest.mark.parametrize(("n_positive", "n_negative", "is_rough"), [(19, 90, True), (90, 19, True), (20, 20, False)])
+def test_the_interval_of_an_increment_of_few_groups_is_called_rough(
+    n_positive: int, n_negative: int, is_rough: bool
+) -> None:
+    one = replace(evidence(increment=estimate(0.1)), sizes=Sizes(n_positive, n_negative))
+    assert (", its interval rough" in judged(one).why) == is_rough

@@ -28,6 +28,7 @@ __all__ = [
 
 _METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Newcombe score"
 _DIFFERENCE_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected, Student's t"
+_INCREMENT_METHOD = "pairs within a fold, variance over groups, Nadeau-Bengio corrected; between repeats; Student's t"
 
 _MAX_PAIRS = 100_000
 """Pairs of groups up to which double counting is subtracted from the variance. With more it is well below 1 % of the
@@ -51,6 +52,8 @@ class Splits:
     """Names of groups of dependent samples."""
     inflation: float = 1.0
     """Factor on the variance of one repeat, from `nadeau_bengio_factor`; 1 to evaluate only these fitted models."""
+    n_folds: int = 1
+    """Folds per repeat; used for increments of several repeats."""
 
 
 def nadeau_bengio_factor(n_folds: int, n_repeats: int = 1, *, heldout: float | None = None) -> float:
@@ -251,6 +254,11 @@ def nested_increment(
     What is known can have an AUC below one half by chance, which anything added to it brings back towards one half. So
     `p_above` is the larger one of two p-values: of the increment, and of the AUC together being above one half.
 
+    Which baselines and signals are of any use is decided on training samples, and other samples would decide otherwise.
+    So the variance of the interval is that of `fold_auc_difference` and, in addition, `n_folds` - 1 times the variance
+    between repeats, the factor of a jackknife that leaves one fold out. Without a signal nothing is added on most
+    training samples, and that variance is not part of the p-value: an interval can include 0 where p is small.
+
     Args:
         together: `(value,)`, finite.
         known: `(value,)`, finite.
@@ -261,6 +269,10 @@ def nested_increment(
     Undefined:
         As `fold_auc_difference`.
 
+    Source:
+        Shao and Wu (1989), "A general theory for jackknife variance estimation", for the factor. It is a heuristic,
+        because folds of one repeat complement each other; docs/concepts/held-out-intervals.md measures the coverage.
+
     Example:
         >>> one, label = np.zeros(4, dtype=np.int64), np.array([0, 1, 0, 1])
         >>> low, constant = np.array([1.0, 0, 1, 0]), np.zeros(4)
@@ -268,7 +280,8 @@ def nested_increment(
         >>> found.estimate, found.p_above
         (0.5, 0.5)
     """
-    increment = fold_auc_difference(together, known, label, splits, level=level)
+    terms = [(together, 1.0), (known, -1.0)]
+    increment = _estimate(splits, label, terms, level, bounded=False, between=splits.n_folds - 1.0)
     total = fold_auc_difference(together, np.zeros_like(known), label, splits, level=level)
     if increment.p_above is None or total.p_above is None:
         return increment
@@ -282,8 +295,12 @@ def _estimate(
     level: float,
     *,
     bounded: bool,
+    between: float = 0.0,
 ) -> Estimate:
-    """Return a weighted sum of AUCs, mean over repeats, with its corrected interval."""
+    """Return a weighted sum of AUCs, mean over repeats, with its corrected interval.
+
+    `between` is the factor on the variance between repeats, which is added for the interval only.
+    """
     groups = group_codes(splits.group)
     n_groups = len(np.unique(groups))
     found = []
@@ -292,7 +309,7 @@ def _estimate(
         found.append(_repeat_estimate(splits.within[members], groups[members], label[members], here))
     repeats = [one for one in found if one is not None]
     n = len(label) // max(len(np.unique(splits.repeat)), 1)
-    method = _METHOD if bounded else _DIFFERENCE_METHOD
+    method = _METHOD if bounded else _INCREMENT_METHOD if between else _DIFFERENCE_METHOD
     if not repeats:
         reason = "no held-out fold has both labels"
         return Estimate(None, None, None, level, n, n_groups, method, reason=reason)
@@ -306,7 +323,8 @@ def _estimate(
     if bounded:
         lower, upper = interval_of_auc(estimate, variance, *sizes, degrees=degrees, level=level)
         return Estimate(estimate, float(lower), float(upper), level, n, n_groups, method)
-    half = float(stdtrit(degrees, 0.5 + level / 2.0) * np.sqrt(variance))
+    spread = float(np.var([value for value, _ in repeats], ddof=1)) if len(repeats) > 1 else 0.0
+    half = float(stdtrit(degrees, 0.5 + level / 2.0) * np.sqrt(variance + between * spread))
     ends = max(estimate - half, -1.0), min(estimate + half, 1.0)
     # Where scores separate the labels without an error, the variance is 0; that of independent scores bounds p then.
     error = np.sqrt(variance or splits.inflation * (sum(sizes) + 1) / (12 * np.prod(sizes)))

@@ -63,6 +63,7 @@ class HeldOutScores:
             within=(self.fold * (int(within.max(initial=0)) + 1) + within).ravel(),
             group=np.tile(group, self.n_repeats),
             inflation=nadeau_bengio_factor(self.n_folds, self.n_repeats),
+            n_folds=self.n_folds,
         )
 
 

@@ -75,7 +75,7 @@ def forest_increment(forests: Sequence[ForestOfDataset], *, level: float = 0.95)
         return np.concatenate([getattr(one, name) for one in scores])
 
     inflation = nadeau_bengio_factor(n_folds, n_repeats)
-    splits = Splits(every("repeat"), np.concatenate(sets), every("group"), inflation)
+    splits = Splits(every("repeat"), np.concatenate(sets), every("group"), inflation, n_folds)
     return nested_increment(every("together"), every("base"), every("label"), splits, level=level)
 
 

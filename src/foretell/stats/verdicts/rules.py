@@ -23,8 +23,9 @@ VerdictName = Literal["signal", "weak signal", "no signal found", "leak", "not e
 FEWEST_GROUPS = 10
 """Minimal number of groups per label for any verdict but *not enough data*."""
 
-_ROUGH_BELOW = 150
-"""Groups below which intervals of increments cover less than they should; see docs/concepts/held-out-intervals.md."""
+_ROUGH_BELOW = 20
+"""Groups of a label below which intervals of increments may cover less than 92 %; see
+docs/concepts/held-out-intervals.md."""
 
 WEAK_BELOW = 0.6
 """A held-out AUC below this is called weak even where the increment is significant."""
@@ -199,7 +200,7 @@ def _numbers(one: Evidence) -> str:
     if one.within is not None:
         parts.append(span(one.within, "within task types"))
     if one.increment.estimate is not None:
-        rough = ", its interval rough" if one.increment.n_groups < _ROUGH_BELOW else ""
+        rough = ", its interval rough" if min(one.sizes.n_positive, one.sizes.n_negative) < _ROUGH_BELOW else ""
         parts.append(span(one.increment, "increment over all baselines") + rough)
     return ", ".join([*parts, *([one.numbers] if one.numbers else [])])
 
