@@ -37,6 +37,7 @@ CASES: list[tuple[dict[str, Any], str, bool | None, bool | None]] = [
     (CAPITAL, "Yes.", False, None),
     (CAPITAL, "I'm not sure what to say.", None, None),
     (CAPITAL, "As an AI, I cannot answer that.", None, None),
+    (CAPITAL, "I'm sorry, I do not know whether it is Quito.", None, None),
     (CAPITAL, "Colombia is a country in the north of South America with", None, None),
     (CAPITAL, "Colombia is a country. It lies in the north of South America and", None, None),
     (SYMBOL, "The chemical symbol for sodium is Na.", True, False),

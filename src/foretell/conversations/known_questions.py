@@ -63,7 +63,7 @@ class KnownQuestion:
     accepted: tuple[str, ...]
     """Spellings of the right answer; the first is the usual one."""
     others: tuple[str, ...] = ()
-    """Spellings of the answers to the topic's other questions, where one of them would be a wrong answer here."""
+    """Spellings of wrong answers: those to the topic's other questions, and others that are often named."""
     form: str | None = None
     """What a statement about it is made of, with `{answer}`; None: its topic has no statements."""
     family: str | None = None
@@ -115,7 +115,8 @@ def known_questions() -> tuple[KnownQuestion, ...]:
     listed: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         listed[row["topic"]] += row["answers"].split("|")
-    return (*(_question(row, listed[row["topic"]]) for row in rows), *_arithmetic())
+    # A row without a subject lists answers that are right of none of the topic's questions.
+    return (*(_question(row, listed[row["topic"]]) for row in rows if row["subject"]), *_arithmetic())
 
 
 def _question(row: Mapping[str, str | None], listed: Sequence[str]) -> KnownQuestion:
