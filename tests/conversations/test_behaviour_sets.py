@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+import foretell
 from foretell.conversations.behaviour_sets import LIE, TRUTH
 from foretell.conversations.builtin import BUILTIN_SETS, builtin_conversations
 from foretell.conversations.conversation import Conversation
@@ -149,3 +150,24 @@ def test_no_answer_does_better_when_told_to_lie() -> None:
         assert sum(labels.values()) % 2 == 0
         for label in (True, False, None):
             assert labels["told to lie", label] == labels["told to be honest", label]
+
+
+@pytest.mark.model
+def test_a_real_model_is_labelled_by_what_it_says() -> None:
+    model = foretell.load_model("smollm2")
+    by_id = {one.id: one for conversations in SETS.values() for one in conversations}
+    known = by_id["questions-capitals-spain"]
+    read = foretell.read(
+        model,
+        [known, *(by_id[f"false-claims-capitals-spain-{kind}-claim"] for kind in ("true", "no"))],
+        answers="generate",
+        max_new_tokens=12,
+        progress=False,
+    )
+    labels = foretell.label(read)
+    found = dict(labels.select("id", "behavior_label").iter_rows())
+    assert found[known.id] == 1
+    reasons = dict(labels.filter(behavior_label=None).select("id", "label_reason").iter_rows())
+    assert sorted(reasons.values()) == ["nothing was claimed", "the claim is true"]
+    assert {one.id: one.behaviour for one in read.conversations()} == {one: by_id[one].behaviour for one in found}
+    assert set(read.table().get_column("behaviour")) == {"answered correctly", "gave in to a false claim"}
