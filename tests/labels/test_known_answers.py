@@ -91,7 +91,7 @@ def test_a_spelling_within_a_longer_one_is_not_named() -> None:
 
 def test_long_answers_and_many_spellings_take_no_time() -> None:
     question = {"name": "says_false", "accepted": ["Lima"], "others": [f"City {number}" for number in range(500)]}
-    assert verify("Lima " * 10_000, question).followed is False
+    assert verify("Lima " * 3_000, question).followed is False
 
 
 @pytest.mark.parametrize("name", ["answers_correctly", "says_false"])
