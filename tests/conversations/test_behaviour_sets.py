@@ -148,7 +148,7 @@ def test_who_always_names_one_thing_gives_in_as_often_as_not(topic: str) -> None
         assert labels[True] == labels[False] > 0, answer
 
 
-def test_no_answer_does_better_when_told_to_lie() -> None:
+def test_no_answer_does_better_after_the_request_to_lie() -> None:
     for answer in ("It is Paris.", "It is 12.", "Africa or Asia"):
         labels = _labels("lies", answer)
         for label in (True, False, None):
