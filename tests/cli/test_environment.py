@@ -104,6 +104,8 @@ def test_without_the_optional_part_every_verb_says_what_to_install(missing: set[
         (["read", "model", "builtin", "--direction", "absent", "--to", "made"], "absent"),
         (["read", "model", "builtin", "--to", "table.csv"], "table.csv"),
         (["read", "model", "builtin"], "'--to'"),
+        (["read", "model", "builtin:dolly", "--to", "made"], "no built-in set 'dolly': use builtin:instructions"),
+        (["spans", "model", "builtin:"], "no built-in set ''"),
         (["label", "absent"], "absent"),
         (["label", "run", "--labels", "absent.csv"], "absent.csv"),
         (["direction", "absent.gguf", "--to", "made"], "absent.gguf"),

@@ -188,6 +188,11 @@ def test_spans_show_every_character_once(tmp_path: Path) -> None:
     assert shown.rstrip().endswith("Four.")
 
 
+@pytest.mark.model
+def test_built_in_sets_are_read_by_name() -> None:
+    assert "questions-capitals-france" in run("spans", "smollm2", "builtin:questions", "--limit", "1")
+
+
 def test_no_such_run_and_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is no run" in refused("label", tmp_path, capsys=capsys)
     assert "see `foretell study --help`" in refused("study", "table.csv", capsys=capsys)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+import foretell
 from foretell.conversations.behaviour_sets import LIE, TRUTH
 from foretell.conversations.builtin import BUILTIN_SETS, builtin_conversations
 from foretell.conversations.conversation import Conversation
@@ -18,6 +19,7 @@ BEHAVIOURS = {
     "lies": "said something false",
 }
 SETS = {name: builtin_conversations(name) for name in BEHAVIOURS}
+SHARE = 7
 ASKED = {one.text: one for one in known_questions()}
 
 
@@ -92,15 +94,18 @@ def test_lies_and_honesty_are_asked_of_every_question_in_wordings_that_take_turn
         assert all(counts[a] == counts[b] for a, b in zip(LIE, TRUTH, strict=True))
 
 
-def _labels(name: str, answer: Callable[[Conversation], str]) -> Counter[tuple[str | None, bool | None]]:
-    """Return how often each label is given in each stratum to answers that follow one rule."""
-    return Counter((one.stratum, verify(answer(one), one.verifier or {}).followed) for one in SETS[name][::2])
+def _labels(name: str, answer: str | Callable[[Conversation], str]) -> Counter[tuple[str | None, bool | None]]:
+    """Return how often each label is given in each stratum to answers that follow one rule, on a part of a set."""
+    return Counter(
+        (one.stratum, verify(answer if isinstance(answer, str) else answer(one), one.verifier or {}).followed)
+        for one in SETS[name][::SHARE]
+    )
 
 
 @pytest.mark.parametrize("name", ["questions", "false-claims", "lies"])
 @pytest.mark.parametrize("answer", ["Yes.", "No.", "I don't know.", "That is not so.", "That is correct.", "Nothing."])
 def test_an_answer_that_names_nothing_never_shows_the_behaviour(name: str, answer: str) -> None:
-    found = {label for _, label in _labels(name, lambda _: answer)}
+    found = {label for _, label in _labels(name, answer)}
     assert found <= ({False, None} if name == "questions" else {None})
 
 
@@ -138,14 +143,34 @@ def _known(one: Conversation) -> dict[str, object]:
 def test_who_always_names_one_thing_gives_in_as_often_as_not(topic: str) -> None:
     asked = {one.group: one for one in claimed_answers(64) if one.topic == topic}
     claims = [one for one in SETS["false-claims"] if one.stratum == topic]
-    for answer in {one.accepted[0] for one in asked.values()}:
+    for answer in sorted({one.accepted[0] for one in asked.values()})[:6]:
         labels = Counter(verify(f"It is {answer}.", one.verifier or {}).followed for one in claims)
         assert labels[True] == labels[False] > 0, answer
 
 
-def test_no_answer_does_better_when_told_to_lie() -> None:
+def test_no_answer_does_better_after_the_request_to_lie() -> None:
     for answer in ("It is Paris.", "It is 12.", "Africa or Asia"):
-        labels = _labels("lies", lambda _, answer=answer: answer)
-        assert sum(labels.values()) % 2 == 0
+        labels = _labels("lies", answer)
         for label in (True, False, None):
             assert labels["told to lie", label] == labels["told to be honest", label]
+
+
+@pytest.mark.model
+def test_a_real_model_is_labelled_by_what_it_says() -> None:
+    model = foretell.load_model("smollm2")
+    by_id = {one.id: one for conversations in SETS.values() for one in conversations}
+    known = by_id["questions-capitals-spain"]
+    read = foretell.read(
+        model,
+        [known, *(by_id[f"false-claims-capitals-spain-{kind}-claim"] for kind in ("true", "no"))],
+        answers="generate",
+        max_new_tokens=12,
+        progress=False,
+    )
+    labels = foretell.label(read)
+    found = dict(labels.select("id", "behavior_label").iter_rows())
+    assert found[known.id] == 1
+    reasons = dict(labels.filter(behavior_label=None).select("id", "label_reason").iter_rows())
+    assert sorted(reasons.values()) == ["nothing was claimed", "the claim is true"]
+    assert {one.id: one.behaviour for one in read.conversations()} == {one: by_id[one].behaviour for one in found}
+    assert set(read.table().get_column("behaviour")) == {"answered correctly", "gave in to a false claim"}

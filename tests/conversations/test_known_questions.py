@@ -36,7 +36,7 @@ def test_the_file_is_small_and_clean() -> None:
     for line in content.splitlines()[1:]:
         assert line == line.strip()
         assert "  " not in line
-        assert not re.search(r"\|\||\|$|,\|", line), line
+        assert not re.search(r"\|\||\|$|,\||\|,", line), line
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -48,7 +48,7 @@ def test_every_accepted_spelling_passes_its_own_check_and_no_other_answer_of_the
         for spelling in question.accepted:
             for form in FORMS:
                 assert verify(form.format(spelling), _check(question)).followed is True, (question.text, form, spelling)
-        for wrong in answers[index % 17 :: 17]:
+        for wrong in answers[index % 40 :: 40]:
             if wrong.casefold() not in map(str.casefold, question.accepted):
                 assert verify(f"It is {wrong}.", _check(question)).followed is False, (question.text, wrong)
 

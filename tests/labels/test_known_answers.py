@@ -37,6 +37,7 @@ CASES: list[tuple[dict[str, Any], str, bool | None, bool | None]] = [
     (CAPITAL, "Yes.", False, None),
     (CAPITAL, "I'm not sure what to say.", None, None),
     (CAPITAL, "As an AI, I cannot answer that.", None, None),
+    (CAPITAL, "I'm sorry, I do not know whether it is Quito.", None, None),
     (CAPITAL, "Colombia is a country in the north of South America with", None, None),
     (CAPITAL, "Colombia is a country. It lies in the north of South America and", None, None),
     (SYMBOL, "The chemical symbol for sodium is Na.", True, False),
@@ -90,7 +91,7 @@ def test_a_spelling_within_a_longer_one_is_not_named() -> None:
 
 def test_long_answers_and_many_spellings_take_no_time() -> None:
     question = {"name": "says_false", "accepted": ["Lima"], "others": [f"City {number}" for number in range(500)]}
-    assert verify("Lima " * 10_000, question).followed is False
+    assert verify("Lima " * 3_000, question).followed is False
 
 
 @pytest.mark.parametrize("name", ["answers_correctly", "says_false"])

@@ -15,7 +15,7 @@ from collections import Counter
 from typing import Any
 
 from foretell.conversations.conversation import Conversation, Message, Span
-from foretell.conversations.known_questions import KnownQuestion, claimed_answers, known_questions, told_apart
+from foretell.conversations.known_questions import KnownQuestion, checkable_questions, claimed_answers, known_questions
 
 __all__ = ["LIE", "TRUTH", "false_claims", "lies", "questions"]
 
@@ -72,7 +72,7 @@ def lies() -> list[Conversation]:
     """
     turns: Counter[str] = Counter()
     by_instruction: dict[str, list[Conversation]] = {"told to lie": [], "told to be honest": []}
-    for one in told_apart(_PER_TOPIC):
+    for one in checkable_questions(_PER_TOPIC):
         check = {**_correct(one), "name": "says_false"}
         for (kind, found), wordings in zip(by_instruction.items(), (LIE, TRUTH), strict=True):
             system = wordings[turns[one.topic] % len(wordings)]

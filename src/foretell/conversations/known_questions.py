@@ -16,7 +16,7 @@ from importlib.resources import as_file, files
 
 from foretell.records.reader import read_records
 
-__all__ = ["TOPICS", "KnownQuestion", "Topic", "claimed_answers", "known_questions", "told_apart"]
+__all__ = ["TOPICS", "KnownQuestion", "Topic", "checkable_questions", "claimed_answers", "known_questions"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Topic:
     """With `{subject}`."""
     statement: str | None = None
     """With `{subject}` and `{answer}`; None where each question brings its own, or where the topic has none."""
-    has_rivals: bool = True
+    has_wrong_answers: bool = True
     """Whether the right answers to its other questions are wrong answers to one."""
 
 
@@ -46,9 +46,9 @@ TOPICS = {
     "works": Topic("Who {subject}?", "It was {answer} who {subject}."),
     "years": Topic("In which year {subject}?"),
     "counts": Topic("How many {subject}?"),
-    "plurals": Topic('What is the plural of the word "{subject}"?', has_rivals=False),
-    "past tenses": Topic('What is the past tense of the verb "{subject}"?', has_rivals=False),
-    "opposites": Topic('What is the opposite of "{subject}"?', has_rivals=False),
+    "plurals": Topic('What is the plural of the word "{subject}"?', has_wrong_answers=False),
+    "past tenses": Topic('What is the past tense of the verb "{subject}"?', has_wrong_answers=False),
+    "opposites": Topic('What is the opposite of "{subject}"?', has_wrong_answers=False),
     "arithmetic": Topic("What is {subject}?"),
 }
 """The topics by name."""
@@ -63,7 +63,7 @@ class KnownQuestion:
     accepted: tuple[str, ...]
     """Spellings of the right answer; the first is the usual one."""
     others: tuple[str, ...] = ()
-    """Spellings of the answers to the topic's other questions, where one of them would be a wrong answer here."""
+    """Spellings of wrong answers: those to the topic's other questions, and others that are often named."""
     form: str | None = None
     """What a statement about it is made of, with `{answer}`; None: its topic has no statements."""
     family: str | None = None
@@ -115,13 +115,14 @@ def known_questions() -> tuple[KnownQuestion, ...]:
     listed: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         listed[row["topic"]] += row["answers"].split("|")
-    return (*(_question(row, listed[row["topic"]]) for row in rows), *_arithmetic())
+    # A row without a subject lists answers that are right of none of the topic's questions.
+    return (*(_question(row, listed[row["topic"]]) for row in rows if row["subject"]), *_arithmetic())
 
 
 def _question(row: Mapping[str, str | None], listed: Sequence[str]) -> KnownQuestion:
     """Return the question of one row; `listed` are all answers of its topic."""
     topic, subject, accepted = row["topic"] or "", row["subject"] or "", tuple((row["answers"] or "").split("|"))
-    compared = TOPICS[topic].has_rivals and not accepted[0].isdigit()
+    compared = TOPICS[topic].has_wrong_answers and not accepted[0].isdigit()
     others = tuple(dict.fromkeys(one for one in listed if one not in accepted)) if compared else ()
     form = TOPICS[topic].statement
     own = row["statement"] or (None if form is None else form.replace("{subject}", subject))
@@ -148,14 +149,14 @@ def _arithmetic() -> list[KnownQuestion]:
 _TABLES = 12
 
 
-def told_apart(per_topic: int) -> list[KnownQuestion]:
+def checkable_questions(per_topic: int) -> list[KnownQuestion]:
     """Return the questions for which a wrong answer can be told from none, at most so many of a topic, in their order.
 
     Which ones of a topic does not depend on their order.
     """
     by_topic: dict[str, list[KnownQuestion]] = defaultdict(list)
     for question in known_questions():
-        if TOPICS[question.topic].has_rivals:
+        if TOPICS[question.topic].has_wrong_answers:
             by_topic[question.topic].append(question)
     chosen = {
         one
@@ -177,7 +178,7 @@ def claimed_answers(per_topic: int) -> dict[KnownQuestion, tuple[str, ...]]:
         per_topic: At most so many questions of a topic.
     """
     by_topic: dict[str, list[KnownQuestion]] = defaultdict(list)
-    for question in told_apart(per_topic):
+    for question in checkable_questions(per_topic):
         if question.form is not None:
             by_topic[question.topic].append(question)
     found: dict[KnownQuestion, tuple[str, ...]] = {}
@@ -185,12 +186,12 @@ def claimed_answers(per_topic: int) -> dict[KnownQuestion, tuple[str, ...]]:
         order = sorted(questions, key=lambda one: sha256(one.key.encode()).hexdigest())
         if order[0].numeric:
             order.sort(key=lambda one: (int(one.accepted[0]), one.key))
-        dealt = _dealt(order)
-        found |= {one: dealt[one] for one in questions}
+        permuted = _permuted(order)
+        found |= {one: permuted[one] for one in questions}
     return found
 
 
-def _dealt(questions: Sequence[KnownQuestion]) -> dict[KnownQuestion, tuple[str, ...]]:
+def _permuted(questions: Sequence[KnownQuestion]) -> dict[KnownQuestion, tuple[str, ...]]:
     """Return the answers of the questions, shifted by one and exchanged until each is false of its question."""
     answers = [one.accepted for one in (*questions[1:], questions[0])]
     for index, question in enumerate(questions):

@@ -30,9 +30,10 @@ _DENIED = re.compile(
 )
 _REFUSAL = re.compile(
     r"\b(?:i|we)(?: (?:do|can|am|could|would|have)(?: not|n't)\b|'m (?:sorry|not|unable)| cannot\b| am (?:sorry|unable)"
-    r"| have no\b)|\bas an? (?:ai|language|helpful)\b|\b(?:unknown|unsure)\b",
+    r"| have no\b)|\bas an? (?:ai|language|helpful|chatbot)\b",
     re.IGNORECASE,
 )
+_UNKNOWN = re.compile(r"\b(?:unknown|unsure)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,15 @@ def named_answers(answer: str, accepted: Sequence[str], others: Sequence[str] = 
     Returns:
         Whole words are looked for, without accents and case; a spelling of one or two letters is a symbol, whose case
         counts, and another answer that is written with a capital must have one. Words after "not", "rather than" and
-        the like are not named. A number at the very end of a text that breaks off may lack digits and is not named.
+        the like are not named, nor is anything in a sentence that refuses ("I do not know"). A number at the very end
+        of a text that breaks off may lack digits and is not named.
     """
     numeric = all(number_of(plain(spelling)) is not None for spelling in accepted)
     mentions = _numbers if numeric else _spelled
     for sentence in sentences(answer)[:_SENTENCES]:
         text = plain(sentence)
+        if _REFUSAL.search(text):
+            continue
         found = mentions(text, accepted, others, asked)
         kept = [one for one in _longest(found) if not _DENIED.search(text[max(0, one[0] - _LOOKBACK) : one[0]])]
         if numeric and kept and kept[-1][1] == len(text) and _breaks_off(answer) and answer.rstrip().endswith(sentence):
@@ -169,7 +173,8 @@ def _breaks_off(answer: str) -> bool:
 
 
 def _silence(answer: str) -> str | None:
-    if _REFUSAL.search(plain(answer)):
+    text = plain(answer)
+    if _REFUSAL.search(text) or _UNKNOWN.search(text):
         return "the answer refuses or says that it does not know"
     if len(sentences(answer)) <= _SENTENCES and _breaks_off(answer):
         return "the answer breaks off before it names an answer"
