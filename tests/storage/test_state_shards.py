@@ -79,7 +79,7 @@ def test_only_the_rows_that_are_asked_for_are_read(
     import safetensors
 
     run, read = made(tmp_path / "run", states, n_parts=1), []
-    own = safetensors.safe_open
+    own: Any = safetensors.safe_open
 
     class Watched:
         def __init__(self, path: Path, framework: str) -> None:
