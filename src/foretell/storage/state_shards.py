@@ -21,7 +21,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int, Integer
 
 from foretell.errors import InputError, RunError
-from foretell.schema.tables import HIDDEN, POOLS, conform, empty
+from foretell.schema.tables import HIDDEN, POOLS, SAMPLES, conform, empty
 from foretell.storage.atomic import written_whole
 from foretell.storage.state_choice import PooledStates
 
@@ -153,11 +153,15 @@ def state_index(folder: Path, entries: str) -> StateIndex:
         entries: Its parts in the manifest, with their checksums, as JSON.
     """
     parts = json.loads(entries)
-    samples = [folder / "samples" / f"{part['name']}.parquet" for part in parts if "samples" in part["files"]]
-    known = (
-        pl.concat([pl.scan_parquet(file).select("id", "n_tokens_generated") for file in samples]).sort("id").collect()
+    samples, files = (
+        [folder / table / f"{part['name']}.parquet" for part in parts if table in part["files"]]
+        for table in ("samples", "hidden")
     )
-    files = [folder / "hidden" / f"{part['name']}.parquet" for part in parts if "hidden" in part["files"]]
+    for file in (*samples, *files):
+        if not file.is_file():
+            raise RunError(f"{file}: is missing though the manifest names it; read into a new folder")
+    frames = (pl.read_parquet(file, columns=["id", "n_tokens_generated"]) for file in samples)
+    known = pl.concat([empty(SAMPLES).select("id", "n_tokens_generated"), *frames]).sort("id")
     index = pl.concat([empty(HIDDEN), *(conform(pl.read_parquet(file), HIDDEN) for file in files)])
     shards = index.get_column("shard").unique().sort().to_list()
     whole = pl.when(pl.col("pool") == POOLS[0]).then(0).otherwise(pl.col("n_tokens_generated"))
@@ -188,8 +192,8 @@ def _read(folder: Path, shard: str, tensor: str, rows: Int[np.ndarray, " row"]) 
         with safe_open(path, framework="numpy") as file:
             stored = file.get_slice(tensor)
             n_rows, width = stored.get_shape()
-            if rows.max() >= n_rows:
-                raise ValueError(f"{tensor} has {n_rows} rows, and the index names row {rows.max()}")
+            if rows.min() < 0 or rows.max() >= n_rows:
+                raise ValueError(f"{tensor} has {n_rows} rows, and the index names rows {rows.min()} to {rows.max()}")
             found = np.empty((len(rows), width), dtype=np.float32)
             for block in neighbours:
                 found[block] = stored[int(rows[block[0]]) : int(rows[block[-1]]) + 1]
