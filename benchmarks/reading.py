@@ -11,11 +11,11 @@ a ratio by up to one percentage point, so every size runs in several processes, 
 Whole passes, one way after another, give the same with much wider intervals: they are timed in a separate process and
 printed as well.
 
-Generating 64 tokens is compared with `generate` alone, step by step in turn, and two answers of one prompt, read
-together, with reading each by itself. Eager attention, and transformer-lens and nnsight where they are installed, are
-timed in whole passes, relative to listening to masses. Memory is the peak of a separate process less that of the bare
-pass, the median of several; each does the model's self-check first. `--clock cpu` counts processor seconds instead of
-wall-clock time.
+Hidden states at eight layers, in all pools, are compared with reading masses without them. Generating 64 tokens is
+compared with `generate` alone, step by step in turn, and two answers of one prompt, read together, with reading each by
+itself. Eager attention, and transformer-lens and nnsight where they are installed, are timed in whole passes, relative
+to listening to masses. Memory is the peak of a separate process less that of the bare pass, the median of several; each
+does the model's self-check first. `--clock cpu` counts processor seconds instead of wall-clock time.
 
 transformer-lens and nnsight require other versions of what foretell uses, so give them a separate environment that also
 sees the packages of this one:
@@ -54,16 +54,20 @@ from foretell.reading.chat.rendered import Rendered
 from foretell.reading.models.blocks import decoder_blocks, decoder_of
 from foretell.reading.models.load import Model, load_model
 from foretell.reading.runs.answers import force
+from foretell.schema.tables import POOLS
 from layer_by_layer import in_turn, twin
 from other_tools import other_tools
 
 SIZES = ((128, 48), (512, 64), (1024, 64), (2048, 128), (4096, 128))
 WAYS = ("bare", "masses", "everything")
+STATES = (1, 5, 9, 13, 17, 21, 25, 29)
+"""Layers whose hidden states are read where their cost is measured."""
 BARE = ("bare", "bare again")
-PARTS = ("forward", "tools", "generate", "sharing", "memory")
+PARTS = ("forward", "states", "tools", "generate", "sharing", "memory")
 CEILINGS = {
     "masses": {(128, 48): 1.12, (512, 64): 1.06, (1024, 64): 1.06, (2048, 128): 1.06, (4096, 128): 1.06},
     "everything": 1.16,
+    "states": 1.03,
     "tools": {"eager": 3.5, "transformer-lens": 3.5, "nnsight": 2.5},
     "generate": {"masses": 1.12, "everything": 1.16},
     "sharing": 0.68,
@@ -106,21 +110,26 @@ def made_up_direction(model: Model) -> MadeUp:
 
 
 @contextlib.contextmanager
-def listening(model: Model, way: str, codes: np.ndarray, *, rows: bool = False) -> Iterator[Any]:
+def listening(
+    model: Model, way: str, codes: np.ndarray, *, rows: bool = False, states: tuple[int, ...] = ()
+) -> Iterator[Any]:
     """Listen in the given way, and build the results before leaving."""
     if way == "bare":
         yield None
         return
     all_of_it = way == "everything"
     options = {"contribution": all_of_it, "entropy": all_of_it, "rows": rows}
-    with listen(model, codes, directions=[made_up_direction(model)], **options) as capture:
+    with listen(model, codes, directions=[made_up_direction(model)], hidden=states, **options) as capture:
         yield capture
+        for pool in POOLS if states else ():
+            for after in (None,) if pool == POOLS[0] else (*capture.checkpoints, None):
+                capture.hidden(pool, after)
         _ = capture.mass, capture.lift, capture.activity, capture.contribution, capture.attention_entropy
 
 
-def once(model: Model, way: str, token_ids: torch.Tensor, codes: np.ndarray) -> None:
+def once(model: Model, way: str, token_ids: torch.Tensor, codes: np.ndarray, *, states: tuple[int, ...] = ()) -> None:
     """Run one text in one way."""
-    with torch.inference_mode(), listening(model, way, codes):
+    with torch.inference_mode(), listening(model, way, codes, states=states):
         decoder_of(model.model)(input_ids=token_ids, use_cache=False)
 
 
@@ -275,6 +284,38 @@ def sharing(pace: Pace, n_prompt: int = 512, n_answer: int = 64) -> dict[str, di
     return found
 
 
+def hidden_states(pace: Pace) -> dict[str, dict[str, float]]:
+    """Time of reading masses and hidden states at eight layers relative to reading masses, given and generated."""
+    model, found = load_model("smollm2"), {}
+    for size in ((128, 48), (512, 64), (2048, 128)):
+        token_ids, codes = text(*size)
+        twins = {"without": (twin(model), ()), "with": (twin(model), STATES)}
+        runs: dict[str, Callable[[], object]] = {
+            way: functools.partial(once, one, "masses", token_ids, codes, states=states)
+            for way, (one, states) in twins.items()
+        }
+        stops = [block for one, _ in twins.values() for block in decoder_blocks(one.model)]
+        times = in_turn(runs, stops, go_on=pace.rounds(), now=pace.now)
+        found["/".join(map(str, size))] = summary(over(times, "without")["with"])
+    found["generating"] = _generating_states(model, pace)
+    print(f"hidden states at {len(STATES)} layers, over masses alone: {shown(found)}", flush=True)
+    return found
+
+
+def _generating_states(model: Model, pace: Pace, n_new: int = 64) -> dict[str, float]:
+    token_ids, codes = text(200, 0)
+    options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "do_sample": False, "pad_token_id": 0}
+
+    def run(one: Model, states: tuple[int, ...]) -> None:
+        with listening(one, "masses", codes, rows=True, states=states):
+            one.model.generate(token_ids, attention_mask=torch.ones_like(token_ids), **options)  # type: ignore[operator]
+
+    twins = {"without": (twin(model), ()), "with": (twin(model), STATES)}
+    runs = {way: functools.partial(run, *one) for way, one in twins.items()}
+    stops = [decoder_of(one.model) for one, _ in twins.values()]
+    return summary(over(in_turn(runs, stops, go_on=pace.rounds(), now=pace.now), "without")["with"])
+
+
 def forget_peak() -> None:
     """Let the kernel count this process's peak memory from here, so that loading the model does not hide a pass."""
     with contextlib.suppress(OSError):
@@ -355,6 +396,7 @@ def main() -> None:
         return
     parts: dict[str, Callable[[], object]] = {
         "forward": lambda: forward_passes(arguments.sizes, arguments),
+        "states": lambda: hidden_states(pace),
         "tools": lambda: tools(pace),
         "generate": lambda: generating(pace),
         "sharing": lambda: sharing(pace),

@@ -16,7 +16,9 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+import foretell
 from foretell.cli.main import cli, main
+from foretell.errors import InputError
 from foretell.schema.tables import SHARES
 
 VERBS = ("demo", "spans", "read", "label", "direction", "surface", "steer", "study", "report")
@@ -206,3 +208,24 @@ def test_escape_sequences_of_a_file_do_not_reach_the_terminal(
     table = table.rename({"QAM_norm": "QAM\x1b[2J_norm"})
     table.write_parquet(tmp_path / "table.parquet")
     assert "\x1b[2J" not in refused("study", tmp_path / "table.parquet", "--to", tmp_path / "out", capsys=capsys)
+
+
+@pytest.mark.parametrize(("said", "asked"), [("8,16", [8, 16]), ("all", "all"), (None, None)])
+def test_layers_of_hidden_states_are_passed_on(
+    said: str | None, asked: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(*_: object, hidden: object, **__: object) -> None:
+        raise InputError(f"asked for {hidden}")
+
+    def opened(_: str, options: dict[str, object]) -> None:
+        for name in ("dtype", "device", "trust_remote_code"):
+            options.pop(name)
+
+    monkeypatch.setattr(foretell, "read", read, raising=False)
+    monkeypatch.setattr("foretell.cli.main.opened_model", opened)
+    words = ("read", tmp_path, "builtin", "--answers", "generate", "--to", tmp_path / "run")
+    assert refused(*words, *(("--hidden", said) if said else ()), capsys=capsys) == f"asked for {asked}"
+    if said == "all":
+        for wrong in ("every", "8;16", "8-16", ""):
+            message = refused(*words, "--hidden", wrong, capsys=capsys)
+            assert f"{wrong!r} is neither all nor layers such as 8,16" in message

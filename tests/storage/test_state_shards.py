@@ -79,7 +79,7 @@ def test_only_the_rows_that_are_asked_for_are_read(
     import safetensors
 
     run, read = made(tmp_path / "run", states, n_parts=1), []
-    own = safetensors.safe_open
+    own: Any = safetensors.safe_open
 
     class Watched:
         def __init__(self, path: Path, framework: str) -> None:
@@ -141,6 +141,11 @@ def test_damage_is_noticed(tmp_path: Path, states: dict[str, Any]) -> None:
     shard.unlink()
     with pytest.raises(RunError, match=r"part-00001\.safetensors: is missing though the index names it"):
         run.hidden(2, MEAN)
+    for name in ("samples", "hidden"):
+        folder = shutil.copytree(run.path, tmp_path / f"without {name}")
+        (folder / name / "part-00000.parquet").unlink()
+        with pytest.raises(RunError, match=rf"{name}.part-00000\.parquet: is missing though the manifest names it"):
+            open_run(folder).hidden(2, MEAN)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +168,8 @@ def test_what_is_not_stored_is_refused_by_name(
 
 def test_a_run_without_states_has_an_empty_table(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", JOB)
+    with pytest.raises(InputError, match="has no hidden states"):
+        run.hidden(0, MEAN)
     run.append("part", {"samples": samples({"a": 3})})
     assert dict(run.hidden_states.schema) == schema.HIDDEN.dtypes
     assert run.hidden_states.is_empty()

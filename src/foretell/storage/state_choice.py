@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from foretell.errors import InputError
 from foretell.schema.tables import POOLS
 
-__all__ = ["PooledStates", "StateChoice", "checkpoints_of", "chosen_layers"]
+__all__ = ["PooledStates", "StateChoice", "checkpoints_of", "chosen_layers", "states_by_sample"]
 
 PooledStates: TypeAlias = Mapping[tuple[str, int], Float[np.ndarray, "chosen_layer width"]]
 """Hidden states of one sample, by pool and number of generated tokens."""
@@ -62,27 +62,6 @@ class StateChoice:
         # In one order, so that the same choice is the same job.
         return cls(chosen_layers(given["layers"], n_layers), tuple(pool for pool in POOLS if pool in pools), dtype)
 
-    def by_sample(
-        self: StateChoice | None,
-        hidden: Callable[[str, int | None], Float[np.ndarray, "sample layer width"]],
-        n_generated: Int[np.ndarray, " sample"],
-    ) -> list[PooledStates]:
-        """Return what is kept of each sample of a capture; nothing where nothing is chosen.
-
-        Args:
-            hidden: Gives the states of a pool after so many tokens, or after all.
-            n_generated: Tokens of each answer.
-        """
-        found: list[dict[tuple[str, int], Float[np.ndarray, "chosen_layer width"]]] = [{} for _ in n_generated]
-        for pool in () if self is None else self.pools:
-            longest = 0 if pool == POOLS[0] else int(n_generated.max(initial=0))
-            for number in (*(1 << power for power in range(longest.bit_length())), None):
-                states = hidden(pool, number)
-                for sample in np.flatnonzero(n_generated >= (number or 1)):
-                    whole = 0 if pool == POOLS[0] else int(n_generated[sample])
-                    found[sample][pool, number or whole] = states[sample]
-        return list(found)
-
     def size(self, n_generated: Sequence[int], width: int, *, given: bool) -> str:
         """Return in words how much of a disk the states of these answers take."""
         n_mib = self.n_bytes(n_generated, width) / 2**20
@@ -102,6 +81,29 @@ def checkpoints_of(pool: str, n_generated: int) -> list[int]:
     if pool == POOLS[0]:
         return [0]
     return sorted({*(1 << power for power in range(n_generated.bit_length())), n_generated} - {0})
+
+
+def states_by_sample(
+    choice: StateChoice | None,
+    hidden: Callable[[str, int | None], Float[np.ndarray, "sample layer width"]],
+    n_generated: Int[np.ndarray, " sample"],
+) -> list[PooledStates]:
+    """Return what is kept of each sample of a capture; nothing where nothing is chosen.
+
+    Args:
+        choice: Pools to keep.
+        hidden: Gives the states of a pool after so many tokens, or after all.
+        n_generated: Tokens of each answer.
+    """
+    found: list[dict[tuple[str, int], Float[np.ndarray, "chosen_layer width"]]] = [{} for _ in n_generated]
+    for pool in () if choice is None else choice.pools:
+        longest = 0 if pool == POOLS[0] else int(n_generated.max(initial=0))
+        for number in (*(1 << power for power in range(longest.bit_length())), None):
+            states = hidden(pool, number)
+            for sample in np.flatnonzero(n_generated >= (number or 1)):
+                whole = 0 if pool == POOLS[0] else int(n_generated[sample])
+                found[sample][pool, number or whole] = states[sample]
+    return list(found)
 
 
 def chosen_layers(layers: Any, n_layers: int) -> tuple[int, ...]:

@@ -142,10 +142,11 @@ def _check_ids(index: StateIndex, place: tuple[int, str, int | None], ids: Seque
             raise InputError(f"hidden states: {len(wrong)} ids {what}, such as {wrong[0]!r}")
     if (layer, pool) in index.by_place:
         stored = index.by_place[layer, pool]
-        present = set(stored.select("id", "n_generated").iter_rows())
+        names = list(index.lengths)
+        present = {(names[sample], number) for sample, number in zip(stored.sample, stored.n_generated, strict=True)}
         again = [own for own in ids if (own, _number(index, own, place)) in present]
         if again:
             raise InputError(f"hidden states: {len(again)} ids have states of layer {layer}, {pool!r} already")
-        known = index.states(layer, pool, int(stored["n_generated"][0]))[1].shape[1]
+        known = index.states(layer, pool, int(stored.n_generated[0]))[1].shape[1]
         if known != width:
             raise InputError(f"hidden states: those of layer {layer}, {pool!r} are {known} wide, and these {width}")

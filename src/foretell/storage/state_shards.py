@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from foretell.errors import InputError, RunError
-from foretell.schema.tables import HIDDEN, POOLS, conform, empty
+from foretell.schema.tables import HIDDEN, POOLS, SAMPLES, conform, empty
 from foretell.storage.atomic import written_whole
 from foretell.storage.state_choice import PooledStates
 
@@ -85,38 +85,51 @@ def _narrowed(values: Float[np.ndarray, "row width"], dtype: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class _Place:
+    """Where the states of one layer and pool are, by id; samples and shards as places in the lists of the index."""
+
+    sample: Integer[np.ndarray, " state"]
+    n_generated: Integer[np.ndarray, " state"]
+    is_whole: Bool[np.ndarray, " state"]
+    shard: Integer[np.ndarray, " state"]
+    row: Integer[np.ndarray, " state"]
+
+
+@dataclass(frozen=True)
 class StateIndex:
     """Where the hidden states of a run are."""
 
     folder: Path
-    by_place: Mapping[tuple[int, str], pl.DataFrame]
-    """Rows of the index by layer and pool, by id, with the column `is_whole`."""
+    shards: Sequence[str]
+    by_place: Mapping[tuple[int, str], _Place]
     lengths: Mapping[str, int | None]
-    """Generated tokens of every sample of the run; None where it was not read."""
+    """Generated tokens of every sample of the run, in order; None where it was not read."""
 
     def states(
         self, layer: int, pool: str, n_generated: int | None
     ) -> tuple[list[str], Float[np.ndarray, "sample width"]]:
         """Return ids and states; see `Run.hidden`."""
-        rows = self._rows(layer, pool)
+        place = self._place(layer, pool)
         if pool == POOLS[0] and n_generated not in {None, 0}:
             raise InputError(f"hidden: {pool!r} is read before the first token; n_generated is 0 or None")
-        chosen = rows.filter(pl.col("is_whole") if n_generated is None else pl.col("n_generated") == n_generated)
-        if chosen.is_empty():
+        chosen = np.flatnonzero(place.is_whole if n_generated is None else place.n_generated == n_generated)
+        if not len(chosen):
             what = "whole answers" if n_generated is None else f"{n_generated} generated tokens"
-            stored = rows.get_column("n_generated").unique().sort().to_list()
+            stored = np.unique(place.n_generated).tolist()
             raise InputError(f"hidden: no states of {what} at layer {layer}, {pool!r}; stored are those after {stored}")
-        parts = chosen.with_row_index("place").partition_by("shard", as_dict=True)
-        blocks = {
-            str(shard): _read(self.folder, str(shard), _tensor(layer, pool), frame.get_column("row").to_numpy())
-            for (shard,), frame in parts.items()
-        }
-        found = np.empty((chosen.height, next(iter(blocks.values())).shape[1]), dtype=np.float32)
-        for (shard,), frame in parts.items():
-            found[frame.get_column("place").to_numpy()] = blocks[str(shard)]
-        return chosen.get_column("id").to_list(), found
+        shards, of_shard = np.unique(place.shard[chosen], return_inverse=True)
+        order = np.argsort(of_shard, kind="stable")
+        parts = np.split(order, np.cumsum(np.bincount(of_shard))[:-1])
+        found = None
+        for shard, own in zip(shards, parts, strict=True):
+            states = _read(self.folder, self.shards[shard], _tensor(layer, pool), place.row[chosen[own]])
+            if found is None:
+                found = np.empty((len(chosen), states.shape[1]), dtype=np.float32)
+            found[own] = states
+        ids = list(self.lengths)
+        return [ids[sample] for sample in place.sample[chosen]], np.asarray(found)
 
-    def _rows(self, layer: int, pool: str) -> pl.DataFrame:
+    def _place(self, layer: int, pool: str) -> _Place:
         if not self.by_place:
             raise InputError(
                 f"{self.folder.parent}: has no hidden states; read it with hidden=... (foretell read --hidden), or add "
@@ -140,21 +153,30 @@ def state_index(folder: Path, entries: str) -> StateIndex:
         entries: Its parts in the manifest, with their checksums, as JSON.
     """
     parts = json.loads(entries)
-    samples = [folder / "samples" / f"{part['name']}.parquet" for part in parts if "samples" in part["files"]]
-    known = pl.concat([pl.scan_parquet(file).select("id", "n_tokens_generated") for file in samples]).collect()
-    files = [folder / "hidden" / f"{part['name']}.parquet" for part in parts if "hidden" in part["files"]]
-    by_place: dict[tuple[int, str], pl.DataFrame] = {}
-    if files:
-        index = pl.concat([conform(pl.read_parquet(file), HIDDEN) for file in files]).join(known, on="id", how="left")
-        whole = pl.when(pl.col("pool") == POOLS[0]).then(0).otherwise(pl.col("n_tokens_generated"))
-        index = index.with_columns(pl.col("shard").cast(pl.Categorical), is_whole=pl.col("n_generated") == whole)
-        by_place = {
-            (int(str(layer)), str(pool)): frame.drop("layer", "pool", "n_tokens_generated")
-            for (layer, pool), frame in index.sort("id", "n_generated")
-            .partition_by("layer", "pool", as_dict=True)
-            .items()
-        }
-    return StateIndex(folder / "hidden", by_place, dict(known.iter_rows()))
+    samples, files = (
+        [folder / table / f"{part['name']}.parquet" for part in parts if table in part["files"]]
+        for table in ("samples", "hidden")
+    )
+    for file in (*samples, *files):
+        if not file.is_file():
+            raise RunError(f"{file}: is missing though the manifest names it; read into a new folder")
+    frames = (pl.read_parquet(file, columns=["id", "n_tokens_generated"]) for file in samples)
+    known = pl.concat([empty(SAMPLES).select("id", "n_tokens_generated"), *frames]).sort("id")
+    index = pl.concat([empty(HIDDEN), *(conform(pl.read_parquet(file), HIDDEN) for file in files)])
+    shards = index.get_column("shard").unique().sort().to_list()
+    whole = pl.when(pl.col("pool") == POOLS[0]).then(0).otherwise(pl.col("n_tokens_generated"))
+    is_whole = (pl.col("n_generated") == whole).fill_null(value=False).alias("is_whole")
+    index = (
+        index.join(known.with_row_index("sample"), on="id", how="inner")
+        .with_columns(pl.col("shard").cast(pl.Enum(shards)).to_physical())
+        .select("layer", "pool", "sample", "n_generated", is_whole, "shard", "row")
+        .sort("sample", "n_generated")
+    )
+    by_place = {
+        (int(str(layer)), str(pool)): _Place(*(frame.to_series(place).to_numpy() for place in range(2, 7)))
+        for (layer, pool), frame in index.partition_by("layer", "pool", as_dict=True).items()
+    }
+    return StateIndex(folder / "hidden", shards, by_place, dict(known.iter_rows()))
 
 
 def _read(folder: Path, shard: str, tensor: str, rows: Int[np.ndarray, " row"]) -> Float[np.ndarray, "row width"]:
@@ -170,8 +192,8 @@ def _read(folder: Path, shard: str, tensor: str, rows: Int[np.ndarray, " row"]) 
         with safe_open(path, framework="numpy") as file:
             stored = file.get_slice(tensor)
             n_rows, width = stored.get_shape()
-            if rows.max() >= n_rows:
-                raise ValueError(f"{tensor} has {n_rows} rows, and the index names row {rows.max()}")
+            if rows.min() < 0 or rows.max() >= n_rows:
+                raise ValueError(f"{tensor} has {n_rows} rows, and the index names rows {rows.min()} to {rows.max()}")
             found = np.empty((len(rows), width), dtype=np.float32)
             for block in neighbours:
                 found[block] = stored[int(rows[block[0]]) : int(rows[block[-1]]) + 1]

@@ -81,7 +81,7 @@ def test_a_text_fed_in_pieces(chunks: tuple[int, ...], rows: bool, generator: np
     with listen(model, given.segments, hidden=[0, 2], rows=rows) as capture, torch.no_grad():
         cache = None
         for start, stop in itertools.pairwise(edges.tolist()):
-            memory = {} if cache is None else {cache_argument(model.model): cache}
+            memory: dict[str, Any] = {} if cache is None else {cache_argument(model.model): cache}
             cache = cache_from(model.model(given.token_ids[:, start:stop], use_cache=True, **memory))
     for sample in range(2):
         states = alone(model, given.token_ids[sample].numpy())[[0, 2]]

@@ -18,10 +18,10 @@ from foretell.conversations.conversation import Conversation, Message
 from foretell.errors import InputError, RunError
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
-from foretell.reading.runs import read as reading
 from foretell.reading.runs.read import read
 from foretell.schema.tables import HIDDEN, POOLS
 from foretell.storage.runs import Run, open_run
+from foretell.storage.state_choice import StateChoice
 from tests.reading import by_hand
 from tests.reading.runs.test_read import GIVEN, PROMPTS
 from tests.reading.tiny import tiny_model
@@ -179,7 +179,7 @@ def test_the_size_is_printed_before_reading(model: Model, capsys: pytest.Capture
     assert "hidden states: 0.0 MiB (2 layers, 3 pools)" in capsys.readouterr().err
     stored = run.hidden_states.height * model.width * 2
     lengths = run.samples["n_tokens_generated"].to_list()
-    choice = reading.StateChoice.of([0, 1], model.n_layers)
+    choice = StateChoice.of([0, 1], model.n_layers)
     assert choice.n_bytes(lengths, model.width) == stored
     read(model, PROMPTS, answers="generate", max_new_tokens=3, hidden="all", progress=True)
     assert "hidden states: at most 0.0 MiB (3 layers, 3 pools)" in capsys.readouterr().err

@@ -28,7 +28,7 @@ from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, share
 from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered
-from foretell.storage.state_choice import PooledStates, StateChoice
+from foretell.storage.state_choice import PooledStates, StateChoice, states_by_sample
 
 __all__ = ["Sampling", "force", "generate"]
 
@@ -113,7 +113,7 @@ def _forced(
             **options,
         )
         memory = cache_from(output)
-    hidden = StateChoice.by_sample(states, capture.hidden, capture.n_generated)
+    hidden = states_by_sample(states, capture.hidden, capture.n_generated)
     answered = [
         _answered(capture, sample, item.token_ids, item.segments, offset=0, truncated=None, rows=rows, hidden=own)
         for sample, (item, own) in enumerate(zip(rendered, hidden, strict=True))
@@ -160,7 +160,7 @@ def generate(
         # An answer goes to the token that ended its turn, or to the last one.
         counts = np.column_stack([ends, np.ones(len(fresh), dtype=bool)]).argmax(axis=1)
         capture.keep(counts)
-    hidden = StateChoice.by_sample(states, capture.hidden, counts)
+    hidden = states_by_sample(states, capture.hidden, counts)
     return [
         _answered(
             capture,

@@ -43,10 +43,10 @@ def token_scores(
     most = min(chunk_bytes, _CACHE_BYTES) if logits.device.type == "cpu" else chunk_bytes
     step = max(1, most // (n_samples * n_vocabulary * 4 * (2 if entropy else 1)))
     samples = torch.arange(n_samples, device=logits.device)[:, None]
-    found = []
-    for first in range(0, positions.shape[1], step):
-        chosen = logits[samples, positions[:, first : first + step]].float()
-        tokens = token_ids[:, first : first + step, None]
+    found: list[tuple[Tensor, ...]] = []
+    for start in range(0, positions.shape[1], step):
+        chosen = logits[samples, positions[:, start : start + step]].float()
+        tokens = token_ids[:, start : start + step, None]
         if not entropy:
             found.append((chosen.gather(2, tokens).squeeze(2) - chosen.logsumexp(2),))
             continue
