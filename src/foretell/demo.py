@@ -49,7 +49,7 @@ _BATCH_TOKENS = 8192
 _LAYERS = slice(2, None, 3)
 """Layers whose hidden states are kept: every third."""
 _POOLS = ("last prompt token", "mean over answer", "last answer token")
-_ASKED = {"questions": 120, "false-claims": 160, "lies": 120}
+_ASKED = {"questions": 96, "false-claims": 120, "lies": 96}
 """Prompts of each set about facts; of the instructions, all are asked."""
 _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4

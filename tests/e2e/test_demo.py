@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +12,11 @@ from polars.testing import assert_frame_equal
 
 import foretell
 from foretell.cli.main import main
-from foretell.demo import run_demo
+from foretell.demo import _about_some_facts, run_demo
 from foretell.reading.models.load import Model
+from foretell.showing.behaviour_sentences import findings
+from foretell.showing.overview import overview
+from foretell.showing.report_folder import read_report_data
 from foretell.storage.surfaces import Surface
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -27,10 +31,38 @@ def demo(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_dataset_has_both_labels_and_all_its_rows(demo: Path, smollm2: Model) -> None:
     run = foretell.open_run(demo / "run")
-    counts = run.samples.group_by("dataset").agg(pl.col("behavior_label").n_unique())
-    assert dict(counts.rows()) == {"alpaca": 2, "flan": 2, "sharegpt": 2}
+    counts = run.samples.drop_nulls("behavior_label").group_by("dataset").agg(pl.col("behavior_label").n_unique())
+    names = ("alpaca", "flan", "sharegpt", "questions", "false-claims", "lies")
+    assert dict(counts.rows()) == dict.fromkeys(names, 2)
     read = run.samples.filter(pl.col("reason").is_null())
     assert run.attention.height == read.height * smollm2.n_layers * smollm2.n_heads
+
+
+def test_every_signal_of_every_behaviour_is_in_the_run_and_on_the_first_screen(demo: Path, smollm2: Model) -> None:
+    run = foretell.open_run(demo / "run")
+    layers = list(range(2, smollm2.n_layers, 3))
+    assert run.hidden_states["layer"].unique().sort().to_list() == layers
+    ids, states = run.hidden(layers[0], "mean over answer")
+    assert states.shape == (len(ids), smollm2.width)
+    data, _ = read_report_data(demo / "results")
+    shown = overview(data)
+    assert shown.signals == ("attention", "hidden states", "activity", "confidence", "all signals")
+    assert [one.title for one in findings(shown)] == [
+        "Followed the instruction",
+        "Answered correctly",
+        "Gave in to a false claim",
+        "Said something false",
+    ]
+    assert all(row.n is not None and row.baseline is not None for row in shown.rows)
+
+
+def test_the_demo_asks_always_the_same_and_all_about_a_fact() -> None:
+    chosen = {name: _about_some_facts(name, 40) for name in ("questions", "false-claims", "lies")}
+    assert chosen == {name: _about_some_facts(name, 40) for name in chosen}
+    lies = Counter(one.group for one in chosen["lies"])
+    assert set(lies.values()) == {2}
+    assert len({one.stratum for one in chosen["false-claims"]}) > 5
+    assert all(one.verifier and one.verifier["name"] != "without_label" for one in chosen["false-claims"])
     run.verify()
 
 

@@ -85,6 +85,7 @@ def test_too_few_data_are_no_null_result() -> None:
     assert found.outcome == "unknown"
     assert found.text.endswith("No conclusion: 3 groups have label 1; each needs 10.")
     assert say(row()).text.endswith("No conclusion: no signal was tested.")
+    assert say(row(cell("attention", "not enough data", 0.0, why="one class"))).outcome == "unknown"
 
 
 def test_datasets_of_one_behaviour_share_a_sentence() -> None:

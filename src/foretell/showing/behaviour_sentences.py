@@ -68,7 +68,8 @@ def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
 def _outcome(row: OverviewRow) -> Outcome:
     if any(cell.predicts for cell in row.cells):
         return "tells"
-    return "nothing" if any(cell.increment.value is not None for cell in row.cells) else "unknown"
+    tested = [cell for cell in row.cells if cell.verdict != "not enough data" and cell.increment.value is not None]
+    return "nothing" if tested else "unknown"
 
 
 def _strongest(cells: Sequence[SignalCell], *, predicting: bool = False) -> SignalCell:

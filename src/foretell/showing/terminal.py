@@ -106,10 +106,12 @@ def show_overview(data: ReportData) -> None:
     columns = ["dataset", "signal", "AUC", "over baselines", *(["told"] if shown.timed else []), "verdict"]
     rows: list[list[object]] = []
     for row in shown.rows:
-        if row.baseline is not None:
+        if row.baseline is not None and row.baseline_auc.value is not None:
             blank: list[object] = [None] * (len(columns) - 3)
             rows.append([row.dataset, row.baseline, row.baseline_auc.value, *blank])
         for cell in row.cells:
+            if cell.auc.value is None and cell.increment.value is None:
+                continue  # the sentence gives the reason
             first = None if cell.from_token is None else from_token_text(cell.from_token, row.n_whole)
             after = [first] if shown.timed else []
             gain = None if cell.increment.value is None else increment_text(cell.increment)
