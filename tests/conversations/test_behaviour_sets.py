@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+import polars as pl
 import pytest
 
 import foretell
@@ -170,7 +171,7 @@ def test_a_real_model_is_labelled_by_what_it_says() -> None:
     labels = foretell.label(read)
     found = dict(labels.select("id", "behavior_label").iter_rows())
     assert found[known.id] == 1
-    reasons = dict(labels.filter(behavior_label=None).select("id", "label_reason").iter_rows())
+    reasons = dict(labels.filter(pl.col("behavior_label").is_null()).select("id", "label_reason").iter_rows())
     assert sorted(reasons.values()) == ["nothing was claimed", "the claim is true"]
     assert {one.id: one.behaviour for one in read.conversations()} == {one: by_id[one].behaviour for one in found}
     assert set(read.table().get_column("behaviour")) == {"answered correctly", "gave in to a false claim"}

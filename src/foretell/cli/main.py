@@ -11,13 +11,12 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from foretell.cli.direction_verbs import direction, steer, surface
 from foretell.cli.options import (
-    BUILTIN,
     FOLDER,
     GIVEN,
     GIVEN_FOLDER,
@@ -28,6 +27,7 @@ from foretell.cli.options import (
     ignore_option,
     model_argument,
     model_options,
+    opened_conversations,
     opened_model,
     overwrite_option,
     quiet_option,
@@ -37,9 +37,6 @@ from foretell.cli.options import (
 from foretell.errors import ForetellError, missing_extra
 from foretell.storage.targets import DEMO, MANIFEST, check_folder
 from foretell.storage.writer_lock import refuse_second_writer
-
-if TYPE_CHECKING:
-    from foretell.conversations.conversation import Conversation
 
 __all__ = ["cli", "main"]
 
@@ -136,7 +133,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
     from foretell.reading.models.load import load_tokenizer
     from foretell.showing.terminal import say, show_spans
 
-    samples = _conversations(conversations, options)
+    samples = opened_conversations(conversations, options)
     tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
     for sample in samples[:limit] if limit > 0 else samples:
         try:
@@ -199,7 +196,7 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     from foretell.conversations.conversation import require_answers
     from foretell.showing.terminal import say
 
-    samples = _conversations(conversations, options)
+    samples = opened_conversations(conversations, options)
     if options["answers"] == "given":
         require_answers(samples)
     fitted = [foretell.Direction.load(path) for path in directions]
@@ -315,22 +312,6 @@ def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None, overwrite:
     from foretell.showing.terminal import say
 
     say(f"report: {rerender(folder, to, surfaces=surfaces, overwrite=overwrite)}", style="green")
-
-
-def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
-    """Return the conversations a verb names, and remove the options for reading them from `options`."""
-    import foretell
-
-    settings = {name: options.pop(name) for name in ("errors", "ignore")}
-    format_ = options.pop("format_")
-    name, _, dataset = source.partition(":")
-    if name == BUILTIN:
-        return foretell.builtin_conversations(dataset or None)
-    from foretell.showing.terminal import say_skipped
-
-    found = foretell.read_conversations(source, format=format_, **settings)
-    say_skipped(found.skipped)
-    return found
 
 
 def main(arguments: list[str] | None = None) -> int:

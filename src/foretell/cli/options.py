@@ -12,6 +12,7 @@ import click
 from foretell.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from foretell.conversations.conversation import Conversation
     from foretell.reading.models.load import Model
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ignore_option",
     "model_argument",
     "model_options",
+    "opened_conversations",
     "opened_model",
     "overwrite_option",
     "quiet_option",
@@ -136,3 +138,19 @@ def opened_model(name: str, options: dict[str, Any]) -> Model:
 
     settings = {key: options.pop(key) for key in ("dtype", "device", "trust_remote_code")}
     return foretell.load_model(name, **settings)
+
+
+def opened_conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
+    """Return the conversations a verb names, and remove the options for reading them from `options`."""
+    import foretell
+
+    settings = {name: options.pop(name) for name in ("errors", "ignore")}
+    format_ = options.pop("format_")
+    name, _, dataset = source.partition(":")
+    if name == BUILTIN:
+        return foretell.builtin_conversations(dataset or None)
+    from foretell.showing.terminal import say_skipped
+
+    found = foretell.read_conversations(source, format=format_, **settings)
+    say_skipped(found.skipped)
+    return found
