@@ -91,5 +91,5 @@ def answer_logprob(model: Model, batch: AnswerBatch, prefix: DynamicCache | None
     logits = logits if logits.shape[0] == 1 else logits[batch.sample, before][None]
     target = batch.token_ids[batch.sample, batch.position]
     rows = torch.arange(len(target), device=target.device)
-    scores, _ = token_scores(logits, rows[None], target[None], entropy=False, chunk_bytes=_LOGIT_BYTES)
+    (scores,) = token_scores(logits, rows[None], target[None], entropy=False, chunk_bytes=_LOGIT_BYTES)
     return scores[0]
