@@ -224,7 +224,7 @@ def test_layers_of_hidden_states_are_passed_on(
     monkeypatch.setattr(foretell, "read", read, raising=False)
     monkeypatch.setattr("foretell.cli.main.opened_model", opened)
     words = ("read", tmp_path, "builtin", "--answers", "generate", "--to", tmp_path / "run")
-    assert refused(*words, *(("--hidden", said) if said else ()), capsys=capsys) == f"asked for {asked}"
+    assert refused(*words, *(("--hidden", said) if said else ()), capsys=capsys) == f"error: asked for {asked}"
     if said == "all":
         for wrong in ("every", "8;16", "8-16", ""):
             message = refused(*words, "--hidden", wrong, capsys=capsys)
