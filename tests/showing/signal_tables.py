@@ -86,10 +86,10 @@ def _early(rng: np.random.Generator) -> list[dict[str, Any]]:
                 gain = _strength(dataset, family, k) + float(rng.normal(0, 0.006))
                 detector = "all signals" if family == "all" else f"{family}, ridge"
                 entries.append((detector, family, known + gain - 0.03, gain))
-            for detector, signal, auc, gain in entries:
+            for detector, signal, auc, added in entries:
                 row: dict[str, Any] = {**base, "detector": detector, "signal": signal, **_around("auc", auc, 0.06)}
-                row |= {"auc_within": auc - 0.04, **_around("increment", gain, 0.035)}
-                row |= {"p": None if gain is None else 0.01, "reason": None}
+                row |= {"auc_within": auc - 0.04, **_around("increment", added, 0.035)}
+                row |= {"p": None if added is None else 0.01, "reason": None}
                 rows.append(_untested(row) if dataset == "lies" else row)
     return rows
 
