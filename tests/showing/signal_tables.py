@@ -50,7 +50,7 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=overrides)
 
 
-def _around(name: str, value: float | None, half: float) -> dict[str, float | None]:
+def _around(name: str, value: float | None, half: float) -> dict[str, Any]:
     if value is None:
         return {name: None, f"{name}_lower": None, f"{name}_upper": None}
     return {name: value, f"{name}_lower": value - half, f"{name}_upper": min(value + half, 1.0)}
@@ -86,10 +86,10 @@ def _early(rng: np.random.Generator) -> list[dict[str, Any]]:
                 gain = _strength(dataset, family, k) + float(rng.normal(0, 0.006))
                 detector = "all signals" if family == "all" else f"{family}, ridge"
                 entries.append((detector, family, known + gain - 0.03, gain))
-            for detector, signal, auc, gain in entries:
-                row = {**base, "detector": detector, "signal": signal, **_around("auc", auc, 0.06)}
-                row |= {"auc_within": auc - 0.04, **_around("increment", gain, 0.035)}
-                row |= {"p": None if gain is None else 0.01, "reason": None}
+            for detector, signal, auc, added in entries:
+                row: dict[str, Any] = {**base, "detector": detector, "signal": signal, **_around("auc", auc, 0.06)}
+                row |= {"auc_within": auc - 0.04, **_around("increment", added, 0.035)}
+                row |= {"p": None if added is None else 0.01, "reason": None}
                 rows.append(_untested(row) if dataset == "lies" else row)
     return rows
 

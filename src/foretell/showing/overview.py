@@ -165,12 +165,12 @@ def _row(data: ReportData, dataset: str, of_run: tuple[str, ...] | None) -> Over
     early, verdicts = _of(data, "early", dataset), _of(data, "verdicts", dataset)
     known = {row["signal"]: row for row in verdicts.to_dicts()}
     first = {row["signal"]: row for row in _of(data, "told_by", dataset).to_dicts()}
-    counted = whole = words = None
-    if not early.is_empty():
-        whole = early["n_generated"].max()
-        counted = early.filter(pl.col("counts"))["n_generated"].max()
-        words = early.filter(~pl.col("counts"))["n_generated"].min()
-    at_last = {} if early.is_empty() else _by_signal(early, whole if counted is None else counted)
+    counts: dict[int, bool | None] = {} if early.is_empty() else dict(early.select("n_generated", "counts").iter_rows())
+    whole = max(counts, default=None)
+    counted = max((k for k, one in counts.items() if one), default=None)
+    words = min((k for k, one in counts.items() if one is False), default=None)
+    last = whole if counted is None else counted
+    at_last = {} if last is None else _by_signal(early, last)
     cells = [_cell(dataset, name, known, at_last, first) for name in (of_run or known)]
     published = [_cell(dataset, name, known, {}, {}) for name in published_detectors(data)]
     baseline, area, within = _baseline(data, dataset, at_last)

@@ -140,11 +140,10 @@ def reliability_figure(data: ReportData) -> CurveFigure | None:
 
 def _layer_curve(frame: pl.DataFrame, label: str, value: str, index: int) -> Curve:
     by_layer = frame.sort("layer")
-    band = {
-        end: column(by_layer, f"{value}_{end}") for end in ("lower", "upper") if f"{value}_{end}" in by_layer.columns
-    }
+    ends = [f"{value}_{end}" for end in ("lower", "upper")]
+    lower, upper = (column(by_layer, end) if end in by_layer.columns else None for end in ends)
     x, y = column(by_layer, "layer"), column(by_layer, value)
-    return Curve(label, x, y, tone=index, dash=index, marker=index, **band)
+    return Curve(label, x, y, tone=index, dash=index, marker=index, lower=lower, upper=upper)
 
 
 def direction_figure(data: ReportData) -> CurveFigure | None:

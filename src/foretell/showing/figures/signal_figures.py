@@ -143,8 +143,8 @@ def _curve(
     if named:
         names = [f"{name}, {detector}" for name, detector in zip(names, part["detector"].to_list(), strict=True)]
     x = np.array([_place(n) for n in tokens])
-    ends = {end: column(part, f"auc_{end}") for end in ("lower", "upper")}
-    return Curve(label, x, column(part, "auc"), tone, dash, marker, **ends, names=tuple(names))
+    lower, upper = column(part, "auc_lower"), column(part, "auc_upper")
+    return Curve(label, x, column(part, "auc"), tone, dash, marker, lower, upper, tuple(names))
 
 
 def _ticks(tokens: Sequence[int]) -> tuple[tuple[float, str], ...]:
@@ -195,8 +195,8 @@ def _layers(data: ReportData, shown: Overview) -> CurveFigure | None:
             line = part.filter((pl.col("pool") == pool) & pl.col("auc").is_not_null()).sort("layer")
             if line.is_empty():
                 continue
-            ends = {end: column(line, f"auc_{end}") for end in ("lower", "upper")}
-            curves.append(Curve(pool, column(line, "layer"), column(line, "auc"), index, 0, index, **ends))
+            lower, upper = column(line, "auc_lower"), column(line, "auc_upper")
+            curves.append(Curve(pool, column(line, "layer"), column(line, "auc"), index, 0, index, lower, upper))
         note = None if curves else reasons(part.to_dicts())
         panels.append(CurvePanel(_title(row, shown), tuple(curves), _known_at(data, row, part), note))
     if not panels:

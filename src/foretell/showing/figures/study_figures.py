@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from foretell.showing.figures.curve_figures import (
     direction_figure,
     forest_figure,
@@ -21,14 +23,19 @@ from foretell.showing.report_data import ReportData
 
 __all__ = ["study_figures"]
 
+_BEHIND = ("importances", "detectors", "increments")
+"""Figures that are folded behind those of all signals."""
+
 
 def study_figures(data: ReportData) -> tuple[Figure, ...]:
     """Return the figures of a study's tables, in reading order.
 
-    A figure whose table is empty is omitted; a dataset without values is a panel with the reason.
+    A figure whose table is empty is omitted; a dataset without values is a panel with the reason. Where signals are
+    compared over tokens, the page folds what says the same of attention alone.
     """
+    signals = signal_figures(data)
     candidates: list[Figure | None] = [
-        *signal_figures(data),
+        *signals,
         roc_figure(data),
         forest_figure(data),
         importance_figure(data),
@@ -39,4 +46,9 @@ def study_figures(data: ReportData) -> tuple[Figure, ...]:
         threshold_figure(data),
         direction_figure(data),
     ]
-    return tuple(figure for figure in candidates if figure is not None)
+    figures = [figure for figure in candidates if figure is not None]
+    return tuple(_folded(figure) if signals and figure.words.name in _BEHIND else figure for figure in figures)
+
+
+def _folded(figure: Figure) -> Figure:
+    return replace(figure, words=replace(figure.words, folded=True))
