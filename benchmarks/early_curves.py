@@ -25,7 +25,7 @@ import polars as pl
 
 import foretell
 from foretell.schema.tables import MASSES, SHARES
-from foretell.stats.signals.hidden_states import HiddenStates
+from foretell.stats.signals.hidden_so_far import HiddenStates
 from foretell.stats.signals.moment import Moment
 from foretell.storage.runs import Run
 

@@ -9,12 +9,18 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from foretell.stats.signals.activity import ACTIVITY, activity_family
+from foretell.stats.signals.activity_so_far import ACTIVITY, activity_family
 from foretell.stats.signals.answer_tokens_so_far import CONFIDENCE, PERPLEXITY, AnswerTokens, answer_tokens
-from foretell.stats.signals.attention import ATTENTION, LOOKBACK, LOOKBACK_RATIO, attention_family, lookback_family
+from foretell.stats.signals.attention_so_far import (
+    ATTENTION,
+    LOOKBACK,
+    LOOKBACK_RATIO,
+    attention_family,
+    lookback_family,
+)
 from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
 from foretell.stats.signals.given import GivenFamily
-from foretell.stats.signals.hidden_states import HIDDEN_STATES, HasHiddenStates, HiddenStates
+from foretell.stats.signals.hidden_so_far import HIDDEN_STATES, HasHiddenStates, HiddenStates
 from foretell.stats.signals.moment import Moment, checkpoints
 from foretell.storage.runs import Run
 
