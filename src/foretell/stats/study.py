@@ -28,7 +28,7 @@ from foretell.stats.auc.roc import RocCurves, roc_curves
 from foretell.stats.detectors.detector import Detector, Known
 from foretell.stats.detectors.learners import Estimator
 from foretell.stats.detectors.samples import POOLED, Samples
-from foretell.stats.early.told_by import told_by
+from foretell.stats.early_tables import EarlyTables
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import association
@@ -41,7 +41,7 @@ from foretell.stats.per_dataset import (
     study_notes,
     thresholds_by_dataset,
 )
-from foretell.stats.per_run import EarlyResults, behaviours, early_notes, early_steps, run_of, run_signals
+from foretell.stats.per_run import early_notes, early_steps, run_of, run_signals
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
 from foretell.stats.signals.run_signals import RunSignals
@@ -73,7 +73,7 @@ TABLE_NAMES = (
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(EarlyTables):
     """The statistics of one table; each table is computed on first access and cached."""
 
     table: StudyTable
@@ -185,32 +185,6 @@ class Study:
             points = (curve.last, self._early.published[dataset])
             found[dataset] += [one for point in points for one in point.detectors if one.role == "detector"]
         return frames.detector_frame(found, self.behaviours)
-
-    @cached_property
-    def behaviours(self) -> dict[str, str | None]:
-        """What label 1 means in each dataset; None where samples name several behaviours, or none."""
-        return behaviours(self.table)
-
-    @cached_property
-    def _early(self) -> EarlyResults:
-        return EarlyResults(self.table, self.samples, self.signals, self.settings, self._steps)
-
-    @cached_property
-    def early(self) -> pl.DataFrame:
-        """Performance of every family of signals, and of the baselines, after 0, 1, 2, 4, ... tokens of the answer."""
-        return frames.early_frame(self._early.curves, self.behaviours)
-
-    @cached_property
-    def told_by(self) -> pl.DataFrame:
-        """After how many tokens each family of signals tells the label."""
-        found = {(dataset, one.signal): one.verdict for dataset, several in self.found.items() for one in several}
-        moments = told_by(self._early.curves, found, error_rate=self.settings.error_rate)
-        return frames.first_moment_frame(moments, self.behaviours)
-
-    @cached_property
-    def hidden_layers(self) -> pl.DataFrame:
-        """Performance of every layer and pool of the hidden states by itself."""
-        return frames.hidden_layers_frame(self._early.layers, self._early.curves, self.behaviours)
 
     @cached_property
     def reliability(self) -> pl.DataFrame:

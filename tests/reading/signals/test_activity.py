@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from foretell.reading.signals.activity_so_far import Projection
 
 from foretell.errors import InputError
+from foretell.reading.signals.activity import Projection
 from tests.reading.capture.test_listen import made_up_direction
 
 N_LAYERS, WIDTH, SHAPE = 3, 8, (2, 5)

@@ -89,7 +89,7 @@ def test_the_baselines_of_each_moment_are_those_of_its_tokens(hidden: Study) -> 
     assert "log-probability" not in names[40]
 
 
-def test_layers_of_hidden_states_stand_by_themselves(hidden: Study) -> None:
+def test_every_layer_of_hidden_states_is_judged_alone(hidden: Study) -> None:
     layers = hidden.hidden_layers
     assert layers.height == 6
     assert set(layers["n_generated"]) == {40}

@@ -37,7 +37,7 @@ from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.blocks import Blocks, decoder_of, layer_lists, n_heads_of
 from foretell.reading.models.load import Model
 from foretell.reading.models.trial import unchanged
-from foretell.reading.signals.activity_so_far import Projection, ReadableDirection
+from foretell.reading.signals.activity import Projection, ReadableDirection
 from foretell.reading.signals.attention_mass import Quantities
 from foretell.schema.tables import SEGMENTS
 

@@ -34,7 +34,7 @@ from foretell.reading.capture.token_scores import TokenScores
 from foretell.reading.hooks.scope import Scope
 from foretell.reading.models.load import device_of
 from foretell.reading.models.signatures import cache_argument, cache_of
-from foretell.reading.signals.activity_so_far import Projection
+from foretell.reading.signals.activity import Projection
 from foretell.reading.signals.masks import QueryRows
 
 __all__ = ["Session"]

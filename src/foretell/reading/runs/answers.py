@@ -25,7 +25,7 @@ from foretell.reading.chat.spans import Rendered, pad_batch
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts, cache_argument, cache_from
 from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
-from foretell.reading.signals.activity_so_far import ReadableDirection
+from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 
 __all__ = ["Answered", "Sampling", "force", "generate"]

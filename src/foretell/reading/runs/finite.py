@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 
 from foretell.reading.runs.answers import Answered
-from foretell.reading.signals.activity_so_far import ReadableDirection
+from foretell.reading.signals.activity import ReadableDirection
 
 __all__ = ["in_precision", "not_finite"]
 

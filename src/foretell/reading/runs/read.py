@@ -27,7 +27,7 @@ from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import Answered, Sampling, force, generate
 from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.sample_rows import Reading, Unread, tables
-from foretell.reading.signals.activity_so_far import ReadableDirection
+from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.runs import Run, is_run, refuse_other_job
 from foretell.storage.targets import MANIFEST, check_folder
