@@ -59,17 +59,18 @@ def planted_run(
     strata: bool = False,
     hidden: bool = True,
     turned: bool = False,
+    tokens: tuple[int, int] = (12, 40),
     seed: int = 0,
 ) -> RunOfStates:
     """Return a run in which the planted families carry the label from token `since` on, and nothing else does.
 
-    Answers have 12 to 40 tokens. With `words_since`, token number `words_since` of each answer says the label.
+    Answers have 12 to 40 tokens, or as many as `tokens` says. With `words_since`, token number `words_since` of each answer says the label.
     Ids are in the opposite order if they are `turned`.
     """
     generator = np.random.default_rng(seed)
     ids = [f"s{n_samples - index if turned else index:03d}" for index in range(n_samples)]
     label = generator.permutation(np.arange(n_samples) % 2)
-    lengths = generator.integers(12, 41, n_samples)
+    lengths = generator.integers(tokens[0], tokens[1] + 1, n_samples)
     run = Run.create(path, {"model": "none", "seed": seed})
     made = _Made(generator, np.array(ids), label, lengths, since)
     size = {one: effect if one in planted else 0.0 for one in ("attention", "activity", "confidence", "hidden states")}
