@@ -25,7 +25,7 @@ import polars as pl
 
 import foretell
 from foretell.schema.tables import MASSES, SHARES
-from foretell.stats.signals.hidden_states import HiddenStates
+from foretell.stats.signals.hidden_so_far import HiddenStates
 from foretell.stats.signals.moment import Moment
 from foretell.storage.runs import Run
 
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         run = noisy_run(Path(folder) / "run", chosen.samples, chosen.width, states_only=chosen.states_only)
-        before, start = _peak(), time.perf_counter()
+        before, start, processor = _peak(), time.perf_counter(), time.process_time()
         if chosen.states_only:
             moment = Moment(tuple(run.ids), np.full(chosen.samples, N_TOKENS), N_TOKENS)
             family = HiddenStates(run, run.ids).family(moment)
@@ -138,13 +138,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             study = foretell.study(run, compute=False, progress=False)
             study.samples  # noqa: B018
-            before, start = _peak(), time.perf_counter()
+            before, start, processor = _peak(), time.perf_counter(), time.process_time()
             what = f"curves at {study.early['n_generated'].n_unique()} moments, {N_LAYERS} x {N_HEADS} heads"
         result = {
             "samples": chosen.samples,
             "width": chosen.width,
             "what": what,
             "seconds": round(time.perf_counter() - start, 1),
+            "processor_seconds": round(time.process_time() - processor, 1),
             "peak_gib": round(_peak(), 2),
             "peak_before_gib": round(before, 2),
             "machine": platform.processor() or platform.machine(),

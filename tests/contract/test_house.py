@@ -68,6 +68,9 @@ WORDS = {
 
 WORDS_ALLOWED = {
     "test_spans_follow_a_template_that_strips": "the method `str.strip`",
+    "told_by": "the table of when a signal predicts a label",
+    "TOLD_BY": "its columns",
+    "test_told_by": "its tests",
 }
 """Names with such a word that mean something else by it."""
 

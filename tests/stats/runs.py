@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 
 from foretell.schema.tables import MASSES, SHARES
-from foretell.storage.runs import Run
+from foretell.storage.runs import Run, RunTable
 
 N_LAYERS, N_HEADS, WIDTH = 2, 2, 6
+DOUBLED = (1, 2, 4, 8, 16, 32)
 POOLS = ("last prompt token", "mean over answer", "last answer token")
 _SOME_WORDS = tuple(f"word{index}" for index in range(40))
 
@@ -58,19 +59,21 @@ def planted_run(
     strata: bool = False,
     hidden: bool = True,
     turned: bool = False,
+    tokens: tuple[int, int] = (12, 40),
     seed: int = 0,
 ) -> RunOfStates:
     """Return a run in which the planted families carry the label from token `since` on, and nothing else does.
 
-    Answers have 12 to 40 tokens. With `words_since`, token number `words_since` of each answer says the label.
+    Answers have 12 to 40 tokens, or as many as `tokens` says. With `words_since`, token number `words_since` of each answer says the label.
     Ids are in the opposite order if they are `turned`.
     """
     generator = np.random.default_rng(seed)
     ids = [f"s{n_samples - index if turned else index:03d}" for index in range(n_samples)]
     label = generator.permutation(np.arange(n_samples) % 2)
-    lengths = generator.integers(12, 41, n_samples)
+    lengths = generator.integers(tokens[0], tokens[1] + 1, n_samples)
     run = Run.create(path, {"model": "none", "seed": seed})
-    known = {one: effect if one in planted else 0.0 for one in ("attention", "activity", "confidence", "hidden states")}
+    made = _Made(generator, np.array(ids), label, lengths, since)
+    size = {one: effect if one in planted else 0.0 for one in ("attention", "activity", "confidence", "hidden states")}
     words = np.array(_SOME_WORDS)[generator.integers(0, len(_SOME_WORDS), (n_samples, 40))]
     if words_since is not None:
         words[:, words_since - 1] = np.where(label == 1, "yes", "no")
@@ -90,89 +93,85 @@ def planted_run(
         },
         schema_overrides={"stratum": pl.String},
     )
-    tables = {
+    tables: dict[RunTable, pl.DataFrame] = {
         "samples": samples,
-        **_attention(generator, ids, label, lengths, since, known["attention"]),
-        "tokens": _tokens(generator, ids, label, lengths, since, known["confidence"], words),
-        "activity": _activity(generator, ids, label, lengths, since, known["activity"]),
+        "attention": made.heads(np.arange(n_samples), lengths, size["attention"]),
+        "checkpoints": pl.concat(made.first_heads(size["attention"])),
+        "tokens": made.tokens(size["confidence"], words),
+        "activity": made.activity(size["activity"]),
     }
-    run.append("part", tables)  # type: ignore[arg-type]
+    run.append("part", tables)
     run.finish()
-    states = _states(generator, ids, label, lengths, since, known["hidden states"]) if hidden else {}
+    states = made.states(size["hidden states"]) if hidden else {}
     return RunOfStates(run.path, run._keep, states, dict(zip(ids, lengths.tolist(), strict=True)))
 
 
-def _later(after: int | np.ndarray, since: int) -> np.ndarray:
-    return np.asarray(np.asarray(after) >= since, dtype=float)
+@dataclass(frozen=True)
+class _Made:
+    """Noise, and an effect of a given size on samples of label 1 from token `since` on."""
 
+    generator: np.random.Generator
+    ids: np.ndarray
+    label: np.ndarray
+    lengths: np.ndarray
+    since: int
 
-def _attention(generator, ids, label, lengths, since, effect):  # type: ignore[no-untyped-def]
-    """Return the tables attention and checkpoints: every checkpoint has noise of its own."""
+    def _effect(self, size: float, sample: np.ndarray, after: np.ndarray) -> np.ndarray:
+        return np.asarray(size * self.label[sample] * (after >= self.since))
 
-    def rows(here: np.ndarray, after: np.ndarray) -> pl.DataFrame:
-        n = len(here)
-        sample, layer, head = (axis.ravel() for axis in np.indices((n, N_LAYERS, N_HEADS)))
-        logits = generator.normal(size=(sample.size, 5)) * 0.7
-        logits[:, 1] += effect * (label[here][sample] * _later(after[sample], since)) * ((layer == 1) & (head == 0))
+    def heads(self, here: np.ndarray, after: np.ndarray, effect: float) -> pl.DataFrame:
+        """Return attention of some samples after so many tokens; every moment has noise of its own."""
+        row, layer, head = (axis.ravel() for axis in np.indices((len(here), N_LAYERS, N_HEADS)))
+        sample = here[row]
+        logits = self.generator.normal(size=(sample.size, 5)) * 0.7
+        logits[:, 1] += self._effect(effect, sample, after[row]) * ((layer == 1) & (head == 0))
         masses = np.exp(logits)
         masses /= masses.sum(axis=1, keepdims=True)
         shares = masses[:, [1, 2, 0]] / masses[:, :3].sum(axis=1, keepdims=True)
         columns = {**dict(zip(MASSES, masses.T, strict=True)), **dict(zip(SHARES, shares.T, strict=True))}
-        names = np.array(ids)[here][sample]
-        about = {"id": names, "dataset": "made", "layer": layer, "head": head, "n_generated": after[sample]}
+        about = {"id": self.ids[sample], "dataset": "made", "layer": layer, "head": head, "n_generated": after[row]}
         return pl.DataFrame({**about, **columns})
 
-    every = np.arange(len(ids))
-    first = [
-        rows(np.flatnonzero(lengths >= after), np.full(int((lengths >= after).sum()), after))
-        for after in (1, 2, 4, 8, 16, 32)
-    ]
-    return {"attention": rows(every, lengths), "checkpoints": pl.concat(first)}
+    def first_heads(self, effect: float) -> list[pl.DataFrame]:
+        """Return attention after 1, 2, 4, ... tokens of the answers that have as many."""
+        found = []
+        for after in DOUBLED:
+            here = np.flatnonzero(self.lengths >= after)
+            found.append(self.heads(here, np.full(len(here), after), effect))
+        return found
 
+    def _by_token(self) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        sample = np.repeat(np.arange(len(self.ids)), self.lengths)
+        place = np.concatenate([np.arange(size) for size in self.lengths])
+        return sample, place, {"id": self.ids[sample], "position": place + 20, "answer_position": place}
 
-def _by_token(ids, lengths):  # type: ignore[no-untyped-def]
-    sample = np.repeat(np.arange(len(ids)), lengths)
-    place = np.concatenate([np.arange(size) for size in lengths])
-    return sample, place, np.array(ids)[sample]
+    def tokens(self, effect: float, words: np.ndarray) -> pl.DataFrame:
+        """Return the tokens of the answers, one word each."""
+        sample, place, about = self._by_token()
+        entropy = self.generator.exponential(size=sample.size) + self._effect(effect, sample, place + 1)
+        text = [f"{words[row, column]} " for row, column in zip(sample, place, strict=True)]
+        more = {"token_id": 0, "text": text, "segment": "generated", "entropy": entropy}
+        return pl.DataFrame({**about, **more, "logprob": -self.generator.exponential(size=sample.size)})
 
+    def activity(self, effect: float) -> pl.DataFrame:
+        """Return the activity of one concept, in which later layers carry more of the label."""
+        sample, place, about = self._by_token()
+        frames = []
+        for layer in range(N_LAYERS):
+            value = self.generator.normal(size=sample.size) + self._effect(effect * layer, sample, place + 1)
+            frames.append(pl.DataFrame({**about, "layer": layer, "concept": "truth", "activity": value}))
+        return pl.concat(frames)
 
-def _tokens(generator, ids, label, lengths, since, effect, words):  # type: ignore[no-untyped-def]
-    sample, place, names = _by_token(ids, lengths)
-    surprise = generator.exponential(size=sample.size)
-    entropy = generator.exponential(size=sample.size) + effect * label[sample] * _later(place + 1, since)
-    return pl.DataFrame(
-        {
-            "id": names,
-            "position": place + 20,
-            "answer_position": place,
-            "token_id": 0,
-            "text": [f"{words[row, column]} " for row, column in zip(sample, place, strict=True)],
-            "segment": "generated",
-            "logprob": -surprise,
-            "entropy": entropy,
-        }
-    )
-
-
-def _activity(generator, ids, label, lengths, since, effect):  # type: ignore[no-untyped-def]
-    sample, place, names = _by_token(ids, lengths)
-    frames = []
-    for layer in range(N_LAYERS):
-        value = generator.normal(size=sample.size) + effect * label[sample] * _later(place + 1, since) * layer
-        about = {"id": names, "layer": layer, "position": place + 20, "answer_position": place, "concept": "truth"}
-        frames.append(pl.DataFrame({**about, "activity": value}))
-    return pl.concat(frames)
-
-
-def _states(generator, ids, label, lengths, since, effect):  # type: ignore[no-untyped-def]
-    found = {}
-    for layer in range(N_LAYERS):
-        found[layer, POOLS[0], 0] = (list(ids), generator.normal(size=(len(ids), WIDTH)).astype(np.float32))
-        for pool in POOLS[1:]:
-            for after in sorted({1, 2, 4, 8, 16, 32, *lengths.tolist()}):
-                doubled = after & (after - 1) == 0
-                here = np.flatnonzero((lengths >= after) if doubled else (lengths == after))
-                states = generator.normal(size=(len(here), WIDTH))
-                states[:, 0] += effect * label[here] * _later(after, since)
-                found[layer, pool, after] = ([ids[one] for one in here], states.astype(np.float32))
-    return found
+    def states(self, effect: float) -> dict[tuple[int, str, int], tuple[list[str], np.ndarray]]:
+        """Return states whose first column carries the label."""
+        found = {}
+        for layer in range(N_LAYERS):
+            prompt = self.generator.normal(size=(len(self.ids), WIDTH))
+            found[layer, POOLS[0], 0] = (self.ids.tolist(), prompt.astype(np.float32))
+            for pool in POOLS[1:]:
+                for after in sorted({*DOUBLED, *self.lengths.tolist()}):
+                    here = np.flatnonzero(self.lengths >= after if after in DOUBLED else self.lengths == after)
+                    states = self.generator.normal(size=(len(here), WIDTH))
+                    states[:, 0] += self._effect(effect, here, np.full(len(here), after))
+                    found[layer, pool, after] = (self.ids[here].tolist(), states.astype(np.float32))
+        return found

@@ -11,7 +11,7 @@ from jaxtyping import UInt
 
 from foretell.stats.detectors.detector import Detector, Known, judge_detectors
 from foretell.stats.detectors.learners import Estimator
-from foretell.stats.detectors.samples import POOLED, Samples, dataset_samples, dealing, pooled_samples
+from foretell.stats.detectors.samples import POOLED, Samples, dataset_samples, fold_order, pooled_samples
 from foretell.stats.detectors.transfer import Transfer, TransferSet, transfer
 from foretell.stats.folds import Folds, group_numbers, grouped_folds
 from foretell.stats.forest.random_forest import (
@@ -176,19 +176,19 @@ def detectors_by_dataset(
     """
     found = {}
     for dataset, one in samples.items():
-        dealt = dealing(one, settings.seed)
-        order, place = dealt.order, dealt.place
+        folds_of = fold_order(one, settings.seed)
+        order, place = folds_of.order, folds_of.place
         found[dataset] = judge_detectors(
             one.features,
             one.label,
-            group=dealt.group,
+            group=folds_of.group,
             stratum=one.stratum,
             dataset=None if one.dataset is None else group_numbers(one.dataset[order])[place],
             ids=place,
             estimators=estimators,
             n_folds=settings.detector_folds,
             n_repeats=settings.repeats_of(len(one.label)),
-            seed=dealt.seed,
+            seed=folds_of.seed,
             level=settings.level,
             advance=partial(steps.advance, "detector", dataset),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 
 from foretell.errors import InputError
 from foretell.stats.detectors.held_out_scores import CrossValidation
-from foretell.stats.detectors.samples import POOLED, Samples, dealing
+from foretell.stats.detectors.samples import POOLED, Samples, fold_order
 from foretell.stats.early.curves import Curve, CurveSamples, Point, early_curve
 from foretell.stats.early.probes import LayerProbe, layer_probes, published_probes
 from foretell.stats.progress import Steps
@@ -18,9 +19,16 @@ from foretell.stats.settings import Settings
 from foretell.stats.signals.given import given_families
 from foretell.stats.signals.run_signals import RESERVED, RunSignals, SampleSignals
 from foretell.stats.table.joined import BASELINES, StudyTable
-from foretell.storage.runs import Run
+from foretell.storage.runs import Run, is_run, open_run
 
-__all__ = ["EarlyResults", "behaviours", "early_notes", "early_steps", "run_signals"]
+__all__ = ["EarlyResults", "behaviours", "early_notes", "early_steps", "run_of", "run_signals"]
+
+
+def run_of(source: Any) -> Run | None:
+    """Return the run, or the run in a folder, that a table is read from; None where it is something else."""
+    if isinstance(source, str | Path) and is_run(source):
+        return open_run(source)
+    return source if isinstance(source, Run) else None
 
 
 def run_signals(run: Run | None, signals: Mapping[str, Any] | None) -> RunSignals | None:
@@ -85,7 +93,7 @@ class EarlyResults:
         curve = early_curve(
             samples,
             signals,
-            words_tell=settings.words_tell,
+            words_auc=settings.words_auc,
             advance=lambda after: steps.advance("tokens", str(after), dataset),
         )
         last = curve.last.after
@@ -99,15 +107,15 @@ class EarlyResults:
 def _curve_samples(table: StudyTable, dataset: str, samples: Samples, settings: Settings) -> CurveSamples:
     """Return the samples of a dataset as curves need them."""
     frame = table.samples.filter(pl.col("dataset") == dataset)
-    dealt = dealing(samples, settings.seed)
+    folds_of = fold_order(samples, settings.seed)
     folds, once = (
         CrossValidation(
             samples.label,
-            group=dealt.group,
-            ids=dealt.place,
+            group=folds_of.group,
+            ids=folds_of.place,
             n_folds=settings.detector_folds,
             n_repeats=n_repeats,
-            seed=dealt.seed,
+            seed=folds_of.seed,
         )
         for n_repeats in (settings.early_repeats, 1)
     )
@@ -116,7 +124,7 @@ def _curve_samples(table: StudyTable, dataset: str, samples: Samples, settings: 
     ]
     return CurveSamples(
         label=samples.label,
-        group=dealt.group,
+        group=folds_of.group,
         stratum=samples.stratum,
         folds=folds,
         one_repeat=once,

@@ -43,7 +43,7 @@ class Settings:
     """Whether a run's signals are judged after 0, 1, 2, 4, ... tokens as well."""
     early_repeats: int = 2
     """Repeats of the folds for early curves."""
-    words_tell: float = 0.9
+    words_auc: float = 0.9
     """Held-out AUC at which the words of the answer so far tell the label by themselves; signals count before that."""
     saplma: bool = False
     """Whether SAPLMA, a network on hidden states, is trained too; it takes minutes."""
@@ -77,8 +77,8 @@ class Settings:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least {least}")
         if not 0 < self.error_rate < 0.5:
             raise InputError(f"error_rate is {self.error_rate}: it must be above 0 and below 0.5")
-        if not 0.5 < self.words_tell <= 1:
-            raise InputError(f"words_tell is {self.words_tell}: it must be above 0.5 and at most 1")
+        if not 0.5 < self.words_auc <= 1:
+            raise InputError(f"words_auc is {self.words_auc}: it must be above 0.5 and at most 1")
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown:
             raise InputError(f'unknown objective "{unknown[0]}": choose among {", ".join(OBJECTIVES)}')

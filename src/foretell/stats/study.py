@@ -28,7 +28,7 @@ from foretell.stats.auc.roc import RocCurves, roc_curves
 from foretell.stats.detectors.detector import Detector, Known
 from foretell.stats.detectors.learners import Estimator
 from foretell.stats.detectors.samples import POOLED, Samples
-from foretell.stats.early.told_by import told_by
+from foretell.stats.early_tables import EarlyTables
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.heads.association import association
@@ -41,7 +41,7 @@ from foretell.stats.per_dataset import (
     study_notes,
     thresholds_by_dataset,
 )
-from foretell.stats.per_run import EarlyResults, behaviours, early_notes, early_steps, run_signals
+from foretell.stats.per_run import early_notes, early_steps, run_of, run_signals
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
 from foretell.stats.signals.run_signals import RunSignals
@@ -50,7 +50,6 @@ from foretell.stats.table.joined import StudyTable, read_table
 from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset
 from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
 from foretell.storage.atomic import written_whole
-from foretell.storage.runs import Run, is_run, open_run
 
 __all__ = ["POOLED", "Settings", "Study", "study"]
 
@@ -74,7 +73,7 @@ TABLE_NAMES = (
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(EarlyTables):
     """The statistics of one table; each table is computed on first access and cached."""
 
     table: StudyTable
@@ -186,32 +185,6 @@ class Study:
             points = (curve.last, self._early.published[dataset])
             found[dataset] += [one for point in points for one in point.detectors if one.role == "detector"]
         return frames.detector_frame(found, self.behaviours)
-
-    @cached_property
-    def behaviours(self) -> dict[str, str | None]:
-        """What label 1 means in each dataset; None where samples name several behaviours, or none."""
-        return behaviours(self.table)
-
-    @cached_property
-    def _early(self) -> EarlyResults:
-        return EarlyResults(self.table, self.samples, self.signals, self.settings, self._steps)
-
-    @cached_property
-    def early(self) -> pl.DataFrame:
-        """Performance of every family of signals, and of the baselines, after 0, 1, 2, 4, ... tokens of the answer."""
-        return frames.early_frame(self._early.curves, self.behaviours)
-
-    @cached_property
-    def told_by(self) -> pl.DataFrame:
-        """After how many tokens each family of signals tells the label."""
-        found = {(dataset, one.signal): one.verdict for dataset, several in self.found.items() for one in several}
-        told = told_by(self._early.curves, found, error_rate=self.settings.error_rate)
-        return frames.told_by_frame(told, self.behaviours)
-
-    @cached_property
-    def hidden_layers(self) -> pl.DataFrame:
-        """Performance of every layer and pool of the hidden states by itself."""
-        return frames.hidden_layers_frame(self._early.layers, self._early.curves, self.behaviours)
 
     @cached_property
     def reliability(self) -> pl.DataFrame:
@@ -371,7 +344,7 @@ def study(
             raise InputError(f"{ignored[0]} cannot change a table that is already read: give it to `read_table`")
         table = table_or_run
     else:
-        own = _run(table_or_run)
+        own = run_of(table_or_run)
         families = run_signals(own, signals)
         table = read_table(table_or_run if own is None else own, metrics=metrics, errors=errors, **asked)
     chosen = Settings(
@@ -386,13 +359,6 @@ def study(
     )
     found = Study(table, chosen, n_jobs=n_jobs, estimators=dict(estimators or {}), signals=families)
     return found.compute(progress=progress) if compute else found
-
-
-def _run(source: Any) -> Run | None:
-    """Return the run that a table is read from; None where it is something else."""
-    if isinstance(source, str | Path) and is_run(source):
-        return open_run(source)
-    return source if isinstance(source, Run) else None
 
 
 def _named(given: Any, default: str, samples: pl.DataFrame) -> str | None:

@@ -29,7 +29,7 @@ from foretell.stats.detectors.detector import Detector
 from foretell.stats.detectors.transfer import Transfer
 from foretell.stats.early.curves import Curve
 from foretell.stats.early.probes import LayerProbe
-from foretell.stats.early.told_by import ToldBy
+from foretell.stats.early.told_by import FirstMoment
 from foretell.stats.forest.importances import Importance
 from foretell.stats.forest.random_forest import ForestResult, Protocol
 from foretell.stats.forest.thresholds import ThresholdRule
@@ -39,13 +39,13 @@ from foretell.stats.verdicts.rules import Verdict
 __all__ = [
     "detector_frame",
     "early_frame",
+    "first_moment_frame",
     "forest_frame",
     "forest_points_frame",
     "hidden_layers_frame",
     "importance_frame",
     "reliability_frame",
     "threshold_frame",
-    "told_by_frame",
     "transfer_frame",
     "verdict_frame",
 ]
@@ -289,7 +289,7 @@ def _moment(one: Detector) -> Row:
     }
 
 
-def told_by_frame(told: Mapping[str, Sequence[ToldBy]], behaviours: Behaviours) -> pl.DataFrame:
+def first_moment_frame(found: Mapping[str, Sequence[FirstMoment]], behaviours: Behaviours) -> pl.DataFrame:
     """Return the table told_by from results by dataset."""
     return _frame(
         [
@@ -301,7 +301,7 @@ def told_by_frame(told: Mapping[str, Sequence[ToldBy]], behaviours: Behaviours) 
                 "p_adjusted": one.p_adjusted,
                 "reason": one.reason,
             }
-            for dataset, several in told.items()
+            for dataset, several in found.items()
             for one in several
         ],
         TOLD_BY,

@@ -30,7 +30,7 @@ def curve(found: Study, signal: str, column: str = "auc") -> dict[int, float]:
     return dict(found.early.filter(pl.col("signal") == signal).select("n_generated", column).iter_rows())
 
 
-def told(found: Study) -> dict[str, int | None]:
+def first_moments(found: Study) -> dict[str, int | None]:
     return dict(found.told_by.select("signal", "n_generated").iter_rows())
 
 
@@ -44,8 +44,8 @@ def test_a_planted_family_is_found_where_it_begins(hidden: Study) -> None:
     found = curve(hidden, "hidden states")
     assert list(found) == CHECKPOINTS
     assert max(found[after] for after in (0, 1, 2, 4)) < 0.7 < min(found[after] for after in (8, 16, 32, 40))
-    assert told(hidden)["hidden states"] in {8, 16}
-    assert {told(hidden)[one] for one in ("attention", "activity", "confidence")} == {None}
+    assert first_moments(hidden)["hidden states"] in {8, 16}
+    assert {first_moments(hidden)[one] for one in ("attention", "activity", "confidence")} == {None}
     verdicts = dict(hidden.verdicts.select("signal", "verdict").iter_rows())
     assert verdicts["hidden states"] == "signal"
     assert verdicts["mass-mean probe"] == "signal"
@@ -53,12 +53,12 @@ def test_a_planted_family_is_found_where_it_begins(hidden: Study) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["attention", "activity", "confidence", "hidden states"])
-def test_told_by_is_within_one_checkpoint(family: str, tmp_path: Path) -> None:
+def test_the_first_moment_is_within_one_checkpoint(family: str, tmp_path: Path) -> None:
     places = []
     for seed in range(4):
         run = planted_run(tmp_path / f"{seed}", planted=[family], effect=2.5, seed=seed)
         found = study(run, **QUICK, compute=False)
-        places.append(told(found)[family])
+        places.append(first_moments(found)[family])
         before = [value for after, value in curve(found, family).items() if after < 8 and value is not None]
         assert np.mean(before) < 0.6
     assert all(place in {4, 8, 16} for place in places)
@@ -89,7 +89,7 @@ def test_the_baselines_of_each_moment_are_those_of_its_tokens(hidden: Study) -> 
     assert "log-probability" not in names[40]
 
 
-def test_layers_of_hidden_states_stand_by_themselves(hidden: Study) -> None:
+def test_every_layer_of_hidden_states_is_judged_alone(hidden: Study) -> None:
     layers = hidden.hidden_layers
     assert layers.height == 6
     assert set(layers["n_generated"]) == {40}
@@ -108,14 +108,14 @@ def test_detectors_and_verdicts_name_family_and_moment(hidden: Study) -> None:
     assert "of whole answers" in why["hidden states"]
 
 
-def test_words_that_tell_the_label_end_what_counts(tmp_path: Path) -> None:
+def test_words_that_predict_the_label_end_what_counts(tmp_path: Path) -> None:
     run = planted_run(tmp_path / "run", planted=["activity"], since=2, effect=3.0, words_since=5)
     found = study(run, **QUICK)
     counts = dict(found.early.select("n_generated", "counts").unique().iter_rows())
     assert counts == {after: after < 8 for after in CHECKPOINTS}
     why = dict(found.verdicts.select("signal", "why").iter_rows())["activity"]
     assert "after 4 tokens (from token 8 on the words of the answer alone tell the label (AUC " in why
-    assert told(found)["activity"] in {2, 4}
+    assert first_moments(found)["activity"] in {2, 4}
     assert any("from token 8 on the words" in note for note in found.notes)
     assert set(found.hidden_layers["n_generated"]) == {4}
 
@@ -129,8 +129,8 @@ def test_a_users_family_has_a_curve_of_its_own(tmp_path: Path) -> None:
     found = study(run, signals={"whole": known, "late": late}, **QUICK)
     assert [after for after, value in curve(found, "late").items() if value is not None] == [4, 8, 16, 32, 40]
     assert [after for after, value in curve(found, "whole").items() if value is not None] == [40]
-    assert told(found)["late"] == 4
-    assert told(found)["whole"] == 40
+    assert first_moments(found)["late"] == 4
+    assert first_moments(found)["whole"] == 40
     assert found.settings.signals == ("whole", "late")
     assert found.hidden_layers.height == 0
     assert "hidden states" not in set(found.early["signal"])
@@ -165,10 +165,10 @@ def test_no_number_depends_on_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.calibration
-def test_noise_tells_nothing_in_95_of_100_studies(tmp_path: Path) -> None:
+def test_noise_has_no_first_moment_in_95_of_100_studies(tmp_path: Path) -> None:
     said = 0
     for seed in range(100):
-        run = planted_run(tmp_path / f"{seed}", n_samples=60, hidden=seed % 4 == 0, seed=1000 + seed)
+        run = planted_run(tmp_path / f"{seed}", n_samples=50, hidden=False, tokens=(2, 5), seed=1000 + seed)
         found = study(run, **QUICK, compute=False)
-        said += any(one is not None for one in told(found).values())
+        said += any(one is not None for one in first_moments(found).values())
     assert said <= 5

@@ -24,13 +24,13 @@ def point(after: int, words: float | None = None, **p: float | None) -> Point:
             found: Any = Estimate(0.1, None, None, 0.95, 4, 4, "made", p_above=value)
             numbers = (nothing, nothing, None, found, found, None, None, ())
             detectors.append(Detector(name, "detector", scores, 4, 1, *numbers, None, name))
-    told = None if words is None else ("words of the answer so far", words)
-    return Point(after, tuple(detectors), {name: "not read" for name, value in p.items() if value is None}, told)
+    worded = None if words is None else ("words of the answer so far", words)
+    return Point(after, tuple(detectors), {name: "not read" for name, value in p.items() if value is None}, worded)
 
 
-def curve(*points: Point, told_from: int | None = None) -> Curve:
+def curve(*points: Point, words_from: int | None = None) -> Curve:
     names = dict.fromkeys(name for one in points for name in (*(d.signal for d in one.detectors), *one.undefined))
-    return Curve(tuple(names), points, told_from, 4, 2, ())
+    return Curve(tuple(names), points, words_from, 4, 2, ())
 
 
 FOUND = {("d", "x"): "signal"}
@@ -70,15 +70,15 @@ def test_p_values_are_adjusted_for_every_curve_that_is_tested() -> None:
 
 
 @pytest.mark.parametrize("verdict", ["no signal found", "leak"])
-def test_nothing_is_told_where_the_study_finds_no_signal(verdict: str) -> None:
+def test_there_is_no_moment_where_the_study_finds_no_signal(verdict: str) -> None:
     found = told_by({"d": curve(point(0, x=1e-9))}, {("d", "x"): verdict})["d"][0]
     assert found.after is None
     assert found.reason == "the study finds no signal in it"
 
 
-def test_moments_at_which_words_tell_do_not_count() -> None:
+def test_moments_from_which_on_words_predict_the_label_do_not_count() -> None:
     points = [point(0, x=0.5), point(1, x=0.001), point(2, words=0.97, x=0.9), point(4, words=0.8, x=1e-9)]
-    made = curve(*points, told_from=2)
+    made = curve(*points, words_from=2)
     assert [one.after for one in made.counting] == [0, 1]
     assert made.words == (
         "from token 2 on the words of the answer alone tell the label (AUC 0.97), so only what comes before counts"

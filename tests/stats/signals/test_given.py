@@ -91,8 +91,8 @@ def test_each_sample_has_its_latest_number_at_a_moment() -> None:
     frame = pl.DataFrame({"id": ["a", "a", "b"], "n_generated": [0, 4, 2], "x": [1.0, 2.0, 3.0]})
     found = only(frame)
     lengths = np.array([9, 9, 9])
-    at = {after: found.at(Moment(IDS, lengths, after)).columns for after in (0, 2, 4)}
-    assert [np.nan_to_num(at[after], nan=-1.0)[:, 0].tolist() for after in (0, 2, 4)] == [
+    at = [np.asarray(found.at(Moment(IDS, lengths, after)).columns) for after in (0, 2, 4)]
+    assert [np.nan_to_num(one, nan=-1.0)[:, 0].tolist() for one in at] == [
         [1.0, -1.0, -1.0],
         [1.0, 3.0, -1.0],
         [2.0, 3.0, -1.0],

@@ -16,7 +16,7 @@ from foretell.stats.folds import group_numbers
 from foretell.stats.table.contents import content_order, content_seed, row_keys
 from foretell.stats.table.dense import DenseDataset
 
-__all__ = ["POOLED", "Dealing", "Samples", "common_heads", "dataset_samples", "dealing", "pooled_samples"]
+__all__ = ["POOLED", "FoldOrder", "Samples", "common_heads", "dataset_samples", "fold_order", "pooled_samples"]
 
 POOLED = "all"
 """Name of the pool of several datasets."""
@@ -51,7 +51,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Dealing:
+class FoldOrder:
     """What random steps depend on: neither names nor the order of rows."""
 
     order: Int[np.ndarray, " sample"]
@@ -66,7 +66,7 @@ class Dealing:
         return np.argsort(self.order)
 
 
-def dealing(samples: Samples, seed: int) -> Dealing:
+def fold_order(samples: Samples, seed: int) -> FoldOrder:
     """Return the order of a dataset's samples in which folds are dealt to detectors, their groups, and the seed.
 
     Args:
@@ -77,7 +77,7 @@ def dealing(samples: Samples, seed: int) -> Dealing:
     content = row_keys([heads] if heads.shape[1] else [feature.matrix for feature in samples.features])
     order = content_order(content, samples.label, group=samples.group, stratum=samples.stratum)
     group = group_numbers(samples.group[order])[np.argsort(order)]
-    return Dealing(order, group, content_seed(seed, "detectors", content))
+    return FoldOrder(order, group, content_seed(seed, "detectors", content))
 
 
 def _features(

@@ -70,7 +70,7 @@ class Curve:
     families: tuple[str, ...]
     """Names of the families, all of them together last."""
     points: tuple[Point, ...]
-    told_from: int | None
+    words_from: int | None
     """First number of tokens at which the words of the answer tell the label by themselves; None: they never do."""
     n: int
     """Samples."""
@@ -80,7 +80,7 @@ class Curve:
     @property
     def counting(self) -> tuple[Point, ...]:
         """The moments before the words of the answer tell the label."""
-        return tuple(one for one in self.points if self.told_from is None or one.after < self.told_from)
+        return tuple(one for one in self.points if self.words_from is None or one.after < self.words_from)
 
     @property
     def end(self) -> Point:
@@ -95,7 +95,7 @@ class Curve:
     @property
     def words(self) -> str | None:
         """Why later moments do not count, as half a sentence; None where all count."""
-        point = next((one for one in self.points if one.after == self.told_from), None)
+        point = next((one for one in self.points if one.after == self.words_from), None)
         if point is None or point.words is None:
             return None
         name, area = point.words
@@ -107,7 +107,7 @@ def early_curve(
     samples: CurveSamples,
     signals: SampleSignals,
     *,
-    words_tell: float = 0.9,
+    words_auc: float = 0.9,
     advance: Callable[[int], None] | None = None,
 ) -> Curve:
     """Judge every family of signals and every baseline after 0, 1, 2, 4, ... tokens, on the same folds.
@@ -118,7 +118,7 @@ def early_curve(
     Args:
         samples: Labels, groups, and what is known before the answer.
         signals: Of the same samples.
-        words_tell: Held-out AUC at which the words of the answer so far tell the label by themselves.
+        words_auc: Held-out AUC at which the words of the answer so far tell the label by themselves.
         advance: Called with the number of tokens after every moment.
     """
     names: tuple[str, ...] = ()
@@ -130,9 +130,9 @@ def early_curve(
         points.append(judged_at(samples, signals, families, after=after))
         if advance is not None:
             advance(after)
-    told = [one.after for one in points if one.words is not None and one.words[1] >= words_tell]
+    worded = [one.after for one in points if one.words is not None and one.words[1] >= words_auc]
     n, n_positive = len(samples.label), int(samples.label.sum())
-    return Curve((*names, ALL), tuple(points), told[0] if told else None, n, n_positive, tuple(notes))
+    return Curve((*names, ALL), tuple(points), worded[0] if worded else None, n, n_positive, tuple(notes))
 
 
 def judged_at(

@@ -11,7 +11,7 @@ from foretell.stats.detectors.detector import Detector, judge_detectors
 from foretell.stats.detectors.features import Features
 from foretell.stats.early.curves import CurveSamples, Explained, Point, judged_at
 from foretell.stats.signals.family import undefined
-from foretell.stats.signals.hidden_states import OF_PROMPT, HiddenStates
+from foretell.stats.signals.hidden_so_far import OF_PROMPT, HiddenStates
 from foretell.stats.signals.moment import Moment
 from foretell.stats.signals.run_signals import MASS_MEAN, SAPLMA, SampleSignals
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from foretell.stats.early.curves import Curve
 
-__all__ = ["ToldBy", "told_by"]
+__all__ = ["FirstMoment", "told_by"]
 
 _FOUND = ("signal", "weak signal")
 
 
 @dataclass(frozen=True)
-class ToldBy:
+class FirstMoment:
     """When a family of signals tells the label."""
 
     signal: str
@@ -27,7 +27,7 @@ class ToldBy:
 
 def told_by(
     curves: Mapping[str, Curve], verdicts: Mapping[tuple[str, str], str], *, error_rate: float = 0.05
-) -> dict[str, list[ToldBy]]:
+) -> dict[str, list[FirstMoment]]:
     """Return by dataset when each family tells the label.
 
     The moments of a family are tested in a fixed order, from the last one that counts backwards, and the first that is
@@ -52,7 +52,7 @@ def told_by(
     ]
     return {
         dataset: [
-            _told(curve, signal, verdicts.get((dataset, signal)), n_curves=len(tested), error_rate=error_rate)
+            _first_moment(curve, signal, verdicts.get((dataset, signal)), n_curves=len(tested), error_rate=error_rate)
             for signal in curve.families
         ]
         for dataset, curve in curves.items()
@@ -71,20 +71,20 @@ def _p(curve: Curve, signal: str) -> list[tuple[int, float]]:
     return found
 
 
-def _told(curve: Curve, signal: str, verdict: str | None, *, n_curves: int, error_rate: float) -> ToldBy:
+def _first_moment(curve: Curve, signal: str, verdict: str | None, *, n_curves: int, error_rate: float) -> FirstMoment:
     chain = _p(curve, signal)
     if not chain or verdict in {None, "not enough data"}:
-        return ToldBy(signal, None, None, curve.last.undefined.get(signal) or "there are too few data to test it")
-    largest, told = 0.0, None
+        return FirstMoment(signal, None, None, curve.last.undefined.get(signal) or "there are too few data to test it")
+    largest, first = 0.0, None
     for after, p in chain:
         largest = max(largest, p)
         adjusted = min(largest * n_curves, 1.0)
         if adjusted > error_rate:
             break
-        told = after, adjusted
+        first = after, adjusted
     last = min(chain[0][1] * n_curves, 1.0)
     if verdict not in _FOUND:
-        return ToldBy(signal, None, last, "the study finds no signal in it")
-    if told is None:
-        return ToldBy(signal, None, last, f"not significant when adjusted for {n_curves} curves")
-    return ToldBy(signal, told[0], told[1], None)
+        return FirstMoment(signal, None, last, "the study finds no signal in it")
+    if first is None:
+        return FirstMoment(signal, None, last, f"not significant when adjusted for {n_curves} curves")
+    return FirstMoment(signal, first[0], first[1], None)

@@ -83,7 +83,7 @@ def answer_tokens(moment: Moment, tokens: pl.DataFrame) -> AnswerTokens:
     sample, place = found.get_column("sample").to_numpy(), found.get_column("answer_position").to_numpy()
     n = len(moment.ids)
     longest = max(int(place.max(initial=-1)) + 1, 1)
-    numbers = {}
+    numbers: dict[str, Float[np.ndarray, "sample token"]] = {}
     for name in ("logprob", "entropy", "margin"):
         if name in found.columns and found.get_column(name).is_not_null().any():
             numbers[name] = np.full((n, longest), np.nan)

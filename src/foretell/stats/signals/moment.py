@@ -43,7 +43,7 @@ class Moment:
     @property
     def so_far(self) -> Int[np.ndarray, " sample"]:
         """Tokens of each answer that are written by now."""
-        return np.minimum(self.n_generated, self.after)
+        return np.asarray(np.minimum(self.n_generated, self.after))
 
     @property
     def ended(self) -> Bool[np.ndarray, " sample"]:

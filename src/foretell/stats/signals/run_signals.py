@@ -9,12 +9,18 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from foretell.stats.signals.activity import ACTIVITY, activity_family
+from foretell.stats.signals.activity_so_far import ACTIVITY, activity_family
 from foretell.stats.signals.answer_tokens_so_far import CONFIDENCE, PERPLEXITY, AnswerTokens, answer_tokens
-from foretell.stats.signals.attention import ATTENTION, LOOKBACK, LOOKBACK_RATIO, attention_family, lookback_family
+from foretell.stats.signals.attention_so_far import (
+    ATTENTION,
+    LOOKBACK,
+    LOOKBACK_RATIO,
+    attention_family,
+    lookback_family,
+)
 from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
 from foretell.stats.signals.given import GivenFamily
-from foretell.stats.signals.hidden_states import HIDDEN_STATES, HiddenStates
+from foretell.stats.signals.hidden_so_far import HIDDEN_STATES, HasHiddenStates, HiddenStates
 from foretell.stats.signals.moment import Moment, checkpoints
 from foretell.storage.runs import Run
 
@@ -101,7 +107,8 @@ class SampleSignals:
     @cached_property
     def hidden(self) -> HiddenStates | None:
         """The hidden states; None where none are stored."""
-        found = HiddenStates(self._signals.run, self.ids) if hasattr(self._signals.run, "hidden_states") else None
+        run: object = self._signals.run
+        found = HiddenStates(run, self.ids) if isinstance(run, HasHiddenStates) else None
         return found if found is not None and found.exist else None
 
     def families(self, after: int) -> list[Family]:

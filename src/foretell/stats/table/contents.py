@@ -117,7 +117,7 @@ def content_order(
     group: Shaped[np.ndarray, " sample"] | None = None,
     stratum: Shaped[np.ndarray, " sample"] | None = None,
 ) -> Int[np.ndarray, " sample"]:
-    """Return the order of samples by content, in which random numbers are dealt.
+    """Return the order of samples by content, in which random numbers are folds_of.
 
     Samples of equal content are ordered by label, then by the contents of their group and of their stratum. Samples
     that are equal in all of this are interchangeable, so it does not matter which of them comes first.

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from foretell.stats.signals.family import Family, undefined
 from foretell.stats.signals.inner_products import gram, gram_factor
@@ -68,13 +68,11 @@ class HiddenStates:
             layer: Decoder block, from 0.
             pool: Name of the pool.
         """
-        parts = []
-        if pool == OF_PROMPT:
-            parts.append((None, np.ones(len(self._ids), dtype=bool)))
-        else:
-            parts.append((None, moment.ended))
-            if self._has(layer, pool, moment.after):
-                parts.append((moment.after, ~moment.ended))
+        every = pool == OF_PROMPT
+        parts: list[tuple[int | None, Bool[np.ndarray, " sample"]]]
+        parts = [(None, np.ones(len(self._ids), dtype=bool) if every else moment.ended)]
+        if not every and self._has(layer, pool, moment.after):
+            parts.append((moment.after, ~moment.ended))
         states: Float[np.ndarray, "sample width"] | None = None
         has = np.zeros(len(self._ids), dtype=bool)
         for after, wanted in parts:
@@ -87,7 +85,6 @@ class HiddenStates:
                 states = np.full((len(self._ids), found.shape[1]), np.nan, dtype=np.float32)
             states[place[here]] = found[here]
             has[place[here]] = True
-        every = pool == OF_PROMPT
         return None if states is None or (not has.any() if every else moment.unread(has)) else states
 
     def family(self, moment: Moment) -> Family:

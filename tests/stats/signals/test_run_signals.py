@@ -8,7 +8,7 @@ import pytest
 
 from foretell.schema.tables import MASSES, SHARES
 from foretell.stats.detectors.log_ratios import centred_log_ratio
-from foretell.stats.signals.attention import attention_family, lookback_family
+from foretell.stats.signals.attention_so_far import attention_family, lookback_family
 from foretell.stats.signals.family import Family, standardised
 from foretell.stats.signals.moment import Moment, checkpoints
 from foretell.stats.signals.run_signals import RunSignals

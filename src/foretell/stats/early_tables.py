@@ -1,0 +1,65 @@
+"""The tables of a study that need a run, computed when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import polars as pl
+
+from foretell.stats import to_tables as frames
+from foretell.stats.detectors.samples import Samples
+from foretell.stats.early.told_by import told_by
+from foretell.stats.per_run import EarlyResults, behaviours
+from foretell.stats.progress import Steps
+from foretell.stats.settings import Settings
+from foretell.stats.signals.run_signals import RunSignals
+from foretell.stats.table.joined import StudyTable
+from foretell.stats.verdicts.rules import Verdict
+
+__all__ = ["EarlyTables"]
+
+
+class EarlyTables:
+    """What a study knows of single moments of the answers; its tables are empty where it has no run."""
+
+    table: StudyTable
+    settings: Settings
+    signals: RunSignals | None
+    _steps: Steps
+
+    @property
+    def samples(self) -> Mapping[str, Samples]:
+        """The samples of each dataset."""
+        raise NotImplementedError
+
+    @property
+    def found(self) -> Mapping[str, Sequence[Verdict]]:
+        """Verdicts by dataset."""
+        raise NotImplementedError
+
+    @cached_property
+    def behaviours(self) -> dict[str, str | None]:
+        """What label 1 means in each dataset; None where samples name several behaviours, or none."""
+        return behaviours(self.table)
+
+    @cached_property
+    def _early(self) -> EarlyResults:
+        return EarlyResults(self.table, self.samples, self.signals, self.settings, self._steps)
+
+    @cached_property
+    def early(self) -> pl.DataFrame:
+        """Performance of every family of signals, and of the baselines, after 0, 1, 2, 4, ... tokens of the answer."""
+        return frames.early_frame(self._early.curves, self.behaviours)
+
+    @cached_property
+    def told_by(self) -> pl.DataFrame:
+        """After how many tokens each family of signals tells the label."""
+        found = {(dataset, one.signal): one.verdict for dataset, several in self.found.items() for one in several}
+        moments = told_by(self._early.curves, found, error_rate=self.settings.error_rate)
+        return frames.first_moment_frame(moments, self.behaviours)
+
+    @cached_property
+    def hidden_layers(self) -> pl.DataFrame:
+        """Performance of every layer and pool of the hidden states by itself."""
+        return frames.hidden_layers_frame(self._early.layers, self._early.curves, self.behaviours)
