@@ -41,6 +41,7 @@ def test_every_dataset_has_both_labels_and_all_its_rows(demo: Path, smollm2: Mod
 
 def test_every_signal_of_every_behaviour_is_in_the_run_and_on_the_first_screen(demo: Path, smollm2: Model) -> None:
     run = foretell.open_run(demo / "run")
+    run.verify()
     layers = list(range(2, smollm2.n_layers, 3))
     assert run.hidden_states["layer"].unique().sort().to_list() == layers
     ids, states = run.hidden(layers[0], "mean over answer")
