@@ -57,6 +57,8 @@ class Conversation:
     label_reason: str | None = None
     answer_token_ids: tuple[int, ...] | None = None
     """The answer's tokens. Where they are given, exactly these are read; a text alone may be cut into others."""
+    writer: str | None = None
+    """Name of the model that wrote the answer, where it is known."""
 
     @property
     def has_answer(self) -> bool:

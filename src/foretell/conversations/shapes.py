@@ -175,6 +175,7 @@ def _conversation(fields: Fields, shape: Shape, *, dataset: str, row: int, ignor
         label_source=None if label is None else source,
         label_reason=_name(fields, "label_reason"),
         answer_token_ids=_token_ids(fields),
+        writer=_name(fields, "writer"),
     )
     fields.require_read(ignore)
     return read

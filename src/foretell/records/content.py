@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from foretell.errors import InputError, located
-from foretell.records.evaluation_log import is_log_archive
+from foretell.records.logs.zipped_log import is_cut_log_archive, is_log_archive
 
 __all__ = ["KINDS", "Container", "Content", "open_content"]
 
@@ -79,6 +79,9 @@ def open_content(path: Path, *, error: type[InputError]) -> Content:
             return Content(path, container, head, unpacked)  # type: ignore[arg-type]
     if head.startswith(b"PK\x03\x04") and is_log_archive(path):
         return Content(path, "inspect", head)
+    if head.startswith(b"PK\x03\x04") and is_cut_log_archive(head):
+        message = "is a log of inspect_ai whose end is lacking: it was cut off, or is still being written"
+        raise error(located(path, f"{message}; copy it again, or recover it with `inspect log recover`"))
     for start, kind in _OTHERS.items():
         if head.startswith(start):
             raise error(located(path, f"is {kind}, which is not read: {KINDS}"))
