@@ -18,6 +18,7 @@ import click
 from foretell.cli.direction_verbs import direction, steer, surface
 from foretell.cli.options import (
     BUILTIN,
+    FILE,
     FOLDER,
     GIVEN,
     GIVEN_FOLDER,
@@ -30,6 +31,7 @@ from foretell.cli.options import (
     opened_model,
     overwrite_option,
     quiet_option,
+    scorer_option,
     seed_option,
     trust_option,
 )
@@ -39,6 +41,7 @@ from foretell.storage.writer_lock import refuse_second_writer
 
 if TYPE_CHECKING:
     from foretell.conversations.conversation import Conversation
+    from foretell.records.label_rows import LabelRows
     from foretell.stats.study import Study
 
 __all__ = ["cli", "main"]
@@ -117,6 +120,7 @@ def demo(to: Path, **options: Any) -> None:
 )
 @errors_option
 @ignore_option
+@scorer_option
 @trust_option
 def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, **options: Any) -> None:
     """Show the segments of each text (system, prompt, query, template, generated) in MODEL's tokens.
@@ -154,6 +158,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @errors_option
 @ignore_option
+@scorer_option
 @click.option("--direction", "directions", type=GIVEN, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--detail", is_flag=True, help="Also record contributions and entropies.")
 @click.option("--rows", is_flag=True, help="Also store the masses of every generated token, in half precision; large.")
@@ -183,11 +188,13 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
     """Record attention mass, activity and log-probabilities of MODEL on CONVERSATIONS, in one pass.
 
-    MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file, or "builtin".
+    MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file (also a log of inspect_ai or
+    lm-evaluation-harness), or "builtin".
 
     \b
     Examples:
       foretell read smollm2 builtin --answers generate --to run
+      foretell read ./my-model log.eval --to run
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors
 
     A run that was stopped goes on where it stopped when it is called again.
@@ -196,6 +203,7 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     refuse_second_writer(to)
     import foretell
     from foretell.conversations.conversation import require_answers
+    from foretell.conversations.harness_logs import note_on_writers
     from foretell.showing.terminal import say
 
     samples = _conversations(conversations, options)
@@ -206,6 +214,8 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 
     check_before_loading(samples, answers=options["answers"], directions=fitted, to=to, overwrite=options["overwrite"])
     loaded = opened_model(model, options)
+    if options["answers"] == "given" and (note := note_on_writers(samples, loaded.name)):
+        say(f"  {note}", style="yellow")
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
     unread = run.samples["reason"].drop_nulls()
     say(f"{run.samples.height} samples, {run.attention.height} attention rows: {run.path}")
@@ -215,15 +225,19 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 
 @cli.command()
 @click.argument("run", type=GIVEN_FOLDER)
-@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label; default: verifiers.")
+@click.option(
+    "--labels", type=GIVEN, default=None, help="File with id and behavior_label, or a log; default: verifiers."
+)
 @errors_option
-def label(run: Path, labels: Path | None, errors: Any) -> None:
+@scorer_option
+def label(run: Path, labels: Path | None, errors: Any, scorer: str | None) -> None:
     """Label the answers of RUN: by each prompt's verifier, or from a file by id.
 
     \b
     Examples:
       foretell label run
       foretell label run --labels judged.csv
+      foretell label run --labels log.eval --scorer match
     """
     import foretell
     from foretell.labels.label import report_labels
@@ -232,7 +246,7 @@ def label(run: Path, labels: Path | None, errors: Any) -> None:
     from foretell.showing.terminal import say, say_skipped
 
     opened = foretell.open_run(run)
-    given = None if labels is None else read_label_rows(labels, errors=errors)
+    given = None if labels is None else read_label_rows(labels, errors=errors, scorer=scorer)
     written = foretell.label(opened, labels=given)
     summary = report_labels(opened.samples, written)
     say(f"{summary.n_labelled} of {summary.n_samples} samples labelled, {summary.n_positive} of them 1")
@@ -247,6 +261,24 @@ def label(run: Path, labels: Path | None, errors: Any) -> None:
             say(f"  labels of no sample: {len(matched.unread)}, such as {matched.unread[0]}", style="yellow")
 
 
+@cli.command()
+@click.argument("run", type=GIVEN_FOLDER)
+@click.option("--to", type=FILE, required=True, help="File: .parquet, .jsonl or .csv.")
+@overwrite_option
+def export(run: Path, to: Path, overwrite: bool) -> None:
+    """Write labels and scores of RUN, one row per sample, for dataframes and other tools.
+
+    \b
+    Example:
+      foretell export run --to scores.parquet
+    """
+    import foretell
+    from foretell.showing.terminal import say
+
+    frame = foretell.export(run, to, overwrite=overwrite)
+    say(f"{frame.height} samples, {frame.width} columns: {to}")
+
+
 cli.add_command(direction)
 cli.add_command(surface)
 cli.add_command(steer)
@@ -254,7 +286,8 @@ cli.add_command(steer)
 
 @cli.command()
 @click.argument("table", type=GIVEN)
-@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label, where TABLE has none.")
+@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label, or a log.")
+@scorer_option
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
 @click.option("--group", default=None, help="Column of groups that are never split between training and test.")
 @click.option("--stratum", default=None, help="Column with the task type; default: stratum, if it exists.")
@@ -270,7 +303,7 @@ cli.add_command(steer)
 @overwrite_option
 @seed_option
 @quiet_option
-def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options: Any) -> None:
+def study(table: Path, metrics: str | None, to: Path, overwrite: bool, scorer: str | None, **options: Any) -> None:
     """Test whether the metrics of TABLE predict its labels. Needs no model and no torch.
 
     TABLE is a CSV or Parquet file (or folder of Parquet files) with id, dataset, layer, head and the metrics, or a run.
@@ -287,6 +320,8 @@ def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options
     from foretell.storage.runs import is_run
 
     chosen: dict[str, Any] = {} if metrics is None else {"metrics": tuple(name.strip() for name in metrics.split(","))}
+    if scorer is not None:
+        options["labels"] = _labels_by(scorer, options)
     run = foretell.open_run(table) if is_run(table) else None
     result = foretell.study(run or table, **chosen, **options)
     facts = None if run is None else run_facts(run)
@@ -319,7 +354,7 @@ def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
     """Return the conversations a verb names, and remove the options for reading them from `options`."""
     import foretell
 
-    settings = {name: options.pop(name) for name in ("errors", "ignore")}
+    settings = {name: options.pop(name) for name in ("errors", "ignore", "scorer")}
     format_ = options.pop("format_")
     if source == BUILTIN:
         return foretell.builtin_conversations()
@@ -328,6 +363,15 @@ def _conversations(source: str, options: dict[str, Any]) -> list[Conversation]:
     found = foretell.read_conversations(source, format=format_, **settings)
     say_skipped(found.skipped)
     return found
+
+
+def _labels_by(scorer: str, options: dict[str, Any]) -> LabelRows:
+    """Return the labels of a log by one of its scores."""
+    from foretell.records.label_rows import read_label_rows
+
+    if options["labels"] is None:
+        raise click.UsageError("--scorer names a score of the log that --labels names")
+    return read_label_rows(options["labels"], extras=("group", "stratum"), errors=options["errors"], scorer=scorer)
 
 
 def _summarise(result: Study) -> None:

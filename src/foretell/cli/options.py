@@ -29,6 +29,7 @@ __all__ = [
     "opened_model",
     "overwrite_option",
     "quiet_option",
+    "scorer_option",
     "seed_option",
     "trust_option",
 ]
@@ -50,6 +51,9 @@ errors_option = click.option(
     help="Refuse a file with a malformed record, or skip and list such records.",
 )
 ignore_option = click.option("--ignore", multiple=True, help="A field with text that is not read; may be repeated.")
+scorer_option = click.option(
+    "--scorer", default=None, help="Score of an evaluation log that labels its answers; default: see the docs."
+)
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 error_rate_option = click.option(
     "--error-rate",

@@ -16,7 +16,7 @@ from foretell.conversations.harness_logs import conversations_of_log
 from foretell.conversations.shapes import Shape, conversations_of, shape_of
 from foretell.errors import ConversationError, located
 from foretell.records.content import Container
-from foretell.records.logs.evaluation_log import log_of_records, open_log
+from foretell.records.logs.evaluation_log import log_of_records, open_log, require_no_scorer
 from foretell.records.reader import Records, read_records
 from foretell.records.skipped import BadRecords, Errors, ReadList
 
@@ -98,6 +98,7 @@ def read_conversations(
         logged = conversations_of_log(log, dataset=dataset, scorer=scorer, bad=bad)
         bad.require_some(len(logged))
         return ReadList(logged, sorted(bad.skipped, key=lambda one: one.row))
+    require_no_scorer(scorer, bad)
     shape = _shape(records, format)
     name = dataset or (Path(records.name).stem.strip("<>") if shape == "own" else shape)
     conversations: list[Conversation] = []

@@ -26,6 +26,7 @@ from foretell.schema.run_tables import (
     MASSES,
     ROWS,
     SAMPLES,
+    SCORES,
     SEGMENTS,
     SHARES,
     TOKENS,
@@ -66,6 +67,7 @@ __all__ = [
     "ROC_POINTS",
     "ROWS",
     "SAMPLES",
+    "SCORES",
     "SEGMENTS",
     "SHARES",
     "STEERING",
@@ -85,6 +87,7 @@ TABLES = {
     table.name: table
     for table in (
         SAMPLES,
+        SCORES,
         LABELS,
         ATTENTION,
         CHECKPOINTS,

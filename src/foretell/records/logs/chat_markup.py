@@ -35,7 +35,12 @@ def _with_roles(start: str, end: str, *, stop: str, begin: str = "") -> _Markup:
 
 
 _MARKUPS = (
-    _with_roles(r"<\|im_start\|>ROLE\n", r"<\|im_end\|>\s*", stop=r"<\|im_(?:start|end)\|>", begin=r"(?:<\|[a-z_]+\|>)?"),
+    _with_roles(
+        r"<\|im_start\|>ROLE\n",
+        r"<\|im_end\|>\s*",
+        stop=r"<\|im_(?:start|end)\|>",
+        begin=r"(?:<s>|<\|begin_of_text\|>|<\|endoftext\|>)?",
+    ),
     _with_roles(
         r"<\|start_header_id\|>ROLE<\|end_header_id\|>\n\n",
         r"<\|eot_id\|>",
@@ -58,7 +63,7 @@ _LOOKS_RENDERED = re.compile(r"\A\s*<[^>\n]{1,24}>")
 
 
 def messages_of_markup(text: str) -> tuple[list[dict[str, str]], str] | None:
-    """Return the messages of a rendered prompt and the beginning of the answer that it gives; None where it is none.
+    r"""Return the messages of a rendered prompt and the beginning of the answer that it gives; None where it is none.
 
     Example:
         >>> messages_of_markup("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")

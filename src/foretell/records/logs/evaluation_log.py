@@ -26,7 +26,7 @@ from foretell.records.logs.scores import LabelRule, Score, label_rule
 from foretell.records.logs.zipped_log import read_archive_header, read_log_archive
 from foretell.records.skipped import BadRecords, Skipped
 
-__all__ = ["EvaluationLog", "is_log", "log_of_records", "open_log"]
+__all__ = ["EvaluationLog", "is_log", "log_of_records", "open_log", "require_no_scorer"]
 
 Numbered = Iterable[tuple[int, Mapping[str, Any]]]
 
@@ -147,6 +147,17 @@ def log_of_records(records: Sequence[Mapping[str, Any]], numbers: Sequence[int],
     if not records or not is_log(records[0]):
         return None
     return EvaluationLog(name, _header(records[0], None), list(zip(numbers, records, strict=True)))
+
+
+def require_no_scorer(scorer: str | None, bad: BadRecords) -> None:
+    """Refuse the name of a score for a source that is no log.
+
+    Raises:
+        InputError: (the class of `bad`) A score is named.
+    """
+    if scorer is not None:
+        message = f"has no score {scorer!r}: it is no log of lm-evaluation-harness or inspect_ai; leave scorer out"
+        raise bad.error(located(bad.name, message))
 
 
 def _header(first: Mapping[str, Any], path: Path | None) -> LogHeader:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from foretell.records.cells import label_of
-from foretell.records.missing import is_missing
 
 __all__ = ["LabelRule", "Score", "label_rule", "scores_of"]
 
@@ -92,7 +91,8 @@ def label_rule(
     Args:
         scored: The scores of each answer.
         wanted: Name of a score. One filter of lm-evaluation-harness is named as its results name it
-            (`exact_match,strict-match`); a metric or a filter alone is the first score of it.
+            (`exact_match,strict-match`), one of several values of a scorer with a dot (`judge.tone`); a part of such
+            a name is the first score that has it.
         headline: The score that the log puts first.
         harness: What to call the source of the labels.
 
@@ -117,7 +117,7 @@ def _named(wanted: str, names: list[str]) -> str:
     if wanted in names:
         return wanted
     for name in names:
-        if wanted in name.split(",", 1):
+        if wanted in {*name.split(",", 1), *name.split(".", 1)}:
             return name
     shown = ", ".join(names[:12]) or "none"
     raise KeyError(f"there is no score {wanted!r}; those of the log are: {shown}")

@@ -27,7 +27,15 @@ _LOCAL_HEADER = 30
 """Bytes before the name of a file that is stored in an archive."""
 _PART = re.compile(r"(samples/.+)/(messages|attachments)/(\d+)\.json")
 _LARGEST = 1 << 31
-_UNREADABLE = (ValueError, RecursionError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, pl.exceptions.PolarsError)
+_UNREADABLE = (
+    ValueError,
+    RecursionError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    pl.exceptions.PolarsError,
+)
 
 
 def is_log_archive(path: Path) -> bool:
