@@ -7,10 +7,10 @@ from typing import Any
 
 from foretell.errors import InputError, located
 from foretell.records.content import Content
-from foretell.records.json_window import Fault, JsonWindow, decode
+from foretell.records.json_window import NOT_UTF8, Fault, JsonWindow, decode
 from foretell.records.skipped import BadRecords
 
-__all__ = ["Record", "is_damaged", "read_json"]
+__all__ = ["Record", "read_json"]
 
 Record = dict[str, Any]
 
@@ -36,7 +36,7 @@ def read_json(content: Content, *, bad: BadRecords, limit: int | None) -> Iterat
             problem = _problem(entry)
             if problem:
                 hint = " (records must be a JSON list, or one object per line)" if row == 1 else ""
-                bad.add(row, problem + hint if isinstance(entry, Fault) else problem)
+                bad.add(row, problem + hint if isinstance(entry, Fault) and entry != NOT_UTF8 else problem)
             else:
                 yield row, entry
 
@@ -44,8 +44,6 @@ def read_json(content: Content, *, bad: BadRecords, limit: int | None) -> Iterat
 def _problem(entry: Any) -> str:
     if isinstance(entry, Fault):
         return str(entry)
-    if is_damaged(entry):
-        return "is not UTF-8: save the file as UTF-8"
     if not isinstance(entry, dict):
         return f"is a {type(entry).__name__}, not an object with named fields"
     return ""
@@ -61,13 +59,13 @@ def _listed(content: Content, error: type[InputError]) -> list[Any]:
         raise error(located(content.path, f"is no JSON: {str(cause)[:120]}")) from cause
     if not entries:
         raise error(located(content.path, "is an empty list: the table has no rows"))
-    return entries
+    return [Fault(NOT_UTF8) if _is_damaged(entry) else entry for entry in entries]
 
 
-def is_damaged(entry: Any) -> bool:
+def _is_damaged(entry: Any) -> bool:
     """Whether a value holds bytes that are not UTF-8; half a character written as JSON is another matter."""
     if isinstance(entry, str):
         return any("\udc80" <= sign <= "\udcff" for sign in entry) if not entry.isascii() else False
     if isinstance(entry, dict):
-        return any(is_damaged(name) or is_damaged(value) for name, value in entry.items())
-    return isinstance(entry, list) and any(map(is_damaged, entry))
+        return any(_is_damaged(name) or _is_damaged(value) for name, value in entry.items())
+    return isinstance(entry, list) and any(map(_is_damaged, entry))

@@ -8,12 +8,16 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-__all__ = ["Fault", "JsonWindow", "decode"]
+__all__ = ["NOT_UTF8", "Fault", "JsonWindow", "decode"]
+
+NOT_UTF8 = "is not UTF-8: save the file as UTF-8"
 
 _PIECE = 1 << 20
 """Characters read at once; more where one value is longer."""
 _BLANKS = re.compile(r"\s*")
 _LINE_END = re.compile(r"[\n\r\x85\u2028\u2029\x1e]")
+_LONE_SURROGATE = re.compile("[\udc80-\udcff]")
+"""A byte that is not UTF-8, as text streams hold it; half a character that was written as JSON is another matter."""
 _LONGEST_TOKEN = 16
 """An error so close to the end of what was read may only mean that a token was cut."""
 
@@ -37,6 +41,8 @@ class JsonWindow:
         self._stream = stream
         self._text = ""
         self._place = 0
+        self.is_damaged = False
+        """Whether the last value was written in bytes that are not UTF-8."""
 
     def peek(self) -> str:
         """Return the next sign that is no blank, empty at the end."""
@@ -76,6 +82,8 @@ class JsonWindow:
             else:
                 if end == len(self._text) and self._more():
                     continue  # a number may go on
+                written = self._text[self._place : end]
+                self.is_damaged = not written.isascii() and _LONE_SURROGATE.search(written) is not None
                 self._place = end
                 return found
 
@@ -90,7 +98,7 @@ class JsonWindow:
             except ValueError as error:
                 found = Fault(f"is no JSON object on one line: {str(error)[:120]}")
                 self._pass_line()
-            yield found
+            yield Fault(NOT_UTF8) if self.is_damaged and not isinstance(found, Fault) else found
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_TOKEN

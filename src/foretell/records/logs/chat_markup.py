@@ -1,6 +1,6 @@
 """Prompts that were already rendered by a chat template, as the messages they were made of.
 
-Only texts that a known markup explains from the first to the last sign are taken apart; any other is what the user said.
+A text is taken apart where a known markup explains it from the first to the last sign; any other is what the user said.
 """
 
 from __future__ import annotations

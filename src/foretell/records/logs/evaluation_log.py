@@ -170,7 +170,11 @@ def _of_object(content: Content, bad: BadRecords, limit: int | None) -> Evaluati
     except (ValueError, RecursionError) as cause:
         message = f"is a log of inspect_ai that cannot be read: {str(cause)[:120]}"
         raise bad.error(located(content.path, message)) from cause
-    _require_known(log.header, content.path, bad)
+    try:
+        _require_known(log.header, content.path, bad)
+    except bad.error:
+        log.close()
+        raise
     return EvaluationLog(str(content.path), header_of(log.header), log.samples(bad=bad, limit=limit))
 
 

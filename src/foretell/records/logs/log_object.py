@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from foretell.records.content import Content
-from foretell.records.json_text import is_damaged
-from foretell.records.json_window import JsonWindow
+from foretell.records.json_window import NOT_UTF8, JsonWindow
 from foretell.records.skipped import BadRecords
 
 __all__ = ["LogObject", "is_log_object"]
@@ -54,6 +53,10 @@ class LogObject:
                 raise ValueError("holds no samples: the log was written without them, or nothing was finished")
             self._window.take(",")
 
+    def close(self) -> None:
+        """Close the file of a log whose samples are not read."""
+        self._lines.close()
+
     def samples(self, *, bad: BadRecords, limit: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the number and the fields of every sample; after one that is no JSON there is no way to go on.
 
@@ -74,8 +77,8 @@ class LogObject:
                 message = f"is cut off or damaged ({str(cause)[:120]}), and nothing after it can be read"
                 bad.add(row, message, cause=cause)
                 return
-            if is_damaged(sample):
-                bad.add(row, "is not UTF-8: write the log again")
+            if self._window.is_damaged:
+                bad.add(row, NOT_UTF8)
             elif isinstance(sample, dict):
                 yield row, sample
             else:

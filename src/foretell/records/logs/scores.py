@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from foretell.records.cells import label_of
@@ -44,6 +45,10 @@ def scores_of(values: Mapping[str, Any]) -> dict[str, Score]:
 
 
 def _score(value: Any) -> Score:
+    return _score_of_cell(value) if isinstance(value, str | int | float) else _score_of(value)
+
+
+def _score_of(value: Any) -> Score:
     if isinstance(value, str) and value in _LETTERS:
         return Score(_LETTERS[value], value)
     try:
@@ -51,6 +56,10 @@ def _score(value: Any) -> Score:
     except ValueError:
         return Score(None, str(value)[:_SHOWN])
     return Score(label, str(value)[:_SHOWN], label is None)
+
+
+_score_of_cell = lru_cache(maxsize=1024, typed=True)(_score_of)
+"""Equal scores of a log are one object."""
 
 
 @dataclass(frozen=True, slots=True)

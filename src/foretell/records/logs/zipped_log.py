@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -28,14 +29,10 @@ _LOCAL_HEADER = 30
 _PART = re.compile(r"(samples/.+)/(messages|attachments)/(\d+)\.json")
 _LARGEST = 1 << 31
 _UNREADABLE = (
-    ValueError,
-    RecursionError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pl.exceptions.PolarsError,
+    *(ValueError, LookupError, RecursionError, OSError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, pl.exceptions.PolarsError),
 )
+"""What a damaged archive may raise anywhere."""
 
 
 def is_log_archive(path: Path) -> bool:
@@ -43,12 +40,12 @@ def is_log_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.startswith(_FOLDER) or name in _HEADERS for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except _UNREADABLE:
         return False
 
 
 def is_cut_log_archive(head: bytes) -> bool:
-    """Whether a zip archive starts as a log does; where it cannot be opened, its end is lacking."""
+    """Whether a zip archive starts as a log does; where it cannot be opened, its end is lacking or damaged."""
     name = head[_LOCAL_HEADER:][:64]
     return name.startswith((b"_journal/start.json", b"header.json", _FOLDER.encode()))
 
