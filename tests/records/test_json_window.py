@@ -13,7 +13,7 @@ from foretell.records import json_window
 from foretell.records.json_window import Fault, JsonWindow
 
 VALUES = [
-    {"a": "long " * 40, "b": [1, -2.5e10, None, True, {"c": "\u00fc\U0001f600 \\ \" \n"}]},
+    {"a": "long " * 40, "b": [1, -2.5e10, None, True, {"c": '\u00fc\U0001f600 \\ " \n'}]},
     {},
     12345,
     "\ud83d",

@@ -59,7 +59,7 @@ def test_one_score_labels_the_whole_log(tmp_path: Path) -> None:
 
 
 def test_a_score_is_named_for_logs_alone(tmp_path: Path) -> None:
-    with pytest.raises(ConversationError, match="own.jsonl: has no score 'match': it is no log"):
+    with pytest.raises(ConversationError, match=r"own.jsonl: has no score 'match': it is no log"):
         read_conversations(lines(tmp_path / "own.jsonl", {"query": "a"}), scorer="match")
 
 

@@ -31,7 +31,9 @@ def texts(sample: dict[str, Any]) -> list[str]:
         ([], ["Q"], None),
     ],
 )  # fmt: skip
-def test_the_answer_is_the_last_turn_that_was_not_asked(messages: list[Any], asked: list[str], answer: str | None) -> None:
+def test_the_answer_is_the_last_turn_that_was_not_asked(
+    messages: list[Any], asked: list[str], answer: str | None
+) -> None:
     sample = {**SAMPLE, "messages": messages}
     assert (texts(sample), sample_answer(sample).answer) == (asked, answer)
 
@@ -75,7 +77,9 @@ def test_the_oldest_logs_keep_long_texts_with_their_events_and_have_one_score() 
     assert (found.messages[0]["content"], found.scores["score"].label) == ("long", 0)
 
 
-@pytest.mark.parametrize("pool", [{"message_pool": SAMPLE["messages"]}, {"events_data": {"messages": SAMPLE["messages"]}}])
+@pytest.mark.parametrize(
+    "pool", [{"message_pool": SAMPLE["messages"]}, {"events_data": {"messages": SAMPLE["messages"]}}]
+)
 def test_messages_that_are_stored_once_are_put_in_their_places(pool: dict[str, Any]) -> None:
     shell = {key: value for key, value in SAMPLE.items() if key != "messages"}
     found = sample_answer({**shell, **pool, "message_refs": [[1, 2], [2, 3]]})

@@ -59,7 +59,7 @@ def test_a_score_is_chosen_by_name_or_put_first_by_the_log() -> None:
         "judge": "judge.tone",
     }
     assert {wanted: rule(values, wanted=wanted, headline="judge.wit") for wanted in chosen} == chosen
-    with pytest.raises(KeyError, match="no score 'f1'; those of the log are: acc,strict, acc,loose, judge.tone"):
+    with pytest.raises(KeyError, match=r"no score 'f1'; those of the log are: acc,strict, acc,loose, judge.tone"):
         rule(values, wanted="f1")
 
 
@@ -71,4 +71,8 @@ def test_why_there_is_no_label() -> None:
         (None, None, "no score is 0 or 1 (b gave no value)"),
     ]
     assert label_rule([scores], wanted="a", headline=None, harness="h").label({}, None)[2].startswith("no score a")
-    assert label_rule([scores], wanted="a", headline=None, harness="h").label(scores, "failed") == (None, None, "failed")
+    assert label_rule([scores], wanted="a", headline=None, harness="h").label(scores, "failed") == (
+        None,
+        None,
+        "failed",
+    )

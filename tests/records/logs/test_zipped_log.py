@@ -47,7 +47,7 @@ def test_zstd_is_unpacked_with_its_line_ends_and_its_checksum(tmp_path: Path) ->
         import pyarrow as pa
     except ModuleNotFoundError:
         missing("pyarrow")
-    files = {**FILES, "samples/2_epoch_1.json": {**SAMPLE, "id": "with\x01, \"quotes\", \r\n and ü" * 500}}
+    files = {**FILES, "samples/2_epoch_1.json": {**SAMPLE, "id": 'with\x01, "quotes", \r\n and ü' * 500}}
     packed = {name: pa.compress(json.dumps(files[name]).encode(), codec="zstd", asbytes=True) for name in files}
     path = write_zstd_archive(tmp_path / "log.eval", files, packed)
     assert [str(one) for one in ids(path)] == ["1", files["samples/2_epoch_1.json"]["id"], "9", "10"]
@@ -65,7 +65,9 @@ def test_several_lines_and_frames_of_zstd_are_one_text(tmp_path: Path) -> None:
         missing("pyarrow")
     text = json.dumps(SAMPLE)
     frames = [pa.compress(part.encode(), codec="zstd", asbytes=True) for part in (text[:40], text[40:])]
-    path = write_zstd_archive(tmp_path / "log.eval", {"samples/s_epoch_1.json": SAMPLE}, {"samples/s_epoch_1.json": b"".join(frames)})
+    path = write_zstd_archive(
+        tmp_path / "log.eval", {"samples/s_epoch_1.json": SAMPLE}, {"samples/s_epoch_1.json": b"".join(frames)}
+    )
     assert ids(path) == ["s"]
 
 
@@ -92,14 +94,16 @@ def test_a_sample_in_parts_is_put_together(tmp_path: Path) -> None:
 def test_an_archive_that_was_cut_says_what_it_is_and_what_to_do(share: float, tmp_path: Path) -> None:
     path = write_archive(tmp_path / "log.eval", FILES)
     path.write_bytes(path.read_bytes()[: 60 + int(share * path.stat().st_size)])
-    with pytest.raises(ConversationError, match=r"log.eval: is a log of inspect_ai whose end is lacking or damaged.*log recover"):
+    with pytest.raises(
+        ConversationError, match=r"log.eval: is a log of inspect_ai whose end is lacking or damaged.*log recover"
+    ):
         read_conversations(path)
 
 
 def test_no_damage_goes_unnoticed_or_raises_anything_else(tmp_path: Path) -> None:
     whole = write_archive(tmp_path / "log.eval", FILES).read_bytes()
     before = [(one.id, one.answer) for one in read_conversations(tmp_path / "log.eval")]
-    random_places = random.Random(0)  # noqa: S311
+    random_places = random.Random(0)
     for place in random_places.sample(range(len(whole)), 150):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << random_places.randrange(8)
