@@ -14,8 +14,8 @@ from foretell.conversations.conversation import Conversation
 from foretell.conversations.field_names import FieldError
 from foretell.conversations.shapes import conversations_of
 from foretell.errors import ConversationError
-from foretell.records.logs.answers import LoggedAnswer
 from foretell.records.logs.evaluation_log import EvaluationLog
+from foretell.records.logs.logged_answer import LoggedAnswer
 from foretell.records.logs.scores import Score
 from foretell.records.skipped import BadRecords
 

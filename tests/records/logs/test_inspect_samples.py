@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from foretell.records.logs.answers import LogFieldError
 from foretell.records.logs.inspect_samples import header_of, sample_answer
+from foretell.records.logs.logged_answer import LogFieldError
 from tests.records.logs.logged import SAMPLE, with_score
 
 ASKED, ANSWERED = SAMPLE["messages"][:2], SAMPLE["messages"][2]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from foretell.records.logs.answers import LogFieldError, LoggedAnswer
 from foretell.records.logs.lm_eval_documents import document_answers, document_scores, header_beside
+from foretell.records.logs.logged_answer import LogFieldError, LoggedAnswer
 from tests.records.logs.logged import DOCUMENT
 
 CHAT = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]

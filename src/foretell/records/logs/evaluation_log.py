@@ -18,10 +18,10 @@ from typing import Any
 from foretell.errors import located
 from foretell.records.content import Content, open_content
 from foretell.records.json_text import read_json
-from foretell.records.logs.answers import LogFieldError, LoggedAnswer, LogHeader
 from foretell.records.logs.inspect_samples import header_of, sample_answer
 from foretell.records.logs.lm_eval_documents import document_answers, document_scores, filter_of, header_beside
 from foretell.records.logs.log_object import LogObject, is_log_object
+from foretell.records.logs.logged_answer import LogFieldError, LoggedAnswer, LogHeader
 from foretell.records.logs.scores import LabelRule, Score, label_rule
 from foretell.records.logs.zipped_log import read_archive_header, read_log_archive
 from foretell.records.skipped import BadRecords, Skipped

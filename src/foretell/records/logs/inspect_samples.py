@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foretell.records.logs.answers import LogFieldError, LoggedAnswer, LogHeader, kind_of_task
+from foretell.records.logs.logged_answer import LogFieldError, LoggedAnswer, LogHeader, kind_of_task
 from foretell.records.logs.scores import scores_of
 
 __all__ = ["header_of", "sample_answer"]

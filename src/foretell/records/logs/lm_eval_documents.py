@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foretell.records.logs.answers import LogFieldError, LoggedAnswer, LogHeader, kind_of_task
 from foretell.records.logs.chat_markup import messages_of_markup
+from foretell.records.logs.logged_answer import LogFieldError, LoggedAnswer, LogHeader, kind_of_task
 from foretell.records.logs.scores import Score, scores_of
 
 __all__ = ["document_answers", "document_scores", "filter_of", "header_beside"]
