@@ -14,7 +14,7 @@ from foretell.conversations.conversation import Conversation
 from foretell.conversations.field_names import FieldError
 from foretell.conversations.shapes import conversations_of
 from foretell.errors import ConversationError
-from foretell.records.logs.evaluation_log import EvaluationLog
+from foretell.records.logs.evaluation_log import EvaluationLog, with_way_out
 from foretell.records.logs.logged_answer import LoggedAnswer
 from foretell.records.logs.scores import Score
 from foretell.records.skipped import BadRecords
@@ -46,8 +46,7 @@ def conversations_of_log(
                 raise FieldError("id", f"{answer.id!r} is the id of row {rows[answer.id]} too: ids must be unique")
             found = _conversation(answer, log, name, row)
         except ConversationError as error:
-            reason = f"{error} (errors='skip' leaves such samples out)"
-            bad.add(row, reason, getattr(error, "column", None), cause=error)
+            bad.add(row, with_way_out(error, bad), getattr(error, "column", None), cause=error)
             continue
         rows[answer.id] = row
         read.append((found, answer.scores, answer.unlabelled))

@@ -36,6 +36,7 @@ def test_a_log_in_every_form_and_in_pieces(
         ({"version": 99}, "is a log of inspect_ai in format 99; formats up to 3 are read"),
         ({"samples": None}, "holds no samples"),
         ({"samples": ...}, "holds no samples"),
+        ({"samples": []}, "holds no samples"),
     ],
 )
 def test_a_log_that_cannot_be_read_says_why(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -42,6 +42,12 @@ def test_a_log_that_is_being_written_has_the_header_it_started_with(tmp_path: Pa
     assert read_archive_header(write_archive(tmp_path / "log.eval", started))["status"] == "started"
 
 
+def test_an_archive_without_samples_is_refused(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "log.eval", {"header.json": HEADER})
+    with pytest.raises(ConversationError, match=r"log.eval: holds no samples"):
+        read_conversations(path)
+
+
 def test_zstd_is_unpacked_with_its_line_ends_and_its_checksum(tmp_path: Path) -> None:
     try:
         import pyarrow as pa

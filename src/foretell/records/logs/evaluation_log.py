@@ -26,7 +26,7 @@ from foretell.records.logs.scores import LabelRule, Score, label_rule
 from foretell.records.logs.zipped_log import read_archive_header, read_log_archive
 from foretell.records.skipped import BadRecords, Skipped
 
-__all__ = ["EvaluationLog", "is_log", "log_of_records", "open_log", "require_no_scorer"]
+__all__ = ["EvaluationLog", "is_log", "log_of_records", "open_log", "require_no_scorer", "with_way_out"]
 
 Numbered = Iterable[tuple[int, Mapping[str, Any]]]
 
@@ -56,7 +56,9 @@ class EvaluationLog:
             scorer: Name of the score that shall label the answers; it can decide which choice was the answer.
         """
         documents: dict[object, tuple[str, list[dict[str, Score]]]] = {}
+        n_records = 0
         for row, record in self._records:
+            n_records += 1
             try:
                 if "resps" not in record:
                     yield row, sample_answer(record)
@@ -70,10 +72,13 @@ class EvaluationLog:
                     continue
                 found = list(document_answers(record, scorer=scorer))
             except LogFieldError as error:
-                bad.add(row, str(error), error.column, cause=error)
+                bad.add(row, with_way_out(error, bad), error.column, cause=error)
                 continue
             documents[key] = (filter_, [answer.scores for answer in found])
             yield from ((row, answer) for answer in found)
+        if not n_records and not bad.skipped:
+            message = "holds no samples: the log was written without them, or nothing was finished"
+            raise bad.error(located(self.name, message))
 
     def rule(self, scored: Iterable[Mapping[str, Score]], *, bad: BadRecords, scorer: str | None) -> LabelRule:
         """Return which score labels the answers, and list records that scored them by another filter.
@@ -147,6 +152,12 @@ def log_of_records(records: Sequence[Mapping[str, Any]], numbers: Sequence[int],
     if not records or not is_log(records[0]):
         return None
     return EvaluationLog(name, _header(records[0], None), list(zip(numbers, records, strict=True)))
+
+
+def with_way_out(error: Exception, bad: BadRecords) -> str:
+    """Return what is wrong with a sample, and what else can be done where that refuses the whole log."""
+    hint = " (errors='skip', or --errors skip, leaves such samples out)" if bad.errors == "refuse" else ""
+    return f"{error}{hint}"
 
 
 def require_no_scorer(scorer: str | None, bad: BadRecords) -> None:
