@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from foretell.stats.heads.out_of_core import stream_association as stream_association
     from foretell.stats.study import Study as Study
     from foretell.stats.study import study as study
+    from foretell.storage.export import export as export
     from foretell.storage.runs import Run as Run
     from foretell.storage.runs import open_run as open_run
     from foretell.storage.surfaces import Surface as Surface
@@ -56,6 +57,7 @@ _HOME = {
     "as_conversations": "foretell.conversations.formats",
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",
+    "export": "foretell.storage.export",
     "fact_pairs": "foretell.directions.fit_and_judge",
     "fit_direction": "foretell.directions.fit",
     "instructed_pairs": "foretell.conversations.pairs",

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from foretell.conversations.conversation import Conversation
 from foretell.conversations.formats import read_conversations
+from foretell.conversations.harness_logs import note_on_writers
 from foretell.errors import ConversationError
 from tests.optional import no_data
 
@@ -146,6 +148,23 @@ def test_a_sample_that_cannot_be_read_is_refused_or_left_out(
     assert "row 2" in str(refused.value)
     found = read_conversations(path, errors="skip")
     assert ([one.id for one in found], [one.row for one in found.skipped]) == (["s"], [2])
+
+
+@pytest.mark.parametrize(
+    ("writers", "reader", "note"),
+    [
+        ((None, None), "org/small", None),
+        (("hf/org/Small", "org__small", "models/small/"), "./cache/small", None),
+        (("openai/big", "openai/big"), "org/small", "answers by openai/big are read by org/small: "),
+        (("a/big", None, "b/huge", "a/big"), "small", "3 of 4 answers by a/big, b/huge are read by small: "),
+    ],
+)
+def test_a_note_where_another_model_wrote_the_answers(
+    writers: tuple[str | None, ...], reader: str, note: str | None
+) -> None:
+    given = [Conversation(str(n), "d", (), answer="a", writer=writer) for n, writer in enumerate(writers)]
+    found = note_on_writers(given, reader)
+    assert found is None if note is None else str(found).startswith(note)
 
 
 @pytest.mark.parametrize("change", [{"arguments": {}}, {"resps": []}, {"resps": [[["a", "b"]]]}, {"arguments": [[7]]}])

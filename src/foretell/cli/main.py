@@ -11,11 +11,12 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from foretell.cli.direction_verbs import direction, steer, surface
+from foretell.cli.label_verbs import export, label
 from foretell.cli.options import (
     FOLDER,
     GIVEN,
@@ -31,12 +32,16 @@ from foretell.cli.options import (
     opened_model,
     overwrite_option,
     quiet_option,
+    scorer_option,
     seed_option,
     trust_option,
 )
 from foretell.errors import ForetellError, missing_extra
 from foretell.storage.targets import DEMO, MANIFEST, check_folder
 from foretell.storage.writer_lock import refuse_second_writer
+
+if TYPE_CHECKING:
+    from foretell.records.label_rows import LabelRows
 
 __all__ = ["cli", "main"]
 
@@ -116,6 +121,7 @@ def demo(to: Path, **options: Any) -> None:
 )
 @errors_option
 @ignore_option
+@scorer_option
 @trust_option
 def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, **options: Any) -> None:
     """Show the segments of each text (system, prompt, query, template, generated) in MODEL's tokens.
@@ -153,6 +159,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @errors_option
 @ignore_option
+@scorer_option
 @click.option("--direction", "directions", type=GIVEN, multiple=True, help="A saved direction; may be repeated.")
 @click.option("--detail", is_flag=True, help="Also record contributions and entropies.")
 @click.option("--rows", is_flag=True, help="Also store the masses of every generated token, in half precision; large.")
@@ -179,13 +186,15 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
     """Record attention mass, activity and log-probabilities of MODEL on CONVERSATIONS, in one pass.
 
-    MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file, "builtin" (the
-    same as "builtin:instructions"), "builtin:questions", "builtin:false-claims" or "builtin:lies".
+    MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file (also a log of inspect_ai or
+    lm-evaluation-harness), "builtin" (the same as "builtin:instructions"), "builtin:questions", "builtin:false-claims"
+    or "builtin:lies".
 
     \b
     Examples:
       foretell read smollm2 builtin --answers generate --to run
       foretell read smollm2 builtin:questions --answers generate --max-new-tokens 24 --to run
+      foretell read ./my-model log.eval --to run
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors --hidden 8,16
 
     A run that was stopped goes on where it stopped when it is called again.
@@ -194,6 +203,7 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     refuse_second_writer(to)
     import foretell
     from foretell.conversations.conversation import require_answers
+    from foretell.conversations.harness_logs import note_on_writers
     from foretell.showing.terminal import say
 
     samples = opened_conversations(conversations, options)
@@ -204,6 +214,8 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
 
     check_before_loading(samples, answers=options["answers"], directions=fitted, to=to, overwrite=options["overwrite"])
     loaded = opened_model(model, options)
+    if options["answers"] == "given" and (note := note_on_writers(samples, loaded.name)):
+        say(f"  {note}", style="yellow")
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
     unread = run.samples["reason"].drop_nulls()
     say(f"{run.samples.height} samples, {run.attention.height} attention rows: {run.path}")
@@ -211,40 +223,8 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
         say(f"  not read: {count} ({reason})", style="yellow")
 
 
-@cli.command()
-@click.argument("run", type=GIVEN_FOLDER)
-@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label; default: verifiers.")
-@errors_option
-def label(run: Path, labels: Path | None, errors: Any) -> None:
-    """Label the answers of RUN: by each prompt's verifier, or from a file by id.
-
-    \b
-    Examples:
-      foretell label run
-      foretell label run --labels judged.csv
-    """
-    import foretell
-    from foretell.labels.label import report_labels
-    from foretell.records.label_rows import read_label_rows
-    from foretell.records.matching_ids import match_labels
-    from foretell.showing.terminal import say, say_skipped
-
-    opened = foretell.open_run(run)
-    given = None if labels is None else read_label_rows(labels, errors=errors)
-    written = foretell.label(opened, labels=given)
-    summary = report_labels(opened.samples, written)
-    say(f"{summary.n_labelled} of {summary.n_samples} samples labelled, {summary.n_positive} of them 1")
-    for reason, count in summary.reasons.items():
-        say(f"  no label: {count} ({reason})", style="yellow")
-    if given is not None:
-        matched = match_labels(opened.samples.select("id", "dataset"), given, name="the run")
-        say_skipped(given.skipped)
-        for note in matched.notes:
-            say(f"  {note}", style="yellow")
-        if matched.unread:
-            say(f"  labels of no sample: {len(matched.unread)}, such as {matched.unread[0]}", style="yellow")
-
-
+cli.add_command(label)
+cli.add_command(export)
 cli.add_command(direction)
 cli.add_command(surface)
 cli.add_command(steer)
@@ -252,7 +232,8 @@ cli.add_command(steer)
 
 @cli.command()
 @click.argument("table", type=GIVEN)
-@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label, where TABLE has none.")
+@click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label, or a log.")
+@scorer_option
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
 @click.option("--group", default=None, help="Column of groups that are never split between training and test.")
 @click.option("--stratum", default=None, help="Column with the task type; default: stratum, if it exists.")
@@ -268,7 +249,7 @@ cli.add_command(steer)
 @overwrite_option
 @seed_option
 @quiet_option
-def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options: Any) -> None:
+def study(table: Path, metrics: str | None, to: Path, overwrite: bool, scorer: str | None, **options: Any) -> None:
     """Test whether the metrics of TABLE predict its labels. Needs no model and no torch.
 
     TABLE is a CSV or Parquet file (or folder of Parquet files) with id, dataset, layer, head and the metrics, or a run.
@@ -286,6 +267,8 @@ def study(table: Path, metrics: str | None, to: Path, overwrite: bool, **options
     from foretell.storage.runs import is_run
 
     chosen: dict[str, Any] = {} if metrics is None else {"metrics": tuple(name.strip() for name in metrics.split(","))}
+    if scorer is not None:
+        options["labels"] = _labels_by(scorer, options)
     run = foretell.open_run(table) if is_run(table) else None
     result = foretell.study(run or table, **chosen, **options)
     facts = None if run is None else run_facts(run)
@@ -312,6 +295,15 @@ def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None, overwrite:
     from foretell.showing.terminal import say
 
     say(f"report: {rerender(folder, to, surfaces=surfaces, overwrite=overwrite)}", style="green")
+
+
+def _labels_by(scorer: str, options: dict[str, Any]) -> LabelRows:
+    """Return the labels of a log by one of its scores."""
+    from foretell.records.label_rows import read_label_rows
+
+    if options["labels"] is None:
+        raise click.UsageError("--scorer names a score of the log that --labels names")
+    return read_label_rows(options["labels"], extras=("group", "stratum"), errors=options["errors"], scorer=scorer)
 
 
 def main(arguments: list[str] | None = None) -> int:

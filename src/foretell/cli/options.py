@@ -32,6 +32,7 @@ __all__ = [
     "opened_model",
     "overwrite_option",
     "quiet_option",
+    "scorer_option",
     "seed_option",
     "trust_option",
 ]
@@ -71,6 +72,9 @@ hidden_option = click.option(
     default=None,
     callback=_layers,
     help="Also store hidden states of these layers (8,16, or all), pooled over prompt and answer.",
+)
+scorer_option = click.option(
+    "--scorer", default=None, help="Score of an evaluation log that labels its answers; default: see the docs."
 )
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 error_rate_option = click.option(
@@ -144,7 +148,7 @@ def opened_conversations(source: str, options: dict[str, Any]) -> list[Conversat
     """Return the conversations a verb names, and remove the options for reading them from `options`."""
     import foretell
 
-    settings = {name: options.pop(name) for name in ("errors", "ignore")}
+    settings = {name: options.pop(name) for name in ("errors", "ignore", "scorer")}
     format_ = options.pop("format_")
     name, _, dataset = source.partition(":")
     if name == BUILTIN:

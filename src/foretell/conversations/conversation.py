@@ -59,6 +59,8 @@ class Conversation:
     """The answer's tokens. Where they are given, exactly these are read; a text alone may be cut into others."""
     behaviour: str | None = None
     """What label 1 means, as a short clause: "answered correctly", "gave in to a false claim"."""
+    writer: str | None = None
+    """Name of the model that wrote the answer, where it is known."""
 
     @property
     def has_answer(self) -> bool:

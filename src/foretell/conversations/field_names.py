@@ -38,8 +38,8 @@ _OTHER_NAMES = {
 _CANONICAL = {other: name for name, others in _OTHER_NAMES.items() for other in others}
 _READ = {
     *("id", "dataset", "group", "stratum", "verifier", "behaviour", "behavior_label", "label_source", "label_reason"),
-    *("answer_token_ids", "answer", "system", "prompt", "query", "instruction", "input", "question", "context"),
-    *("messages", "conversations", "history", "rationale", "instances"),
+    *("answer_token_ids", "writer", "answer", "system", "prompt", "query", "instruction", "input", "question"),
+    *("context", "messages", "conversations", "history", "rationale", "instances"),
 }
 KNOWN_NAMES = frozenset((*_READ, *_CANONICAL))
 """Names of fields that are read, in small letters."""

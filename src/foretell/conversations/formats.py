@@ -6,18 +6,19 @@ conversations = as_conversations("Who wrote Faust?")
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from foretell.conversations.conversation import Conversation
 from foretell.conversations.field_names import KNOWN_NAMES, FieldError, canonical_name
-from foretell.conversations.harness_logs import is_log, log_filter, own_records
+from foretell.conversations.harness_logs import conversations_of_log
 from foretell.conversations.shapes import Shape, conversations_of, shape_of
 from foretell.errors import ConversationError, located
 from foretell.records.content import Container
+from foretell.records.logs.evaluation_log import log_of_records, open_log, require_no_scorer
 from foretell.records.reader import Records, read_records
-from foretell.records.skipped import BadRecords, Errors, ReadList, Skipped
+from foretell.records.skipped import BadRecords, Errors, ReadList
 
 __all__ = ["Format", "as_conversations", "read_conversations"]
 
@@ -45,6 +46,7 @@ def read_conversations(
     limit: int | None = None,
     errors: Errors = "refuse",
     ignore: Collection[str] = (),
+    scorer: str | None = None,
 ) -> ReadList[Conversation]:
     """Read the conversations of a file or frame, in its order.
 
@@ -58,6 +60,8 @@ def read_conversations(
         limit: At most so many records, from the first on.
         errors: "refuse" raises at the first record that does not fit; "skip" leaves such records out.
         ignore: Names of fields that hold text and shall not be read.
+        scorer: Name of the score of a log that labels its answers, such as `match` or `exact_match,strict-match`;
+            without it the one that the log puts first, or else the first that is 0 or 1 for at least half of them.
 
     Returns:
         One conversation per record, or per entry of its `instances`, as a list; `.skipped` names the records that were
@@ -83,23 +87,26 @@ def read_conversations(
     """
     if format not in get_args(Format):
         raise ConversationError(f"there is no format {format!r}: use {', '.join(get_args(Format))}")
-    records = read_records(path, error=ConversationError, known=_HEADERS, limit=limit, errors=errors)
-    bad = BadRecords(records.name, errors, ConversationError, list(records.skipped))
-    if not records.entries:
-        bad.require_some(0)
-    logged = is_log(records.entries[0])
-    shape: Shape = "own" if logged else _shape(records, format)
+    bad = BadRecords(path if isinstance(path, Path) else str(path), errors, ConversationError)
+    log = open_log(path, bad=bad, limit=limit)
+    if log is None:
+        records = read_records(path, error=ConversationError, known=_HEADERS, limit=limit, errors=errors)
+        bad = BadRecords(records.name, errors, ConversationError, list(records.skipped))
+        if not records.entries:
+            bad.require_some(0)
+        log = log_of_records(records.entries, records.numbers, records.name)
+    if log is not None:
+        logged = conversations_of_log(log, dataset=dataset, scorer=scorer, bad=bad)
+        bad.require_some(len(logged))
+        return ReadList(logged, sorted(bad.skipped, key=lambda one: one.row))
+    require_no_scorer(scorer, bad)
+    shape = _shape(records, format)
     name = dataset or (Path(records.name).stem.strip("<>") if shape == "own" else shape)
     conversations: list[Conversation] = []
     rows: dict[str, int] = {}
-    for row, record in _without_other_filters(records, bad):
+    for row, record in zip(records.numbers, records.entries, strict=True):
         try:
-            own = own_records(record) if logged else [record]
-            entries = [
-                entry
-                for fields in own
-                for entry in conversations_of(fields, shape, dataset=name, row=row, ignore=ignore)
-            ]
+            entries = conversations_of(record, shape, dataset=name, row=row, ignore=ignore)
             for entry in entries:
                 if entry.id in rows:
                     raise FieldError("id", f"{entry.id!r} is the id of row {rows[entry.id]} too: ids must be unique")
@@ -110,17 +117,6 @@ def read_conversations(
         conversations += entries
     bad.require_some(len(conversations))
     return ReadList(conversations, sorted(bad.skipped, key=lambda one: one.row))
-
-
-def _without_other_filters(records: Records, bad: BadRecords) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the records with their numbers; those that score an answer by another filter than the first are listed."""
-    first = log_filter(records.entries[0])
-    for row, record in zip(records.numbers, records.entries, strict=True):
-        if first is None or log_filter(record) == first:
-            yield row, record
-        else:
-            reason = f"scores the same answer by another filter; labels are by {first!r}"
-            bad.skipped.append(Skipped(row, reason, "filter"))
 
 
 def as_conversations(given: Any) -> list[Conversation]:

@@ -176,6 +176,7 @@ def _conversation(fields: Fields, shape: Shape, *, dataset: str, row: int, ignor
         label_reason=_name(fields, "label_reason"),
         answer_token_ids=_token_ids(fields),
         behaviour=_name(fields, "behaviour"),
+        writer=_name(fields, "writer"),
     )
     fields.require_read(ignore)
     return read

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import mmap
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from foretell.errors import InputError, located
-from foretell.records.evaluation_log import is_log_archive
+from foretell.records.logs.zipped_log import is_cut_log_archive, is_log_archive
 
 __all__ = ["KINDS", "Container", "Content", "open_content"]
 
@@ -23,6 +22,7 @@ KINDS = (
     "parts are read"
 )
 _HEAD_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 20
 _OTHERS = {
     b"PK\x03\x04": "a zip archive (such as an Excel file)",
     b"SQLite format 3": "an SQLite database",
@@ -79,6 +79,9 @@ def open_content(path: Path, *, error: type[InputError]) -> Content:
             return Content(path, container, head, unpacked)  # type: ignore[arg-type]
     if head.startswith(b"PK\x03\x04") and is_log_archive(path):
         return Content(path, "inspect", head)
+    if head.startswith(b"PK\x03\x04") and is_cut_log_archive(head):
+        message = "is a log of inspect_ai whose end is lacking or damaged: it was cut off, or is still being written"
+        raise error(located(path, f"{message}; copy it again, or recover it with `inspect log recover`"))
     for start, kind in _OTHERS.items():
         if head.startswith(start):
             raise error(located(path, f"is {kind}, which is not read: {KINDS}"))
@@ -109,13 +112,11 @@ def _beginning(path: Path, error: type[InputError]) -> tuple[bytes, bytes | None
 def _require_text(path: Path, head: bytes, unpacked: bytes | None, error: type[InputError]) -> None:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise error(located(path, "is UTF-16: save it as UTF-8"))
-    if unpacked is not None:
-        place = unpacked.find(b"\0")
-        before = unpacked[:place] if place >= 0 else b""
-    else:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-            place = whole.find(b"\0")
-            before = whole[:place] if place >= 0 else b""
-    if place >= 0:
-        message = f"line {before.count(bytes([10])) + 1} holds a null byte: this is no UTF-8 text, or it is damaged"
-        raise error(located(path, message))
+    n_lines = 0
+    with io.BytesIO(unpacked) if unpacked is not None else path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            place = block.find(b"\0")
+            n_lines += block.count(b"\n", 0, place if place >= 0 else len(block))
+            if place >= 0:
+                message = f"line {n_lines + 1} holds a null byte: this is no UTF-8 text, or it is damaged"
+                raise error(located(path, message))

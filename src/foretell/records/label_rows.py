@@ -18,6 +18,8 @@ from foretell.errors import TableError, located
 from foretell.records.by_sample import is_by_sample, keyed_values, values_by_sample
 from foretell.records.cells import labels_and_faults, parse_text, require_exact_ids
 from foretell.records.in_memory import series_of
+from foretell.records.logs.evaluation_log import open_log, require_no_scorer
+from foretell.records.logs.label_frame import label_frame
 from foretell.records.reader import Source, read_source, require_columns
 from foretell.records.skipped import BadRecords, Errors, Skipped
 
@@ -40,6 +42,8 @@ class LabelRows:
     separator: str | None = None
     """What separates the cells of a text table."""
     skipped: tuple[Skipped, ...] = ()
+    dataset_is_task: bool = False
+    """Whether the datasets are a log's name of its task, which a table may call otherwise."""
 
 
 def label_source_of(labels: Any, samples: pl.DataFrame | None = None) -> Any:
@@ -54,6 +58,8 @@ def label_source_of(labels: Any, samples: pl.DataFrame | None = None) -> Any:
     """
     if isinstance(labels, dict) and set(_COLUMNS) <= set(labels):
         return labels
+    if isinstance(labels, list) and labels and all(hasattr(one, "behavior_label") for one in labels):
+        return _of_conversations(labels)
     if not is_by_sample(labels) or (isinstance(labels, list) and labels and isinstance(labels[0], dict)):
         return labels
     given = keyed_values(labels, None if samples is None else samples.get_column("id"))
@@ -71,19 +77,29 @@ def label_source_of(labels: Any, samples: pl.DataFrame | None = None) -> Any:
     return pl.DataFrame([*columns, series_of("behavior_label", list(given.values()))])
 
 
-def read_label_rows(labels: Any, *, extras: Collection[str] = _TEXTS, errors: Errors = "refuse") -> LabelRows:
+def _of_conversations(conversations: list[Any]) -> pl.DataFrame:
+    """Return the labels of conversations, such as those that were read from a log."""
+    names = ("dataset", *_COLUMNS, *_TEXTS, *_ONE_PER_SAMPLE)
+    return pl.DataFrame([series_of(name, [getattr(one, name) for one in conversations]) for name in names])
+
+
+def read_label_rows(
+    labels: Any, *, extras: Collection[str] = _TEXTS, errors: Errors = "refuse", scorer: str | None = None
+) -> LabelRows:
     """Return the labels of anything with the columns id and behavior_label, one row per id (and dataset).
 
     Args:
-        labels: Anything that `read_source` reads, or `label_source_of` returns.
+        labels: Anything that `read_source` reads, or `label_source_of` returns, or the log of an evaluation.
         extras: Further columns to keep where they exist.
         errors: "refuse", or "skip" to leave out rows without an id or with a label that is none.
+        scorer: Name of the score that labels the answers of a log, see `foretell.read_conversations`.
 
     Raises:
         TableError: A column is missing, an id is missing or was rounded, a value is no label, or rows contradict each
             other about an id.
     """
-    source = read_source(labels, wanted={*_COLUMNS, "dataset", *extras}, required=_COLUMNS, errors=errors)
+    logged = _of_log(labels, {*_COLUMNS, "dataset", *extras}, errors, scorer)
+    source = logged or read_source(labels, wanted={*_COLUMNS, "dataset", *extras}, required=_COLUMNS, errors=errors)
     require_columns(source, _COLUMNS)
     require_exact_ids(source.frame, "id", name=source.name)
     names = [name for name in ("id", "dataset") if name in source.frame.columns]
@@ -96,7 +112,20 @@ def read_label_rows(labels: Any, *, extras: Collection[str] = _TEXTS, errors: Er
         _require_one(frame, list(key), column, source.name)
     rest = [name for name in frame.columns if name not in {*key, "_row", "dataset"}]
     grouped = frame.group_by(key, maintain_order=True).agg(pl.col(rest).drop_nulls().sort().first())
-    return LabelRows(grouped, key, source.name, source.separator, tuple(bad.skipped))
+    return LabelRows(grouped, key, source.name, source.separator, tuple(bad.skipped), logged is not None)
+
+
+def _of_log(labels: Any, wanted: Collection[str], errors: Errors, scorer: str | None) -> Source | None:
+    """Return the labels of the log of an evaluation, None where it is none."""
+    bad = BadRecords(labels if isinstance(labels, Path) else str(labels), errors, TableError)
+    log = open_log(labels, bad=bad)
+    if log is None:
+        require_no_scorer(scorer, bad)
+        return None
+    frame, numbers = label_frame(log, bad=bad, scorer=scorer)
+    bad.require_some(frame.height)
+    columns = tuple(name for name in frame.columns if name in wanted)
+    return Source(frame.select(columns), log.name, columns, numbers=numbers, skipped=tuple(bad.skipped))
 
 
 def _usable(frame: pl.DataFrame, faults: dict[int, str], source: Source, bad: BadRecords) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -44,6 +44,7 @@ def match_labels(ids: pl.DataFrame, rows: LabelRows, *, name: str, may_be_empty:
             than one; or nothing matches.
     """
     ids = ids.drop_nulls().unique()
+    rows, renaming = _without_task(ids, rows, name)
     key = [column for column in rows.key if column in ids.columns]
     _require_dataset(ids, rows, name)
     labels, notes = _renamed(ids, rows, key, name)
@@ -53,7 +54,19 @@ def match_labels(ids: pl.DataFrame, rows: LabelRows, *, name: str, may_be_empty:
         raise TableError(_nothing_common(ids, labels, key, rows.name, name))
     if unlabelled.len() and unread.len():
         notes = (*notes, *_near_misses(unlabelled, unread))
-    return Matched(labels, tuple(key), tuple(unlabelled), tuple(unread), notes)
+    return Matched(labels, tuple(key), tuple(unlabelled), tuple(unread), (*renaming, *notes))
+
+
+def _without_task(ids: pl.DataFrame, rows: LabelRows, name: str) -> tuple[LabelRows, tuple[str, ...]]:
+    """Return labels by id alone, and a note, where they are a log's and the table has no dataset named as its task."""
+    if not rows.dataset_is_task or not {"dataset"} <= {*ids.columns} & {*rows.frame.columns}:
+        return rows, ()
+    tasks, datasets = (frame.get_column("dataset").drop_nulls().unique().sort() for frame in (rows.frame, ids))
+    if tasks.is_in(datasets.to_list()).any() or datasets.is_empty():
+        return rows, ()
+    shown = ", ".join(datasets[:3])
+    note = f"{rows.name} is of the task {tasks[0]} and {name} has the dataset {shown}: they were joined by id alone"
+    return replace(rows, frame=rows.frame.drop("dataset"), key=("id",)), (note,)
 
 
 def _require_dataset(ids: pl.DataFrame, rows: LabelRows, name: str) -> None:

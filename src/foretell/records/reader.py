@@ -22,9 +22,9 @@ from foretell.errors import InputError, TableError, located
 from foretell.records.binary_tables import parquet_parts, read_arrow, read_parquet
 from foretell.records.content import Container, open_content
 from foretell.records.delimited import read_delimited
-from foretell.records.evaluation_log import read_log_archive, samples_of
 from foretell.records.in_memory import column_names, frame_of, is_pandas, is_records, series_of, without_objects
 from foretell.records.json_text import Record, read_json
+from foretell.records.logs.zipped_log import read_log_archive
 from foretell.records.skipped import BadRecords, Errors, Skipped
 
 __all__ = ["Records", "Source", "read_records", "read_source", "require_columns"]
@@ -179,7 +179,7 @@ def _from_path(
         return Source(cells.frame, str(path), columns, "csv", separator, cells.numbers, tuple(bad.skipped))
     if content.container in {"json", "jsonl", "inspect"}:
         if content.container == "inspect":
-            found = read_log_archive(path, bad=bad, limit=limit)
+            found = list(read_log_archive(path, bad=bad, limit=limit))
         else:
             found = list(read_json(content, bad=bad, limit=limit))
         bad.require_some(len(found))
@@ -205,9 +205,6 @@ def _unwrapped(records: Records, known: Collection[str], limit: int | None) -> R
     """Return the records of a single object that only wraps a list of them, such as `{"data": [...]}`."""
     if len(records.entries) != 1 or set(records.columns) & set(known):
         return records
-    samples = samples_of(records.entries[0])
-    if samples:
-        return _of_dicts(samples, records.name, limit)
     lists = [value for value in records.entries[0].values() if isinstance(value, list) and is_records(value)]
     return _of_dicts(lists[0], records.name, limit) if len(lists) == 1 else records
 

@@ -16,6 +16,7 @@ __all__ = [
     "POOLS",
     "ROWS",
     "SAMPLES",
+    "SCORES",
     "SEGMENTS",
     "SHARES",
     "TOKENS",
@@ -81,9 +82,35 @@ SAMPLES = Table(
             null="no tokens, or not finite (the reason says so)",
         ),
         Column("model", pl.String(), "name of the model that was read"),
+        Column("writer", pl.String(), "name of the model that wrote the answer", null="not known"),
         Column("reason", pl.String(), "why the sample has no attention rows", null="it was read"),
     ),
 )
+
+_NOT_READ = "not read; the reason says why"
+
+SCORES = Table(
+    "scores",
+    ("id", "epoch"),
+    (
+        Column("id", pl.String(), "the sample, as the log of an evaluation names it"),
+        Column("epoch", pl.Int64(), "its epoch in the log, from 1", 1),
+        Column("sample", pl.String(), "the sample, as the run names it"),
+        *(column for column in SAMPLES.columns if column.name in {"dataset", "group", "stratum"}),
+        *LABELS.columns[1:],
+        *(column for column in SAMPLES.columns if column.name.startswith("n_tokens_")),
+        *(column for column in SAMPLES.columns if column.name in {"mean_logprob", "model", "writer", "reason"}),
+        *(
+            Column(mass, pl.Float64(), f"mass on the segment {segment}, mean over layers and heads", 0, 1, _NOT_READ)
+            for mass, segment in zip(MASSES, SEGMENTS, strict=True)
+        ),
+        *(
+            Column(share, pl.Float64(), f"{share.removesuffix('_norm')} / (PAM + QAM + SAM), mean", 0, 1, _NOT_READ)
+            for share in SHARES
+        ),
+    ),
+)
+"""One row per sample, for tools that know nothing of runs (`foretell.export`)."""
 
 ATTENTION = Table(
     "attention",

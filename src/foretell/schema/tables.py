@@ -28,6 +28,7 @@ from foretell.schema.run_tables import (
     POOLS,
     ROWS,
     SAMPLES,
+    SCORES,
     SEGMENTS,
     SHARES,
     TOKENS,
@@ -75,6 +76,7 @@ __all__ = [
     "ROC_POINTS",
     "ROWS",
     "SAMPLES",
+    "SCORES",
     "SEGMENTS",
     "SHARES",
     "STEERING",
@@ -95,6 +97,7 @@ TABLES = {
     table.name: table
     for table in (
         SAMPLES,
+        SCORES,
         LABELS,
         ATTENTION,
         CHECKPOINTS,

@@ -250,6 +250,7 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
         answer=row["answer"],
         group=None if row["group"] == row["id"] else row["group"],
         stratum=row["stratum"],
+        writer=row["writer"],
         verifier=None if row["verifier"] is None else json.loads(row["verifier"]),
         behavior_label=row["behavior_label"],
         label_source=row["label_source"],

@@ -94,6 +94,7 @@ def _sample(reading: Reading, *, model: str, given: bool) -> pl.DataFrame:
         "truncated": reading.signals.truncated,
         "mean_logprob": None if reading.reason else float(np.mean(reading.signals.logprob, dtype=np.float64)),
         "model": model,
+        "writer": conversation.writer if given else model,
         "reason": reading.reason,
     }
     return _one_sample(row)

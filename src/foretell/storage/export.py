@@ -1,0 +1,68 @@
+"""Labels and scores of a run, one row per sample, for dataframes and evaluation tools that know nothing of runs.
+
+foretell.export("run", "scores.parquet")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from foretell.errors import InputError
+from foretell.schema.tables import MASSES, SCORES, SHARES, conform
+from foretell.storage.atomic import written_whole
+from foretell.storage.runs import Run, open_run
+
+__all__ = ["export", "scores_of"]
+
+_KINDS = (".parquet", ".jsonl", ".csv")
+
+
+def export(run: Run | Path | str, to: Path | str | None = None, *, overwrite: bool = False) -> pl.DataFrame:
+    """Return labels and scores of a run, one row per sample, and write them as one flat file.
+
+    The columns are those of the table `scores`. `id` and `epoch` are what a log of inspect_ai calls a sample, so that
+    the table joins its dataframes by them; Hugging Face `datasets` load the file as it is.
+
+    Args:
+        run: A run or its folder.
+        to: File to write: `.parquet`, `.jsonl` or `.csv`; None: none.
+        overwrite: Replace a file that exists.
+
+    Raises:
+        InputError: There is no such run, the file exists, or its name ends otherwise.
+
+    Undefined:
+        The mean masses are null where the sample was not read; `reason` says why.
+    """
+    target = None if to is None else Path(to)
+    if target is not None and target.suffix not in _KINDS:
+        raise InputError(f"{target}: the name of the file must end with {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+    if target is not None and target.exists() and not overwrite:
+        raise InputError(f"{target}: exists; choose another file, or replace it with --overwrite (overwrite=True)")
+    scores = scores_of(run if isinstance(run, Run) else open_run(run))
+    if target is not None:
+        with written_whole(target) as draft:
+            if target.suffix == ".parquet":
+                scores.write_parquet(draft)
+            elif target.suffix == ".jsonl":
+                scores.write_ndjson(draft)
+            else:
+                scores.write_csv(draft)
+    return scores
+
+
+def scores_of(run: Run) -> pl.DataFrame:
+    """Return labels and scores of a run (`schema.SCORES`), by sample."""
+    means = run.attention.group_by("id").agg(pl.col(*MASSES, *SHARES).mean())
+    samples = run.samples.join(means, on="id", how="left", maintain_order="left")
+    # ids of a log's epochs after the first are made by `foretell.records.logs`
+    later = pl.col("id").str.extract(r"-epoch-(\d+)$").cast(pl.Int64, strict=False)
+    is_later = later.is_not_null() & (pl.col("id") == pl.col("group") + "-epoch-" + later.cast(pl.String))
+    named = samples.with_columns(
+        sample=pl.col("id"),
+        id=pl.when(is_later).then("group").otherwise("id"),
+        epoch=pl.when(is_later).then(later).otherwise(1),
+    )
+    return conform(named, SCORES).sort("sample")
