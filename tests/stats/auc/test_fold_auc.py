@@ -194,7 +194,7 @@ def test_the_interval_of_an_increment_adds_what_differs_between_repeats_and_p_do
     ]
     t = stats.t.ppf(0.975, n // 2 - 1)
     added = (_width(wide) / 2 / t) ** 2 - (_width(narrow) / 2 / t) ** 2
-    assert added == pytest.approx(4 * np.var(np.subtract(*aucs), ddof=1))
+    assert added == pytest.approx(4 * np.var(np.diff(aucs, axis=0), ddof=1))
     assert (wide.estimate, wide.p_above) == (narrow.estimate, narrow.p_above)
     same = Splits(np.zeros(n, dtype=np.int64), within[:n], group[:n], 1.45, 5)
     assert _width(nested_increment(together[:n], known[:n], label[:n], same)) > 0

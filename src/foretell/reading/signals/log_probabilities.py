@@ -70,7 +70,7 @@ def _margin(likely: Float[Tensor, "sample token vocabulary"]) -> Float[Tensor, "
     n_parts = max(math.isqrt(n_vocabulary), 1)
     width = -(-n_vocabulary // n_parts)
     whole = n_vocabulary // width * width
-    parts = likely[:, :, :whole].unflatten(2, (-1, width))
+    parts = likely[:, :, :whole].reshape(*likely.shape[:2], -1, width)
     largest = parts.amax(3)
     part = largest.argmax(2)
     inside = parts.gather(2, part[..., None, None].expand(-1, -1, 1, width)).squeeze(2)
