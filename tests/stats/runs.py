@@ -64,8 +64,9 @@ def planted_run(
 ) -> RunOfStates:
     """Return a run in which the planted families carry the label from token `since` on, and nothing else does.
 
-    Answers have 12 to 40 tokens, or as many as `tokens` says. With `words_since`, token number `words_since` of each
-    answer says the label. Ids are in the opposite order if they are `turned`.
+    Answers have 12 to 40 tokens, or as many as `tokens` says. With `words_since`, that token of each answer says the
+    label.
+    Ids are in the opposite order if they are `turned`.
     """
     generator = np.random.default_rng(seed)
     ids = [f"s{n_samples - index if turned else index:03d}" for index in range(n_samples)]

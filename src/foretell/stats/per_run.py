@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from foretell.errors import InputError
+from foretell.stats.detectors.detector import Detector
 from foretell.stats.detectors.held_out_scores import CrossValidation
 from foretell.stats.detectors.samples import POOLED, Samples, fold_order
 from foretell.stats.early.curves import Curve, CurveSamples, Point, early_curve
@@ -86,6 +87,13 @@ class EarlyResults:
             own = signals.of(samples[dataset].ids.tolist())
             known = _curve_samples(table, dataset, samples[dataset], settings)
             self._judge(dataset, known, own, settings, steps)
+
+    def detectors(self, dataset: str) -> list[Detector]:
+        """Return the families and the published detectors at the last moment that counts."""
+        if dataset not in self.curves:
+            return []
+        points = (self.curves[dataset].last, self.published[dataset])
+        return [one for point in points for one in point.detectors if one.role == "detector"]
 
     def _judge(
         self, dataset: str, samples: CurveSamples, signals: SampleSignals, settings: Settings, steps: Steps

@@ -180,10 +180,7 @@ class Study(EarlyTables):
     @cached_property
     def detectors(self) -> pl.DataFrame:
         """Performance of detectors and baselines."""
-        found = {dataset: list(several) for dataset, (several, _) in self.judged.items()}
-        for dataset, curve in self._early.curves.items():
-            points = (curve.last, self._early.published[dataset])
-            found[dataset] += [one for point in points for one in point.detectors if one.role == "detector"]
+        found = {name: [*several, *self._early.detectors(name)] for name, (several, _) in self.judged.items()}
         return frames.detector_frame(found, self.behaviours)
 
     @cached_property
