@@ -143,11 +143,10 @@ def _chosen(responses: Sequence[Any], requests: Sequence[Request], metric: str) 
         raise LogFieldError("resps", what)
     # some metrics also ask how likely a continuation is after nothing
     asked = [place for place, (prompt, _) in enumerate(requests) if prompt] or list(range(len(requests)))
-    length = _LENGTHS.get(metric.split(",", 1)[0])
+    length: Callable[[str], int] = _LENGTHS.get(metric.split(",", 1)[0], lambda _: 1)
 
     def likelihood(place: int) -> float:
-        value = _first_number(responses[place])
-        return value if length is None else value / max(length(requests[place][1].lstrip()), 1)
+        return _first_number(responses[place]) / max(length(str(requests[place][1]).lstrip()), 1)
 
     best = max(asked, key=likelihood)
     return requests[best][0], [requests[best][1]]
