@@ -94,10 +94,11 @@ def lines(name: str, one: BehaviourSet, results: Path) -> Iterator[str]:
     if not counted.height:
         yield f"| {name} | {one.name} | no checkpoint counts | | | | | |"
         return
-    last = counted["n_generated"].max()
+    last = max(counted["n_generated"].to_list())
     here = counted.filter(pl.col("n_generated") == last)
     known = here.filter(pl.col("detector") == "all baselines").to_dicts()
-    size = f"{here['n'].max()} ({100 * here['n_positive'].max() / here['n'].max():.0f} %)"  # type: ignore[operator]
+    n, n_positive = here.select("n", "n_positive").row(0)
+    size = f"{n} ({100 * n_positive / n:.0f} %)"
     baselines = _area(known[0]) if known else "none"
     for family in FAMILIES:
         rows = here.filter(pl.col("signal") == family).to_dicts()

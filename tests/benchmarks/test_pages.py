@@ -11,6 +11,7 @@ TEMPLATES = {
     "null_tables": "null-tables.md",
     "interval_coverage": "intervals.md",
     "detector_coverage": "held-out-intervals.md",
+    "many_designs": "coverage.md",
 }
 
 

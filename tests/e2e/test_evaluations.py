@@ -38,14 +38,14 @@ def test_a_log_of_inspect_ai(kind: str, tmp_path: Path) -> None:
     from inspect_ai.scorer import Score, includes, mean, scorer
     from inspect_ai.solver import generate, solver, system_message
 
-    @scorer(metrics={"tone": [mean()], "wit": [mean()]})
+    @scorer(metrics={"tone": [mean()], "wit": [mean()]})  # type: ignore[untyped-decorator,unused-ignore]
     def judge() -> Any:
         async def score(state: Any, target: Any) -> Any:
             return Score(value={"tone": int(state.sample_id) % 2, "wit": 0.5})
 
         return score
 
-    @solver
+    @solver  # type: ignore[untyped-decorator,unused-ignore]
     def fails_once() -> Any:
         async def solve(state: Any, generate: Any) -> Any:
             if int(state.sample_id) == 3 and state.epoch == 2:
@@ -72,7 +72,7 @@ def test_a_log_of_inspect_ai(kind: str, tmp_path: Path) -> None:
         fail_on_error=False,
     )
     model = get_model("mockllm/model", custom_outputs=[said(n) for n in range(4 * N_SAMPLES)])
-    (log,) = inspect_ai.eval(task, model=model, log_dir=str(tmp_path), log_format=kind, display="none")  # type: ignore[arg-type]
+    (log,) = inspect_ai.eval(task, model=model, log_dir=str(tmp_path), log_format=kind, display="none")
     path = Path(log.location.removeprefix("file://"))
 
     expected = {}
@@ -156,7 +156,7 @@ def test_logs_of_lm_evaluation_harness(chat: bool, tmp_path: Path, monkeypatch: 
             turns = (f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in chat_history)
             return "".join(turns) + "<|im_start|>assistant\n"
 
-    documents = [
+    documents: list[dict[str, Any]] = [
         {"question": f"What is {n} + {n}?", "choices": [str(2 * n), "a longer answer", "7"], "answer": n % 3}
         | {"target": "lol" if n % 2 else "3", "category": "odd" if n % 2 else "even"}
         for n in range(N_SAMPLES)
@@ -169,7 +169,7 @@ def test_logs_of_lm_evaluation_harness(chat: bool, tmp_path: Path, monkeypatch: 
         "test_split": "test",
         "doc_to_text": "Q: {{question}}\nA:",
     }
-    tasks = {
+    tasks: dict[str, dict[str, Any]] = {
         "own_choice": {
             "output_type": "multiple_choice",
             "doc_to_choice": "{{choices}}",
@@ -220,7 +220,9 @@ def test_logs_of_lm_evaluation_harness(chat: bool, tmp_path: Path, monkeypatch: 
             assert sum(labels) / N_SAMPLES == pytest.approx(value), key
             if metric.startswith("acc"):
                 right = [document["choices"][document["answer"]] for document in documents]
-                assert labels == [int(one.answer.strip() == text) for one, text in zip(found, right, strict=True)]
+                assert labels == [
+                    int((one.answer or "").strip() == text) for one, text in zip(found, right, strict=True)
+                ]
         assert [(one.dataset, one.stratum, one.writer) for one in found] == [
             (name, document["category"], "org/small") for document in documents
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -60,7 +61,12 @@ def test_samples_are_named_as_their_log_names_them(run: Run) -> None:
 def test_every_kind_of_file_holds_the_same(run: Run, kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"scores.{kind}"
     written = export(run.path, path)
-    read = {"parquet": pl.read_parquet, "jsonl": pl.read_ndjson, "csv": pl.read_csv}[kind](path)
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        "parquet": pl.read_parquet,
+        "jsonl": pl.read_ndjson,
+        "csv": pl.read_csv,
+    }
+    read = readers[kind](path)
     assert conform(read, SCORES).equals(written)
     with pytest.raises(InputError, match=f"scores.{kind}: exists"):
         export(run, path)

@@ -254,10 +254,8 @@ def nested_increment(
     What is known can have an AUC below one half by chance, which anything added to it brings back towards one half. So
     `p_above` is the larger one of two p-values: of the increment, and of the AUC together being above one half.
 
-    Which baselines and signals are of any use is decided on training samples, and other samples would decide otherwise.
-    So the variance of the interval is that of `fold_auc_difference` and, in addition, `n_folds` - 1 times the variance
-    between repeats, the factor of a jackknife that leaves one fold out. Without a signal nothing is added on most
-    training samples, and that variance is not part of the p-value: an interval can include 0 where p is small.
+    Other training samples would find other baselines of use. So the variance of the interval, not that of the p-value,
+    also has `n_folds` - 1 times the variance between repeats: an interval can include 0 where p is small.
 
     Args:
         together: `(value,)`, finite.
@@ -270,8 +268,7 @@ def nested_increment(
         As `fold_auc_difference`.
 
     Source:
-        Shao and Wu (1989), "A general theory for jackknife variance estimation", for the factor. It is a heuristic,
-        because folds of one repeat complement each other; docs/concepts/held-out-intervals.md measures the coverage.
+        Shao and Wu (1989) for the factor, of a jackknife that leaves one fold out.
 
     Example:
         >>> one, label = np.zeros(4, dtype=np.int64), np.array([0, 1, 0, 1])
@@ -280,8 +277,7 @@ def nested_increment(
         >>> found.estimate, found.p_above
         (0.5, 0.5)
     """
-    terms = [(together, 1.0), (known, -1.0)]
-    increment = _estimate(splits, label, terms, level, bounded=False, between=splits.n_folds - 1.0)
+    increment = _estimate(splits, label, [(together, 1), (known, -1)], level, bounded=False, between=splits.n_folds - 1)
     total = fold_auc_difference(together, np.zeros_like(known), label, splits, level=level)
     if increment.p_above is None or total.p_above is None:
         return increment
@@ -297,10 +293,7 @@ def _estimate(
     bounded: bool,
     between: float = 0.0,
 ) -> Estimate:
-    """Return a weighted sum of AUCs, mean over repeats, with its corrected interval.
-
-    `between` is the factor on the variance between repeats, which is added for the interval only.
-    """
+    """Return a weighted sum of AUCs, mean over repeats; `between` repeats, the variance widens the interval only."""
     groups = group_codes(splits.group)
     n_groups = len(np.unique(groups))
     found = []
