@@ -198,3 +198,16 @@ def test_the_interval_of_an_increment_adds_what_differs_between_repeats_and_p_do
     assert (wide.estimate, wide.p_above) == (narrow.estimate, narrow.p_above)
     same = Splits(np.zeros(n, dtype=np.int64), within[:n], group[:n], 1.45, 5)
     assert _width(nested_increment(together[:n], known[:n], label[:n], same)) > 0
+
+
+def test_an_increment_of_nothing_is_not_certain() -> None:
+    """A signal that was left out on all training samples: its increment is 0, with the spread of independent scores."""
+    label = np.arange(60) % 2
+    one, group = np.zeros(60, dtype=np.int64), np.arange(60)
+    known = np.random.default_rng(1).normal(size=60)
+    found = nested_increment(known, known, label, Splits(one, one, group, 1.25, 5))
+    error = np.sqrt(1.25 * 61 / (12 * 30 * 30)) * stats.t.ppf(0.975, 29)
+    assert found.estimate == 0
+    assert (found.lower, found.upper) == (pytest.approx(-error), pytest.approx(error))
+    assert found.p_above is not None
+    assert found.p_above >= 0.5

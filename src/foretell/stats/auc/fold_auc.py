@@ -316,12 +316,12 @@ def _estimate(
     if bounded:
         lower, upper = interval_of_auc(estimate, variance, *sizes, degrees=degrees, level=level)
         return Estimate(estimate, float(lower), float(upper), level, n, n_groups, method)
+    # That of independent scores where it is 0: all labels are told apart, or nothing is added anywhere.
+    variance = variance or splits.inflation * (sum(sizes) + 1) / (12 * float(np.prod(sizes)))
     spread = float(np.var([value for value, _ in repeats], ddof=1)) if len(repeats) > 1 else 0.0
     half = float(stdtrit(degrees, 0.5 + level / 2.0) * np.sqrt(variance + between * spread))
-    ends = max(estimate - half, -1.0), min(estimate + half, 1.0)
-    # Where scores separate the labels without an error, the variance is 0; that of independent scores bounds p then.
-    error = np.sqrt(variance or splits.inflation * (sum(sizes) + 1) / (12 * np.prod(sizes)))
-    return Estimate(estimate, *ends, level, n, n_groups, method, p_above=float(stdtr(degrees, -estimate / error)))
+    ends, p = (max(estimate - half, -1.0), min(estimate + half, 1.0)), stdtr(degrees, -estimate / np.sqrt(variance))
+    return Estimate(estimate, *ends, level, n, n_groups, method, p_above=float(p))
 
 
 def _repeat_estimate(
