@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from scipy.special import logit
@@ -30,6 +31,7 @@ from foretell.stats.detectors.learners import Linear
 from foretell.stats.detectors.stages import Training, fit_stage
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.increment import ForestOfDataset, forest_increment
+from foretell.stats.forest.measures import Objective
 from foretell.stats.forest.random_forest import judge_forest
 from foretell.stats.forest.thresholds import threshold_rules
 
@@ -118,11 +120,11 @@ class Drawn:
 
     def normal(self, n_columns: int) -> np.ndarray:
         """Return standard normal columns; samples of a group share half of the variance."""
-        own = self.draw.normal(size=(self.n, n_columns))
+        own: np.ndarray = self.draw.normal(size=(self.n, n_columns))
         if not self.dependent:
             return own
         shared = self.draw.normal(size=(int(self.group.max()) + 1, n_columns))[self.group]
-        return np.sqrt(0.5) * (shared + own)
+        return np.asarray(np.sqrt(0.5) * (shared + own))
 
     @cached_property
     def folds(self) -> CrossValidation:
@@ -139,7 +141,7 @@ class Drawn:
         """Return `HEADS` rows per sample of three shares, the first of which is higher at label 1."""
         lean = 0.3 * np.stack([self.normal(3) for _ in range(HEADS)], axis=1)
         lean[:, :, 0] += 0.3 * self.distance * self.label[:, None]
-        return (np.exp(lean) / np.exp(lean).sum(axis=2, keepdims=True)).reshape(-1, 3)
+        return np.asarray((np.exp(lean) / np.exp(lean).sum(axis=2, keepdims=True)).reshape(-1, 3))
 
 
 Found = dict[str, tuple[Estimate, float]]
@@ -168,7 +170,7 @@ def of_detectors(drawn: Drawn) -> Found:
 def of_forests(drawn: Drawn) -> Found:
     """Return the AUC on held-out groups and on held-out rows, a permutation importance, and the increment."""
     label, sample, group = (np.repeat(one, HEADS) for one in (drawn.label, np.arange(drawn.n), drawn.group))
-    settings = {"n_trees": TREES, "n_repeats": REPEATS, "seed": drawn.seed, "n_jobs": 1}
+    settings: dict[str, Any] = {"n_trees": TREES, "n_repeats": REPEATS, "seed": drawn.seed, "n_jobs": 1}
     found = judge_forest(drawn.rows, label, sample, group=group, protocols=("grouped", "rows"), **settings)
     placed = replace(found["grouped"], places=np.arange(drawn.n))
     increment = forest_increment([ForestOfDataset(placed, 0.8 * drawn.baseline, drawn.group)])
@@ -185,8 +187,8 @@ def of_rules(drawn: Drawn) -> Found:
     """Return the held-out value of threshold rules on one column, six rows per sample."""
     sample = np.repeat(np.arange(drawn.n), 6)
     value = drawn.features.sum(axis=1)[sample] + drawn.draw.normal(size=6 * drawn.n)
-    names = {"youden": "Youden", "f1": "F1", "balanced_accuracy": "balanced accuracy"}
-    found = threshold_rules(value, drawn.label[sample], drawn.group[sample], objectives=tuple(names), seed=drawn.seed)
+    names: dict[Objective, str] = {"youden": "Youden", "f1": "F1", "balanced_accuracy": "balanced accuracy"}
+    found = threshold_rules(value, drawn.label[sample], drawn.group[sample], objectives=list(names), seed=drawn.seed)
     return {names[one.objective]: (one.heldout, np.nan) for one in found}
 
 
@@ -195,7 +197,7 @@ def of_transfer(drawn: Drawn) -> Found:
     train, fresh = np.arange(100) % 2, np.arange(4000) % 2
 
     def others(label: np.ndarray) -> np.ndarray:
-        return drawn.draw.normal(size=(len(label), COLUMNS)) + drawn.distance * label[:, None]
+        return np.asarray(drawn.draw.normal(size=(len(label), COLUMNS)) + drawn.distance * label[:, None])
 
     training = Training(train, np.arange(100), np.full(100, logit(0.5)))
     stage = fit_stage(Linear(np.zeros(COLUMNS, dtype=np.int64)), others(train), training, seed=drawn.seed)
@@ -225,7 +227,7 @@ def block(design: Design, kind: str, start: int, keep: Path | None) -> dict[str,
     found = {name: np.array(values, dtype=np.float64) for name, values in rows.items()}
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **found)
+        np.savez(path, **cast(Any, found))
     return found
 
 
