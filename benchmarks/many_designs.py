@@ -120,7 +120,7 @@ class Drawn:
 
     def normal(self, n_columns: int) -> np.ndarray:
         """Return standard normal columns; samples of a group share half of the variance."""
-        own = self.draw.normal(size=(self.n, n_columns))
+        own: np.ndarray = self.draw.normal(size=(self.n, n_columns))
         if not self.dependent:
             return own
         shared = self.draw.normal(size=(int(self.group.max()) + 1, n_columns))[self.group]
@@ -188,7 +188,7 @@ def of_rules(drawn: Drawn) -> Found:
     sample = np.repeat(np.arange(drawn.n), 6)
     value = drawn.features.sum(axis=1)[sample] + drawn.draw.normal(size=6 * drawn.n)
     names: dict[Objective, str] = {"youden": "Youden", "f1": "F1", "balanced_accuracy": "balanced accuracy"}
-    found = threshold_rules(value, drawn.label[sample], drawn.group[sample], objectives=tuple(names), seed=drawn.seed)
+    found = threshold_rules(value, drawn.label[sample], drawn.group[sample], objectives=list(names), seed=drawn.seed)
     return {names[one.objective]: (one.heldout, np.nan) for one in found}
 
 
@@ -227,7 +227,7 @@ def block(design: Design, kind: str, start: int, keep: Path | None) -> dict[str,
     found = {name: np.array(values, dtype=np.float64) for name, values in rows.items()}
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **cast(dict[str, Any], found))
+        np.savez(path, **cast(Any, found))
     return found
 
 

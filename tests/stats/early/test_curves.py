@@ -166,9 +166,10 @@ def test_no_number_depends_on_names(tmp_path: Path) -> None:
 
 @pytest.mark.calibration
 def test_noise_has_no_first_moment_in_95_of_100_studies(tmp_path: Path) -> None:
+    """Of 40 studies here: at a rate of 5 in 100, more than 4 say something in one of twenty tries."""
     said = 0
-    for seed in range(100):
+    for seed in range(40):
         run = planted_run(tmp_path / f"{seed}", n_samples=50, hidden=False, tokens=(2, 5), seed=1000 + seed)
         found = study(run, **QUICK, compute=False)
         said += any(one is not None for one in first_moments(found).values())
-    assert said <= 5
+    assert said <= 4
