@@ -87,7 +87,7 @@ def models() -> Iterator[tuple[str, str]]:
 
 def lines(name: str, one: BehaviourSet, results: Path) -> Iterator[str]:
     """Return the rows of the page's table for one model and behaviour."""
-    early, told, verdicts = (
+    early, first, verdicts = (
         pl.read_parquet(results / f"{table}.parquet") for table in ("early", "told_by", "verdicts")
     )
     counted = early.filter(pl.col("counts"))
@@ -110,7 +110,7 @@ def lines(name: str, one: BehaviourSet, results: Path) -> Iterator[str]:
             if row["increment"] is None
             else f"{row['increment']:+.3f} ({row['increment_lower']:+.3f} to {row['increment_upper']:+.3f})"
         )
-        by = told.filter(pl.col("signal") == family)["n_generated"].to_list()
+        by = first.filter(pl.col("signal") == family)["n_generated"].to_list()
         said = verdicts.filter(pl.col("signal").is_in([family, row["detector"]]))["verdict"].to_list()
         token = "never" if not by or by[0] is None else str(by[0])
         yield (

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import polars as pl
 
-from foretell.conversations.builtin import BUILTIN_DATASETS, builtin_conversations
+from foretell.conversations.builtin import builtin_conversations
 from foretell.conversations.conversation import Conversation
+from foretell.conversations.set_names import BUILTIN_DATASETS
 from foretell.directions.direction import Direction
 from foretell.directions.fit_and_judge import (
     Controls,

@@ -26,6 +26,7 @@ CALLS: dict[str, list[str]] = {
     "spans": ["model", "prompts.jsonl"],
     "read": ["model", "prompts.jsonl", "--to", "made"],
     "label": ["run"],
+    "export": ["run", "--to", "made.csv"],
     "direction": ["model", "--pairs", "pairs.csv", "--to", "made.safetensors"],
     "surface": ["model", "--question", "Who?", "--answer", STRANGE, "--to", "made"],
     "steer": ["model", "--pairs", "pairs.csv", "--to", "made"],
@@ -43,7 +44,7 @@ def _call(verb: str, to: str) -> list[str]:
     return [verb, *(words[: words.index("--to")] if "--to" in words else words), "--to", to]
 
 
-WITHOUT_MODELS = {"label", "study", "report"}
+WITHOUT_MODELS = {"label", "export", "study", "report"}
 
 ALL_VERBS = """
 import contextlib, io, json, sys

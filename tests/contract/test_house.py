@@ -71,6 +71,7 @@ WORDS_ALLOWED = {
     "told_by": "the table of when a signal predicts a label",
     "TOLD_BY": "its columns",
     "test_told_by": "its tests",
+    "what_tells": "the script that others know by this name",
 }
 """Names with such a word that mean something else by it."""
 

@@ -8,9 +8,10 @@ import pytest
 
 import foretell
 from foretell.conversations.behaviour_sets import LIE, TRUTH
-from foretell.conversations.builtin import BUILTIN_SETS, builtin_conversations
+from foretell.conversations.builtin import builtin_conversations
 from foretell.conversations.conversation import Conversation
 from foretell.conversations.known_questions import claimed_answers, known_questions
+from foretell.conversations.set_names import BUILTIN_SETS
 from foretell.labels.verifiers import check_specification, verify
 
 BEHAVIOURS = {

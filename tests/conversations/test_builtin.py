@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from foretell.conversations.builtin import BUILTIN_DATASETS, builtin_conversations, builtin_facts
+from foretell.conversations.builtin import builtin_conversations, builtin_facts
+from foretell.conversations.set_names import BUILTIN_DATASETS
 from foretell.errors import InputError
 from foretell.labels.verifiers import check_specification, verify, words
 

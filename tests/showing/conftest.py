@@ -143,6 +143,7 @@ def _detectors() -> pl.DataFrame:
             gain = None if increment is None else increment + shift / 2
             rows.append(
                 {"dataset": dataset, "detector": name, "role": role, "auc_within_strata": within}
+                | {"signal": "attention" if role == "detector" else "baseline"}
                 | _interval("auc", auc + shift, 0.07)
                 | {"increment": gain, "increment_lower": None if lower is None else lower + shift / 2}
                 | {"increment_upper": None if gain is None else gain + 0.06, "brier": 0.2, "calibration_error": 0.05}

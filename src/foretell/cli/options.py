@@ -119,7 +119,7 @@ def _checked_conversations(context: click.Context, parameter: click.Parameter, s
     name, colon, _set = source.partition(":")
     if name != BUILTIN:
         return str(GIVEN.convert(source, parameter, context))
-    from foretell.conversations.builtin import BUILTIN_SETS
+    from foretell.conversations.set_names import BUILTIN_SETS
 
     if colon and _set not in BUILTIN_SETS:
         sets = ", ".join(f"{BUILTIN}:{known}" for known in BUILTIN_SETS)

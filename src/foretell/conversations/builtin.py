@@ -15,21 +15,18 @@ from importlib.resources import as_file, files
 from foretell.conversations.behaviour_sets import false_claims, lies, questions
 from foretell.conversations.conversation import Conversation
 from foretell.conversations.formats import read_conversations
+from foretell.conversations.set_names import BUILTIN_DATASETS, BUILTIN_SETS
 from foretell.errors import InputError
 from foretell.records.reader import read_records
 
-__all__ = ["BUILTIN_DATASETS", "BUILTIN_SETS", "Fact", "builtin_conversations", "builtin_facts"]
+__all__ = ["Fact", "builtin_conversations", "builtin_facts"]
 
-BUILTIN_DATASETS = {"alpaca": "alpaca.json", "sharegpt": "sharegpt.json", "flan": "flan.tsv"}
-"""File of each built-in set of instructions; the shape of the file is the name of the set."""
 _MADE: dict[str, Callable[[], list[Conversation]]] = {
     "questions": questions,
     "false-claims": false_claims,
     "lies": lies,
 }
 _INSTRUCTIONS = "instructions"
-BUILTIN_SETS = (_INSTRUCTIONS, *_MADE, *BUILTIN_DATASETS)
-"""Names that `builtin_conversations` takes: one set per behaviour, then the three that are the instructions."""
 
 
 @dataclass(frozen=True)

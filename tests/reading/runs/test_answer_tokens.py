@@ -103,7 +103,9 @@ def test_conversations_are_those_that_were_read_with_their_answers(run: Run) -> 
     ids = {key: tuple(frame["token_id"]) for (key,), frame in run.tokens.filter(segment="generated").group_by("id")}
     for noun in NOUNS:
         answer = run.samples.filter(id=noun)["answer"][0]
-        expected = dataclasses.replace(conversation(noun), answer=answer, answer_token_ids=ids[noun])
+        expected = dataclasses.replace(
+            conversation(noun), answer=answer, answer_token_ids=ids[noun], writer="tiny-llama"
+        )
         assert found[noun] == expected
 
 
