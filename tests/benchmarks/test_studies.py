@@ -26,7 +26,7 @@ NULL = (
     "ties",
 )
 """Worlds of noise that need another part of the statistics each."""
-STUDIES = 6
+STUDIES = 3
 
 
 @pytest.fixture
