@@ -51,9 +51,9 @@ def test_every_signal_of_every_behaviour_is_in_the_run_and_on_the_first_screen(d
     assert shown.signals == ("attention", "hidden states", "activity", "confidence", "all signals")
     assert [one.title for one in findings(shown)] == [
         "Followed the instruction",
-        "Answered correctly",
         "Gave in to a false claim",
         "Said something false",
+        "Answered correctly",
     ]
     assert all(row.n is not None and row.baseline is not None for row in shown.rows)
 
@@ -86,7 +86,7 @@ def test_a_second_call_makes_nothing_again(demo: Path) -> None:
 def test_a_demo_of_other_settings_or_other_files_is_refused(demo: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
     for words in (["--seed", "1", "--quick"], []):
-        assert main(["demo", *words, "--to", str(demo)]) == 1
+        assert main(["demo", *words, "--to", str(demo)]) == 2
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["demo", "--quick", "--to", str(tmp_path)]) == 2
     assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
@@ -108,7 +108,7 @@ def test_the_demos_table_as_csv_gives_the_demos_numbers(demo: Path, tmp_path: Pa
 def test_attention_and_labels_apart_give_the_same_tests_of_heads(demo: Path, tmp_path: Path) -> None:
     run = foretell.open_run(demo / "run")
     run.attention.write_csv(tmp_path / "attention.csv")
-    run.samples.select("id", "behavior_label", "stratum").write_csv(tmp_path / "labels.csv")
+    run.samples.select("id", "behavior_label", "group", "stratum").write_csv(tmp_path / "labels.csv")
     words = ["study", tmp_path / "attention.csv", "--labels", tmp_path / "labels.csv", "--to", tmp_path / "out"]
     assert main([*map(str, words), "--quiet"]) == 0
     for name in ("association", "roc", "thresholds", "forest", "importances"):
