@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -56,6 +57,8 @@ _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
 _QUICK_PART = 10
 """The quick demo asks this part of the prompts about facts."""
+_QUICK_STUDY: dict[str, Any] = {"n_trees": 40}
+"""Settings of the quick demo's study; forests take most of its time."""
 _JUDGED = ("directions", "direction_choice", "direction_null")
 """Tables of the direction's evidence that are saved with it."""
 
@@ -246,7 +249,8 @@ def _report(demo: _Demo, run: Run, shown: Surface, evidence: DirectionEvidence) 
         demo.print_line("the report already exists, and its inputs have not changed")
         return page
     demo.print_line("testing which signals tell the labels, and how early (most of the time is spent on forests)")
-    result = study(run, seed=demo.seed, progress=demo.progress)
+    settings: dict[str, Any] = _QUICK_STUDY if demo.quick else {}
+    result = study(run, seed=demo.seed, progress=demo.progress, **settings)
     command = f"foretell demo{' --quick' if demo.quick else ''} --seed {demo.seed}"
     page = report(
         result,
