@@ -203,7 +203,6 @@ def _run(demo: _Demo, direction: Direction) -> Run:
         answers="generate",
         directions=(direction,),
         hidden={"layers": list(range(model.n_layers))[_LAYERS], "pools": _POOLS},
-        detail=True,
         to=folder,
         max_new_tokens=_MAX_NEW_TOKENS,
         batch_tokens=_BATCH_TOKENS,
