@@ -14,20 +14,10 @@ from foretell.conversations.formats import read_conversations
 from foretell.conversations.harness_logs import note_on_writers
 from foretell.errors import ConversationError
 from tests.optional import no_data
+from tests.records.logs.logged import DOCUMENT
 
 LOGS = Path(__file__).parents[3] / "shared" / "logs"
 CHAT = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]
-DOCUMENT: dict[str, Any] = {
-    "doc_id": 3,
-    "doc": {"question": "Q"},
-    "target": "A",
-    "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": {"until": ["\n"]}}},
-    "resps": [["A"]],
-    "filtered_resps": ["A"],
-    "filter": "none",
-    "metrics": ["exact_match"],
-    "exact_match": 1.0,
-}
 SAMPLE: dict[str, Any] = {
     "id": "s",
     "epoch": 1,
