@@ -1,6 +1,7 @@
 """How often whole studies say something of noise, and how often they find what was planted.
 
     python benchmarks/studies.py --null 110 --planted 20          # studies per world
+    python benchmarks/studies.py --keep /tmp/studies.jsonl        # goes on where it was interrupted
 
 Each study runs with all its detectors, baselines, forests and permutations (fewer trees and permutations than by
 default). The table gives, per world, the share of studies that say *signal* or *weak signal* anywhere under each
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import warnings
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
+from tqdm import tqdm
 
 import foretell
 from foretell.stats.verdicts.error_rate import adjusted
@@ -67,6 +68,7 @@ def studied(job: tuple[str, int]) -> dict[str, Any]:
     p = np.array([usable_p(one) for _, one in evidence])
     return {
         "world": name,
+        "seed": seed,
         "said": any(verdict in ("signal", "weak signal") for verdict in said),
         "leak": any(verdict == "leak" for verdict in said),
         "holm": bool(np.nanmin(np.append(holm(p), 1.0)) <= RATE),
@@ -77,6 +79,20 @@ def studied(job: tuple[str, int]) -> dict[str, Any]:
             if value <= RATE
         ],
     }
+
+
+def every(jobs: Sequence[tuple[str, int]], *, processes: int, keep: Path | None) -> list[dict[str, Any]]:
+    """Return what every study says; with a file of results, only those that it lacks are run, and added to it."""
+    lines = keep.read_text(encoding="utf-8").splitlines() if keep is not None and keep.exists() else []
+    known = {(one["world"], one["seed"]): one for one in map(json.loads, lines)}
+    missing = [job for job in jobs if job not in known]
+    with ProcessPoolExecutor(processes) as pool:
+        for one in tqdm(pool.map(studied, missing), total=len(missing), unit="study"):
+            known[one["world"], one["seed"]] = one
+            if keep is not None:
+                with keep.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(one) + "\n")
+    return [known[job] for job in jobs]
 
 
 def summary(worlds: Sequence[World], results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -124,6 +140,7 @@ def main() -> None:
     parser.add_argument("--planted", type=int, default=20, metavar="N", help="studies per world with an effect")
     parser.add_argument("--only", nargs="*", metavar="WORLD", help="leave the other worlds out")
     parser.add_argument("--processes", type=int, default=max(os.cpu_count() or 1, 1))
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="JSON lines of studies that were run")
     parser.add_argument("--to", type=Path, default=RESULTS / "studies.json")
     arguments = parser.parse_args()
     report: dict[str, Any] = {
@@ -134,9 +151,7 @@ def main() -> None:
     for kind, worlds, n in (("null", NULL, arguments.null), ("planted", PLANTED, arguments.planted)):
         chosen = [world for world in worlds if not arguments.only or world.name in arguments.only]
         jobs = [(world.name, seed) for seed in range(n) for world in chosen]
-        with ProcessPoolExecutor(arguments.processes) as pool:
-            size = max(1, math.ceil(len(jobs) / (8 * arguments.processes)))
-            results = list(pool.map(studied, jobs, chunksize=min(size, 10)))
+        results = every(jobs, processes=arguments.processes, keep=arguments.keep)
         report[kind] = summary(chosen, results)
         if report[kind]:
             shown(f"world ({kind})", report[kind])
