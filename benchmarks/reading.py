@@ -52,7 +52,7 @@ from scipy.stats import quantile_test
 from foretell.reading.capture.listen import listen
 from foretell.reading.chat.rendered import Rendered
 from foretell.reading.models.blocks import decoder_blocks, decoder_of
-from foretell.reading.models.load import Model, load_model
+from foretell.reading.models.load import Dtype, Model, load_model
 from foretell.reading.runs.answers import force
 from foretell.schema.tables import POOLS
 from layer_by_layer import in_turn, twin
@@ -124,7 +124,7 @@ def listening(
         for pool in POOLS if states else ():
             for after in (None,) if pool == POOLS[0] else (*capture.checkpoints, None):
                 capture.hidden(pool, after)
-        _ = capture.mass, capture.lift, capture.activity, capture.contribution, capture.attention_entropy
+        _ = capture.mass, capture.lift, capture.activity, capture.contribution, capture.entropy
 
 
 def once(model: Model, way: str, token_ids: torch.Tensor, codes: np.ndarray, *, states: tuple[int, ...] = ()) -> None:
@@ -164,9 +164,9 @@ def whole_passes(runs: dict[str, Callable[[], object]], pace: Pace) -> Times:
     return times
 
 
-def forward(size: tuple[int, int], pace: Pace, *, seed: int, whole: bool) -> Times:
+def forward(size: tuple[int, int], pace: Pace, *, seed: int, whole: bool, dtype: Dtype) -> Times:
     """Time the bare pass and listening at one size in this process."""
-    model, (token_ids, codes) = load_model("smollm2"), text(*size)
+    model, (token_ids, codes) = load_model("smollm2", dtype=dtype), text(*size)
     if whole:
         return whole_passes({way: functools.partial(once, model, way, token_ids, codes) for way in WAYS}, pace)
     ways = {way: way for way in WAYS} | dict.fromkeys(BARE, "bare")
@@ -203,6 +203,7 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
     results = []
     for n_tokens, n_rows in sizes:
         wanted = ("--forward", f"{n_tokens}/{n_rows}", "--clock", arguments.clock, "--seconds", str(arguments.seconds))
+        wanted = (*wanted, "--dtype", arguments.dtype)
         times = [json.loads(in_a_process(*wanted, "--seed", str(seed))) for seed in range(arguments.processes)]
         ratios = [over(one, *BARE) | over({way: one[way] for way in BARE}, "bare") for one in times]
         layers = {way: summary([ratio for one in ratios for ratio in one[way]]) for way in ratios[0]}
@@ -376,6 +377,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--processes", type=int, default=3, help="for every size of forward passes, and for memory")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the forward passes")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "results" / "reading.json")
     parser.add_argument("--forward", type=parsed_size, metavar="T/R", help=argparse.SUPPRESS)
     parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
@@ -389,7 +391,7 @@ def main() -> None:
     arguments = parsed()
     pace = Pace(arguments.clock, arguments.seconds)
     if arguments.forward:
-        print(json.dumps(forward(arguments.forward, pace, seed=arguments.seed, whole=arguments.whole)))
+        print(json.dumps(forward(arguments.forward, pace, seed=arguments.seed, whole=arguments.whole, dtype=arguments.dtype)))
         return
     if arguments.peak:
         print(one_peak(arguments.peak[0], *parsed_size(arguments.peak[1])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -114,16 +115,16 @@ def test_decode_steps_are_deferred_and_read_together(
     model = tiny_model(kind)
     direction = made_up_direction(generator, model.n_layers, model.width)
     calls: list[int] = []
-    of_call = RowReader.of_call
+    of_calls = RowReader.of_calls
 
-    def counted(reader: RowReader, call: AttentionCall, factors: torch.Tensor | None) -> SegmentMass:
-        calls.append(call.query.shape[2])
-        return of_call(reader, call, factors)
+    def counted(reader: RowReader, joined: Sequence[AttentionCall], factors: torch.Tensor | None) -> SegmentMass:
+        calls.append(joined[0].query.shape[2])
+        return of_calls(reader, joined, factors)
 
     wanted: dict[str, Any] = {"directions": [direction], "contribution": True, "entropy": True}
     settings: dict[str, Any] = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": None}
     with listen(model, given.segments, **wanted) as capture:
-        monkeypatch.setattr(RowReader, "of_call", counted)
+        monkeypatch.setattr(RowReader, "of_calls", counted)
         sequences = generate(model, **given.prompts, **settings)
         _ = capture.mass
         monkeypatch.undo()

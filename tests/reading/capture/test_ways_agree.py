@@ -32,7 +32,7 @@ def numbers(capture: Capture, sample: int) -> Numbers:
     return {
         "mass": capture.mass[sample],
         "contribution": capture.contribution[sample],
-        "entropy": capture.attention_entropy[sample],
+        "entropy": capture.entropy[sample],
         "activity": capture.activity[sample][:, rows],
         "logprob": capture.logprob[sample, rows],
         "margin": capture.margin[sample, rows],

@@ -22,7 +22,7 @@ from tests.reading.capture.test_listen import made_up_direction
 from tests.reading.tiny import tiny_model
 
 LENGTHS = ((13, 7), (8, 4))
-READ = ("mass", "contribution", "attention_entropy", "activity", "logprob", "token_entropy")
+READ = ("mass", "contribution", "entropy", "activity", "logprob", "token_entropy")
 PLACES: dict[str, dict[str, str]] = {
     "everything here": {"": "cpu"},
     "last blocks on disk": {

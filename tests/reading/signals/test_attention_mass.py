@@ -37,7 +37,7 @@ def a_call(
 
 def read(call: AttentionCall, *, chunk_bytes: int = 1 << 20, quantities: Quantities = EVERYTHING) -> SegmentMass:
     rows = torch.arange(N_TOKENS - N_ROWS, N_TOKENS).repeat(2, 1)
-    return RowReader(CODES, rows, chunk_bytes=chunk_bytes, quantities=quantities).of_call(call, None)
+    return RowReader(CODES, rows, chunk_bytes=chunk_bytes, quantities=quantities).of_calls([call], None)
 
 
 def weights_of(call: AttentionCall, bias: Tensor | None = None) -> np.ndarray:

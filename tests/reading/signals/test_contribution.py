@@ -104,16 +104,16 @@ def test_entropies_equal_their_slow_definitions(kind: str, generator: np.random.
         rows = torch.stack([one[sample].double() for one in output.attentions])[:, :, torch.from_numpy(codes == 4)]
         shares = rows / rows.sum(-1, keepdim=True)
         expected = torch.special.entr(shares).sum(-1).mean(-1).numpy()
-        assert np.abs(capture.attention_entropy[sample] - expected).max() < 1e-5
+        assert np.abs(capture.entropy[sample] - expected).max() < 1e-5
         for column in np.flatnonzero(codes == 4):
             spread = torch.special.entr(chances[sample, column - 1]).sum().item()
             assert abs(capture.token_entropy[sample, column] - spread) < 1e-4
     assert np.isnan(capture.token_entropy[given.segments != 4]).all()
-    assert (capture.attention_entropy > 0).all()
+    assert (capture.entropy > 0).all()
 
 
 def same(first: Capture, second: Capture, sample: int | slice = slice(None)) -> None:
-    for name in ("mass", "contribution", "attention_entropy"):
+    for name in ("mass", "contribution", "entropy"):
         assert np.abs(getattr(first, name)[sample] - getattr(second, name)).max() < 1e-5, name
 
 
@@ -148,7 +148,7 @@ def test_masses_with_and_without_the_rest_are_the_same(generator: np.random.Gene
         assert np.abs(plain.mass - capture.mass).max() < 1e-5
         np.testing.assert_allclose(plain.lift, capture.lift, atol=1e-4)
         assert np.isnan(plain.contribution).all()
-        assert np.isnan(plain.attention_entropy).all()
+        assert np.isnan(plain.entropy).all()
 
 
 def test_generated_equals_teacher_forced(generator: np.random.Generator) -> None:
@@ -174,7 +174,7 @@ def test_rows_added_up_give_the_means_of_rows_kept(kind: str, generator: np.rand
             model.model(**inputs)
         with listen(model, given.segments, **wanted, rows=False) as added:
             model.model(**inputs)
-    for name in ("mass", "lift", "contribution", "attention_entropy"):
+    for name in ("mass", "lift", "contribution", "entropy"):
         np.testing.assert_allclose(getattr(added, name), getattr(kept, name), atol=2e-5)
     for n_tokens in (1, 2, 4, 8):
         np.testing.assert_allclose(added.mass_after(n_tokens), kept.mass_after(n_tokens), atol=1e-6)
@@ -206,7 +206,7 @@ def test_half_precision_is_close(dtype: torch.dtype, generator: np.random.Genera
         half.model(**given.inputs)
         whole.model(**given.inputs)
     assert np.abs(rough.contribution - fine.contribution).max() < 2e-2
-    assert np.abs(rough.attention_entropy - fine.attention_entropy).max() < 2e-2
+    assert np.abs(rough.entropy - fine.entropy).max() < 2e-2
 
 
 @pytest.mark.model

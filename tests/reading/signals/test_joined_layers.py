@@ -14,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from foretell.reading.capture.listen import listen
 from foretell.reading.hooks.attention_interface import AttentionCall
 from foretell.reading.signals import joined_layers
+from foretell.reading.signals.attention_mass import Quantities, RowReader
 from foretell.reading.signals.joined_layers import JoinedLayers
 from tests.reading import by_hand
 from tests.reading.tiny import tiny_model
@@ -24,19 +25,31 @@ def a_call(n_tokens: int = 6, *, n_samples: int = 2, mask: Tensor | None = None,
     return AttentionCall(nn.Module(), sdpa_attention_forward, "sdpa", query, key, value, mask, options)
 
 
-def test_samples_are_the_layers_of_each_text_in_turn() -> None:
-    layers, calls = JoinedLayers(), [a_call(mask=torch.zeros(2, 1, 6, 6)) for _ in range(3)]
-    calls = [dataclasses.replace(call, mask=calls[0].mask) for call in calls]
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_heads_of_joined_calls_follow_each_other(n_rows: int) -> None:
+    hidden = torch.triu(torch.ones(6, 6), 1) * torch.finfo(torch.float32).min
+    mask = torch.stack([hidden, hidden.clone()])[:, None]
+    mask[1, :, :, 0] = torch.finfo(torch.float32).min  # padding in front of the second text
+    layers, calls = JoinedLayers(), [a_call(mask=mask) for _ in range(3)]
     factors = torch.randn(3, 4, 8, 8)
     assert all(layers.takes(layer, call, factors[layer]) for layer, call in enumerate(calls))
-    joined = layers.call
+    codes = torch.tensor([[3, 0, 1, 2, 4, 4], [-1, 3, 1, 2, 4, 4]])
+    reader = RowReader(
+        codes, torch.arange(6 - n_rows, 6).repeat(2, 1), chunk_bytes=1 << 20, quantities=Quantities(True, True)
+    )
+    together = reader.of_calls(layers.calls, layers.factors)
     assert layers.layers == [0, 1, 2]
-    assert torch.equal(joined.query.view(2, 3, *joined.query.shape[1:])[1, 2], calls[2].query[1])
-    assert torch.equal(joined.key.view(2, 3, *joined.key.shape[1:])[0, 1], calls[1].key[0])
-    assert joined.mask is not None
-    assert len(joined.mask) == 6
-    assert layers.factors is not None
-    assert torch.equal(layers.factors, factors)
+    for layer, call in enumerate(calls):
+        alone = reader.of_calls([call], factors[layer])
+        heads = slice(4 * layer, 4 * layer + 4)
+        torch.testing.assert_close(together.mass[:, heads], alone.mass)
+        torch.testing.assert_close(together.padding[:, heads], alone.padding)
+        assert together.entropy is not None
+        assert alone.entropy is not None
+        torch.testing.assert_close(together.entropy[:, heads], alone.entropy)
+        assert together.contribution is not None
+        assert alone.contribution is not None
+        torch.testing.assert_close(together.contribution[:, heads], alone.contribution)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +60,7 @@ def test_samples_are_the_layers_of_each_text_in_turn() -> None:
         a_call(scaling=0.1),
         a_call(is_causal=False),
         a_call(position_bias=torch.zeros(1, 4, 6, 6)),
+        a_call(mask=torch.zeros(1, 4, 6, 6)),
         dataclasses.replace(a_call(), own=lambda *_: None),
         dataclasses.replace(a_call(), value=torch.zeros(2, 2, 6, 4)),
         dataclasses.replace(a_call(), key=torch.zeros(2, 2, 6, 8, dtype=torch.bfloat16)),

@@ -46,21 +46,16 @@ def test_segment_outputs_add_up_values_of_their_own_keys(generator: np.random.Ge
 
 
 @pytest.mark.parametrize("n_rows", [1, 6])
-@pytest.mark.parametrize("n_layers", [1, 3])
-def test_written_norms_are_those_of_each_heads_own_part(
-    n_rows: int, n_layers: int, generator: np.random.Generator
-) -> None:
+def test_written_norms_are_those_of_each_heads_own_part(n_rows: int, generator: np.random.Generator) -> None:
     """Few rows are written after they are summed, many rows of few keys before."""
     n_heads, n_groups = 4, 2
     weights = torch.from_numpy(generator.random(size=(3, n_heads, n_rows, 8)))
     values = torch.from_numpy(generator.normal(size=(3, n_groups, 8, 5)))
-    factors = torch.from_numpy(generator.normal(size=(n_layers, n_heads, 5, 5)))
+    factors = torch.from_numpy(generator.normal(size=(n_heads, 5, 5)))
     runs = KeySegments(CODES).runs(8)
     grouped = weights.float().view(3, n_groups, -1, 8)
     found = written_norms(grouped, values.float(), runs, factors.float(), n_heads=n_heads)
     for code in range(5):
         own = (weights * torch.eq(CODES, code)[:, None, None]) @ values.repeat_interleave(2, 1)
-        # The samples are each text's layers in turn.
-        by_sample = factors.repeat(3 // n_layers, 1, 1, 1) if n_layers > 1 else factors.expand(3, -1, -1, -1)
-        written = (by_sample[:, :, None] @ own[..., None])[..., 0]
+        written = (factors[:, None] @ own[..., None])[..., 0]
         np.testing.assert_allclose(found[code].numpy(), written.norm(dim=-1).numpy(), rtol=1e-4, atol=1e-5)

@@ -152,10 +152,9 @@ class _PassReader:
     ) -> None:
         self._recording = recording
         self._pass = current
-        self._chunk_bytes = chunk_bytes
-        self._quantities = quantities
         self._head_factors = head_factors
-        self._readers: dict[int, RowReader] = {}
+        codes = torch.from_numpy(recording.codes(current.end))
+        self._reader = RowReader(codes, current.query_rows, chunk_bytes=chunk_bytes, quantities=quantities)
         self._joined = JoinedLayers()
 
     def read(self, layer: int, call: AttentionCall) -> None:
@@ -173,22 +172,14 @@ class _PassReader:
 
     def read_weights(self, layer: int, weights: Float[Tensor, "sample head query key"]) -> None:
         """Read whole attention weights."""
-        self._write([layer], self._reader_of(1).of_weights(weights))
+        self._write([layer], self._reader.of_weights(weights))
 
     def end(self) -> None:
         """Read what is held."""
         joined = self._joined
         if joined.layers:
-            self._write(joined.layers, self._reader_of(len(joined.layers)).of_call(joined.call, joined.factors))
+            self._write(joined.layers, self._reader.of_calls(joined.calls, joined.factors))
             joined.clear()
-
-    def _reader_of(self, n_layers: int) -> RowReader:
-        """Return what reads so many layers as one, each sample's layers in turn."""
-        if n_layers not in self._readers:
-            codes = torch.from_numpy(self._recording.codes(self._pass.end)).repeat_interleave(n_layers, 0)
-            rows = self._pass.query_rows.repeat_interleave(n_layers, 0)
-            self._readers[n_layers] = RowReader(codes, rows, chunk_bytes=self._chunk_bytes, quantities=self._quantities)
-        return self._readers[n_layers]
 
     def _write(self, layers: Sequence[int], found: SegmentMass) -> None:
         values = {"mass": found.mass, "lift": found.lift, "lookback": found.lookback[..., None]}
@@ -196,10 +187,6 @@ class _PassReader:
             values["entropy"] = found.entropy[..., None]
         if found.contribution is not None:
             values["contribution"] = found.contribution
-        by_layer = {name: _by_layer(rows, len(layers)) for name, rows in values.items()}
+        by_layer = {name: rows.unflatten(1, (len(layers), -1)) for name, rows in values.items()}
         self._recording.write(self._pass, layers, by_layer)
-        self._recording.note_padding(self._pass, _by_layer(found.padding, len(layers)))
-
-
-def _by_layer(rows: Tensor, n_layers: int) -> Tensor:
-    return rows.view(-1, n_layers, *rows.shape[1:])
+        self._recording.note_padding(self._pass, found.padding.unflatten(1, (len(layers), -1)))

@@ -122,10 +122,6 @@ class DecodeSteps:
         self._n_bytes += call.query.nbytes
         return True
 
-    def has(self, layer: int) -> bool:
-        """Whether a call of this layer is held of the present step."""
-        return layer in self._steps[-1].queries
-
     def hold_hidden(self, layer: int, hidden: Float[Tensor, "sample 1 width"]) -> None:
         """Hold a block's output of the present step; it is copied, because models may change theirs in place."""
         self._steps[-1].hidden[layer] = hidden.detach().clone()

@@ -277,8 +277,3 @@ class Capture(TokenResults):
             nan where `listen` was not asked for it.
         """
         return self._mean("entropy", 1)[..., 0]
-
-    @property
-    def attention_entropy(self) -> Float[np.ndarray, "sample layer head"]:
-        """The same as `entropy`."""
-        return self.entropy

@@ -221,7 +221,7 @@ def _answered(
         mass=capture.mass[sample],
         lift=capture.lift[sample],
         contribution=capture.contribution[sample],
-        entropy=capture.attention_entropy[sample],
+        entropy=capture.entropy[sample],
         lookback=capture.lookback[sample],
         checkpoints={
             n_tokens: (mass[sample], capture.lookback_checkpoints[n_tokens][sample])

@@ -5,12 +5,12 @@ the weights of the chosen rows are made, some rows at a time. The mass on the co
 is the lookback ratio of Chuang et al. (2024), arXiv 2407.07071.
 
     reader = RowReader(codes, rows, chunk_bytes=64 << 20, quantities=Quantities(entropy=True))
-    reader.of_call(call, head_factors).mass
+    reader.of_calls([call], head_factors).mass
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,34 +90,40 @@ class RowReader:
         self._chunk_bytes = chunk_bytes
         self._quantities = quantities
 
-    def of_call(self, call: AttentionCall, head_factors: Float[Tensor, "layer head width width"] | None) -> SegmentMass:
-        """Return what the rows say in one attention call.
+    def of_calls(
+        self, calls: Sequence[AttentionCall], head_factors: Float[Tensor, "head width width"] | None
+    ) -> SegmentMass:
+        """Return what the rows say in one attention call, or in those of several layers.
 
         Plain attention (the softmax of scaled scores, with what a mask or a position bias adds) is computed here; any
         other by the model's own function, which is given these rows and indicator values.
 
         Args:
-            call: the call.
-            head_factors: what each head writes through, for contributions; None measures its output itself. If there
-                are several layers, the samples are each text's layers in turn.
+            calls: one call; or several plain ones that differ in nothing but their queries, keys and values. Their
+                heads follow each other on the head axis.
+            head_factors: what each head writes through, for contributions; None measures its output itself.
 
         Raises:
             NotReadableError: The call's tensors or mask are not those of multi-head attention.
         """
+        call = calls[0]
         n_samples, n_heads, n_queries, _ = call.query.shape
+        n_heads *= len(calls)
         n_keys = call.key.shape[2]
         indicators = self._segments.indicators(n_keys, call.query.device)
         causal = n_queries > 1 and is_causal(call)
         plain = is_plain(call)
+        values = (
+            (_joined([one.value.detach() for one in calls]), head_factors) if self._quantities.contribution else None
+        )
 
         def read(rows: QueryRows) -> SegmentMass:
             mask = rows.visible(call.mask, indicators, causal=causal)
             if plain:
-                weights, entropy = self._plain(call, rows, mask)
-                values = (call.value, head_factors)
+                weights, entropy = self._plain(calls, rows, mask)
                 return self._of_chunk(_sums(weights, indicators), weights, mask.share, values, entropy=entropy)
             sums, given = _by_own_function(call, rows, mask, indicators)
-            return self._of_chunk(sums, given, mask.share, (call.value, head_factors))
+            return self._of_chunk(sums, given, mask.share, values)
 
         # An own function makes scores, their softmax and copies of both.
         return self._in_chunks(read, call.query.device, (1 if plain else 3) * n_samples * n_heads * n_keys * 4)
@@ -129,7 +135,7 @@ class RowReader:
         def read(rows: QueryRows) -> SegmentMass:
             chosen = rows.of(weights.detach()).float()
             seen = (chosen > 0).any(1).float() @ indicators.transpose(1, 2)
-            return self._of_chunk(_sums(chosen, indicators), chosen, visible_shares(seen), (None, None))
+            return self._of_chunk(_sums(chosen, indicators), chosen, visible_shares(seen), None)
 
         return self._in_chunks(read, weights.device, weights.shape[0] * weights.shape[1] * weights.shape[3] * 4)
 
@@ -149,13 +155,13 @@ class RowReader:
             mass=torch.cat([one.mass for one in found], dim=2),
             padding=torch.cat([one.padding for one in found], dim=2),
             share=torch.cat([one.share for one in found], dim=1),
-            entropy=_joined([one.entropy for one in found]),
-            contribution=_joined([one.contribution for one in found]),
+            entropy=_joined([one.entropy for one in found], dim=2),
+            contribution=_joined([one.contribution for one in found], dim=2),
         )
 
-    def _plain(self, call: AttentionCall, rows: QueryRows, mask: Mask) -> tuple[Tensor, Tensor | None]:
+    def _plain(self, calls: Sequence[AttentionCall], rows: QueryRows, mask: Mask) -> tuple[Tensor, Tensor | None]:
         """Return weights, and their entropy where it is wanted: with scores at hand it takes no logarithms of them."""
-        scores = _plain_scores(call, rows, mask)
+        scores = _plain_scores(calls, rows, mask)
         weights = torch.softmax(scores, -1)
         if not self._quantities.entropy:
             return weights, None
@@ -168,12 +174,12 @@ class RowReader:
         sums: Float[Tensor, "sample head row code"],
         weights: Tensor | None,
         share: Tensor,
-        values_and_factors: tuple[Tensor | None, Tensor | None],
+        values_and_factors: tuple[Tensor | None, Tensor | None] | None,
         *,
         entropy: Tensor | None = None,
     ) -> SegmentMass:
-        values, factors = values_and_factors
         wanted, contribution = self._quantities, None
+        values, factors = values_and_factors or (None, None)
         if wanted.entropy and entropy is None and weights is not None:
             entropy = _entropy(weights)
         if wanted.contribution and weights is not None and values is not None:
@@ -184,7 +190,7 @@ class RowReader:
         n_samples, n_heads, _, n_keys = weights.shape
         grouped = weights.reshape(n_samples, values.shape[1], -1, n_keys)
         runs = self._segments.runs(n_keys)
-        return shares_of(written_norms(grouped, values.detach(), runs, factors, n_heads=n_heads)).movedim(0, -1)
+        return shares_of(written_norms(grouped, values, runs, factors, n_heads=n_heads)).movedim(0, -1)
 
 
 def is_plain(call: AttentionCall) -> bool:
@@ -192,14 +198,20 @@ def is_plain(call: AttentionCall) -> bool:
     return call.own is sdpa_attention_forward and call.query.shape[1] % call.key.shape[1] == 0
 
 
-def _plain_scores(call: AttentionCall, rows: QueryRows, mask: Mask) -> Float[Tensor, "sample head row key"]:
+def _plain_scores(calls: Sequence[AttentionCall], rows: QueryRows, mask: Mask) -> Float[Tensor, "sample head row key"]:
     """Return scale Q K^T + what is added, with the heads that share keys as one product."""
-    query, key = rows.of(call.query.detach()).float(), call.key.detach().float()
-    n_samples, n_heads, n_rows, width = query.shape
+    call = calls[0]
+    n_samples, n_heads, _, width = call.query.shape
+    n_groups, n_keys = call.key.shape[1:3]
     scale = call.options.get("scaling")
-    query = query * (width**-0.5 if scale is None else float(scale))
-    scores = query.reshape(n_samples, key.shape[1], -1, width) @ key.transpose(2, 3)
-    scores = scores.view(n_samples, n_heads, n_rows, -1)
+    scores = call.query.new_empty(
+        (n_samples, len(calls), n_groups, n_heads // n_groups * rows.rows.shape[1], n_keys), dtype=torch.float32
+    )
+    for one, own in zip(calls, scores.unbind(1), strict=True):
+        query, key = rows.of(one.query.detach()).float(), one.key.detach().float()
+        query = query * (width**-0.5 if scale is None else float(scale))
+        torch.matmul(query.reshape(n_samples, n_groups, -1, width), key.transpose(2, 3), out=own)
+    scores = scores.view(n_samples, len(calls) * n_heads, -1, n_keys)
     bias = call.options.get("position_bias")
     if bias is not None:
         scores += rows.of(bias.detach())
@@ -269,6 +281,6 @@ def _entropy(weights: Float[Tensor, "sample head row key"]) -> Float[Tensor, "sa
     return entropy / total + total.log()
 
 
-def _joined(values: list[Tensor | None]) -> Tensor | None:
+def _joined(values: Sequence[Tensor | None], *, dim: int = 1) -> Tensor | None:
     known = [one for one in values if one is not None]
-    return torch.cat(known, dim=2) if known else None
+    return (torch.cat(known, dim=dim) if len(known) > 1 else known[0]) if known else None

@@ -34,10 +34,10 @@ def segment_outputs(
         runs: where the segments are. One product per run costs what a single product with all values costs.
     """
     values = values.float()
-    parts = weights.new_zeros((N_SEGMENTS, *weights.shape[:3], values.shape[3]))
+    parts = weights.new_empty((N_SEGMENTS, *weights.shape[:3], values.shape[3]))
     for run in runs:
         own = weights[run.samples, :, :, run.keys].flatten(0, 1), values[run.samples, :, run.keys].flatten(0, 1)
-        parts[run.segment, run.samples].flatten(0, 1).baddbmm_(*own)
+        parts[run.segment, run.samples].flatten(0, 1).baddbmm_(*own, beta=0 if run.is_first else 1)
     return parts
 
 
@@ -45,7 +45,7 @@ def written_norms(
     weights: Float[Tensor, "sample group group_row key"],
     values: Float[Tensor, "sample group key width"],
     runs: Sequence[SegmentRun],
-    factors: Float[Tensor, "layer head width width"] | None,
+    factors: Float[Tensor, "head width width"] | None,
     *,
     n_heads: int,
 ) -> Float[Tensor, "segment sample head row"]:
@@ -56,7 +56,7 @@ def written_norms(
         values: as the model attends to them.
         runs: where the segments are.
         factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection; None where no
-            projection is known. If there are several layers, the samples are each text's layers in turn.
+            projection is known.
         n_heads: heads, of which those of a group follow each other.
     """
     n_samples, n_keys = len(values), values.shape[2]
@@ -64,22 +64,14 @@ def written_norms(
     if factors is not None and n_keys < N_SEGMENTS * n_rows:
         # R (sum of weight times value) = sum of weight times R value, and here there are fewer values than sums.
         # This way round the heads of a group are one product, which copies no values.
-        by_layer = values.float().view(-1, len(factors), *values.shape[1:]).transpose(3, 4)
-        by_group = factors.to(by_layer).view(len(factors), values.shape[1], -1, values.shape[3])
-        own = (by_group @ by_layer).reshape(n_samples, n_heads, -1, n_keys).transpose(2, 3)
+        by_group = factors.to(weights).view(values.shape[1], -1, values.shape[3])
+        own = (by_group @ values.float().transpose(2, 3)).reshape(n_samples, n_heads, -1, n_keys).transpose(2, 3)
         parts = segment_outputs(weights.reshape(n_samples, n_heads, n_rows, n_keys), own, runs)
         return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
     parts = segment_outputs(weights, values, runs).view(N_SEGMENTS, n_samples, n_heads, n_rows, -1)
     # One product for all segments would copy the factors for each of them.
-    written = parts if factors is None else (_written(part, factors) for part in parts)
+    written = parts if factors is None else (part @ factors.to(part).transpose(1, 2) for part in parts)
     return torch.stack([torch.linalg.vector_norm(part, dim=-1) for part in written])
-
-
-def _written(
-    vectors: Float[Tensor, "sample head row width"], factors: Float[Tensor, "layer head width width"]
-) -> Float[Tensor, "sample head row width"]:
-    by_layer = vectors.view(-1, len(factors), *vectors.shape[1:])
-    return (by_layer @ factors.to(vectors).transpose(2, 3)).flatten(0, 1)
 
 
 def shares_of(norms: Float[Tensor, "segment ..."]) -> Float[Tensor, "segment ..."]:

@@ -31,6 +31,8 @@ class SegmentRun:
     samples: slice
     segment: int
     keys: slice
+    is_first: bool
+    """Whether it is the first one of its segment in these samples; without keys where they have none of it."""
 
 
 class KeySegments:
@@ -76,9 +78,9 @@ def _runs(codes: Int[np.ndarray, "sample key"]) -> list[SegmentRun]:
         samples = slice(first, first + len(rows))
         first = samples.stop
         edges = [0, *(np.flatnonzero(np.diff(rows[0])) + 1).tolist(), len(rows[0])]
-        runs += [
-            SegmentRun(samples, int(rows[0][start]), slice(start, stop))
-            for start, stop in itertools.pairwise(edges)
-            if stop > start and rows[0][start] >= 0
-        ]
+        for segment in range(N_SEGMENTS):
+            own = [
+                slice(*edge) for edge in itertools.pairwise(edges) if edge[0] < edge[1] and rows[0][edge[0]] == segment
+            ]
+            runs += [SegmentRun(samples, segment, keys, not place) for place, keys in enumerate(own or [slice(0)])]
     return runs
