@@ -391,7 +391,11 @@ def main() -> None:
     arguments = parsed()
     pace = Pace(arguments.clock, arguments.seconds)
     if arguments.forward:
-        print(json.dumps(forward(arguments.forward, pace, seed=arguments.seed, whole=arguments.whole, dtype=arguments.dtype)))
+        print(
+            json.dumps(
+                forward(arguments.forward, pace, seed=arguments.seed, whole=arguments.whole, dtype=arguments.dtype)
+            )
+        )
         return
     if arguments.peak:
         print(one_peak(arguments.peak[0], *parsed_size(arguments.peak[1])))

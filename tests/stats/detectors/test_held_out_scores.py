@@ -318,3 +318,15 @@ def test_missing_values_are_no_obstacle(generator: np.random.Generator) -> None:
     found = CrossValidation(label, n_repeats=1).scores(features(matrix))
     assert np.isfinite(found.score).all()
     assert mean_area(found, label) > 0.75
+
+
+def test_folds_fitted_side_by_side_give_the_same_to_the_bit(
+    generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix, label = planted(generator, n=90)
+    one_by_one = CrossValidation(label, n_repeats=2).scores(features(matrix))
+    monkeypatch.setattr(held_out_scores, "_LARGE", 4)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    together = CrossValidation(label, n_repeats=2).scores(features(matrix))
+    assert np.array_equal(one_by_one.score, together.score)
+    assert np.array_equal(one_by_one.inner, together.inner, equal_nan=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,7 +24,11 @@ _LEAST_SLOPE = 1e-3
 """Of a detector by itself: where its inner held-out groups show nothing, its AUC is still that of its own ranking."""
 
 _LARGE = 1000
-"""Columns and samples from which linear algebra uses all processors; with few it takes longer that way."""
+"""Columns and samples from which folds are fitted side by side; with few it takes longer that way. Each fit has one
+processor: two libraries of linear algebra (numpy's and scipy's) whose threads wait for each other took 1.5 times as
+long on two processors as one thread."""
+_MOST_WORKERS = 4
+"""Folds that are fitted side by side; each holds some copies of the features."""
 
 
 @dataclass(frozen=True)
@@ -145,16 +151,21 @@ class CrossValidation:
         learner = _learner(features, estimator)
         score, inner = known.score[:, order], known.inner[:, :, order]
         least = _LEAST_SLOPE if beside is None else 0.0
-        with _libraries().limit(limits=1 if min(matrix.shape) < _LARGE else None):
-            for repeat, folds in enumerate(self._folds):
-                for fold in range(folds.n_folds):
-                    train, heldout = folds.train(fold), folds.heldout(fold)
-                    columns = _centred(matrix, self._dataset, train)
-                    training = Training(self._label[train], self._group[train], inner[repeat, fold, train])
-                    seed, inside = self._inside(repeat, fold)
-                    stage = fit_stage(learner, columns[train], training, seed=seed, inside=inside)
-                    inner[repeat, fold, train] += stage.inner
-                    score[repeat, heldout] += max(stage.slope, least) * stage.change(columns[heldout])
+
+        def fit(place: tuple[int, int]) -> None:
+            repeat, fold = place
+            train, heldout = self._folds[repeat].train(fold), self._folds[repeat].heldout(fold)
+            columns = _centred(matrix, self._dataset, train)
+            training = Training(self._label[train], self._group[train], inner[repeat, fold, train])
+            seed, inside = self._inside(repeat, fold)
+            stage = fit_stage(learner, columns[train], training, seed=seed, inside=inside)
+            inner[repeat, fold, train] += stage.inner
+            score[repeat, heldout] += max(stage.slope, least) * stage.change(columns[heldout])
+
+        places = [(repeat, fold) for repeat, folds in enumerate(self._folds) for fold in range(folds.n_folds)]
+        n_workers = min(_MOST_WORKERS, os.cpu_count() or 1) if _is_large(matrix, learner) else 1
+        with _libraries().limit(limits=1), ThreadPoolExecutor(n_workers) as pool:
+            list(pool.map(fit, places))
         score, inner = score[:, self._back], inner[:, :, self._back]
         return HeldOutScores(score, known.fold, expit(score).mean(axis=0), inner)
 
@@ -187,6 +198,11 @@ class CrossValidation:
         positive = np.bincount(codes[train], weights=self._label[train], minlength=n_datasets)
         total = np.bincount(codes[train], minlength=n_datasets)
         return np.asarray(logit((positive + 0.5) / (total + 1.0))[codes])
+
+
+def _is_large(matrix: Float[np.ndarray, "sample feature"], learner: Learner) -> bool:
+    """Whether fits take long enough, in linear algebra alone, to be worth a thread each."""
+    return isinstance(learner, Linear) and min(matrix.shape) >= _LARGE
 
 
 @cache

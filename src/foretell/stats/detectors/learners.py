@@ -72,8 +72,7 @@ class Linear:
     ) -> Predictor:
         """Fit a model per strength, or only one of them; nothing is random."""
         strengths = self.strengths if only is None else self.strengths[only : only + 1]
-        centre, scale = _standardisation(features, self.block, self.one_scale)
-        scaled = _scaled(features, centre, scale)
+        scaled, centre, scale = _standardised(features, self.block, self.one_scale)
         probability = expit(training.offset)
         weight = np.maximum(probability * (1 - probability), 1e-3)
         mean = weight @ scaled / weight.sum()
@@ -96,7 +95,9 @@ def _solved(
     """Return the ridge coefficients of each strength, by the smaller one of the two equivalent systems."""
     n, n_features = centred.shape
     if n_features <= n:
-        inner, right = (centred.T * weight) @ centred, centred.T @ residual
+        # A matrix times its own transpose takes half as long as a product of two matrices.
+        half = centred * np.sqrt(weight)[:, None]
+        inner, right = half.T @ half, centred.T @ residual
         return np.array([_ridge(inner, 1.0 / strength, right) for strength in strengths])
     inner, right = centred @ centred.T, residual / weight
     return np.array([centred.T @ _ridge(inner, 1.0 / (strength * weight), right) for strength in strengths])
@@ -112,18 +113,21 @@ def _ridge(
     return np.asarray(dposv(system.T, right, overwrite_a=True)[1])
 
 
-def _standardisation(
+def _standardised(
     features: Float[np.ndarray, "sample feature"], block: Int[np.ndarray, " feature"], one_scale: tuple[int, ...] = ()
-) -> tuple[Float[np.ndarray, " feature"], Float[np.ndarray, " feature"]]:
-    """Return each feature's mean and scale factor; the factor is 0 for a constant or entirely missing feature.
+) -> tuple[Float[np.ndarray, "sample feature"], Float[np.ndarray, " feature"], Float[np.ndarray, " feature"]]:
+    """Return standardised features, and each feature's mean and scale factor.
 
-    A sample's squared norm is about 1 per block: the columns of a block share that equally, or, in the blocks
-    `one_scale`, by their variances.
+    The factor is 0 for a constant or entirely missing feature. A sample's squared norm is about 1 per block: the
+    columns of a block share that equally, or, in the blocks `one_scale`, by their variances.
     """
-    present = np.isfinite(features)
     centre = column_means(features)
+    standard = features - centre
+    present = np.isfinite(standard)
     count = np.maximum(present.sum(axis=0), 1)
-    spread = np.sqrt((np.where(present, features - centre, 0.0) ** 2).sum(axis=0) / count)
+    if int(count.min(initial=len(features))) < len(features):
+        standard[~present] = 0.0
+    spread = np.sqrt(np.einsum("ij,ij->j", standard, standard) / count)
     usable = spread > 1e-12 * np.maximum(np.abs(centre), 1e-300)
     scale = np.zeros(features.shape[1])
     size = np.bincount(block)[block]
@@ -132,7 +136,8 @@ def _standardisation(
         here = block == one
         total = float(np.linalg.norm(spread[here]))
         scale[here] = 1.0 / total if total > 0 else 0.0
-    return centre, scale
+    standard *= scale
+    return standard, centre, scale
 
 
 def _scaled(
