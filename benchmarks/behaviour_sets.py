@@ -31,6 +31,10 @@ _CONSTRAINTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 """Kind, sentence and verifier of the constraints that are put after an Alpaca instruction, in turn."""
 
 
+_LONGEST_INSTRUCTION = 250
+"""Characters."""
+
+
 @dataclass(frozen=True)
 class BehaviourSet:
     """Conversations about one behaviour."""
@@ -41,29 +45,43 @@ class BehaviourSet:
     """Longest generated answer."""
     load: Callable[[], list[Conversation]]
 
-    def sample(self, n_samples: int | None, *, seed: int) -> list[Conversation]:
-        """Return whole groups, drawn at random, of about `n_samples` conversations; None: all."""
+    def sample(self, n_samples: int, *, seed: int) -> list[Conversation]:
+        """Return whole groups, drawn at random, of about `n_samples` conversations that can have a label.
+
+        Of given answers it returns all.
+        """
         found = self.load()
-        if n_samples is None or len(found) <= n_samples:
-            return found
         groups = sorted({one.group or one.id for one in found})
         np.random.default_rng(seed).shuffle(groups)
         size = dict.fromkeys(groups, 0)
         for one in found:
-            size[one.group or one.id] += 1
+            size[one.group or one.id] += _can_have_label(one)
+        if self.answers == "given" or sum(size.values()) <= n_samples:
+            return found
         reached = np.cumsum([size[group] for group in groups])
         chosen = set(groups[: int(np.searchsorted(reached, n_samples)) + 1])
         return [one for one in found if (one.group or one.id) in chosen]
 
 
+def _can_have_label(one: Conversation) -> bool:
+    return one.verifier is not None and one.verifier["name"] != "without_label"
+
+
+def claims() -> list[Conversation]:
+    """Return every question after a false claim, and without a claim, which tells what the model knows."""
+    found = foretell.builtin_conversations("false-claims")
+    return [one for one in found if one.stratum is None or not one.stratum.endswith("true claim")]
+
+
 def instructions() -> list[Conversation]:
-    """Return the built-in instructions, and Alpaca instructions without input, each with a constraint."""
+    """Return the built-in instructions, and short Alpaca instructions, each with a constraint."""
     built_in = [replace(one, dataset="instructions") for one in foretell.builtin_conversations("instructions")]
     path = SHARED / "alpaca_demo" / "alpaca_en_demo.json"
     if not path.exists():
         return built_in
     records = json.loads(path.read_text(encoding="utf-8"))
-    asked = sorted({one["instruction"].strip() for one in records if not one["input"]})
+    texts = {f"{one['instruction'].strip()}\n{one['input'].strip()}".strip() for one in records}
+    asked = sorted(text for text in texts if len(text) <= _LONGEST_INSTRUCTION)
     more = []
     for index, text in enumerate(asked):
         kind, sentence, verifier = _CONSTRAINTS[index % len(_CONSTRAINTS)]
@@ -136,7 +154,7 @@ def _built_in(name: str) -> Callable[[], list[Conversation]]:
 SETS = (
     BehaviourSet("instructions", "generate", 48, instructions),
     BehaviourSet("questions", "generate", 24, _built_in("questions")),
-    BehaviourSet("false-claims", "generate", 24, _built_in("false-claims")),
+    BehaviourSet("false-claims", "generate", 24, claims),
     BehaviourSet("lies", "generate", 24, _built_in("lies")),
     BehaviourSet("halueval", "given", 0, hallucinations),
     BehaviourSet("truthfulqa", "given", 0, misconceptions),

@@ -57,8 +57,10 @@ _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
 _QUICK_PART = 10
 """The quick demo asks this part of the prompts about facts."""
-_QUICK_STUDY: dict[str, Any] = {"n_trees": 40}
-"""Settings of the quick demo's study; forests take most of its time."""
+_STUDY: dict[str, Any] = {"n_trees": 100, "forest_rows": 10_000, "detector_repeats": 2, "early_repeats": 1}
+"""Settings of the demo's study: fewer trees, rows and repeats take a third of the time and cost little certainty."""
+_QUICK_STUDY: dict[str, Any] = {**_STUDY, "n_trees": 10, "n_permutations": 100, "detector_repeats": 1}
+"""Settings of the quick demo's study."""
 _JUDGED = ("directions", "direction_choice", "direction_null")
 """Tables of the direction's evidence that are saved with it."""
 
@@ -203,6 +205,7 @@ def _run(demo: _Demo, direction: Direction) -> Run:
         answers="generate",
         directions=(direction,),
         hidden={"layers": list(range(model.n_layers))[_LAYERS], "pools": _POOLS},
+        detail=True,
         to=folder,
         max_new_tokens=_MAX_NEW_TOKENS,
         batch_tokens=_BATCH_TOKENS,
@@ -248,7 +251,7 @@ def _report(demo: _Demo, run: Run, shown: Surface, evidence: DirectionEvidence) 
         demo.print_line("the report already exists, and its inputs have not changed")
         return page
     demo.print_line("testing which signals tell the labels, and how early (most of the time is spent on forests)")
-    settings: dict[str, Any] = _QUICK_STUDY if demo.quick else {}
+    settings = _QUICK_STUDY if demo.quick else _STUDY
     result = study(run, seed=demo.seed, progress=demo.progress, **settings)
     command = f"foretell demo{' --quick' if demo.quick else ''} --seed {demo.seed}"
     page = report(

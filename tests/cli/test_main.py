@@ -229,3 +229,25 @@ def test_layers_of_hidden_states_are_passed_on(
         for wrong in ("every", "8;16", "8-16", ""):
             message = refused(*words, "--hidden", wrong, capsys=capsys)
             assert f"{wrong!r} is neither all nor layers such as 8,16" in message
+
+
+def test_families_of_signals_are_passed_on_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def study(*_: object, signals: dict[str, Path] | None, **__: object) -> None:
+        raise InputError(f"asked for {signals and {name: path.name for name, path in signals.items()}}")
+
+    monkeypatch.setattr(foretell, "study", study, raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name in ("table.csv", "probe.csv", "x=y.csv"):
+        Path(name).write_text("id,score\n")
+    for said, asked in (
+        ((), "None"),
+        (("probe.csv",), "{'probe': 'probe.csv'}"),
+        (("mine=probe.csv", "x=y.csv"), "{'mine': 'probe.csv', 'x=y': 'x=y.csv'}"),
+    ):
+        words = [word for one in said for word in ("--signals", one)]
+        assert refused("study", "table.csv", "--to", "out", *words, capsys=capsys) == f"error: asked for {asked}"
+    for wrong, message in ((("nowhere.csv",), "'nowhere.csv' does not exist"), (("probe.csv",) * 2, "use NAME=FILE")):
+        words = [word for one in wrong for word in ("--signals", one)]
+        assert message in refused("study", "table.csv", "--to", "out", *words, capsys=capsys)

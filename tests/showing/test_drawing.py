@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from foretell.showing.draw_matplotlib import to_matplotlib
@@ -117,6 +119,13 @@ def test_plotly_surfaces_are_clipped_but_show_the_score_on_hover() -> None:
     assert shown.startswith(f"layer {layer}, token {token}: “{figure.panels[0].tokens[token]}”<br>activity 2.")
     assert z.shape == (len(figure.panels[0].tokens), 31)
     assert (trace.cmin, trace.cmax, trace.showscale) == (-1.0, 1.0, False)
+
+
+def test_half_a_picture_has_half_the_pixels_each_way(signal_data: ReportData) -> None:
+    png = to_matplotlib.render(to_matplotlib.draw(_figures(signal_data)["early"]), "png", dots_per_inch=40)
+    whole, half = (imread(io.BytesIO(one)) for one in (png, to_matplotlib.halved(png)))
+    assert half.shape[:2] == tuple(-(-size // 2) for size in whole.shape[:2])
+    assert half.mean() == pytest.approx(whole.mean(), abs=0.01)
 
 
 def test_many_tokens_and_answers_stay_drawable() -> None:

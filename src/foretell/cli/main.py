@@ -34,6 +34,7 @@ from foretell.cli.options import (
     quiet_option,
     scorer_option,
     seed_option,
+    signals_option,
     trust_option,
 )
 from foretell.errors import ForetellError, missing_extra
@@ -245,6 +246,7 @@ cli.add_command(steer)
 )
 @errors_option
 @error_rate_option
+@signals_option
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
 @overwrite_option
 @seed_option
@@ -258,6 +260,7 @@ def study(table: Path, metrics: str | None, to: Path, overwrite: bool, scorer: s
     Examples:
       foretell study attention.csv --labels labels.csv --to results
       foretell study run --to results
+      foretell study run --signals "my probe=probe.csv" --to results
     """
     check_folder(to, overwrite=overwrite)
     import foretell

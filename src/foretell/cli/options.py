@@ -34,6 +34,7 @@ __all__ = [
     "quiet_option",
     "scorer_option",
     "seed_option",
+    "signals_option",
     "trust_option",
 ]
 
@@ -66,12 +67,32 @@ def _layers(_context: click.Context, _parameter: click.Parameter, value: str | N
         raise click.BadParameter(f"{value!r} is neither all nor layers such as 8,16") from None
 
 
+def _families(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Path] | None:
+    """Return files by name; a file without a name is named after itself."""
+    found: dict[str, Path] = {}
+    for value in values:
+        name, given, file = value.partition("=")
+        if not given or Path(value).exists():
+            name, file = Path(value).stem, value
+        if name in found:
+            raise click.BadParameter(f"two families are named {name!r}: use NAME=FILE", context, parameter)
+        found[name] = Path(GIVEN.convert(file, parameter, context))
+    return found or None
+
+
 hidden_option = click.option(
     "--hidden",
     metavar="LAYERS",
     default=None,
     callback=_layers,
     help="Also store hidden states of these layers (8,16, or all), pooled over prompt and answer.",
+)
+signals_option = click.option(
+    "--signals",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    callback=_families,
+    help="Further signals of a run by id (CSV, Parquet, .npz, .npy, .safetensors); may be repeated.",
 )
 scorer_option = click.option(
     "--scorer", default=None, help="Score of an evaluation log that labels its answers; default: see the docs."

@@ -276,6 +276,7 @@ EARLY = Table(
         _DETECTOR,
         _SIGNAL,
         _AFTER,
+        fraction("share_written", "mean share of each answer's tokens that are written by then"),
         *_AUCS,
         _WITHIN,
         number("increment", "AUC of the moment's baselines and the signal minus that of the baselines", -1, 1),

@@ -30,7 +30,6 @@ from foretell.storage.targets import check_folder
 
 __all__ = ["report", "rerender", "save_steering", "save_surface", "write_report"]
 
-_STILL_DOTS_PER_INCH = 100
 _STEERING_TITLE = "Does adding the direction change what the model prefers?"
 _TITLE = "Do the model's internals predict what it does?"
 
@@ -239,9 +238,10 @@ def _write_figures_and_page(
     for figure in bar:
         canvas = to_matplotlib.draw(figure)
         name = figure.words.name
-        for kind in ("png", "svg"):
-            (draft / "figures" / f"{name}.{kind}").write_bytes(to_matplotlib.render(canvas, kind))
-        stills[name] = to_matplotlib.render(canvas, "png", dots_per_inch=_STILL_DOTS_PER_INCH)
+        png = to_matplotlib.render(canvas, "png")
+        (draft / "figures" / f"{name}.png").write_bytes(png)
+        (draft / "figures" / f"{name}.svg").write_bytes(to_matplotlib.render(canvas, "svg"))
+        stills[name] = to_matplotlib.halved(png)
     page = render_page(data, figures, stills, title=title)
     (draft / "report.html").write_text(page, encoding="utf-8", newline="\n")
 

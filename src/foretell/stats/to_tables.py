@@ -265,6 +265,7 @@ def early_frame(curves: Mapping[str, Curve], behaviours: Behaviours) -> pl.DataF
                 "dataset": dataset,
                 "behaviour": behaviours.get(dataset),
                 "n_generated": point.after,
+                "share_written": point.share_written,
                 "counts": point in curve.counting,
                 "n": curve.n,
                 "n_positive": curve.n_positive,

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from foretell.reading.signals import contribution
 from foretell.reading.signals.contribution import segment_outputs, written_norms
 from foretell.reading.signals.key_segments import KeySegments
 
 CODES = torch.tensor([[3, 0, 0, 1, 1, 0, 2, 4], [3, 0, 0, 1, 1, 0, 2, 4], [-1, -1, 3, 1, 1, 2, 2, 4]])
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[0, 1 << 40], ids=["a product for every run", "one product for every segment"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> contribution.Segments:
+    """Segments of eight keys, with either way to add up their values."""
+    monkeypatch.setattr(contribution, "_CALL", request.param)
+    segments = KeySegments(CODES)
+    return segments.runs(8), segments.indicators(8, CPU)
 
 
 @pytest.mark.parametrize(("n_keys", "expected"), [(8, CODES), (5, CODES[:, 3:]), (10, None)])
@@ -36,25 +45,28 @@ def test_runs_cover_every_key_that_has_a_segment_once() -> None:
     assert {(run.samples.start, run.samples.stop) for run in runs} == {(0, 2), (2, 3)}
 
 
-def test_segment_outputs_add_up_values_of_their_own_keys(generator: np.random.Generator) -> None:
+def test_segment_outputs_add_up_values_of_their_own_keys(
+    where: contribution.Segments, generator: np.random.Generator
+) -> None:
     weights = torch.from_numpy(generator.random(size=(3, 2, 4, 8)).astype(np.float32))
     values = torch.from_numpy(generator.normal(size=(3, 2, 8, 5)).astype(np.float32))
-    found = segment_outputs(weights, values, KeySegments(CODES).runs(8))
+    found = segment_outputs(weights, values, where)
     for code in range(5):
         own = weights.double() * torch.eq(CODES, code)[:, None, None]
         np.testing.assert_allclose(found[code].numpy(), (own @ values.double()).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("n_rows", [1, 6])
-def test_written_norms_are_those_of_each_heads_own_part(n_rows: int, generator: np.random.Generator) -> None:
+def test_written_norms_are_those_of_each_heads_own_part(
+    n_rows: int, where: contribution.Segments, generator: np.random.Generator
+) -> None:
     """Few rows are written after they are summed, many rows of few keys before."""
     n_heads, n_groups = 4, 2
     weights = torch.from_numpy(generator.random(size=(3, n_heads, n_rows, 8)))
     values = torch.from_numpy(generator.normal(size=(3, n_groups, 8, 5)))
     factors = torch.from_numpy(generator.normal(size=(n_heads, 5, 5)))
-    runs = KeySegments(CODES).runs(8)
     grouped = weights.float().view(3, n_groups, -1, 8)
-    found = written_norms(grouped, values.float(), runs, factors.float(), n_heads=n_heads)
+    found = written_norms(grouped, values.float(), where, factors.float(), n_heads=n_heads)
     for code in range(5):
         own = (weights * torch.eq(CODES, code)[:, None, None]) @ values.repeat_interleave(2, 1)
         written = (factors[:, None] @ own[..., None])[..., 0]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from foretell.stats.auc import comparable_pairs
 from foretell.stats.auc.fold_auc import (
     Splits,
     _repeat_estimate,
@@ -16,6 +19,25 @@ from foretell.stats.auc.fold_auc import (
 )
 from foretell.stats.auc.intervals import Estimate, auc_variance, effective_groups, placements
 from foretell.stats.folds import group_codes
+
+
+@pytest.mark.parametrize("n_groups", [1, 7, 40, 90])
+def test_listed_pairs_and_sorted_scores_give_the_same(
+    n_groups: int, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label, repeat, within = generator.integers(0, 2, 90), np.arange(90) // 45, generator.integers(0, 4, 90)
+    splits = Splits(repeat, within, generator.integers(0, n_groups, 90), 1.45, 4)
+    scores = [(generator.normal(size=90) + label).round(decimals) for decimals in (0, 1, 8)]
+    listed, by_sorting = [], []
+    for most, found in ((comparable_pairs.MOST_PAIRS, listed), (0, by_sorting)):
+        monkeypatch.setattr(comparable_pairs, "MOST_PAIRS", most)
+        splits = replace(splits, _listed={})
+        found += [fold_auc(score, label, splits) for score in scores]
+        found += [nested_increment(scores[0], score, label, splits) for score in scores[1:]]
+    for one, other in zip(listed, by_sorting, strict=True):
+        assert (one.reason, one.n_groups) == (other.reason, other.n_groups)
+        for name in ("estimate", "lower", "upper", "p_above"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-12), name
 
 
 def _split(group: np.ndarray, inflation: float = 1.0) -> Splits:

@@ -61,7 +61,7 @@ def test_every_kind_gives_the_same_numbers(kind: str, tmp_path: Path) -> None:
         (pl.DataFrame({"id": ["a"], "x": [[1.0]]}), "column x, row 1"),
         (pl.DataFrame({"name": ["a"], "x": [1.0]}), "there is no column id"),
         (pl.DataFrame({"id": ["a"]}), "no column of numbers"),
-        ("nowhere.npy", "there is no file nowhere.npy"),
+        ("nowhere.npy", "nowhere.npy: there is no such file"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_place(value: Any, message: str) -> None:
@@ -77,12 +77,15 @@ def test_names_of_the_study_itself_are_taken() -> None:
 
 def test_arrays_without_ids_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", NUMBERS)
-    with pytest.raises(InputError, match="has no ids: write a list of them to"):
+    with pytest.raises(InputError, match="has no ids; give them, or write"):
         only(tmp_path / "plain.npy")
     np.savez(tmp_path / "both.npz", states=NUMBERS)
-    with pytest.raises(InputError, match="must hold ids and one more array, not states"):
+    with pytest.raises(InputError, match="has no ids"):
         only(tmp_path / "both.npz")
-    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04broken")
+    np.savez(tmp_path / "many.npz", ids=np.array(IDS), states=NUMBERS, more=NUMBERS)
+    with pytest.raises(InputError, match="must hold one array beside the ids, not 2"):
+        only(tmp_path / "many.npz")
+    (tmp_path / "broken.npz").write_bytes(b"broken")
     with pytest.raises(InputError, match="cannot be read"):
         only(tmp_path / "broken.npz")
 

@@ -15,6 +15,7 @@ import foretell.showing.draw_matplotlib.any_backend  # noqa: F401 - before matpl
 
 # isort: split
 from matplotlib.figure import Figure as Canvas
+from PIL import Image
 
 from foretell.showing.draw_matplotlib.bar_charts import draw_bars
 from foretell.showing.draw_matplotlib.canvas import paper_style
@@ -25,7 +26,7 @@ from foretell.showing.draw_matplotlib.surface_charts import draw_surfaces
 from foretell.showing.draw_matplotlib.token_charts import draw_tokens
 from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
 
-__all__ = ["DOTS_PER_INCH", "draw", "render"]
+__all__ = ["DOTS_PER_INCH", "draw", "halved", "render"]
 
 DOTS_PER_INCH = 200
 """Resolution of png files."""
@@ -71,4 +72,12 @@ def render(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) 
     buffer = io.BytesIO()
     with paper_style():
         canvas.savefig(buffer, format=kind, dpi=dots_per_inch, metadata=metadata[kind])
+    return buffer.getvalue()
+
+
+def halved(png: bytes) -> bytes:
+    """Return a png with half as many pixels in each direction, which takes a tenth of the time of drawing it again."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.reduce(2).save(buffer, "png")
     return buffer.getvalue()

@@ -7,12 +7,14 @@ same dataset or to the same stratum. Dependent samples are passed as groups.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import stdtr, stdtrit
 
+from foretell.stats.auc.comparable_pairs import ComparablePairs, Term, comparable_pairs, members, small_sample_factor
 from foretell.stats.auc.intervals import Estimate, effective_groups, interval_of_auc, placements
 from foretell.stats.folds import group_codes
 
@@ -36,8 +38,9 @@ variance, and leaving it in only widens the interval."""
 _MAX_ENTRIES = 4_000_000
 """Values times groups up to which double counting is subtracted, which bounds memory."""
 
-_Term = tuple[Float[np.ndarray, " _value"], float]
-"""Scores, and the weight of their AUC in a sum."""
+
+_Repeat: TypeAlias = tuple[Int[np.ndarray, " _own"], ComparablePairs | None]
+"""Values of a repeat, and their comparable pairs; None where they are too many to list."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,17 @@ class Splits:
     """Factor on the variance of one repeat, from `nadeau_bengio_factor`; 1 to evaluate only these fitted models."""
     n_folds: int = 1
     """Folds per repeat; used for increments of several repeats."""
+    _listed: dict[bytes, list[_Repeat]] = field(default_factory=dict, repr=False, compare=False)
+
+    def repeats(self, label: Int[np.ndarray, " value"]) -> list[_Repeat]:
+        """Return the values of each repeat with their comparable pairs, which are listed once for all scores."""
+        key = label.tobytes()
+        if key not in self._listed:
+            group = group_codes(self.group)
+            self._listed[key] = [
+                (own, comparable_pairs(self.within[own], group[own], label[own])) for own in members(self.repeat)
+            ]
+        return self._listed[key]
 
 
 def nadeau_bengio_factor(n_folds: int, n_repeats: int = 1, *, heldout: float | None = None) -> float:
@@ -137,7 +151,7 @@ def auc_with_influence(
     area = float(wins[label == 1].sum()) / pairs
     influence = (wins - area * opponents) / pairs
     for value in (0, 1):
-        influence[label == value] *= np.sqrt(_small_sample_factor(groups[label == value]))
+        influence[label == value] *= np.sqrt(small_sample_factor(groups[label == value]))
     return AucInfluence(area, influence, pairs)
 
 
@@ -146,27 +160,14 @@ def _n_groups(group: Int[np.ndarray, " value"]) -> float:
     return float(effective_groups(np.unique(group, return_counts=True)[1]))
 
 
-def _small_sample_factor(group: Int[np.ndarray, " value"]) -> float:
-    n_groups = _n_groups(group)
-    return n_groups / (n_groups - 1) if n_groups > 1 else float("nan")
-
-
 def _classes(
     label: Int[np.ndarray, " sample"], within: Int[np.ndarray, " sample"]
 ) -> Iterator[tuple[Int[np.ndarray, " positive"], Int[np.ndarray, " negative"]]]:
     """Yield the indices of the positives and of the negatives of each code that has both."""
-    for members in _members(within):
-        positive, negative = members[label[members] == 1], members[label[members] == 0]
+    for own in members(within):
+        positive, negative = own[label[own] == 1], own[label[own] == 0]
         if len(positive) and len(negative):
             yield positive, negative
-
-
-def _members(within: Int[np.ndarray, " sample"]) -> list[Int[np.ndarray, " member"]]:
-    """Return the sample indices of each code."""
-    if not len(within):
-        return []
-    order = np.argsort(within, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(within[order])) + 1)
 
 
 def fold_auc(
@@ -287,7 +288,7 @@ def nested_increment(
 def _estimate(
     splits: Splits,
     label: Int[np.ndarray, " value"],
-    terms: Sequence[_Term],
+    terms: Sequence[Term],
     level: float,
     *,
     bounded: bool,
@@ -297,9 +298,12 @@ def _estimate(
     groups = group_codes(splits.group)
     n_groups = len(np.unique(groups))
     found = []
-    for members in _members(splits.repeat):
-        here = [(score[members], sign) for score, sign in terms]
-        found.append(_repeat_estimate(splits.within[members], groups[members], label[members], here))
+    for own, pairs in splits.repeats(label):
+        here = [(score[own], sign) for score, sign in terms]
+        if pairs is None:
+            found.append(_repeat_estimate(splits.within[own], groups[own], label[own], here))
+        else:
+            found.append(pairs.estimate(here))
     repeats = [one for one in found if one is not None]
     n = len(label) // max(len(np.unique(splits.repeat)), 1)
     method = _METHOD if bounded else _INCREMENT_METHOD if between else _DIFFERENCE_METHOD
@@ -328,13 +332,9 @@ def _repeat_estimate(
     within: Int[np.ndarray, " value"],
     group: Int[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
-    terms: Sequence[_Term],
+    terms: Sequence[Term],
 ) -> tuple[float, float] | None:
-    """Return one repeat's weighted sum of AUCs and its variance.
-
-    The variance is the sum, over any two pairs of values that share a group, of the product of their deviations. Sums
-    over groups count pairs that share both groups twice; that is subtracted. At most half can be counted twice.
-    """
+    """Return what `ComparablePairs.estimate` does, without a list of pairs."""
     judged = [(auc_with_influence(score, label, within=within, group=group), sign) for score, sign in terms]
     if not judged[0][0].n_pairs:
         return None
@@ -342,7 +342,7 @@ def _repeat_estimate(
     influence = np.sum([sign * one.influence for one, sign in judged], axis=0)
     of_positive = np.bincount(group, weights=np.where(label == 1, influence, 0.0))
     of_negative = np.bincount(group, weights=np.where(label == 1, 0.0, influence))
-    factors = [_small_sample_factor(group[label == one]) for one in (0, 1)]
+    factors = [small_sample_factor(group[label == one]) for one in (0, 1)]
     inside, twice = _counted_twice(within, group, label, terms, value)
     scale = np.prod(factors) ** 0.25 / judged[0][0].n_pairs
     total = float(np.sum((of_positive + of_negative - scale * inside) ** 2))
@@ -354,7 +354,7 @@ def _counted_twice(
     within: Int[np.ndarray, " value"],
     group: Int[np.ndarray, " value"],
     label: Int[np.ndarray, " value"],
-    terms: Sequence[_Term],
+    terms: Sequence[Term],
     value: float,
 ) -> tuple[Float[np.ndarray, " group"], float]:
     """Return the summed deviation of the pairs inside each group, and the double count of pairs between two groups."""

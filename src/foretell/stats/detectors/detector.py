@@ -7,7 +7,7 @@ detector together minus that of the baselines, of nested models on the same held
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -176,6 +176,8 @@ class _Judge:
     stratum: Shaped[np.ndarray, " sample"] | None
     dataset: Shaped[np.ndarray, " sample"] | None
     level: float
+    _splits: dict[tuple[bytes, bool], Splits] = field(default_factory=dict)
+    """All scores of the same folds are compared over the same pairs, which are listed once."""
 
     def undefined(self, reason: str) -> Estimate:
         """Return an undefined estimate."""
@@ -184,13 +186,16 @@ class _Judge:
 
     def splits(self, heldout: HeldOutScores, *, within: bool = False) -> Splits:
         """Return which scores are comparable: same fold, same dataset, and same stratum if `within`."""
-        n = len(self.label)
-        codes = np.zeros(n, dtype=np.int64) if self.dataset is None else group_codes(self.dataset)
-        if within and self.stratum is not None:
-            strata = group_codes(self.stratum)
-            codes = strata + (int(strata.max()) + 1) * codes
-        group = np.arange(n) if self.group is None else group_codes(self.group)
-        return heldout.splits(group, codes)
+        key = heldout.fold.tobytes(), within and self.stratum is not None
+        if key not in self._splits:
+            n = len(self.label)
+            codes = np.zeros(n, dtype=np.int64) if self.dataset is None else group_codes(self.dataset)
+            if key[1]:
+                strata = group_codes(np.asarray(self.stratum))
+                codes = strata + (int(strata.max()) + 1) * codes
+            group = np.arange(n) if self.group is None else group_codes(self.group)
+            self._splits[key] = heldout.splits(group, codes)
+        return self._splits[key]
 
     def area(self, heldout: HeldOutScores, *, within: bool = False) -> Estimate:
         """Return the AUC over comparable pairs."""

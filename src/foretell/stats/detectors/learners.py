@@ -178,14 +178,8 @@ class BestColumn:
 
 
 @dataclass(frozen=True)
-class MassMean:
-    """The difference of the two labels' means as a direction, in the block (such as a layer) that is best inside.
-
-    Beside what is known, the means are weighted by what the offset leaves of the label.
-
-    Source:
-        Marks and Tegmark (2023), "The geometry of truth", section 5 (mass-mean probe, without whitening).
-    """
+class _BestBlock:
+    """A model per block of features, such as a layer; the best one is chosen inside."""
 
     block: Int[np.ndarray, " feature"]
     """Block of each feature, from 0."""
@@ -195,6 +189,20 @@ class MassMean:
         """One per block."""
         return int(self.block.max(initial=0)) + 1
 
+    def _chosen(self, only: int | None) -> tuple[int, ...]:
+        return tuple(range(self.n_candidates)) if only is None else (only,)
+
+
+@dataclass(frozen=True)
+class MassMean(_BestBlock):
+    """The difference of the two labels' means as a direction, in the block (such as a layer) that is best inside.
+
+    Beside what is known, the means are weighted by what the offset leaves of the label.
+
+    Source:
+        Marks and Tegmark (2023), "The geometry of truth", section 5 (mass-mean probe, without whitening).
+    """
+
     def learn(
         self, features: Float[np.ndarray, "sample feature"], training: Training, *, only: int | None, seed: int
     ) -> Predictor:
@@ -203,7 +211,7 @@ class MassMean:
         centred = _filled(features, centre) - centre
         residual = training.label - expit(training.offset)
         direction = centred.T @ (residual - residual.mean())
-        chosen = range(self.n_candidates) if only is None else (only,)
+        chosen = self._chosen(only)
         line = Linear(np.zeros(1, dtype=np.int64), STRENGTHS[-1:])
 
         def projected(others: Float[np.ndarray, "sample feature"], one: int) -> Float[np.ndarray, "sample 1"]:
@@ -217,7 +225,7 @@ class MassMean:
 
 
 @dataclass(frozen=True)
-class Perceptron:
+class Perceptron(_BestBlock):
     """A perceptron with hidden layers of 256, 128 and 64 units on the states of one decoder block, the best inside.
 
     Source:
@@ -225,20 +233,12 @@ class Perceptron:
         on the last token; the decoder block, which they chose by hand, is chosen inside training folds.
     """
 
-    block: Int[np.ndarray, " feature"]
-    """Decoder block of each feature, from 0."""
-
-    @property
-    def n_candidates(self) -> int:
-        """One per decoder block."""
-        return int(self.block.max(initial=0)) + 1
-
     def learn(
         self, features: Float[np.ndarray, "sample feature"], training: Training, *, only: int | None, seed: int
     ) -> Predictor:
         """Fit a network per decoder block, or of only one; initial weights and batches depend on the seed."""
         network = MLPClassifier((256, 128, 64), max_iter=5, random_state=seed)
-        chosen = range(self.n_candidates) if only is None else (only,)
+        chosen = self._chosen(only)
         model = AnyClassifier(make_pipeline(StandardScaler(), network))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # five epochs are the method

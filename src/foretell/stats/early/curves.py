@@ -57,6 +57,8 @@ class Point:
     """Why each other family is undefined here, by name."""
     words: tuple[str, float] | None
     """The better one of the baselines of the answer's words, and its AUC; None where there is none."""
+    share_written: float = 1.0
+    """Mean share of each answer's tokens that are written by now."""
 
     def detector(self, signal: str) -> Detector | None:
         """Return the detector on a family; None where it is undefined."""
@@ -175,6 +177,7 @@ def judged_at(
         tuple(one for one in found if one.name != MAJORITY),
         {one.name: one.reason or "it has no number" for one in families if one.name not in shown},
         max(defined, key=lambda one: one[1]) if defined else None,
+        signals.moment(after).share_written,
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -17,6 +15,7 @@ from foretell.errors import InputError
 from foretell.records.reader import read_source
 from foretell.stats.signals.family import Family, undefined
 from foretell.stats.signals.moment import Moment
+from foretell.storage.state_files import read_state_file
 
 __all__ = ["GivenFamily", "given_families"]
 
@@ -60,8 +59,8 @@ def given_families(
 
     Args:
         signals: By name: a frame or a path of a table with id, optionally n_generated, and columns of numbers; a
-            mapping from id to a number or numbers; ids and an array; a path of an array with ids (`.npz` with `ids` and
-            one more array, `.npy` or `.safetensors` beside a file `NAME.ids.json` with a list of ids).
+            mapping from id to a number or numbers; ids and an array; a path of an array with ids, as
+            `Run.import_hidden` reads it.
         known: Ids of the run's samples.
         reserved: Names that a family may not have.
 
@@ -137,26 +136,7 @@ def _of_array(name: str, where: str, ids: Sequence[Any], values: Any) -> GivenFa
 
 def _array_file(path: Path, where: str) -> tuple[list[str], np.ndarray]:
     """Return the ids and the array in a file."""
-    if not path.is_file():
-        raise InputError(f"{where}: there is no file {path}")
-    beside = path.with_name(f"{path.stem}.ids.json")
     try:
-        if path.suffix == ".npz":
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                others = [one for one in arrays.files if one != "ids"]
-                if "ids" not in arrays.files or len(others) != 1:
-                    raise InputError(f"{where}: {path} must hold ids and one more array, not {', '.join(arrays.files)}")
-                return [str(one) for one in arrays["ids"]], arrays[others[0]]
-        ids = [str(one) for one in json.loads(beside.read_text(encoding="utf-8"))]
-        if path.suffix == ".npy":
-            return ids, np.load(path, allow_pickle=False)
-        from safetensors.numpy import load_file
-
-        arrays_by_name = load_file(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{where}: {path} has no ids: write a list of them to {beside}") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{where}: {path} cannot be read ({error})") from error
-    if len(arrays_by_name) != 1:
-        raise InputError(f"{where}: {path} must hold one array, not {', '.join(arrays_by_name) or 'none'}")
-    return ids, next(iter(arrays_by_name.values()))
+        return read_state_file(path)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error

@@ -51,6 +51,11 @@ class Moment:
         return np.asarray(self.n_generated <= self.after)
 
     @property
+    def share_written(self) -> float:
+        """Mean share of each answer's tokens that are written by now."""
+        return float(np.mean(self.so_far / np.maximum(self.n_generated, 1)))
+
+    @property
     def is_end(self) -> bool:
         """Whether all answers are whole by now."""
         return bool(self.ended.all())
