@@ -83,7 +83,7 @@ def next_free(place: Path | str) -> Path | str:
         if is_url(one):
             if not remote_of(str(one)).names():
                 return str(one)
-        elif content(Path(one)) is None and not Path(one).is_file():
+        elif not Path(one).is_file() and content(Path(one)) is None:
             return Path(one)
     raise AssertionError("numbers do not end")
 

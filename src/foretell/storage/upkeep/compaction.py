@@ -23,7 +23,7 @@ from foretell.storage.commits.job_identity import job_hash
 from foretell.storage.commits.part_commit import Part, PartFile, RunTable
 from foretell.storage.commits.run_folder import RunFolder
 from foretell.storage.upkeep.compact_states import compact_states
-from foretell.storage.upkeep.repair import remove_parts
+from foretell.storage.upkeep.repair import remove_drafts, remove_parts
 from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["compact_run"]
@@ -39,6 +39,7 @@ def compact_run(run: RunFolder) -> None:
     """Put the rows of all parts of a run into few files; see `Run.compact`."""
     with writing_alone(run.location):
         _remove_spools(run.path)
+        remove_drafts(run)
         parts = run.parts
         _remove_replaced(run, parts)
         if len(parts) < 2:
