@@ -57,7 +57,12 @@ def test_a_durable_file_is_on_the_disk_before_its_name_is(tmp_path: Path, monkey
     steps: list[str] = []
     replace = Path.replace
     monkeypatch.setattr(atomic, "_sync", lambda path: steps.append("folder" if path.is_dir() else "file"))
-    monkeypatch.setattr(Path, "replace", lambda path, target: steps.append("name") or replace(path, target))
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", renamed)
     with written_whole(tmp_path / "a", durable=True) as draft:
         draft.write_text("a")
     assert steps == ["file", "name", "folder"]

@@ -92,7 +92,7 @@ class _KilledError(BaseException):
     """What stands for a kill: nothing catches it."""
 
 
-@pytest.mark.parametrize("after", range(1, 40, 6))
+@pytest.mark.parametrize("after", range(1, 40, 8))
 def test_it_may_stop_at_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Stopped before the n-th file that is replaced or deleted, without any clearing up."""
     run = copied(tmp_path / "run", 4)

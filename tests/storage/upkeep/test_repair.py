@@ -92,6 +92,7 @@ def test_states_that_were_added_are_said_to_be_lost(tmp_path: Path) -> None:
     assert run.check() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_byte_or_a_cut_anywhere_is_found_and_mended(
     tmp_path: Path, generator: np.random.Generator, compacted: bool

@@ -97,7 +97,7 @@ def _compacted_table(
     files = [file for part in parts for file in part.of_table(table)]
     run.fetch(file.place for file in files)
     paths = [run.contained(file.place) for file in files]
-    keys = [] if table == "samples" else [key for key in ("dataset", "layer") if key in TABLES[table].dtypes]
+    keys: list[str] = [] if table == "samples" else [key for key in ("dataset", "layer") if key in TABLES[table].dtypes]
     n_pieces = 1 if not keys else max(1, pl.read_parquet(paths[0], columns=keys).unique().height)
     split_by = [{"dataset": "_dataset"}.get(key, key) for key in keys]
     n_rows = sum(file.n_rows or 0 for file in files)
