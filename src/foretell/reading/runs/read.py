@@ -20,7 +20,7 @@ from tqdm import tqdm
 from foretell.conversations.conversation import Conversation, require_answers
 from foretell.conversations.formats import as_conversations
 from foretell.errors import InputError, SpanError
-from foretell.reading.chat.chat_template import template_fingerprint
+from foretell.reading.chat.chat_template import template_fingerprint, tokenizer_fingerprint
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.chat.tokens import token_texts
 from foretell.reading.models.blocks import decoder_blocks
@@ -31,7 +31,8 @@ from foretell.reading.runs.finite import not_finite
 from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered, Reading, Unread
-from foretell.storage.runs import Run, is_run, refuse_other_job
+from foretell.storage.location.disk_space import require_space, run_bytes
+from foretell.storage.runs import Run, is_run, open_run, refuse_other_job
 from foretell.storage.sample_rows import tables
 from foretell.storage.state_choice import StateChoice
 from foretell.storage.state_shards import write_states
@@ -61,6 +62,8 @@ class _Task:
     """What is done to every conversation of a run."""
 
     model: Model
+    name: str
+    """Name of the model in the tables: the one that the run began with."""
     answers: Answers
     directions: tuple[FittedDirection, ...]
     sampling: Sampling
@@ -74,12 +77,29 @@ class _Task:
         """Whether answers are given."""
         return self.answers == "given"
 
+    def least_bytes(self, items: Sequence[Rendered]) -> int:
+        """Return the space on a disk that reading these takes at least."""
+        generated = [max(1, int((item.segments == _GENERATED).sum())) for item in items]
+        states = 0
+        if self.states is not None:
+            states = self.states.n_bytes(generated, self.model.width)
+        return states + run_bytes(
+            [len(item.token_ids) for item in items],
+            generated,
+            n_layers=self.model.n_layers,
+            n_heads=self.model.n_heads,
+            detail=self.detail,
+            rows=self.rows,
+            n_directions=len(self.directions),
+        )
+
     def job(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         """Return what fixes the numbers of a run, as plain JSON."""
         return {
-            "model": self.model.name,
+            "model": self.name,
             "weights": weights_fingerprint(self.model.model),
             "template": template_fingerprint(self.model.tokenizer),
+            "tokenizer": tokenizer_fingerprint(self.model.tokenizer),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             **_asked(conversations, self.answers),
             "sampling": None if self.given else asdict(self.sampling),
@@ -101,7 +121,7 @@ def _asked(conversations: Sequence[Conversation], answers: str) -> dict[str, Any
         [
             [c.id, c.dataset, c.group, c.stratum, c.messages_json()]
             + ([c.answer, c.answer_token_ids] if answers == "given" else [])
-            for c in conversations
+            for c in sorted(conversations, key=lambda one: one.id)
         ]
     )
     return {
@@ -141,7 +161,8 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
             read by its `answer_token_ids` where it has them, so `read(model, run.conversations())` gives the numbers of
             the run again; without them its text is turned into tokens, which need not be those that were generated.
         directions: Concepts whose activity is read at every layer and generated token, each of another name.
-        to: Folder of the run; None keeps it in a temporary folder that lives as long as the returned object.
+        to: Folder of the run, or a URL of a file system that fsspec knows (`s3://bucket/run`); None keeps it in a
+            temporary folder that lives as long as the returned object.
         max_new_tokens: Longest generated answer.
         temperature: 0 takes the likeliest token; above 0 samples with `seed`.
         top_p: Sample only from the likeliest tokens that hold this much probability.
@@ -184,14 +205,16 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     for direction in directions:
         direction.check_fits(model)
     states = None if hidden is None else StateChoice.of(hidden, len(decoder_blocks(model.model)))
-    task = _Task(model, answers, tuple(directions), sampling, batch_tokens, detail, rows, states)
+    # In one order, so that the same directions are the same job to the last digit.
+    ordered = tuple(sorted(directions, key=lambda one: one.concept))
+    task = _Task(model, model.name, answers, ordered, sampling, batch_tokens, bool(detail), bool(rows), states)
     rendered, unread = _rendered(model, conversations, answers)
     if not rendered:
         raise InputError(f"none of the {len(unread)} conversations can be read: {_commonest(unread)}")
     with writing_alone(to):
         run = Run.create(to, task.job(conversations), overwrite=overwrite)
         if not run.finished:
-            _read_missing(run, task, rendered, unread, progress=progress)
+            _read_missing(run, replace(task, name=str(run.job["model"])), rendered, unread, progress=progress)
         return run
 
 
@@ -207,8 +230,11 @@ def _read_missing(
     extra = 0 if task.given else task.sampling.max_new_tokens
     plan = _plan([item for _, item in rendered], extra, task.batch_tokens, shared=task.given)
     done = run.part_names
+    missing = [index for number, batch in enumerate(plan) if f"part-{number:05d}" not in done for index in batch]
+    if run.remote is None:
+        require_space(run.path, task.least_bytes([rendered[index][1] for index in missing]))
     if unread and _UNREAD_PART not in done:
-        run.append(_UNREAD_PART, tables([], unread, model=task.model.name, concepts=(), given=task.given))
+        run.append(_UNREAD_PART, tables([], unread, model=task.name, concepts=(), given=task.given))
     bar = tqdm(total=len(rendered), desc="reading", unit="sample", disable=None if progress is None else not progress)
     with bar:
         if task.states is not None and not bar.disable:
@@ -253,7 +279,7 @@ def check_before_loading(
     _check_concepts(directions)
     if to is not None and not overwrite and is_run(to):
         job = _asked(conversations, answers)
-        refuse_other_job(Run(Path(to)), job, job)
+        refuse_other_job(open_run(to), job, job.keys())
 
 
 def _check_concepts(directions: Sequence[FittedDirection]) -> None:
@@ -288,6 +314,7 @@ def _rendered(
             continue
         readable.append((conversation, item))
     readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
+    unread.sort(key=lambda item: item.conversation.id)
     return readable, unread
 
 
@@ -344,7 +371,7 @@ def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversa
         else:
             empty.append(Unread(replace(conversation, answer_token_ids=()), "", _NO_TOKENS))
     concepts = [direction.concept for direction in task.directions]
-    found = tables(readings, empty, model=task.model.name, concepts=concepts, given=task.given)
+    found = tables(readings, empty, model=task.name, concepts=concepts, given=task.given)
     if task.states is not None:
         states = {one.conversation.id: one.signals.hidden for one in readings if one.reason is None}
         found["hidden"] = write_states(run.path / "hidden", name, task.states.layers, states, task.states.dtype)
