@@ -28,7 +28,7 @@ from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["compact_run"]
 
-_ROWS = 2_000_000
+_ROWS = 1_000_000
 """Rows in one file, unless one sample has more."""
 _AT_ONCE = 200
 """Parts that are split at once."""
