@@ -135,6 +135,7 @@ def test_a_direction_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert call("show", tmp_path / "other.safetensors", capsys=capsys)[0] == 2
 
 
+@pytest.mark.slow
 def test_a_study_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tests.cli.test_main import attention
 
