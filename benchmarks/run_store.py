@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -109,14 +110,12 @@ def written(folder: Path, n_samples: int, per_part: int, results: dict[str, floa
 
 def many_parts(folder: Path, n_parts: int, results: dict[str, float]) -> None:
     """Time what a resume does before it reads: 10,000 parts, each with its own file."""
-    samples = {"samples": frames(1, np.random.default_rng(0))["samples"]}
+    samples: dict[RunTable, pl.DataFrame] = {"samples": frames(1, np.random.default_rng(0))["samples"]}
     job = {"model": "none"}
     run = Run.create(folder, job)
-    own = atomic._sync
-    atomic._sync = lambda _: None  # that many files are not what is timed here
-    for number in range(n_parts):
-        run.append(f"part-{number:06d}", renamed(samples, number))
-    atomic._sync = own
+    with mock.patch.object(atomic, "_sync"):  # that many files are not what is timed here
+        for number in range(n_parts):
+            run.append(f"part-{number:06d}", renamed(samples, number))
     with timed(results, "resume_s"):
         again = Run.create(folder, job)
         results["parts_resumed"] = len(again.part_names)

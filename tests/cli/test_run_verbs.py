@@ -135,6 +135,7 @@ def test_a_direction_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert call("show", tmp_path / "other.safetensors", capsys=capsys)[0] == 2
 
 
+@pytest.mark.slow
 def test_a_study_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tests.cli.test_main import attention
 
@@ -148,3 +149,12 @@ def test_a_study_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert f"seed {settings['seed']}" in out
     assert "240 read, 240 kept" in out
     assert "What each signal tells beyond the baselines" in out
+
+
+def test_a_new_name_and_overwriting_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a"}\n')
+    words = ("read", "smollm2", tmp_path / "a.jsonl", "--to", tmp_path / "run", "--new", "--overwrite")
+    code, _, err = call(*words, capsys=capsys)
+    assert code == 2
+    assert "'--new' keeps what '--overwrite' replaces" in err
+    assert not (tmp_path / "run").exists()

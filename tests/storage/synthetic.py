@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ from foretell.storage.state_choice import checkpoints_of
 from foretell.storage.state_shards import write_states
 
 N_LAYERS, N_HEADS, WIDTH, PER_PART = 2, 3, 8, 3
-STATES = {"layers": [0, 1], "pools": list(POOLS), "dtype": "float16"}
+STATES: dict[str, Any] = {"layers": [0, 1], "pools": list(POOLS), "dtype": "float16"}
 
 
 def job(n_parts: int, **other: object) -> dict[str, object]:

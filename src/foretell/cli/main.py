@@ -350,7 +350,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _replace_what_cannot_be_written()
     try:
-        cli.main(args=arguments, prog_name="foretell", standalone_mode=False)
+        ended = cli.main(args=arguments, prog_name="foretell", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.Abort:
@@ -368,7 +368,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
-    return 0
+    return ended if isinstance(ended, int) else 0  # what a verb gave to `click.exceptions.Exit`
 
 
 def _replace_what_cannot_be_written() -> None:

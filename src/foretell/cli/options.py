@@ -51,25 +51,21 @@ GIVEN = click.Path(exists=True, path_type=Path)
 GIVEN_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-class _Place(click.ParamType):
-    """A folder, or the URL of one on a file system that fsspec knows."""
-
-    name = "place"
-
-    def __init__(self, *, folder: bool, exists: bool = False) -> None:
-        self._path = click.Path(exists=exists, file_okay=not folder, path_type=Path)
+class _Place(click.Path):
+    """A path, or the URL of one on a file system that fsspec knows."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if "://" in str(value) else self._path.convert(value, param, ctx)
+        """Return a URL as it is and everything else as a path."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)
 
 
-PLACE = _Place(folder=False)
+PLACE = _Place(path_type=Path)
 """A folder, file or URL."""
-GIVEN_PLACE = _Place(folder=False, exists=True)
+GIVEN_PLACE = _Place(exists=True, path_type=Path)
 """A file or folder that is read, or a URL."""
-GIVEN_RUN = _Place(folder=True, exists=True)
+GIVEN_RUN = _Place(exists=True, file_okay=False, path_type=Path)
 """A run that is read."""
-RUN_FOLDER = _Place(folder=True)
+RUN_FOLDER = _Place(file_okay=False, path_type=Path)
 """A folder or URL that a run is written to."""
 FILE = click.Path(dir_okay=False, path_type=Path)
 """A file that is written."""

@@ -160,9 +160,9 @@ def state_index(folder: Path, parts: tuple[Part, ...]) -> StateIndex:
     for file in (*samples, *files):
         if not file.is_file():
             raise RunError(f"{file}: is missing though its part is complete; {_repair(folder)}")
-    frames = (pl.read_parquet(file, columns=["id", "n_tokens_generated"]) for file in samples)
-    known = pl.concat([empty(SAMPLES).select("id", "n_tokens_generated"), *frames]).sort("id")
-    index = pl.concat([empty(HIDDEN), *(conform(pl.read_parquet(file), HIDDEN) for file in files)])
+    lengths = [pl.scan_parquet(file).select("id", "n_tokens_generated") for file in samples]
+    known = pl.concat([empty(SAMPLES).lazy().select("id", "n_tokens_generated"), *lengths]).collect().sort("id")
+    index = conform(pl.concat([empty(HIDDEN).lazy(), *map(pl.scan_parquet, files)], how="diagonal").collect(), HIDDEN)
     shards = index.get_column("shard").unique().sort().to_list()
     whole = pl.when(pl.col("pool") == POOLS[0]).then(0).otherwise(pl.col("n_tokens_generated"))
     is_whole = (pl.col("n_generated") == whole).fill_null(value=False).alias("is_whole")

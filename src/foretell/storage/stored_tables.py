@@ -109,7 +109,10 @@ class StoredTables(RunFolder):
         """Return where the hidden states are."""
         parts = tuple(part for part in self.parts if part.of_table("samples") or part.of_table("hidden"))
         self.fetch(file.place for part in parts for file in part.files if file.table in {"samples", "hidden"})
-        return state_index(self.path, parts)
+        try:
+            return state_index(self.path, parts)
+        except (pl.exceptions.PolarsError, TableError) as error:
+            raise RunError(self.damaged("hidden", f"or samples hold a damaged file ({error})")) from error
 
     def _read(self, table: RunTable, columns: Sequence[str] | None = None) -> pl.DataFrame:
         parts = self.parts

@@ -126,11 +126,12 @@ def _locked(folder: Path) -> Iterator[None]:
     descriptor = _descriptor(folder)
     try:
         held = _described(os.read(descriptor, 1 << 16))
-        if held and not _is_here(held):
+        # A file that took the place of a lock says more than the lock that was free.
+        if held and (not _is_here(held) or (held.get("by") == "file" and not _is_gone(held))):
             raise _taken(folder, held)
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, _own_text())
+        os.write(descriptor, _own_text("lock"))
         try:
             yield
         finally:
@@ -162,7 +163,7 @@ def _descriptor(folder: Path) -> int:
 def _created(folder: Path) -> Iterator[None]:
     """Hold the folder by a file that can be made only once."""
     path = folder / _FILE
-    own = _own_text()
+    own = _own_text("file")
     while not _linked(path, own):
         held = _text(path)
         if held is None or not _is_gone(held):
@@ -211,7 +212,7 @@ def _replace_gone(path: Path, held: Mapping[str, Any]) -> None:
 
 def _create_remote(remote: Remote) -> None:
     """Hold a URL by an object that can be made only once; where the file system cannot tell, the last one counts."""
-    own = _own_text()
+    own = _own_text("file")
     held = _described(remote.read(_FILE))
     if held and _is_gone(held):
         remote.remove([_FILE])
@@ -233,10 +234,10 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
-def _own_text() -> bytes:
+def _own_text(by: str) -> bytes:
     process = os.getpid()
     own = {"pid": process, "host": socket.gethostname(), "since": _now(), "start": _start(process)}
-    return json.dumps({**own, "machine": _machine(), "key": secrets.token_hex(8)}).encode()
+    return json.dumps({**own, "machine": _machine(), "by": by, "key": secrets.token_hex(8)}).encode()
 
 
 def _text(path: Path) -> dict[str, Any] | None:

@@ -356,7 +356,7 @@ def test_another_tokenizer_is_another_job(tmp_path: Path) -> None:
 def test_the_same_job_in_other_words_goes_on_to_the_same_tables(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another path of the model, another order of conversations, directions and layers, numbers of another type."""
+    """Another path of the model, another order of conversations, directions and layers."""
     pair = [
         dataclasses.replace(direction_for(model, np.random.default_rng(seed)), concept=str(seed)) for seed in (1, 2)
     ]
@@ -375,8 +375,8 @@ def test_the_same_job_in_other_words_goes_on_to_the_same_tables(
         read(model, [*GIVEN, nothing], to=tmp_path / "run", **job)
     monkeypatch.undo()
     moved = dataclasses.replace(model, name="/models/elsewhere")
-    again = {"directions": pair[::-1], "batch_tokens": np.int64(1), "hidden": (1, 0), "progress": False}
-    run = read(moved, [nothing, *GIVEN[::-1]], to=tmp_path / "run", **again)  # type: ignore[arg-type]
+    again: dict[str, Any] = {"directions": pair[::-1], "batch_tokens": 1, "hidden": (1, 0), "progress": False}
+    run = read(moved, [nothing, *GIVEN[::-1]], to=tmp_path / "run", **again)
     for table in ("samples", "attention", "tokens", "activity", "hidden_states"):
         assert_frame_equal(getattr(run, table), getattr(whole, table))
     assert set(run.samples["model"]) == {model.name}

@@ -64,7 +64,7 @@ def test_without_weights_the_name_is_all_there_is() -> None:
     assert differences({"model": "a", "seed": 0}, {"model": "b", "seed": 0}, ["seed"]) == []
 
 
-def test_long_values_that_begin_alike_are_told_apart() -> None:
+def test_long_values_that_begin_alike_are_distinguished() -> None:
     (said,) = differences({"text": "x" * 90 + "a"}, {"text": "x" * 90 + "b"})
     assert said.count("x" * 40) == 2
     assert len(set(said.replace(" in the run", "").split("text: ")[1].split(", "))) == 2

@@ -42,7 +42,12 @@ def test_adding_a_part_costs_the_same_however_many_there_are(tmp_path: Path, mon
     run = copied(tmp_path / "run", 8)
     read: list[str] = []
     own = Part.of
-    monkeypatch.setattr(Part, "of", lambda text, name: read.append(name) or own(text, name))
+
+    def reading(text: str, name: str) -> Part:
+        read.append(name)
+        return own(text, name)
+
+    monkeypatch.setattr(Part, "of", reading)
     append_part(open_run(run.path), 8)
     assert read == []
 

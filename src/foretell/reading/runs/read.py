@@ -234,7 +234,8 @@ def _read_missing(
     if run.remote is None:
         require_space(run.path, task.least_bytes([rendered[index][1] for index in missing]))
     if unread and _UNREAD_PART not in done:
-        run.append(_UNREAD_PART, tables([], unread, model=task.name, concepts=(), given=task.given))
+        ordered = sorted(unread, key=lambda item: item.conversation.id)
+        run.append(_UNREAD_PART, tables([], ordered, model=task.name, concepts=(), given=task.given))
     bar = tqdm(total=len(rendered), desc="reading", unit="sample", disable=None if progress is None else not progress)
     with bar:
         if task.states is not None and not bar.disable:
@@ -314,7 +315,6 @@ def _rendered(
             continue
         readable.append((conversation, item))
     readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
-    unread.sort(key=lambda item: item.conversation.id)
     return readable, unread
 
 

@@ -28,7 +28,7 @@ from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["compact_run"]
 
-_ROWS = 2_000_000
+_ROWS = 1_000_000
 """Rows in one file, unless one sample has more."""
 _AT_ONCE = 200
 """Parts that are split at once."""
@@ -67,7 +67,7 @@ def _compacted(run: RunFolder, parts: Sequence[Part], name: str, spool: Path) ->
         if table == "hidden":
             files += compact_states(run, parts, name)
         elif any(part.of_table(table) for part in parts):
-            files += _compacted_table(run, parts, table, name, spool / table, chunks)
+            files += _compacted_table(run, parts, table, name=name, spool=spool / table, chunks=chunks)
             shutil.rmtree(spool / table)
     return files
 
@@ -92,7 +92,7 @@ class _Chunks:
 
 
 def _compacted_table(
-    run: RunFolder, parts: Sequence[Part], table: RunTable, name: str, spool: Path, chunks: _Chunks
+    run: RunFolder, parts: Sequence[Part], table: RunTable, *, name: str, spool: Path, chunks: _Chunks
 ) -> list[PartFile]:
     files = [file for part in parts for file in part.of_table(table)]
     run.fetch(file.place for file in files)

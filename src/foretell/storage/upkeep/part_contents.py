@@ -219,5 +219,6 @@ def _expected(table: RunTable, places: set[tuple[Any, ...]]) -> pl.Expr:
     if table == "hidden":
         n_prompt = sum(pool == POOLS[0] for _, pool in places)
         also_whole = (n_generated != pl.lit(2).pow(powers - 1)).cast(pl.Int64)
-        return n_prompt + (powers + also_whole) * (len(places) - n_prompt)
+        after: pl.Expr = (powers + also_whole) * (len(places) - n_prompt)
+        return after + n_prompt
     return n_generated * len(places)
