@@ -27,14 +27,17 @@ from foretell.cli.options import (
     hidden_option,
     ignore_option,
     model_argument,
+    model_loader,
     model_options,
     opened_conversations,
     opened_model,
     overwrite_option,
     quiet_option,
+    say_doing,
     scorer_option,
     seed_option,
     trust_option,
+    workers_options,
 )
 from foretell.errors import ForetellError, missing_extra
 from foretell.storage.targets import DEMO, MANIFEST, check_folder
@@ -181,6 +184,9 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
     show_default=True,
     help="Nucleus sampling: mass of the most likely tokens.",
 )
+@click.option("--strict", is_flag=True, help="Stop at the first sample that cannot be read.")
+@click.option("--retry-failed", is_flag=True, help="Resumed: read again what could not be read before.")
+@workers_options
 @overwrite_option
 @model_options
 def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
@@ -197,29 +203,34 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
       foretell read ./my-model log.eval --to run
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors --hidden 8,16
 
-    A run that was stopped goes on where it stopped when it is called again.
+      foretell read ./my-model prompts.jsonl --to run --workers 4 --gpus-per-worker 1
+
+    A run that was stopped goes on where it stopped when it is called again. A sample that cannot be read is kept with
+    the reason.
     """
     check_folder(to, overwrite=options["overwrite"], resumes=MANIFEST)
     refuse_second_writer(to)
+    say_doing(f"opening {conversations}", options)
     import foretell
     from foretell.conversations.conversation import require_answers
     from foretell.conversations.harness_logs import note_on_writers
+    from foretell.jobs.attempts import summary_of
+    from foretell.jobs.request import check_before_loading
     from foretell.showing.terminal import say
 
     samples = opened_conversations(conversations, options)
     if options["answers"] == "given":
         require_answers(samples)
     fitted = [foretell.Direction.load(path) for path in directions]
-    from foretell.reading.runs.read import check_before_loading
-
     check_before_loading(samples, answers=options["answers"], directions=fitted, to=to, overwrite=options["overwrite"])
-    loaded = opened_model(model, options)
-    if options["answers"] == "given" and (note := note_on_writers(samples, loaded.name)):
+    say_doing(f"loading {model}", options)
+    loaded = opened_model(model, options) if options["workers"] is None else model_loader(model, options)
+    if options["answers"] == "given" and (note := note_on_writers(samples, model)):
         say(f"  {note}", style="yellow")
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
     unread = run.samples["reason"].drop_nulls()
     say(f"{run.samples.height} samples, {run.attention.height} attention rows: {run.path}")
-    for reason, count in unread.value_counts(sort=True).rows():
+    for reason, count in summary_of(unread):
         say(f"  not read: {count} ({reason})", style="yellow")
 
 
