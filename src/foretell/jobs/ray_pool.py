@@ -14,10 +14,11 @@ import logging
 import math
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ import numpy as np
 
 from foretell.errors import ForetellError, InputError, MissingExtraError, UnfinishedError
 
-__all__ = ["Workers", "connected", "on_workers"]
+__all__ = ["Workers", "connected", "in_order", "on_workers"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -152,6 +153,14 @@ def on_workers(
                 f"{n_done} of {len(items)} tasks are done, and the worker of another was lost {_TRIES + 1} times "
                 f"({type(error).__name__}): it may need more memory; what is done is kept, so call again to go on"
             ) from error
+
+
+def in_order(workers: Workers | None, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterable[Result]:
+    """Return the result of every task in the order of the tasks, done by this process where there are no workers."""
+    if workers is None:
+        return map(work, tasks)
+    numbered = on_workers(workers, lambda: lambda task: (task[0], work(task[1])), list(enumerate(tasks)))
+    return [result for _, result in sorted(numbered, key=itemgetter(0))]
 
 
 def _imported() -> ModuleType:
