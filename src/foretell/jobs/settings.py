@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from foretell.errors import InputError, UnfinishedError
-from foretell.storage.answered import Reading, Unread
 from foretell.storage.state_choice import StateChoice
 
 __all__ = ["Answers", "Sampling", "Settings", "stop_at_first"]
@@ -73,11 +72,18 @@ class Settings:
         }
 
 
-def stop_at_first(samples: Sequence[Reading | Unread]) -> None:
-    """Refuse to go on after a sample that could not be read."""
-    for one in samples:
-        if one.reason is not None:
+def stop_at_first(samples: Iterable[tuple[str, str | None]]) -> None:
+    """Refuse to go on after a sample that could not be read.
+
+    Args:
+        samples: Ids, and why each could not be read; None of those that were.
+
+    Raises:
+        UnfinishedError: One could not.
+    """
+    for name, reason in samples:
+        if reason is not None:
             raise UnfinishedError(
-                f"conversation {one.conversation.id!r} cannot be read: {one.reason} (without --strict, in Python "
-                "strict=False, it is kept with this reason and the others are read)"
+                f"conversation {name!r} cannot be read: {reason} (without --strict, in Python strict=False, it is kept "
+                "with this reason and the others are read)"
             )

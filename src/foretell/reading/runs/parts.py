@@ -90,7 +90,7 @@ def read_part(model: Model, settings: Settings, run: Run, part: Part[_Sample]) -
         else:
             unread.append(Unread(replace(conversation, answer_token_ids=()), "", NO_TOKENS))
     if settings.strict:
-        stop_at_first([*unread, *readings])
+        stop_at_first((one.conversation.id, one.reason) for one in (*unread, *readings))
     concepts = [direction.concept for direction in settings.directions]
     found = tables(readings, unread, model=model.name, concepts=concepts, given=settings.given)
     if settings.states is not None:

@@ -188,9 +188,11 @@ def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its 
         if not plan.parts:
             raise InputError(f"none of the {len(plan.unread)} conversations can be read: {commonest(plan.unread)}")
         if strict:
-            stop_at_first(plan.unread)
+            stop_at_first((one.conversation.id, one.reason) for one in plan.unread)
         with writing_alone(to):
             run = Run.create(to, plan.job, overwrite=overwrite)
+            if strict:
+                stop_at_first(run.samples.select("id", "reason").rows())
             if pool is None:
                 read_parts = partial(map, partial(read_part, loaded, plan.settings, run))
             else:
