@@ -22,7 +22,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _MEMORY = re.compile(
-    r"out of memory|(can't|cannot|could not|unable to|failed to) allocate|not enough memory|alloc_failed", re.IGNORECASE
+    r"out ?of ?memory|(can't|cannot|could not|unable to|failed to) allocate|not enough memory|alloc_failed",
+    re.IGNORECASE,
 )
 """What libraries say in a plain `RuntimeError` when memory is at its end."""
 _DEVICE = re.compile(r"^(CUDA|HIP|MPS|XPU) error|device-side assert|unspecified launch failure|illegal memory access")
@@ -55,7 +56,7 @@ def attempt(
     except (ForetellError, OSError):
         raise
     except Exception as error:
-        if _DEVICE.search(str(error)):
+        if _DEVICE.search(str(error)) and not _is_memory(error):
             raise
         # The error itself holds the frames that failed, and with them what they had allocated.
         reason = _reason(error)
@@ -66,9 +67,13 @@ def attempt(
     return [result for half in (items[:middle], items[middle:]) for result in attempt(half, work, free=free)]
 
 
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or _MEMORY.search(f"{type(error).__name__} {error}") is not None
+
+
 def _reason(error: Exception) -> str:
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
-    if isinstance(error, MemoryError) or _MEMORY.search(f"{type(error).__name__} {said}"):
+    if _is_memory(error):
         return f"out of memory: with this sample alone ({said or type(error).__name__})"
     return f"model error: {type(error).__name__}: {said}" if said else f"model error: {type(error).__name__}"
 

@@ -14,8 +14,9 @@ import logging
 import math
 import os
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from operator import itemgetter
@@ -36,7 +37,10 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # a message to Ray's makers, over the network
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
+_SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray's switch, on for Linux: without it the address of a machine stays 127.0.0.1, which no other one can reach."""
 _STORE_BYTES = 80 << 20
 """Shared memory of a session that is started here; only plans and receipts pass through it."""
 _TRIES = 3
@@ -199,7 +203,8 @@ def connected(workers: Workers | None) -> Iterator[Any]:
             "_node_ip_address": "127.0.0.1",
         }
     try:
-        ray.init(log_to_driver=False, **options)
+        with nullcontext() if workers.address else _loopback(ray):
+            ray.init(log_to_driver=False, **options)
     except (ConnectionError, ValueError) as error:
         raise InputError(f"--address {workers.address}: there is no Ray cluster to connect to ({error})") from error
     try:
@@ -212,9 +217,27 @@ def connected(workers: Workers | None) -> Iterator[Any]:
 
 
 @contextmanager
+def _loopback(ray: Any) -> Iterator[None]:
+    """Let what is started in the block listen to this machine only."""
+    constants = ray._private.ray_constants
+    before = constants.ENABLE_RAY_CLUSTER, os.environ.get(_SEVERAL_MACHINES)
+    constants.ENABLE_RAY_CLUSTER, os.environ[_SEVERAL_MACHINES] = False, "0"
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before[0]
+        if before[1] is None:
+            del os.environ[_SEVERAL_MACHINES]
+        else:
+            os.environ[_SEVERAL_MACHINES] = before[1]
+
+
+@contextmanager
 def _quiet_data(ray: ModuleType) -> Iterator[None]:
     """Let Ray Data print nothing, and plan for small blocks, until the block ends."""
-    context = ray.data.DataContext.get_current()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own settings, of which it warns itself
+        context = ray.data.DataContext.get_current()
     wanted = {"enable_progress_bars": False, "print_on_execution_start": False, "target_max_block_size": 1 << 20}
     before = {name: getattr(context, name) for name in wanted}
     logger = logging.getLogger("ray.data")

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from foretell.conversations.conversation import Conversation, require_answers
 from foretell.errors import InputError
@@ -22,6 +22,7 @@ from foretell.storage.writer_lock import refuse_second_writer
 __all__ = ["asked", "check_before_loading", "commonest"]
 
 
+@runtime_checkable
 class _Named(Protocol):
     """A direction, as far as its name goes."""
 
