@@ -271,7 +271,7 @@ def _inputs(run: Run, shown: Surface, judged: pl.DataFrame, seed: int) -> dict[s
     from foretell import __version__
 
     labels = run.samples.select("id", "behavior_label").write_csv()
-    parts = json.dumps(run.manifest["parts"], sort_keys=True)
+    parts = "".join(part.text() for part in run.parts)
     inputs = {"labels": labels, "parts": parts, "surface": shown.table().write_csv(), "direction": judged.write_csv()}
     checksums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in inputs.items()}
     return {**checksums, "seed": seed, "foretell": __version__}

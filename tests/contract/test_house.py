@@ -42,6 +42,8 @@ WITHOUT_SOURCE_MODULE = {
     "reading/runs/test_workers.py": "runs that several processes read",
     "showing/page/test_hover.py": "every kind of figure, pointed at in a browser",
     "showing/test_drawing.py": "both drawing libraries draw every figure",
+    "storage/test_kills.py": "runs that are killed at random moments",
+    "storage/test_two_writers.py": "two writers on one run, again and again",
     "stats/table/test_hostile_tables.py": "whole studies of broken tables",
     "stats/test_coverage.py": "coverage of intervals and false positives of tests in simulations",
     "stats/test_error_rates.py": "verdicts of whole studies in simulations",

@@ -44,7 +44,7 @@ def test_same_job_resumes_and_knows_its_parts(tmp_path: Path) -> None:
 
 def test_another_job_is_refused_by_the_setting_that_differs(tmp_path: Path) -> None:
     Run.create(tmp_path / "run", JOB)
-    with pytest.raises(FolderTakenError, match=r"another job \(differs in seed\)"):
+    with pytest.raises(FolderTakenError, match=r"another job \(differs in seed: 0 in the run, 1 now\)"):
         Run.create(tmp_path / "run", {**JOB, "seed": 1})
 
 

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from foretell.errors import InputError, RunError
 from foretell.schema import tables as schema
 from foretell.schema.tables import POOLS
+from foretell.storage import shard_file
 from foretell.storage.runs import Run, open_run
 from foretell.storage.state_choice import PooledStates
 from foretell.storage.state_shards import write_states
@@ -76,39 +77,20 @@ def test_only_the_rows_that_are_asked_for_are_read(
     tmp_path: Path, states: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole answers lie together, and so do those after the same number of tokens."""
-    import safetensors
-
     run, read = made(tmp_path / "run", states, n_parts=1), []
-    own: Any = safetensors.safe_open
+    own = shard_file._filled
 
-    class Watched:
-        def __init__(self, path: Path, framework: str) -> None:
-            self.file = own(path, framework=framework)
+    def watched(file: Any, buffer: memoryview) -> bool:
+        read.append(len(buffer))
+        return own(file, buffer)
 
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            return None
-
-        def get_slice(self, name: str) -> Any:
-            part = self.file.get_slice(name)
-
-            class Slice:
-                get_shape = part.get_shape
-
-                def __getitem__(self, rows: slice) -> Any:
-                    read.append((name, rows.stop - rows.start))
-                    return part[rows]
-
-            return Slice()
-
-    monkeypatch.setattr(safetensors, "safe_open", Watched)
+    monkeypatch.setattr(shard_file, "_filled", watched)
+    monkeypatch.setattr(shard_file, "_GAP", 0)
     run.hidden(5, MEAN)
-    assert read == [("5/mean over answer", 4)]
+    assert read == [4 * WIDTH * 4]
     read.clear()
     run.hidden(2, LAST, 4)
-    assert read == [("2/last answer token", 2)]
+    assert read == [2 * WIDTH * 4]
 
 
 def test_a_number_beyond_half_precision_keeps_its_tensor_in_single(tmp_path: Path, states: dict[str, Any]) -> None:
@@ -144,7 +126,7 @@ def test_damage_is_noticed(tmp_path: Path, states: dict[str, Any]) -> None:
     for name in ("samples", "hidden"):
         folder = shutil.copytree(run.path, tmp_path / f"without {name}")
         (folder / name / "part-00000.parquet").unlink()
-        with pytest.raises(RunError, match=rf"{name}.part-00000\.parquet: is missing though the manifest names it"):
+        with pytest.raises(RunError, match=rf"{name}.part-00000\.parquet: is missing though its part is complete"):
             open_run(folder).hidden(2, MEAN)
 
 
@@ -177,6 +159,13 @@ def test_a_run_without_states_has_an_empty_table(tmp_path: Path) -> None:
         run.hidden(0, MEAN)
 
 
+def older(run: Run) -> dict[str, Any]:
+    """Return a manifest that lists the parts of a run, as other programs write them, and make it the run's only one."""
+    parts = [{"name": "part", "files": {"samples": {"rows": 2, "sha256": ""}}}]
+    (run.path / "parts" / "part.json").unlink()
+    return {"format": 2, "foretell": "0", "job": run.job, "parts": parts, "finished": False}
+
+
 def test_a_folder_that_was_made_elsewhere_is_read(tmp_path: Path, generator: np.random.Generator) -> None:
     """With shards of another writer, named in the index, and no checksums of them."""
     run = Run.create(tmp_path / "run", JOB)
@@ -188,7 +177,7 @@ def test_a_folder_that_was_made_elsewhere_is_read(tmp_path: Path, generator: np.
         layer=7, pool=pl.lit(MEAN), shard=pl.lit("mine.safetensors")
     )
     schema.conform(index, schema.HIDDEN).write_parquet(run.path / "hidden" / "own.parquet")
-    manifest = json.loads((run.path / "manifest.json").read_text())
+    manifest = older(run)
     manifest["parts"].append({"name": "own", "files": {"hidden": {"rows": 2, "sha256": ""}}})
     (run.path / "manifest.json").write_text(json.dumps(manifest))
     ids, found = open_run(run.path).hidden(7, MEAN)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foretell.errors import InputError
-from foretell.storage.targets import MANIFEST, check_file, check_folder
+from foretell.storage.targets import MANIFEST, check_file, check_folder, next_free
 
 
 def test_what_is_new_or_empty_is_accepted_and_left_as_it_was(tmp_path: Path) -> None:
@@ -81,3 +81,21 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
             check_folder(tmp_path / "out")
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_the_next_free_name_is_the_first_that_holds_nothing(tmp_path: Path) -> None:
+    assert next_free(tmp_path / "run") == tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    assert next_free(tmp_path / "run") == tmp_path / "run"
+    (tmp_path / "run" / "manifest.json").touch()
+    (tmp_path / "run-2").write_text("a file")
+    (tmp_path / "run-4").mkdir()
+    assert next_free(f"{tmp_path}/run/") == tmp_path / "run-3"
+
+
+def test_what_a_stopped_call_left_before_it_began_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text("{")
+    check_folder(tmp_path)
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(InputError, match=r"without its manifest \(`foretell check --repair` makes"):
+        check_folder(tmp_path)

@@ -7,19 +7,19 @@ from typing import Any
 
 import click
 
-from foretell.cli.options import FILE, GIVEN, GIVEN_FOLDER, errors_option, overwrite_option, scorer_option
+from foretell.cli.options import FILE, GIVEN, GIVEN_RUN, errors_option, overwrite_option, scorer_option
 
 __all__ = ["export", "label"]
 
 
 @click.command()
-@click.argument("run", type=GIVEN_FOLDER)
+@click.argument("run", type=GIVEN_RUN)
 @click.option(
     "--labels", type=GIVEN, default=None, help="File with id and behavior_label, or a log; default: verifiers."
 )
 @errors_option
 @scorer_option
-def label(run: Path, labels: Path | None, errors: Any, scorer: str | None) -> None:
+def label(run: Path | str, labels: Path | None, errors: Any, scorer: str | None) -> None:
     """Label the answers of RUN: by each prompt's verifier, or from a file by id.
 
     \b
@@ -51,10 +51,10 @@ def label(run: Path, labels: Path | None, errors: Any, scorer: str | None) -> No
 
 
 @click.command()
-@click.argument("run", type=GIVEN_FOLDER)
+@click.argument("run", type=GIVEN_RUN)
 @click.option("--to", type=FILE, required=True, help="File: .parquet, .jsonl or .csv.")
 @overwrite_option
-def export(run: Path, to: Path, overwrite: bool) -> None:
+def export(run: Path | str, to: Path, overwrite: bool) -> None:
     """Write labels and scores of RUN, one row per sample, for dataframes and other tools.
 
     \b

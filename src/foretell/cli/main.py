@@ -21,6 +21,9 @@ from foretell.cli.options import (
     FOLDER,
     GIVEN,
     GIVEN_FOLDER,
+    GIVEN_PLACE,
+    RUN_FOLDER,
+    break_lock_option,
     conversations_argument,
     error_rate_option,
     errors_option,
@@ -29,6 +32,7 @@ from foretell.cli.options import (
     model_argument,
     model_loader,
     model_options,
+    new_option,
     opened_conversations,
     opened_model,
     overwrite_option,
@@ -39,8 +43,10 @@ from foretell.cli.options import (
     trust_option,
     workers_options,
 )
+from foretell.cli.run_verbs import check, show
 from foretell.errors import ForetellError, missing_extra
-from foretell.storage.targets import DEMO, MANIFEST, check_folder
+from foretell.storage.targets import DEMO, MANIFEST, check_folder, next_free
+from foretell.storage.writer_lock import break_lock as remove_lock
 from foretell.storage.writer_lock import refuse_second_writer
 
 if TYPE_CHECKING:
@@ -157,7 +163,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @cli.command()
 @model_argument
 @conversations_argument
-@click.option("--to", type=FOLDER, required=True, help="Folder of the run; an unfinished run is resumed.")
+@click.option("--to", type=RUN_FOLDER, required=True, help="Folder or URL of the run; an unfinished run is resumed.")
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
 @errors_option
@@ -188,8 +194,19 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @click.option("--retry-failed", is_flag=True, help="Resumed: read again what could not be read before.")
 @workers_options
 @overwrite_option
+@new_option
+@break_lock_option
 @model_options
-def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...], **options: Any) -> None:
+def read(
+    model: str,
+    conversations: str,
+    to: Path | str,
+    directions: tuple[Path, ...],
+    *,
+    new: bool,
+    break_lock: bool,
+    **options: Any,
+) -> None:
     """Record attention mass, activity and log-probabilities of MODEL on CONVERSATIONS, in one pass.
 
     MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file (also a log of inspect_ai or
@@ -202,13 +219,17 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
       foretell read smollm2 builtin:questions --answers generate --max-new-tokens 24 --to run
       foretell read ./my-model log.eval --to run
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors --hidden 8,16
-
       foretell read ./my-model prompts.jsonl --to run --workers 4 --gpus-per-worker 1
 
     A run that was stopped goes on where it stopped when it is called again. A sample that cannot be read is kept with
     the reason.
     """
+    if new and options["overwrite"]:
+        raise click.UsageError("'--new' keeps what '--overwrite' replaces; give one of them")
+    named, to = to, next_free(to) if new else to
     check_folder(to, overwrite=options["overwrite"], resumes=MANIFEST)
+    if break_lock:
+        remove_lock(to)
     refuse_second_writer(to)
     say_doing(f"opening {conversations}", options)
     import foretell
@@ -218,6 +239,8 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     from foretell.jobs.request import check_before_loading
     from foretell.showing.terminal import say
 
+    if to != named:
+        say(f"{named} is taken; writing into {to}")
     samples = opened_conversations(conversations, options)
     if options["answers"] == "given":
         require_answers(samples)
@@ -228,12 +251,14 @@ def read(model: str, conversations: str, to: Path, directions: tuple[Path, ...],
     if options["answers"] == "given" and (note := note_on_writers(samples, model)):
         say(f"  {note}", style="yellow")
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
-    unread = run.samples["reason"].drop_nulls()
-    say(f"{run.samples.height} samples, {run.attention.height} attention rows: {run.path}")
+    unread = run.sample_columns(["reason"])["reason"].drop_nulls()
+    say(f"{run.n_rows('samples')} samples, {run.n_rows('attention')} attention rows: {run.location}")
     for reason, count in summary_of(unread):
         say(f"  not read: {count} ({reason})", style="yellow")
 
 
+cli.add_command(check)
+cli.add_command(show)
 cli.add_command(label)
 cli.add_command(export)
 cli.add_command(direction)
@@ -242,7 +267,7 @@ cli.add_command(steer)
 
 
 @cli.command()
-@click.argument("table", type=GIVEN)
+@click.argument("table", type=GIVEN_PLACE)
 @click.option("--labels", type=GIVEN, default=None, help="File with id and behavior_label, or a log.")
 @scorer_option
 @click.option("--metrics", default=None, help="Comma-separated columns; default: PAM_norm,QAM_norm,SAM_norm.")
@@ -260,7 +285,9 @@ cli.add_command(steer)
 @overwrite_option
 @seed_option
 @quiet_option
-def study(table: Path, metrics: str | None, to: Path, overwrite: bool, scorer: str | None, **options: Any) -> None:
+def study(
+    table: Path | str, metrics: str | None, to: Path, overwrite: bool, scorer: str | None, **options: Any
+) -> None:
     """Test whether the metrics of TABLE predict its labels. Needs no model and no torch.
 
     TABLE is a CSV or Parquet file (or folder of Parquet files) with id, dataset, layer, head and the metrics, or a run.

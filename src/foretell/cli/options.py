@@ -23,6 +23,11 @@ __all__ = [
     "FOLDER",
     "GIVEN",
     "GIVEN_FOLDER",
+    "GIVEN_PLACE",
+    "GIVEN_RUN",
+    "PLACE",
+    "RUN_FOLDER",
+    "break_lock_option",
     "conversations_argument",
     "error_rate_option",
     "errors_option",
@@ -31,6 +36,7 @@ __all__ = [
     "model_argument",
     "model_loader",
     "model_options",
+    "new_option",
     "opened_conversations",
     "opened_model",
     "overwrite_option",
@@ -47,6 +53,28 @@ BUILTIN = "builtin"
 GIVEN = click.Path(exists=True, path_type=Path)
 """A file, or a folder of its parts, that is read."""
 GIVEN_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class _Place(click.ParamType):
+    """A folder, or the URL of one on a file system that fsspec knows."""
+
+    name = "place"
+
+    def __init__(self, *, folder: bool, exists: bool = False) -> None:
+        self._path = click.Path(exists=exists, file_okay=not folder, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if "://" in str(value) else self._path.convert(value, param, ctx)
+
+
+PLACE = _Place(folder=False)
+"""A folder, file or URL."""
+GIVEN_PLACE = _Place(folder=False, exists=True)
+"""A file or folder that is read, or a URL."""
+GIVEN_RUN = _Place(folder=True, exists=True)
+"""A run that is read."""
+RUN_FOLDER = _Place(folder=True)
+"""A folder or URL that a run is written to."""
 FILE = click.Path(dir_okay=False, path_type=Path)
 """A file that is written."""
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -91,6 +119,10 @@ error_rate_option = click.option(
 )
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what --to holds already.")
+new_option = click.option("--new", is_flag=True, help="Take the next free name (run-2) where --to is taken.")
+break_lock_option = click.option(
+    "--break-lock", is_flag=True, help="Remove the lock of a writer on another host that is known to be gone."
+)
 trust_option = click.option(
     "--trust-remote-code", is_flag=True, help="Run code that is part of the model. Off by default."
 )

@@ -14,12 +14,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from foretell.conversations.conversation import Conversation, require_answers
 from foretell.errors import InputError
-from foretell.storage.answered import Unread
-from foretell.storage.runs import Run, is_run, refuse_other_job
+from foretell.storage.runs import is_run, open_run, refuse_other_job
 from foretell.storage.targets import MANIFEST, check_folder
 from foretell.storage.writer_lock import refuse_second_writer
 
-__all__ = ["asked", "check_before_loading", "commonest"]
+__all__ = ["asked", "check_before_loading"]
 
 
 @runtime_checkable
@@ -59,7 +58,7 @@ def check_before_loading(
     _check_concepts(directions)
     if to is not None and not overwrite and is_run(to):
         job = asked(conversations, answers)
-        refuse_other_job(Run(Path(to)), job, job)
+        refuse_other_job(open_run(to), job, job.keys())
 
 
 def _check_concepts(directions: Sequence[_Named]) -> None:
@@ -79,7 +78,7 @@ def asked(conversations: Sequence[Conversation], answers: str) -> dict[str, Any]
         [
             [c.id, c.dataset, c.group, c.stratum, c.messages_json()]
             + ([c.answer, c.answer_token_ids] if answers == "given" else [])
-            for c in conversations
+            for c in sorted(conversations, key=lambda one: one.id)
         ]
     )
     return {
@@ -87,10 +86,3 @@ def asked(conversations: Sequence[Conversation], answers: str) -> dict[str, Any]
         "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
         "answers": answers,
     }
-
-
-def commonest(unread: Sequence[Unread]) -> str:
-    """Return the reason that most samples have for not being read, with one of them."""
-    reason, count = Counter(item.reason for item in unread).most_common(1)[0]
-    first = next(item.conversation.id for item in unread if item.reason == reason)
-    return f"{reason} ({count} of them, such as {first!r})"

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Int
+
 from foretell.errors import InputError, UnfinishedError
+from foretell.schema.tables import SEGMENTS
+from foretell.storage.location.disk_space import run_bytes
 from foretell.storage.state_choice import StateChoice
 
 __all__ = ["Answers", "Sampling", "Settings", "stop_at_first"]
 
 Answers = Literal["given", "generate"]
+_GENERATED = SEGMENTS.index("generated")
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,16 @@ class Settings:
                 for one in self.directions
             ],
         }
+
+    def least_bytes(
+        self, segments: Sequence[Int[np.ndarray, " token"]], *, n_layers: int, n_heads: int, width: int
+    ) -> int:
+        """Return the space on a disk that reading these texts takes at least."""
+        generated = [max(1, int((one == _GENERATED).sum())) for one in segments]
+        lengths = [len(one) for one in segments]
+        options = {"detail": self.detail, "rows": self.rows, "n_directions": len(self.directions)}
+        tables = run_bytes(lengths, generated, n_layers=n_layers, n_heads=n_heads, **options)
+        return tables + (0 if self.states is None else self.states.n_bytes(generated, width))
 
 
 def stop_at_first(samples: Iterable[tuple[str, str | None]]) -> None:

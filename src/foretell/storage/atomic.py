@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["written_whole"]
+from foretell.errors import RunError
+
+__all__ = ["is_draft", "saving", "written_whole"]
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder; it replaces `path` if the block succeeds and is deleted otherwise.
 
     The file can be read by whom the umask allows it, also where a library writes its files for this user alone.
+
+    Args:
+        path: The file.
+        durable: Also wait until the disk has it, so that it is there after a loss of power.
 
     Example:
         >>> import tempfile
@@ -25,12 +33,46 @@ def written_whole(path: Path) -> Iterator[Path]:
         'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Named by chance as well: another thread, or a process with this number on another machine, may write the same.
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         draft.touch()
         mode = draft.stat().st_mode
         yield draft
         draft.chmod(mode)
+        if durable:
+            _sync(draft)
         draft.replace(path)
+        if durable and sys.platform != "win32":  # there a folder cannot be opened
+            _sync(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file's name is one that `written_whole` gives a file that is not complete."""
+    return name.startswith(".") and name.endswith(".part")
+
+
+@contextmanager
+def saving(path: Path | str) -> Iterator[None]:
+    """Say of which file it was, and what to do, where the system refuses to write.
+
+    Raises:
+        RunError: It does: a full disk, a quota, a folder that became read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); what was complete before is kept: make space, or "
+            "give the folder back, and call the same again"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,26 +7,38 @@ run.hidden(16, "mean over answer")
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
-from jaxtyping import Float
 
 from foretell.conversations.conversation import Conversation
 from foretell.errors import FolderTakenError, InputError
 from foretell.schema import tables as schema
-from foretell.storage.atomic import written_whole
-from foretell.storage.run_folder import LABELS_FILE, RunFolder, RunTable, is_run, refuse_other_job, remove_run
+from foretell.storage.commits.job_identity import plain_job
+from foretell.storage.commits.run_folder import (
+    LABELS_COMMIT,
+    LABELS_FILE,
+    RunTable,
+    checksum,
+    is_run,
+    refuse_other_job,
+    remove_run,
+)
+from foretell.storage.commits.sealed_json import sealed
+from foretell.storage.location.remote import located_run
 from foretell.storage.state_files import checked_states, read_state_file
-from foretell.storage.state_shards import StateIndex, state_index, write_states
+from foretell.storage.state_shards import write_states
+from foretell.storage.stored_tables import StoredTables
 from foretell.storage.targets import MANIFEST, content
+from foretell.storage.upkeep.damage import Damage
 from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["Run", "RunTable", "is_run", "open_run", "refuse_other_job"]
@@ -45,7 +57,7 @@ _SAMPLE_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Run(RunFolder):
+class Run(StoredTables):
     """A folder of tables made by one model on one set of conversations."""
 
     @classmethod
@@ -56,91 +68,48 @@ class Run(RunFolder):
         (`foretell.storage.writer_lock.writing_alone`).
 
         Args:
-            path: Folder of the run; None: a temporary one that is deleted with the returned object.
+            path: Folder or URL of the run; None: a temporary folder that is deleted with the returned object.
             job: Everything that determines the results: model, conversations, settings, seed; must be plain JSON.
             overwrite: Start anew: a run in the folder is removed first, other files stay.
 
         Raises:
-            FolderTakenError: The folder has a run of another job, or other files.
+            FolderTakenError: The folder has a run of another job (the message names all that differs, with both
+                values) or of an older format, or other files.
         """
-        job = json.loads(json.dumps(job))
+        job = plain_job(job)
         if path is None:
             folder = tempfile.TemporaryDirectory(prefix="foretell-run-")
-            run = cls(Path(folder.name), folder)
+            run = cls(Path(folder.name), None, folder)
             weakref.finalize(run, folder.cleanup)
         else:
-            run = cls(Path(path))
+            run = cls.at(path)
         if overwrite:
-            remove_run(run.path)
-        if is_run(run.path):
-            refuse_other_job(run, job, {*run.manifest["job"], *job})
+            remove_run(run)
+        if run.is_there():
+            if run.read_manifest().listed is not None:
+                raise FolderTakenError(
+                    f"{run.location}: holds a run of an older format, which can be opened but not continued; choose "
+                    "another folder, or replace it with --overwrite (in Python: overwrite=True)"
+                )
+            refuse_other_job(run, job)
             return run
-        if not overwrite and (held := content(run.path)):
-            raise FolderTakenError(f"{run.path}: is not empty and holds no run but {held}; choose another folder")
+        if not overwrite and run.remote is None and (held := content(run.path)):
+            raise FolderTakenError(f"{run.location}: is not empty and holds no run but {held}; choose another folder")
         run.start(job)
         return run
 
-    @property
-    def samples(self) -> pl.DataFrame:
-        """One row per sample (`schema.SAMPLES`), with the labels written last."""
-        samples = self._read("samples")
-        labels = self.path / LABELS_FILE
-        if labels.exists():
-            columns = [column for column in schema.LABELS.dtypes if column != "id"]
-            samples = samples.drop(columns).join(pl.read_parquet(labels), on="id", how="left")
-        return schema.conform(samples, schema.SAMPLES).sort("id")
+    @classmethod
+    def at(cls, place: Path | str) -> Run:
+        """Return the run in a folder or at a URL, whether there is one yet or not."""
+        path, remote, keep = located_run(place)
+        run = cls(path, remote, keep)
+        if keep is not None:
+            weakref.finalize(run, keep.cleanup)
+        return run
 
-    @property
-    def attention(self) -> pl.DataFrame:
-        """One row per sample, layer and head (`schema.ATTENTION`)."""
-        return self._read("attention").sort("id", "layer", "head")
-
-    @property
-    def checkpoints(self) -> pl.DataFrame:
-        """One row per sample, layer, head and number of first generated tokens (`schema.CHECKPOINTS`)."""
-        return self._read("checkpoints").sort("id", "layer", "head", "n_generated")
-
-    @property
-    def rows(self) -> pl.DataFrame:
-        """One row per sample, layer, head and generated token (`schema.ROWS`); empty unless it was asked for."""
-        return self._read("rows").sort("id", "layer", "head", "position")
-
-    @property
-    def tokens(self) -> pl.DataFrame:
-        """One row per sample and token (`schema.TOKENS`)."""
-        return self._read("tokens").sort("id", "position")
-
-    @property
-    def activity(self) -> pl.DataFrame:
-        """One row per sample, layer, generated token and concept (`schema.ACTIVITY`)."""
-        return self._read("activity").sort("id", "concept", "layer", "position")
-
-    @property
-    def hidden_states(self) -> pl.DataFrame:
-        """Which hidden states are stored and where (`schema.HIDDEN`); empty unless they were asked for."""
-        return self._read("hidden").sort("id", "layer", "pool", "n_generated")
-
-    def hidden(
-        self, layer: int, pool: str, n_generated: int | None = None
-    ) -> tuple[list[str], Float[np.ndarray, "sample width"]]:
-        """Return hidden states after one block, pooled over tokens of each sample.
-
-        Only what is asked for is read from the files. `hidden_states` lists what is there.
-
-        Args:
-            layer: Block index from 0; the state is what the next block is given.
-            pool: "last prompt token", "mean over answer" or "last answer token".
-            n_generated: First generated tokens that count (1, 2, 4, 8, ...), which gives the samples that have so many;
-                None: the whole answer. "last prompt token" takes None or 0.
-
-        Returns:
-            Ids of the samples in order, and their states in float32.
-
-        Raises:
-            InputError: The run has no such states; the message says which it has.
-            RunError: A file is missing or damaged.
-        """
-        return self._state_index().states(layer, pool, n_generated)
+    def is_there(self) -> bool:
+        """Whether the folder or URL holds a run."""
+        return self.exists(MANIFEST)
 
     def add_hidden(
         self,
@@ -166,10 +135,10 @@ class Run(RunFolder):
             InputError: An id is not in the run or stands there twice, was not read, has fewer tokens or such states
                 already, or the states are no finite matrix of one row per id.
         """
-        with writing_alone(self.path):
-            by_id = checked_states(self._state_index(), (layer, pool, n_generated), list(map(str, ids)), states)
-            number = sum(name.startswith("states-") for name in self.part_names)
-            name = f"states-{number:05d}"
+        with writing_alone(self.location):
+            by_id = checked_states(self.state_index(), (layer, pool, n_generated), list(map(str, ids)), states)
+            numbers = [int(name[7:]) for name in self.part_names if name.startswith("states-") and name[7:].isdigit()]
+            name = f"states-{max(numbers, default=-1) + 1:05d}"
             self.append(name, {"hidden": write_states(self.path / "hidden", name, [layer], by_id, dtype)})
 
     def import_hidden(
@@ -198,10 +167,6 @@ class Run(RunFolder):
         """
         found, states = read_state_file(path, ids)
         self.add_hidden(layer, pool, found, states, n_generated, dtype=dtype)
-
-    def _state_index(self) -> StateIndex:
-        entries = [part for part in self.manifest["parts"] if {"samples", "hidden"} & set(part["files"])]
-        return state_index(self.path, json.dumps(entries, sort_keys=True))
 
     def conversations(self) -> list[Conversation]:
         """Return the samples as conversations that have this run's answers, tokens and labels.
@@ -237,9 +202,52 @@ class Run(RunFolder):
             )
         unknown = sorted(set(conformed["id"]) - set(self._read("samples")["id"]))
         if unknown:
-            raise InputError(f"labels: {len(unknown)} ids are not in the run {self.path}, such as {unknown[0]!r}")
-        with written_whole(self.path / LABELS_FILE) as draft:
-            conformed.write_parquet(draft)
+            raise InputError(f"labels: {len(unknown)} ids are not in the run {self.location}, such as {unknown[0]!r}")
+        buffer = io.BytesIO()
+        conformed.write_parquet(buffer)
+        self.fetch([LABELS_FILE], anew=True)
+        before = self.contained(LABELS_FILE)
+        known = [sha256(buffer.getbuffer()).hexdigest(), *([checksum(before)] if before.exists() else [])]
+        self.write(LABELS_COMMIT, sealed({"labels": known}).encode())
+        self.write(LABELS_FILE, buffer.getvalue())
+
+    def check(self) -> list[Damage]:
+        """Look at every file of the run and say what is wrong with it.
+
+        Returns:
+            One entry per damaged file or part; none where the run is whole. See `foretell.storage.upkeep.check`.
+        """
+        from foretell.storage.upkeep.check import check_run
+
+        return list(check_run(self).damages)
+
+    def repair(self) -> list[Damage]:
+        """Remove what is broken, so that the call that read the run reads it again to equal tables.
+
+        Returns:
+            What was broken.
+
+        Raises:
+            RunError: Neither the manifest nor its copy can be read.
+            FolderTakenError: Somebody is writing into the run.
+        """
+        from foretell.storage.upkeep.repair import repair_run
+
+        return repair_run(self)
+
+    def compact(self) -> None:
+        """Put the rows of many parts into few files, sorted, one per dataset and layer.
+
+        Tables, checks and resuming stay the same; statistics of single layers and hidden states are read faster. A
+        damaged file then costs all parts that were compacted, so compact what is finished.
+
+        Raises:
+            FolderTakenError: Somebody is writing into the run.
+            RunError: A file is damaged, or something cannot be written; the run is as it was.
+        """
+        from foretell.storage.upkeep.compaction import compact_run
+
+        compact_run(self)
 
 
 def _conversation(row: Mapping[str, Any]) -> Conversation:
@@ -261,14 +269,17 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
 
 
 def open_run(path: Path | str) -> Run:
-    """Return the run in a folder.
+    """Return the run in a folder, or at a URL of any file system that fsspec knows.
+
+    Files of a URL are copied into a temporary folder when they are needed, which lives as long as the returned object.
 
     Raises:
         InputError: The folder does not exist or holds no run.
+        MissingExtraError: It is a URL, and fsspec is not installed (`pip install 'foretell[remote]'`).
         RunError: Its manifest is damaged, or another version of foretell wrote it with other columns.
     """
-    run = Run(Path(path))
-    if not is_run(run.path):
-        raise InputError(f"{run.path}: is no run (no {MANIFEST}); make one with `foretell read`")
-    _ = run.manifest
+    run = Run.at(path)
+    if not run.is_there():
+        raise InputError(f"{run.location}: is no run (no {MANIFEST}); make one with `foretell read`")
+    run.read_manifest()
     return run

@@ -1,16 +1,16 @@
-"""Hidden states of a run on disk: memory-mapped safetensors shards, and an index of their rows.
+"""Hidden states of a run on disk: safetensors shards, and an index of their rows.
 
-A part has one shard. It is written before the part's index, and the index before the manifest names both, so that a
-part is there as a whole or not at all. A shard has one tensor per layer and pool, `(row, width)`, named layer/pool. Its
-rows are those of whole answers first, then those after 1, 2, 4, ... tokens: what is read together lies together.
+A part has one shard. It is written before the part's index, and the index before the part's own file names both, so
+that a part is there as a whole or not at all. A shard has one tensor per layer and pool, `(row, width)`, named
+layer/pool. Its rows are those of whole answers first, then those after 1, 2, 4, ... tokens: what is read together lies
+together.
 
     index = write_states(run.path / "hidden", "part-00000", [8, 16], states, "float16")
-    state_index(run.path, entries).states(8, "mean over answer", None)
+    state_index(run.path, parts).states(8, "mean over answer", None)
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +22,9 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from foretell.errors import InputError, RunError
 from foretell.schema.tables import HIDDEN, POOLS, SAMPLES, conform, empty
-from foretell.storage.atomic import written_whole
+from foretell.storage.atomic import saving, written_whole
+from foretell.storage.commits.part_commit import Part, is_safe_name
+from foretell.storage.shard_file import read_tensor_rows
 from foretell.storage.state_choice import PooledStates
 
 __all__ = ["StateIndex", "state_index", "write_states"]
@@ -70,7 +72,7 @@ def write_states(
             )
     if not tensors:
         return empty(HIDDEN)
-    with written_whole(folder / shard) as draft:
+    with saving(folder / shard), written_whole(folder / shard, durable=True) as draft:
         save_file(tensors, draft)
     return conform(pl.concat(rows).with_columns(shard=pl.lit(shard)), HIDDEN)
 
@@ -145,21 +147,19 @@ class StateIndex:
 
 
 @lru_cache(maxsize=2)
-def state_index(folder: Path, entries: str) -> StateIndex:
+def state_index(folder: Path, parts: tuple[Part, ...]) -> StateIndex:
     """Return the index of a run's hidden states, made once for the same parts.
 
     Args:
         folder: The run.
-        entries: Its parts in the manifest, with their checksums, as JSON.
+        parts: Its parts with samples or hidden states.
     """
-    parts = json.loads(entries)
     samples, files = (
-        [folder / table / f"{part['name']}.parquet" for part in parts if table in part["files"]]
-        for table in ("samples", "hidden")
+        [folder / file.place for part in parts for file in part.of_table(table)] for table in ("samples", "hidden")
     )
     for file in (*samples, *files):
         if not file.is_file():
-            raise RunError(f"{file}: is missing though the manifest names it; read into a new folder")
+            raise RunError(f"{file}: is missing though its part is complete; {_repair(folder)}")
     frames = (pl.read_parquet(file, columns=["id", "n_tokens_generated"]) for file in samples)
     known = pl.concat([empty(SAMPLES).select("id", "n_tokens_generated"), *frames]).sort("id")
     index = pl.concat([empty(HIDDEN), *(conform(pl.read_parquet(file), HIDDEN) for file in files)])
@@ -180,23 +180,15 @@ def state_index(folder: Path, entries: str) -> StateIndex:
 
 
 def _read(folder: Path, shard: str, tensor: str, rows: Int[np.ndarray, " row"]) -> Float[np.ndarray, "row width"]:
-    """Return rows of one tensor, in the order they are asked for; nothing else of the file is read."""
-    from safetensors import SafetensorError, safe_open
-
+    """Return rows of one tensor, in the order they are asked for."""
     path = folder / shard
-    if path.name != shard or not path.is_file():
-        raise RunError(f"{path}: is missing though the index names it; read into a new folder")
-    order = np.argsort(rows, kind="stable")
-    neighbours = np.split(order, np.flatnonzero(np.diff(rows[order]) > 1) + 1)
+    if not is_safe_name(shard) or path.is_symlink() or not path.is_file():
+        raise RunError(f"{path}: is missing though the index names it; {_repair(folder.parent)}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            stored = file.get_slice(tensor)
-            n_rows, width = stored.get_shape()
-            if rows.min() < 0 or rows.max() >= n_rows:
-                raise ValueError(f"{tensor} has {n_rows} rows, and the index names rows {rows.min()} to {rows.max()}")
-            found = np.empty((len(rows), width), dtype=np.float32)
-            for block in neighbours:
-                found[block] = stored[int(rows[block[0]]) : int(rows[block[-1]]) + 1]
-    except (SafetensorError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: is damaged, or holds other tensors than float16 and float32 ({error})") from error
-    return found
+        return read_tensor_rows(path, tensor, rows)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: is damaged ({error}); {_repair(folder.parent)}") from error
+
+
+def _repair(folder: Path) -> str:
+    return f"`foretell check {folder} --repair` removes what is broken, and the same call reads it again"

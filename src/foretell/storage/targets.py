@@ -8,18 +8,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from foretell.errors import InputError
+from foretell.storage.location.remote import is_url, remote_of
 
-__all__ = ["DEMO", "MANIFEST", "check_file", "check_folder", "content"]
+__all__ = ["COPY", "DEMO", "MANIFEST", "check_file", "check_folder", "content", "next_free"]
 
 MANIFEST = "manifest.json"
 """The file that makes a folder a run."""
 DEMO = "demo.json"
 """The file that makes a folder a demo."""
+COPY = "job.json"
+"""The copy of a run's manifest; alone it is what a call left that was stopped before it began."""
 _KINDS = {
     MANIFEST: "a run",
+    "parts": "a run without its manifest (`foretell check --repair` makes it again from its copy)",
     DEMO: "a demo",
     "study.json": "a study",
     "surface.json": "a surface",
@@ -36,7 +41,7 @@ def check_folder(folder: Path | str, *, overwrite: bool = False, resumes: str | 
     Names that begin with a dot do not count as content. What is checked is left as it was.
 
     Args:
-        folder: Where results will be written; it need not exist.
+        folder: Where results will be written, a folder or a URL; it need not exist.
         overwrite: Allow what is there: files of the same names will be replaced, others stay.
         resumes: A file that says that the folder holds something that can be resumed, such as `MANIFEST`; whether it is
             the same job must be checked by whoever resumes it.
@@ -44,6 +49,11 @@ def check_folder(folder: Path | str, *, overwrite: bool = False, resumes: str | 
     Raises:
         InputError: It holds something and may not be replaced, it is a file, or nothing can be written there.
     """
+    if is_url(folder):
+        names = remote_of(str(folder)).names()
+        if names and not overwrite and (resumes is None or resumes not in names):
+            raise InputError(f"{folder}: holds other files already; {_TODO}")
+        return
     folder = Path(folder)
     with _refusing(folder):
         _check_writable(folder)
@@ -66,11 +76,24 @@ def check_file(path: Path | str, *, overwrite: bool = False) -> None:
             raise InputError(f"{path}: exists already; {_TODO}")
 
 
+def next_free(place: Path | str) -> Path | str:
+    """Return the folder or URL itself if nothing is there, else the first free one of NAME-2, NAME-3, ..."""
+    for number in count(1):
+        one = place if number == 1 else f"{str(place).rstrip('/')}-{number}"
+        if is_url(one):
+            if not remote_of(str(one)).names():
+                return str(one)
+        elif content(Path(one)) is None and not Path(one).is_file():
+            return Path(one)
+    raise AssertionError("numbers do not end")
+
+
 def content(folder: Path) -> str | None:
     """Return in words what a folder holds; None if nothing."""
     if not folder.exists():
         return None
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = [] if names == [COPY] else names
     known = next((what for file, what in _KINDS.items() if file in names), None)
     if known is None and names:
         return f"other files ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

@@ -1,7 +1,9 @@
-"""One writer per folder: whoever comes second is told who holds it.
+"""One writer per run or folder: whoever comes second learns who holds it.
 
-The lock is the operating system's and ends with the process that holds it, however that ends; the file's text only says
-who that is. On a file system without locks nothing is refused.
+Where the system locks files, the lock ends with the process that holds it, however that ends. Where it does not (some
+network file systems), and at URLs, a file that exists only once takes its place. In both cases the file says who holds
+it: host, process, and when that process started. One of this host that is gone is replaced. One of another host is
+believed, because a lock may be unknown beyond its host; `break_lock` removes what a host left that is gone.
 
     with writing_alone(folder):
         ...
@@ -12,20 +14,26 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import socket
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from foretell.errors import FolderTakenError
+from foretell.storage.location.remote import Remote, is_url, remote_of
 
-__all__ = ["refuse_second_writer", "writing_alone"]
+__all__ = ["break_lock", "refuse_second_writer", "writing_alone"]
 
 _FILE = ".writer.json"
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 """What a system says of a lock that another has."""
+_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What a file system says that has no locks."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -41,50 +49,98 @@ else:
 
 
 @contextmanager
-def writing_alone(folder: Path | str | None) -> Iterator[None]:
-    """Hold a folder for writing until the block ends; it is made if there is none, and removed if it stays empty.
+def writing_alone(place: Path | str | None) -> Iterator[None]:
+    """Hold a folder or URL for writing until the block ends; a folder is made, and removed if it stays empty.
 
     Args:
-        folder: The folder; None, for results that nobody else can see, holds nothing.
+        place: The folder or URL; None, for results that nobody else can see, holds nothing.
 
     Raises:
-        FolderTakenError: Another process or thread is writing into it; the message names its id, its machine and since
-            when.
+        FolderTakenError: Another process or thread is writing into it, or one of another host did not say that it
+            ended; the message names process, host and since when.
     """
-    if folder is None:
+    if place is None:
         yield
         return
-    folder = Path(folder)
+    if is_url(place):
+        remote = remote_of(str(place))
+        _create_remote(remote)
+        try:
+            yield
+        finally:
+            remote.remove([_FILE])
+        return
+    folder = Path(place)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _held(folder)
     try:
-        text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, text.encode())
-        yield
+        with _locked(folder) if _has_locks(folder) else _created(folder):
+            yield
     finally:
-        with suppress(OSError):
-            (folder / _FILE).unlink()  # while it is held, so that nobody else's file is removed
-        os.close(descriptor)
         with suppress(OSError):
             for path in made:
                 path.rmdir()
 
 
-def refuse_second_writer(folder: Path | str) -> None:
-    """Refuse a folder that somebody is writing into, without taking it.
+def refuse_second_writer(place: Path | str) -> None:
+    """Refuse a folder or URL that somebody is writing into, without taking it.
 
     Raises:
         FolderTakenError: As in `writing_alone`.
     """
-    if (Path(folder) / _FILE).exists():
-        with writing_alone(folder):
+    if is_url(place):
+        held = _described(remote_of(str(place)).read(_FILE))
+        if held and not _is_gone(held):
+            raise _taken(place, held)
+    elif (Path(place) / _FILE).exists():
+        with writing_alone(place):
             pass
 
 
-def _held(folder: Path) -> int:
+def break_lock(place: Path | str) -> None:
+    """Remove the lock of a writer that is known to be gone, such as one of a host that crashed.
+
+    A lock that a living process of this machine holds is not removed.
+    """
+    if is_url(place):
+        remote_of(str(place)).remove([_FILE])
+        return
+    folder = Path(place)
+    if not (folder / _FILE).exists():
+        return
+    if not _has_locks(folder):
+        held = _text(folder / _FILE)
+        if held is None or held["host"] != socket.gethostname():
+            (folder / _FILE).unlink(missing_ok=True)
+        return
+    with suppress(FolderTakenError):
+        descriptor = _descriptor(folder)
+        (folder / _FILE).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the system's lock on the file."""
+    path = folder / _FILE
+    descriptor = _descriptor(folder)
+    try:
+        held = _described(os.read(descriptor, 1 << 16))
+        if held and not _is_here(held):
+            raise _taken(folder, held)
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, _own_text())
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()  # while it is held, so that nobody else's file is removed
+    finally:
+        os.close(descriptor)
+
+
+def _descriptor(folder: Path) -> int:
     """Return a descriptor of the lock's file with the lock on it."""
     path = folder / _FILE
     while True:
@@ -92,24 +148,156 @@ def _held(folder: Path) -> int:
         try:
             _lock(descriptor)
         except OSError as error:
+            os.close(descriptor)
             if error.errno in _HELD:
-                os.close(descriptor)
-                raise FolderTakenError(
-                    f"{folder}: {_holder(path)} is writing into it; wait until that ends, or choose another folder"
-                ) from None
+                raise _taken(folder, _text(path)) from None
+            raise
         with suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         os.close(descriptor)  # its holder has just removed it: what is locked is no longer the folder's file
 
 
-def _holder(path: Path) -> str:
-    """Return who holds the lock, in words."""
+@contextmanager
+def _created(folder: Path) -> Iterator[None]:
+    """Hold the folder by a file that can be made only once."""
+    path = folder / _FILE
+    own = _own_text()
+    while not _linked(path, own):
+        held = _text(path)
+        if held is None or not _is_gone(held):
+            if not path.exists():
+                continue  # its holder has just ended
+            raise _taken(folder, held)
+        _replace_gone(path, held)
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {said['pid']} on {said['host']} (since {said['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        yield
+    finally:
+        with suppress(OSError):
+            if path.read_bytes() == own:
+                path.unlink()
+
+
+def _linked(path: Path, text: bytes) -> bool:
+    """Make a file with its whole text; return whether there was none."""
+    draft = path.with_name(f".{secrets.token_hex(8)}.part")
+    draft.write_bytes(text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            return False
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text)
+    finally:
+        draft.unlink()
+    return True
+
+
+def _replace_gone(path: Path, held: Mapping[str, Any]) -> None:
+    """Remove the file of a process that is gone, unless another one has just replaced it."""
+    aside = path.with_name(f".{secrets.token_hex(8)}.part")
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+        if _text(aside) != held:
+            with suppress(OSError):
+                os.link(aside, path)
+        aside.unlink()
+
+
+def _create_remote(remote: Remote) -> None:
+    """Hold a URL by an object that can be made only once; where the file system cannot tell, the last one counts."""
+    own = _own_text()
+    held = _described(remote.read(_FILE))
+    if held and _is_gone(held):
+        remote.remove([_FILE])
+        held = None
+    if held or not remote.create(_FILE, own) or remote.read(_FILE) != own:
+        raise _taken(remote.url, held or _described(remote.read(_FILE)))
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether the folder's file system locks files."""
+    with tempfile.TemporaryFile(prefix=".foretell-", dir=folder) as probe:
+        try:
+            _lock(probe.fileno())
+        except OSError as error:
+            if error.errno in _WITHOUT_LOCKS:
+                return False
+            if error.errno not in _HELD:
+                raise
+    return True
+
+
+def _own_text() -> bytes:
+    process = os.getpid()
+    own = {"pid": process, "host": socket.gethostname(), "since": _now(), "start": _start(process)}
+    return json.dumps({**own, "machine": _machine(), "key": secrets.token_hex(8)}).encode()
+
+
+def _text(path: Path) -> dict[str, Any] | None:
+    try:
+        return _described(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _described(text: bytes) -> dict[str, Any] | None:
+    """Return who a lock's file names; None if it does not say."""
+    try:
+        said = json.loads(text)
+        return {**said, "pid": int(said["pid"]), "host": str(said["host"]), "since": str(said["since"])}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_here(held: Mapping[str, Any]) -> bool:
+    """Whether the holder is, or was, under this machine's system, whose locks are then known."""
+    return held["host"] == socket.gethostname() or (held.get("machine") is not None and held["machine"] == _machine())
+
+
+def _is_gone(held: Mapping[str, Any]) -> bool:
+    """Whether the holder is known to have ended: it was on this host, and its number is free or another's."""
+    if held["host"] != socket.gethostname():
+        return False
+    if held.get("machine") not in {None, _machine()}:
+        return True  # this host was started again since
+    try:
+        os.kill(held["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    start = held.get("start")
+    return start is not None and _start(held["pid"]) not in {None, start}
+
+
+def _start(process: int) -> str | None:
+    """Return when a process started, in the system's own clock; None where that is not known."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    return None
+
+
+def _machine() -> str | None:
+    """Return a name for this machine since it was started; containers on it share it, and locks as well."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return None
+
+
+def _taken(place: Path | str, held: Mapping[str, Any] | None) -> FolderTakenError:
+    who = "another process"
+    if held is not None:
+        who = f"process {held['pid']} on {held['host']} (since {held['since']})"
+    todo = "wait until that ends, or choose another folder"
+    if held is None or held["host"] != socket.gethostname():
+        todo += f"; if it is gone, call again with --break-lock, or delete {place}/{_FILE}"
+    return FolderTakenError(f"{place}: {who} is writing into it; {todo}")
 
 
 def _now() -> str:

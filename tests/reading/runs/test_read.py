@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import types
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -133,7 +135,7 @@ def test_a_given_label_speaks_of_the_given_answer_only(model: Model) -> None:
 
 def test_another_job_in_the_folder_is_refused(model: Model, tmp_path: Path) -> None:
     read(model, GIVEN, to=tmp_path / "run")
-    with pytest.raises(RunError, match=r"differs in conversations, n_conversations"):
+    with pytest.raises(RunError, match=r"differs in conversations: .*; n_conversations: 4 in the run, 2 now"):
         read(model, GIVEN[:2], to=tmp_path / "run")
 
 
@@ -313,6 +315,71 @@ def test_another_chat_template_is_another_job(tmp_path: Path) -> None:
     model.tokenizer.chat_template = GEMMA
     with pytest.raises(RunError, match="differs in template"):
         read(model, GIVEN, to=tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("answers", ["given", "generate"])
+def test_what_was_read_is_whole_in_every_table(
+    model: Model, tmp_path: Path, answers: Literal["given", "generate"]
+) -> None:
+    asked = [*GIVEN, dataclasses.replace(PROMPTS[0], id="nothing")] if answers == "given" else PROMPTS
+    direction = direction_for(model, np.random.default_rng(0))
+    options: dict[str, Any] = {"detail": True, "rows": True, "hidden": "all", "batch_tokens": 64, "progress": False}
+    run = read(model, asked, answers=answers, directions=[direction], max_new_tokens=5, to=tmp_path / "run", **options)
+    assert len(run.parts) > 1
+    assert run.check() == []
+    tables = ("samples", "attention", "checkpoints", "rows", "tokens", "activity")
+    before = {name: getattr(run, name) for name in tables}
+    run.compact()
+    assert run.check() == []
+    for name, expected in before.items():
+        assert_frame_equal(getattr(run, name), expected)
+
+
+def test_a_disk_without_space_is_refused_before_anything_is_read(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match=r"disk has 0\.0 MiB free, and what is still to be read takes at least"):
+        read(model, GIVEN, to=tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    assert read(model, GIVEN, to=tmp_path / "run", progress=False).finished
+
+
+def test_another_tokenizer_is_another_job(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    read(model, GIVEN, to=tmp_path / "run", progress=False)
+    model.tokenizer.add_tokens(["river"])
+    with pytest.raises(RunError, match=r"differs in tokenizer: \w{16} in the run, \w{16} now"):
+        read(model, GIVEN, to=tmp_path / "run", progress=False)
+
+
+def test_the_same_job_in_other_words_goes_on_to_the_same_tables(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another path of the model, another order of conversations, directions and layers, numbers of another type."""
+    pair = [
+        dataclasses.replace(direction_for(model, np.random.default_rng(seed)), concept=str(seed)) for seed in (1, 2)
+    ]
+    nothing = dataclasses.replace(PROMPTS[0], id="nothing")
+    job: dict[str, Any] = {"directions": pair, "batch_tokens": 1, "hidden": [0, 1], "progress": False}
+    whole = read(model, [*GIVEN, nothing], to=tmp_path / "whole", **job)
+    append = Run.append
+
+    def stopping(run: Run, name: str, tables: Any) -> None:
+        if name == "part-00002":
+            raise KeyboardInterrupt
+        append(run, name, tables)
+
+    monkeypatch.setattr(Run, "append", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        read(model, [*GIVEN, nothing], to=tmp_path / "run", **job)
+    monkeypatch.undo()
+    moved = dataclasses.replace(model, name="/models/elsewhere")
+    again = {"directions": pair[::-1], "batch_tokens": np.int64(1), "hidden": (1, 0), "progress": False}
+    run = read(moved, [nothing, *GIVEN[::-1]], to=tmp_path / "run", **again)  # type: ignore[arg-type]
+    for table in ("samples", "attention", "tokens", "activity", "hidden_states"):
+        assert_frame_equal(getattr(run, table), getattr(whole, table))
+    assert set(run.samples["model"]) == {model.name}
 
 
 def test_two_directions_of_one_concept_are_refused_by_name(model: Model) -> None:

@@ -13,7 +13,13 @@ from transformers import PreTrainedTokenizerBase
 from foretell.conversations.conversation import Message
 from foretell.errors import SpanError
 
-__all__ = ["ChatTemplate", "marker_stem", "template_fingerprint"]
+_PROBE = (
+    "Hello, world! I'm 1234567 days   old;\tit's\n\n3.14 % of \u00e9t\u00e9, e\u0301t\u00e9 \u2014 "
+    "\u6f22\u5b57 \u0440\u0443\u0441 \u0639\u0631\u0628 \U0001f600 <b>x</b> def f(a_b): return a**2  # End."
+)
+"""A text that tokenizers of one vocabulary split differently."""
+
+__all__ = ["ChatTemplate", "marker_stem", "template_fingerprint", "tokenizer_fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -63,4 +69,16 @@ def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     named = [str(getattr(tokenizer, f"{name}_token")) for name in ("bos", "eos", "unk")]
     added = tokenizer.convert_ids_to_tokens(tokenizer("")["input_ids"])
     described = json.dumps([template, named, added], ensure_ascii=True, sort_keys=True)
+    return sha256(described.encode()).hexdigest()[:16]
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a name that changes with what a tokenizer does, and not with how or by which version it was saved.
+
+    What counts is the vocabulary with its ids, and how a text of many scripts, numbers and spaces is split.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    described = json.dumps([sorted(tokenizer.get_vocab().items()), tokenizer(_PROBE)["input_ids"]], ensure_ascii=True)
     return sha256(described.encode()).hexdigest()[:16]

@@ -12,7 +12,6 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -49,20 +48,21 @@ class FittedDirection(ReadableDirection, Protocol):
 
 
 def part_reader(
-    load: Callable[[], Model], settings: Settings, job: dict[str, Any], folder: Path | str
+    load: Callable[[], Model], settings: Settings, weights: str, place: str
 ) -> Callable[[Part[_Sample]], tuple[int, int]]:
     """Load the model of a job in another process, and return what reads a part there into the same run.
 
     Raises:
         InputError: The weights are not those of the job.
     """
-    model = replace(load(), name=job["model"])
-    if (found := weights_fingerprint(model.model)) != job["weights"]:
+    run = Run.at(place)
+    model = replace(load(), name=run.job["model"])
+    if (found := weights_fingerprint(model.model)) != weights:
         raise InputError(
-            f"{model.name}: a worker has loaded other weights ({found}) than the run is read with ({job['weights']}): "
+            f"{model.name}: a worker has loaded other weights ({found}) than the run is read with ({weights}): "
             "save a model that was changed, give its folder, and let every machine see the same files"
         )
-    return partial(read_part, model, settings, Run(Path(folder)))
+    return partial(read_part, model, settings, run)
 
 
 def read_part(model: Model, settings: Settings, run: Run, part: Part[_Sample]) -> tuple[int, int]:

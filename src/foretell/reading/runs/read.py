@@ -6,24 +6,22 @@ run.attention
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from foretell.conversations.conversation import Conversation
 from foretell.conversations.formats import as_conversations
-from foretell.errors import InputError, SpanError, UnfinishedError
-from foretell.jobs.attempts import summary_of
-from foretell.jobs.batches import Part, planned_parts
+from foretell.errors import InputError, SpanError
+from foretell.jobs.batches import planned_parts
+from foretell.jobs.planned_run import Plan, commonest, forget_failed, read_missing
 from foretell.jobs.positions import n_positions, too_long
-from foretell.jobs.progress_bar import progress_bar
 from foretell.jobs.ray_pool import Workers, connected, on_workers
-from foretell.jobs.request import asked, check_before_loading, commonest
+from foretell.jobs.request import asked, check_before_loading
 from foretell.jobs.settings import Answers, Sampling, Settings, stop_at_first
-from foretell.reading.chat.chat_template import template_fingerprint
+from foretell.reading.chat.chat_template import template_fingerprint, tokenizer_fingerprint
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.fingerprints import weights_fingerprint
@@ -33,7 +31,6 @@ from foretell.reading.runs.parts import NO_TOKENS, FittedDirection, part_reader,
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Unread
 from foretell.storage.runs import Run
-from foretell.storage.sample_rows import tables
 from foretell.storage.state_choice import StateChoice
 from foretell.storage.writer_lock import writing_alone
 
@@ -41,24 +38,9 @@ __all__ = ["Answers", "check_before_loading", "read"]
 
 _GENERATED = SEGMENTS.index("generated")
 _NO_ANSWER = "no answer was given; give one, or let the model generate it"
-_UNREAD_PART = "unread"
-_Sample = tuple[Conversation, Rendered]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """All that is known before the first batch: plain data, so that another process may find it out."""
-
-    job: dict[str, Any]
-    """What fixes the numbers of a run, as plain JSON."""
-    settings: Settings
-    parts: tuple[Part[_Sample], ...]
-    unread: tuple[Unread, ...]
-    size: str | None
-    """Of the hidden states, in words."""
-
-
-def _plan(model: Model, settings: Settings, hidden: Any, conversations: Sequence[Conversation]) -> _Plan:
+def _plan(model: Model, settings: Settings, hidden: Any, conversations: Sequence[Conversation]) -> Plan:
     """Return what will be read, in batches over the whole set, and what cannot be."""
     for direction in settings.directions:
         direction.check_fits(model)
@@ -70,11 +52,14 @@ def _plan(model: Model, settings: Settings, hidden: Any, conversations: Sequence
     prompts = [item.token_ids[: item.n_prompt_tokens].tobytes() if settings.given else str(id(item)) for item in items]
     lengths = [len(item.token_ids) + extra for item in items]
     answers = [int((item.segments == _GENERATED).sum()) + extra for item in items]
-    return _Plan(
+    parts = planned_parts(rendered, prompts, lengths, budget=settings.batch_tokens)
+    shape = {"n_layers": model.n_layers, "n_heads": model.n_heads, "width": model.width}
+    return Plan(
         _job(model, settings, conversations),
         settings,
-        planned_parts(rendered, prompts, lengths, budget=settings.batch_tokens),
+        parts,
         tuple(unread),
+        tuple(settings.least_bytes([item.segments for _, item in part.items], **shape) for part in parts),
         None if states is None else states.size(answers, model.width, given=settings.given),
     )
 
@@ -84,6 +69,7 @@ def _job(model: Model, settings: Settings, conversations: Sequence[Conversation]
         "model": model.name,
         "weights": weights_fingerprint(model.model),
         "template": template_fingerprint(model.tokenizer),
+        "tokenizer": tokenizer_fingerprint(model.tokenizer),
         "dtype": str(model.dtype).removeprefix("torch."),
         **asked(conversations, settings.answers),
         **settings.job,
@@ -125,7 +111,8 @@ def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its 
             read by its `answer_token_ids` where it has them, so `read(model, run.conversations())` gives the numbers of
             the run again; without them its text is turned into tokens, which need not be those that were generated.
         directions: Concepts whose activity is read at every layer and generated token, each of another name.
-        to: Folder of the run; None keeps it in a temporary folder that lives as long as the returned object.
+        to: Folder of the run, or a URL of a file system that fsspec knows (`s3://bucket/run`); None keeps it in a
+            temporary folder that lives as long as the returned object.
         max_new_tokens: Longest generated answer.
         temperature: 0 takes the likeliest token; above 0 samples with `seed`.
         top_p: Sample only from the likeliest tokens that hold this much probability.
@@ -173,7 +160,9 @@ def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its 
     if batch_tokens < 1:
         raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-    settings = Settings(answers, tuple(directions), sampling, batch_tokens, detail, rows, None, strict)
+    # In one order, so that the same directions are the same job to the last digit.
+    ordered = tuple(sorted(directions, key=lambda one: one.concept))
+    settings = Settings(answers, ordered, sampling, batch_tokens, bool(detail), bool(rows), None, strict)
     pool = Workers(workers) if isinstance(workers, int) else workers
     if pool is not None and pool.address is not None and to is None:
         raise InputError("workers on other machines need a folder for the run that all of them see: give `to`")
@@ -191,15 +180,19 @@ def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its 
             stop_at_first((one.conversation.id, one.reason) for one in plan.unread)
         with writing_alone(to):
             run = Run.create(to, plan.job, overwrite=overwrite)
+            if retry_failed:
+                forget_failed(run, {part.name for part in plan.parts})
             if strict:
-                stop_at_first(run.samples.select("id", "reason").rows())
+                stop_at_first(run.sample_columns(["id", "reason"]).rows())
             if pool is None:
-                read_parts = partial(map, partial(read_part, loaded, plan.settings, run))
+                read_parts = partial(
+                    map, partial(read_part, replace(loaded, name=run.job["model"]), plan.settings, run)
+                )
             else:
-                make = partial(part_reader, load, plan.settings, plan.job, run.path)
+                make = partial(part_reader, load, plan.settings, plan.job["weights"], run.location)
                 read_parts = partial(on_workers, pool, make)
             if not run.finished:
-                _read_missing(run, plan, read_parts, progress=progress)
+                read_missing(run, plan, read_parts, progress=progress)
             return run
 
 
@@ -215,38 +208,8 @@ def _loader(model: Model | str | Path | Callable[[], Model]) -> Callable[[], Mod
     return model.loader
 
 
-def _planner(load: Callable[[], Model], settings: Settings, hidden: Any) -> Callable[[Sequence[Conversation]], _Plan]:
+def _planner(load: Callable[[], Model], settings: Settings, hidden: Any) -> Callable[[Sequence[Conversation]], Plan]:
     return partial(_plan, load(), settings, hidden)
-
-
-def _read_missing(
-    run: Run,
-    plan: _Plan,
-    read_parts: Callable[[Sequence[Part[_Sample]]], Iterable[tuple[int, int]]],
-    *,
-    progress: bool | None,
-) -> None:
-    """Read every batch that the run does not have yet, and mark the run as complete."""
-    done = run.part_names
-    if plan.unread and _UNREAD_PART not in done:
-        unread = tables([], plan.unread, model=plan.job["model"], concepts=(), given=plan.settings.given)
-        run.append(_UNREAD_PART, unread)
-    missing = [part for part in plan.parts if part.name not in done]
-    total, left = (sum(len(part.items) for part in parts) for parts in (plan.parts, missing))
-    n_failed = 0
-    with progress_bar(total=total, done=total - left, desc="reading", unit="sample", progress=progress) as bar:
-        if plan.size is not None and not bar.disable:
-            bar.write(plan.size, file=sys.stderr)
-        for n_samples, n_unread in read_parts(missing):
-            n_failed += n_unread
-            if n_failed:
-                bar.set_postfix_str(f"{n_failed} not read", refresh=False)
-            bar.update(n_samples)
-    samples = run.samples
-    if samples["reason"].null_count() == 0:
-        reason, count = summary_of(samples["reason"])[0]
-        raise UnfinishedError(f"none of the {samples.height} conversations could be read: {reason} ({count} of them)")
-    run.finish()
 
 
 def _rendered(
@@ -276,4 +239,5 @@ def _rendered(
                     continue
         unread.append(Unread(conversation, answer, reason))
     readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
+    unread.sort(key=lambda item: item.conversation.id)
     return readable, unread

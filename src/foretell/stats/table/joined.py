@@ -25,7 +25,7 @@ from foretell.records.skipped import BadRecords, Errors, Skipped
 from foretell.schema.tables import SEGMENTS, SHARES
 from foretell.stats.table.cleaning import Ledger, Validity, clean
 from foretell.stats.table.memory_limit import require_memory
-from foretell.storage.runs import open_run
+from foretell.storage.runs import is_run, open_run
 
 __all__ = ["BASELINES", "StudyTable", "read_table", "require_one_label"]
 
@@ -181,8 +181,7 @@ def _read(
 
 def _opened(source: Any) -> Any:
     """Return the run in a folder that holds one; other sources as they are."""
-    is_folder_of_run = isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file()
-    return open_run(source) if is_folder_of_run else source
+    return open_run(source) if isinstance(source, str | Path) and is_run(source) else source
 
 
 def _texts(frame: pl.DataFrame) -> list[pl.Expr]:

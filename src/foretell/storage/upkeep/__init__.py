@@ -1,0 +1,1 @@
+"""Looking after runs on disk: checking, repairing and compacting them."""
