@@ -239,7 +239,7 @@ def test_what_cannot_be_read_is_counted_at_the_end_or_stops_there(capsys: pytest
     assert main(words) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("4 samples, ")
-    assert [line[:28] for line in out[1:]] == ["  not read: 3 (too long: 10"]
+    assert [line[:26] for line in out[1:]] == ["  not read: 3 (too long: 1"]
     assert out[1].endswith("and the model has 512 positions, for example)")
     assert main([*words, "--strict"]) == 1
 

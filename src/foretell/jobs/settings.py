@@ -78,7 +78,7 @@ class Settings:
         }
 
     def least_bytes(
-        self, segments: Sequence[Int[np.ndarray, " token"]], *, n_layers: int, n_heads: int, width: int
+        self, segments: Sequence[Int[np.ndarray, " _token"]], *, n_layers: int, n_heads: int, width: int
     ) -> int:
         """Return the space on a disk that reading these texts takes at least."""
         generated = [max(1, int((one == _GENERATED).sum())) for one in segments]
