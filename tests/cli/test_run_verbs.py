@@ -17,7 +17,7 @@ from foretell.storage.runs import Run, open_run
 from foretell.storage.writer_lock import writing_alone
 from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
-from tests.storage.synthetic import append_part, job, made
+from tests.storage.synthetic import append_part, copied, job, made
 
 
 def call(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -27,7 +27,7 @@ def call(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
 
 
 def test_a_whole_run_is_said_to_be_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made(tmp_path / "run", 3)
+    copied(tmp_path / "run", 3)
     code, out, err = call("check", tmp_path / "run", capsys=capsys)
     assert (code, err) == (0, "")
     assert out == f"whole: 9 samples in 3 parts, finished: {tmp_path / 'run'}\n"
@@ -36,7 +36,7 @@ def test_a_whole_run_is_said_to_be_whole(tmp_path: Path, capsys: pytest.CaptureF
 def test_each_damaged_file_has_one_line_and_the_exit_code_is_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = made(tmp_path / "run", 3)
+    run = copied(tmp_path / "run", 3)
     (run.path / "tokens" / "part-00001.parquet").unlink()
     (run.path / "samples" / "part-00002.parquet").write_text("x")
     (run.path / "samples" / "notes\x1b[31m.txt").write_text("mine")
@@ -56,7 +56,7 @@ def test_each_damaged_file_has_one_line_and_the_exit_code_is_1(
 
 
 def test_compaction_is_an_option_for_whole_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = made(tmp_path / "run", 3)
+    run = copied(tmp_path / "run", 3)
     (run.path / "job.json").unlink()
     assert call("check", run.path, "--compact", capsys=capsys)[0] == 1
     assert len(run.parts) == 3
@@ -75,14 +75,14 @@ def test_wrong_calls_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
         code, _, err = call(verb, tmp_path / place, capsys=capsys)
         assert code == 2
         assert said in err
-    run = made(tmp_path / "run", 1)
+    run = copied(tmp_path / "run", 1)
     with writing_alone(run.path):
         code, _, err = call("check", run.path, "--repair", capsys=capsys)
         assert (code, "is writing into it" in err) in {(2, True), (0, False)}
 
 
 def test_a_run_whose_manifest_is_gone_is_repaired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     (run.path / "manifest.json").unlink()
     code, out, _ = call("check", run.path, capsys=capsys)
     assert code == 1
@@ -115,7 +115,7 @@ def test_a_run_is_shown_in_a_screenful(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_large_run_is_shown_without_reading_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = made(tmp_path / "run", 3)
+    run = copied(tmp_path / "run", 3)
     for table in ("attention", "tokens", "hidden", "rows"):
         shutil.rmtree(run.path / table)
     begun = time.perf_counter()

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +118,19 @@ def fill(run: Run, n_parts: int) -> Run:
 def made(folder: Path | str, n_parts: int = 4) -> Run:
     """Return a whole run, new or resumed."""
     return fill(Run.create(folder, job(n_parts)), n_parts)
+
+
+def copied(folder: Path, n_parts: int = 4) -> Run:
+    """Return a whole run that was made once for all tests."""
+    shutil.copytree(_made_once(n_parts), folder)
+    return Run(folder)
+
+
+@functools.cache
+def _made_once(n_parts: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="foretell-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return made(folder / "run", n_parts).path
 
 
 def contents(run: Run) -> dict[str, pl.DataFrame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from foretell.storage.atomic import written_whole
+from foretell.errors import RunError
+from foretell.storage import atomic
+from foretell.storage.atomic import saving, written_whole
 from foretell.storage.cache_folder import cache_folder, chosen_cache_folder
 
 
@@ -48,3 +51,40 @@ def test_the_folder_for_what_can_be_made_again(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("FORETELL_CACHE", "")
     assert chosen_cache_folder() is None
     assert cache_folder().is_absolute()
+
+
+def test_a_durable_file_is_on_the_disk_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    replace = Path.replace
+    monkeypatch.setattr(atomic, "_sync", lambda path: steps.append("folder" if path.is_dir() else "file"))
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", renamed)
+    with written_whole(tmp_path / "a", durable=True) as draft:
+        draft.write_text("a")
+    assert steps == ["file", "name", "folder"]
+    with written_whole(tmp_path / "b") as draft:
+        draft.write_text("b")
+    assert steps == ["file", "name", "folder", "name"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/x"), "Disk quota exceeded"),
+        (ValueError("I/O error: Read-only file system (os error 30)"), "Read-only file system"),
+    ],
+)
+def test_what_the_system_refuses_names_the_file(error: Exception, reason: str) -> None:
+    said = rf"run/a\.parquet: cannot be written \({reason}\); what was complete before is kept"
+    with pytest.raises(RunError, match=said), saving("run/a.parquet"):
+        raise error
+
+
+def test_other_errors_are_left_as_they_are() -> None:
+    with pytest.raises(ValueError, match="another"), saving("a"):
+        raise ValueError("another")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -63,11 +64,21 @@ def saving(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except Exception as error:  # polars and safetensors wrap what the system says in errors of their own
+        number = error.errno if isinstance(error, OSError) else _number(error)
+        if number is None and not isinstance(error, OSError):
+            raise
+        reason = os.strerror(number) if number is not None else str(error)
         raise RunError(
-            f"{path}: cannot be written ({error.strerror or error}); what was complete before is kept: make space, or "
-            "give the folder back, and call the same again"
+            f"{path}: cannot be written ({reason}); what was complete before is kept: make space, or give the folder "
+            "back, and call the same again"
         ) from error
+
+
+def _number(error: Exception) -> int | None:
+    """Return the system's number in a message such as "I/O error: File too large (os error 27)"."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return None if found is None else int(found[1])
 
 
 def _sync(path: Path) -> None:

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 __all__ = ["Tensor", "read_tensor_rows", "tensors_of"]
 
-_DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 _LONGEST_HEADER = 100_000_000
 _GAP = 1 << 16
 """Bytes between two rows that are read along rather than skipped."""
@@ -101,7 +101,7 @@ def read_tensor_rows(path: Path, name: str, rows: Int[np.ndarray, " row"]) -> Fl
             first, last = int(rows[block[0]]), int(rows[block[-1]])
             values = np.empty((last + 1 - first, tensor.width), dtype=tensor.dtype)
             file.seek(tensor.start + first * tensor.row_bytes)
-            if not _filled(file, memoryview(values.reshape(-1).view(np.uint8))):
+            if not _filled(file, values.reshape(-1).view(np.uint8).data):
                 raise ValueError("it ends before its last row")
             places = rows[block] - first
             if len(places) == len(values) and (np.diff(places) == 1).all() and (np.diff(block) == 1).all():

@@ -50,7 +50,7 @@ def check_folder(folder: Path | str, *, overwrite: bool = False, resumes: str | 
         InputError: It holds something and may not be replaced, it is a file, or nothing can be written there.
     """
     if is_url(folder):
-        names = remote_of(str(folder)).names()
+        names = _remote_content(str(folder))
         if names and not overwrite and (resumes is None or resumes not in names):
             raise InputError(f"{folder}: holds other files already; {_TODO}")
         return
@@ -81,9 +81,9 @@ def next_free(place: Path | str) -> Path | str:
     for number in count(1):
         one = place if number == 1 else f"{str(place).rstrip('/')}-{number}"
         if is_url(one):
-            if not remote_of(str(one)).names():
+            if not _remote_content(str(one)):
                 return str(one)
-        elif content(Path(one)) is None and not Path(one).is_file():
+        elif not Path(one).is_file() and content(Path(one)) is None:
             return Path(one)
     raise AssertionError("numbers do not end")
 
@@ -98,6 +98,11 @@ def content(folder: Path) -> str | None:
     if known is None and names:
         return f"other files ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
     return known
+
+
+def _remote_content(url: str) -> list[str]:
+    names = [name for name in remote_of(url).names() if not name.startswith(".")]
+    return [] if names == [COPY] else names
 
 
 def _check_writable(folder: Path) -> None:

@@ -71,10 +71,7 @@ def test_long_values_that_begin_alike_are_told_apart() -> None:
 
 
 def test_a_job_is_plain_json() -> None:
-    assert plain_job({"path": Path("a/b"), "n": np.int8(3), 1: (True, 0.5)}) == {
-        "path": "a/b",
-        "n": 3,
-        "1": [True, 0.5],
-    }
+    given: dict[Any, Any] = {"path": Path("a/b"), "n": np.int8(3), 1: (True, 0.5)}
+    assert plain_job(given) == {"path": "a/b", "n": 3, "1": [True, 0.5]}
     with pytest.raises(TypeError, match="plain JSON, not object"):
         plain_job({"what": object()})

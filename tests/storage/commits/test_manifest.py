@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from foretell.errors import FolderTakenError, RunError
+from foretell.schema.tables import POOLS
 from foretell.storage.commits.manifest import Manifest
 from foretell.storage.runs import Run, open_run
-from tests.storage.synthetic import append_part, contents, job, made
+from tests.storage.synthetic import contents, copied, job
 
 
 def listed(run: Run) -> None:
@@ -31,7 +33,7 @@ def listed(run: Run) -> None:
 
 
 def test_a_run_of_the_format_before_is_read_and_checked(tmp_path: Path) -> None:
-    expected = contents(made(tmp_path / "run", 3))
+    expected = contents(copied(tmp_path / "run", 3))
     listed(Run(tmp_path / "run"))
     run = open_run(tmp_path / "run")
     assert run.finished
@@ -44,12 +46,12 @@ def test_a_run_of_the_format_before_is_read_and_checked(tmp_path: Path) -> None:
 
 
 def test_it_is_continued_in_this_format_or_refused(tmp_path: Path) -> None:
-    made(tmp_path / "run", 3)
+    copied(tmp_path / "run", 3)
     listed(Run(tmp_path / "run"))
     with pytest.raises(FolderTakenError, match="older format, which can be opened but not continued"):
         Run.create(tmp_path / "run", job(3))
     run = open_run(tmp_path / "run")
-    append_part(run, 3)
+    run.add_hidden(7, POOLS[1], run.samples["id"].to_list(), np.ones((9, 2)))
     assert run.manifest["format"] == 3
     assert len(run.parts) == 4
     assert run.check() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,9 +24,9 @@ def test_a_disk_without_space_is_refused_with_both_sizes(tmp_path: Path, monkeyp
 
 
 def test_the_bound_grows_with_what_is_kept() -> None:
-    sizes = {"n_layers": 30, "n_heads": 9}
+    sizes: dict[str, Any] = {"n_layers": 30, "n_heads": 9}
     bare = run_bytes([100] * 10, [20] * 10, **sizes)
-    more = [{"detail": True}, {"rows": True}, {"n_directions": 2}]
-    assert all(run_bytes([100] * 10, [20] * 10, **sizes, **one) > bare for one in more)  # type: ignore[arg-type]
+    more: list[dict[str, Any]] = [{"detail": True}, {"rows": True}, {"n_directions": 2}]
+    assert all(run_bytes([100] * 10, [20] * 10, **sizes, **one) > bare for one in more)
     assert run_bytes([100] * 20, [20] * 20, **sizes) == 2 * bare
     assert run_bytes([], [], **sizes) == 0

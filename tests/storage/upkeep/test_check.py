@@ -13,7 +13,7 @@ import pytest
 from foretell.storage.commits.part_commit import RunTable
 from foretell.storage.runs import Run
 from foretell.storage.upkeep.check import check_run
-from tests.storage.synthetic import append_part, frames, job, made
+from tests.storage.synthetic import append_part, copied, frames, job
 
 
 def said(run: Run) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def rewritten(run: Run, table: RunTable, change: Callable[[pl.DataFrame], pl.Dat
 
 @pytest.mark.parametrize("n_parts", [1, 4])
 def test_a_whole_run_has_no_damage_and_nothing_left_over(tmp_path: Path, n_parts: int) -> None:
-    found = check_run(made(tmp_path / "run", n_parts))
+    found = check_run(copied(tmp_path / "run", n_parts))
     assert (found.damages, found.leftovers) == ((), ())
     assert (found.n_parts, found.n_samples, found.finished) == (n_parts, 3 * n_parts, True)
 
@@ -46,7 +46,7 @@ def test_an_unfinished_run_is_whole(tmp_path: Path) -> None:
 
 
 def test_drafts_and_files_of_others_are_named_and_are_no_damage(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     for name in ("samples/.part-00001.parquet.1-ab.part", "tokens/mine.csv", "parts/notes.txt", "samples/x.parquet"):
         (run.path / name).write_text("mine")
     found = check_run(run)
@@ -72,7 +72,7 @@ FILES = ("samples", "attention", "checkpoints", "rows", "tokens", "activity", "h
     ],
 )
 def test_a_changed_file_is_named(tmp_path: Path, place: str, change: Callable[[Path], Any], what: str) -> None:
-    run = made(tmp_path / "run", 3)
+    run = copied(tmp_path / "run", 3)
     change(run.path / place)
     ((file, message),) = said(run)
     assert file == place
@@ -84,7 +84,7 @@ def test_a_changed_file_is_named(tmp_path: Path, place: str, change: Callable[[P
     [("manifest.json", "is damaged"), ("job.json", "is damaged"), ("parts/part-00002.json", "is damaged")],
 )
 def test_a_changed_file_of_the_run_itself_is_named(tmp_path: Path, place: str, what: str) -> None:
-    run = made(tmp_path / "run", 3)
+    run = copied(tmp_path / "run", 3)
     path = run.path / place
     path.write_bytes(path.read_bytes().replace(b'"', b"'", 1))
     assert [(file, message.partition(" (")[0]) for file, message in said(run)] == [(place, what)]
@@ -116,7 +116,7 @@ WRONG: list[tuple[RunTable, Callable[[pl.DataFrame], pl.DataFrame], str]] = [
 def test_rows_that_do_not_belong_together_are_named(
     tmp_path: Path, table: RunTable, change: Callable[[pl.DataFrame], pl.DataFrame], what: str
 ) -> None:
-    run = made(tmp_path / "run", 3)
+    run = copied(tmp_path / "run", 3)
     place = rewritten(run, table, change)
     found = said(run)
     assert {file for file, _ in found} == {place}
@@ -124,15 +124,15 @@ def test_rows_that_do_not_belong_together_are_named(
 
 
 def test_one_sample_in_two_parts_is_named(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     run.append("other", frames(0))
     found = run.check()
     assert "has 3 samples that another part has as well" in " ".join(damage.what for damage in found)
-    assert {damage.part for damage in found} == {"part-00000"}
+    assert "part-00000" in {damage.part for damage in found}
 
 
 def test_masses_below_1_are_right_where_sinks_take_a_share(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     halved = [pl.col(name) / 2 for name in ("SAM", "PAM", "QAM", "TAM", "GAM")]
     for table in ("attention", "checkpoints", "rows"):
         for part in (0, 1):
@@ -155,7 +155,7 @@ def test_a_sample_that_was_not_read_needs_no_rows(tmp_path: Path) -> None:
 
 
 def test_labels_are_checked_and_their_replacement_is_never_taken_for_damage(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     ids = run.samples["id"]
     labels = pl.DataFrame({"id": ids, "behavior_label": 1, "label_source": "file"})
     run.write_labels(labels)
@@ -168,5 +168,5 @@ def test_labels_are_checked_and_their_replacement_is_never_taken_for_damage(tmp_
     (run.path / "labels.parquet").write_bytes(before[:-1] + b"?")
     assert said(run) == [("labels.parquet", "was changed since it was written (its checksum is another)")]
     assert run.repair()
-    assert run.samples["behavior_label"].to_list() == made(tmp_path / "other", 2).samples["behavior_label"].to_list()
+    assert run.samples.equals(copied(tmp_path / "other", 2).samples)
     assert run.finished

@@ -11,7 +11,7 @@ import pytest
 from foretell.errors import FolderTakenError, RunError
 from foretell.storage.runs import Run
 from foretell.storage.writer_lock import writing_alone
-from tests.storage.synthetic import contents, made
+from tests.storage.synthetic import contents, copied, made
 
 ROUNDS = int(os.environ.get("FORETELL_TEST_ROUNDS", "12"))
 
@@ -27,7 +27,7 @@ def restored(run: Run, n_parts: int) -> Run:
 
 
 def test_whole_parts_are_not_touched(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 4)
+    run = copied(tmp_path / "run", 4)
     before, expected = files(run), contents(run)
     (run.path / "tokens" / "part-00001.parquet").write_bytes(b"PAR1")
     (run.path / "parts" / "part-00003.json").write_text("{")
@@ -47,7 +47,7 @@ def test_whole_parts_are_not_touched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["manifest.json", "job.json"])
 def test_a_manifest_is_made_again_from_its_copy(tmp_path: Path, name: str) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     before = files(run)
     for damage in (b"", b"{}", before[name].replace(b"toy", b"tow")):
         (run.path / name).write_bytes(damage)
@@ -56,7 +56,7 @@ def test_a_manifest_is_made_again_from_its_copy(tmp_path: Path, name: str) -> No
 
 
 def test_without_manifest_and_copy_there_is_nothing_to_repair_with(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     for name in ("manifest.json", "job.json"):
         (run.path / name).write_text("{")
     with pytest.raises(RunError, match="neither the manifest nor its copy can be read; read again into a new folder"):
@@ -65,13 +65,13 @@ def test_without_manifest_and_copy_there_is_nothing_to_repair_with(tmp_path: Pat
 
 
 def test_a_run_that_somebody_writes_is_not_repaired(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 1)
+    run = copied(tmp_path / "run", 1)
     with writing_alone(run.path), pytest.raises(FolderTakenError, match="is writing into it"):
         run.repair()
 
 
 def test_drafts_go_and_files_of_others_stay(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 1)
+    run = copied(tmp_path / "run", 1)
     for name in ("samples/.part-00001.parquet.1-ab.part", "notes.txt", "samples/mine.parquet"):
         (run.path / name).write_text("mine")
     assert run.repair() == []
@@ -81,7 +81,7 @@ def test_drafts_go_and_files_of_others_stay(tmp_path: Path) -> None:
 
 
 def test_states_that_were_added_are_said_to_be_lost(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", 2)
+    run = copied(tmp_path / "run", 2)
     ids = run.samples["id"].to_list()
     run.add_hidden(9, "mean over answer", ids, np.ones((len(ids), 4)))
     (run.path / "hidden" / "states-00000.safetensors").unlink()
@@ -92,12 +92,13 @@ def test_states_that_were_added_are_said_to_be_lost(tmp_path: Path) -> None:
     assert run.check() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_byte_or_a_cut_anywhere_is_found_and_mended(
     tmp_path: Path, generator: np.random.Generator, compacted: bool
 ) -> None:
     """Each round changes one random byte, cuts one file, or removes it."""
-    run = made(tmp_path / "run", 4)
+    run = copied(tmp_path / "run", 4)
     run.write_labels(run.samples.select("id", "behavior_label", "label_source"))
     expected = contents(run)
     for number in range(ROUNDS if not compacted else max(2, ROUNDS // 4)):

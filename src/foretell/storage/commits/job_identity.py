@@ -8,6 +8,7 @@ differences(job, other)         # ["sampling.temperature: 0 in the run, 1 now"]
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from numbers import Integral, Real
@@ -84,10 +85,14 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _canonical(one) for key, one in value.items() if _is_set(one)}
     if isinstance(value, list | tuple):
-        return sorted((_canonical(one) for one in value), key=lambda one: json.dumps(one, sort_keys=True))
+        return sorted(map(_canonical, value), key=_order)
     if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
         return int(value)
     return value
+
+
+def _order(value: Any) -> tuple[float, str]:
+    return (value, "") if isinstance(value, int | float) else (math.inf, json.dumps(value, sort_keys=True))
 
 
 def _chosen(job: Mapping[str, Any], keys: Collection[str] | None) -> dict[str, Any]:

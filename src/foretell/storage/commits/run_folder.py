@@ -182,7 +182,7 @@ class RunFolder(RunFiles):
 
     def write_rows(self, table: RunTable, name: str, frame: pl.DataFrame) -> PartFile:
         """Write one file of a table, which no part has yet."""
-        target = self.path / table / name
+        target = self.contained(f"{table}/{name}")
         with (
             saving(f"{self.location}/{table}/{name}"),
             written_whole(target, durable=True) as draft,

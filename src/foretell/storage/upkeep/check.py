@@ -181,7 +181,8 @@ def _wrong_columns(path: Path, file: PartFile) -> str | None:
 def _twice(parts: Sequence[Part]) -> list[Damage]:
     """Return parts with a sample that a part before them has as well."""
     counts = Counter(own for part in parts if part.of_table("samples") for own in part.ids or ())
-    damages, seen = [], set()
+    damages: list[Damage] = []
+    seen: set[str] = set()
     for part in parts:
         if not part.of_table("samples"):
             continue

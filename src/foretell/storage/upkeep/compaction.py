@@ -23,7 +23,7 @@ from foretell.storage.commits.job_identity import job_hash
 from foretell.storage.commits.part_commit import Part, PartFile, RunTable
 from foretell.storage.commits.run_folder import RunFolder
 from foretell.storage.upkeep.compact_states import compact_states
-from foretell.storage.upkeep.repair import remove_parts
+from foretell.storage.upkeep.repair import remove_drafts, remove_parts
 from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["compact_run"]
@@ -39,6 +39,7 @@ def compact_run(run: RunFolder) -> None:
     """Put the rows of all parts of a run into few files; see `Run.compact`."""
     with writing_alone(run.location):
         _remove_spools(run.path)
+        remove_drafts(run)
         parts = run.parts
         _remove_replaced(run, parts)
         if len(parts) < 2:
@@ -96,7 +97,7 @@ def _compacted_table(
     files = [file for part in parts for file in part.of_table(table)]
     run.fetch(file.place for file in files)
     paths = [run.contained(file.place) for file in files]
-    keys = [] if table == "samples" else [key for key in ("dataset", "layer") if key in TABLES[table].dtypes]
+    keys: list[str] = [] if table == "samples" else [key for key in ("dataset", "layer") if key in TABLES[table].dtypes]
     n_pieces = 1 if not keys else max(1, pl.read_parquet(paths[0], columns=keys).unique().height)
     split_by = [{"dataset": "_dataset"}.get(key, key) for key in keys]
     n_rows = sum(file.n_rows or 0 for file in files)

@@ -207,17 +207,17 @@ def _complete(part: Part, samples: pl.DataFrame, counts: Mapping[RunTable, pl.Da
 
 def _expected(table: RunTable, places: set[tuple[Any, ...]]) -> pl.Expr:
     """Return the rows that a sample has in a table."""
-    n_generated = pl.col("n_tokens_generated").cast(pl.Int64)
+    n_generated: pl.Expr = pl.col("n_tokens_generated").cast(pl.Int64)
     if table == "tokens":
         return pl.sum_horizontal(pl.col(f"n_tokens_{segment}") for segment in SEGMENTS).cast(pl.Int64)
     if table == "attention":
         return pl.lit(len(places), dtype=pl.Int64)
     # checkpoints after 1, 2, 4, ... tokens; the logarithm of a power of two may come out a last digit too small
-    powers = (n_generated.clip(1).log(2) + 1e-9).floor().cast(pl.Int64) + 1
+    powers: pl.Expr = (n_generated.clip(1).log(2) + 1e-9).floor().cast(pl.Int64) + 1
     if table == "checkpoints":
         return powers * len(places)
     if table == "hidden":
         n_prompt = sum(pool == POOLS[0] for _, pool in places)
-        also_whole = (n_generated != 2 ** (powers - 1)).cast(pl.Int64)
+        also_whole = (n_generated != pl.lit(2).pow(powers - 1)).cast(pl.Int64)
         return n_prompt + (powers + also_whole) * (len(places) - n_prompt)
     return n_generated * len(places)

@@ -17,7 +17,7 @@ from foretell.storage.upkeep.check import check_run, read_manifests
 from foretell.storage.upkeep.damage import Damage
 from foretell.storage.writer_lock import writing_alone
 
-__all__ = ["remove_parts", "repair_run"]
+__all__ = ["remove_drafts", "remove_parts", "repair_run"]
 
 
 def repair_run(run: RunFolder) -> list[Damage]:
@@ -34,7 +34,7 @@ def repair_run(run: RunFolder) -> list[Damage]:
     """
     with writing_alone(run.location):
         found = check_run(run)
-        _remove_drafts(run)
+        remove_drafts(run)
         if not found.damages:
             return []
         manifest, _ = read_manifests(run)
@@ -69,7 +69,8 @@ def _is_short(damages: Sequence[Damage]) -> bool:
     return any("is finished" in damage.what for damage in damages)
 
 
-def _remove_drafts(run: RunFolder) -> None:
+def remove_drafts(run: RunFolder) -> None:
+    """Delete what a call left that was killed while it wrote a file."""
     if run.remote is None:
         for folder in (".", PARTS, *get_args(RunTable)):
             if (run.path / folder).is_dir() and not (run.path / folder).is_symlink():
