@@ -68,7 +68,8 @@ def read_missing(
         space = zip(plan.parts, plan.n_bytes, strict=True)
         require_space(run.path, sum(n_bytes for part, n_bytes in space if part.name not in done))
     if plan.unread and _UNREAD_PART not in done:
-        unread = tables([], plan.unread, model=run.job["model"], concepts=(), given=plan.settings.given)
+        ordered = sorted(plan.unread, key=lambda item: item.conversation.id)
+        unread = tables([], ordered, model=run.job["model"], concepts=(), given=plan.settings.given)
         run.append(_UNREAD_PART, unread)
     missing = [part for part in plan.parts if part.name not in done]
     total, left = (sum(len(part.items) for part in parts) for parts in (plan.parts, missing))

@@ -375,7 +375,7 @@ def test_the_same_job_in_other_words_goes_on_to_the_same_tables(
         read(model, [*GIVEN, nothing], to=tmp_path / "run", **job)
     monkeypatch.undo()
     moved = dataclasses.replace(model, name="/models/elsewhere")
-    again = {"directions": pair[::-1], "batch_tokens": np.int64(1), "hidden": (1, 0), "progress": False}
+    again = {"directions": pair[::-1], "batch_tokens": 1, "hidden": (1, 0), "progress": False}
     run = read(moved, [nothing, *GIVEN[::-1]], to=tmp_path / "run", **again)  # type: ignore[arg-type]
     for table in ("samples", "attention", "tokens", "activity", "hidden_states"):
         assert_frame_equal(getattr(run, table), getattr(whole, table))

@@ -239,5 +239,4 @@ def _rendered(
                     continue
         unread.append(Unread(conversation, answer, reason))
     readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
-    unread.sort(key=lambda item: item.conversation.id)
     return readable, unread
