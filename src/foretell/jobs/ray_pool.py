@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -168,7 +167,7 @@ def in_order(workers: Workers | None, work: Callable[[Task], Result], tasks: Seq
     return [result for _, result in sorted(numbered, key=itemgetter(0))]
 
 
-def _imported() -> ModuleType:
+def _imported() -> Any:
     """Return Ray, which then neither prints nor sends anything by itself."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -234,7 +233,7 @@ def _loopback(ray: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_data(ray: ModuleType) -> Iterator[None]:
+def _quiet_data(ray: Any) -> Iterator[None]:
     """Let Ray Data print nothing, and plan for small blocks, until the block ends."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own settings, of which it warns itself

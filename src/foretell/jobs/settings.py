@@ -83,8 +83,15 @@ class Settings:
         """Return the space on a disk that reading these texts takes at least."""
         generated = [max(1, int((one == _GENERATED).sum())) for one in segments]
         lengths = [len(one) for one in segments]
-        options = {"detail": self.detail, "rows": self.rows, "n_directions": len(self.directions)}
-        tables = run_bytes(lengths, generated, n_layers=n_layers, n_heads=n_heads, **options)
+        tables = run_bytes(
+            lengths,
+            generated,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            detail=self.detail,
+            rows=self.rows,
+            n_directions=len(self.directions),
+        )
         return tables + (0 if self.states is None else self.states.n_bytes(generated, width))
 
 

@@ -23,7 +23,7 @@ from tests.reading.tiny import tiny_model
 
 NOUNS = ("river", "cat", "old wooden house", "train", "lamp", "ship")
 GIVEN = [Conversation(noun, "own", (Message("user", f"Describe a {noun}."),), f"The {noun} is here.") for noun in NOUNS]
-POISON = int(tiny_model("llama").tokenizer.convert_tokens_to_ids("~"))
+POISON = tiny_model("llama").tokenizer.convert_tokens_to_ids("~")
 
 
 @pytest.fixture(scope="module")

@@ -27,17 +27,16 @@ from polars.testing import assert_frame_equal
 import foretell
 folder, samples = Path(sys.argv[1]), foretell.builtin_conversations("alpaca")[:12]
 TABLES = ("samples", "attention", "checkpoints", "tokens", "hidden_states", "rows")
-options = dict(answers="generate", max_new_tokens=6, temperature=1.0, batch_tokens=400, hidden=[0, 2], rows=True)
+options = dict(answers="generate", max_new_tokens=6, temperature=1.0, batch_tokens=200, hidden=[0, 2], rows=True)
 options |= dict(progress=False, detail=True)
 
-def load(dying=False, slow=0.0):
+def load(dying=None, slow=0.0):
     model = foretell.load_model(folder / "model")
     (folder / f"worker-{os.getpid()}").touch()
-    passes = []
     def before(*_):
-        passes.append(None)
         time.sleep(slow)
-        if dying and len(passes) == 30 and not (folder / "lost").exists():
+        in_the_middle = dying and len(list((dying / "parts").glob("*.json"))) >= 2
+        if in_the_middle and not (folder / "lost").exists():
             (folder / "lost").touch()
             os.kill(os.getpid(), signal.SIGKILL)
     model.model.register_forward_pre_hook(before)
@@ -59,7 +58,8 @@ found = {}
 LOST = """
 for number in range(int(sys.argv[2])):
     for file in folder.glob("lost"): file.unlink()
-    run = foretell.read(partial(load, dying=True), samples, to=folder / f"lost-{number}", workers=2, **options)
+    to = folder / f"lost-{number}"
+    run = foretell.read(partial(load, dying=to), samples, to=to, workers=2, **options)
     found[f"lost {number}"] = [compared(run, whole), (folder / "lost").exists()]
 print("FOUND" + json.dumps(found))
 """

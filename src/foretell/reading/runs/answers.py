@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
 from foretell.jobs.settings import Sampling
 from foretell.reading.capture.listen import Capture, listen
@@ -182,7 +182,7 @@ class _OwnDraws(LogitsProcessor):
         seeds = [int(sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:15], 16) for name in names]
         self._generators = [torch.Generator(device).manual_seed(one) for one in seeds]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         noise = torch.empty_like(scores, dtype=torch.float32)
         for row, generator in zip(noise, self._generators, strict=True):
             row.exponential_(generator=generator)

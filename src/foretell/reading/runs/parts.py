@@ -80,7 +80,8 @@ def read_part(model: Model, settings: Settings, run: Run, part: Part[_Sample]) -
         ids = [conversation.id for conversation, _ in samples]
         return generate(model, batch, sampling=settings.sampling, draws=ids, **wanted)
 
-    readings, unread = [], []
+    readings: list[Reading] = []
+    unread: list[Unread] = []
     results = attempt(part.items, answered, free=_free_memory)
     for (conversation, _), one in zip(part.items, results, strict=True):
         if isinstance(one, Failure):
@@ -90,7 +91,7 @@ def read_part(model: Model, settings: Settings, run: Run, part: Part[_Sample]) -
         else:
             unread.append(Unread(replace(conversation, answer_token_ids=()), "", NO_TOKENS))
     if settings.strict:
-        stop_at_first((one.conversation.id, one.reason) for one in (*unread, *readings))
+        stop_at_first((one.conversation.id, one.reason) for part_of in (unread, readings) for one in part_of)
     concepts = [direction.concept for direction in settings.directions]
     found = tables(readings, unread, model=model.name, concepts=concepts, given=settings.given)
     if settings.states is not None:

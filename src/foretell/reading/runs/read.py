@@ -166,7 +166,7 @@ def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its 
     pool = Workers(workers) if isinstance(workers, int) else workers
     if pool is not None and pool.address is not None and to is None:
         raise InputError("workers on other machines need a folder for the run that all of them see: give `to`")
-    load = None if pool is None and isinstance(model, Model) else _loader(model)
+    load = _loader(model, elsewhere=pool is not None)
     with connected(None if isinstance(model, Model) else pool):
         if pool is None or isinstance(model, Model):
             loaded = model if isinstance(model, Model) else load()
@@ -184,6 +184,7 @@ def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its 
                 forget_failed(run, {part.name for part in plan.parts})
             if strict:
                 stop_at_first(run.sample_columns(["id", "reason"]).rows())
+            read_parts: Any
             if pool is None:
                 read_parts = partial(
                     map, partial(read_part, replace(loaded, name=run.job["model"]), plan.settings, run)
@@ -196,10 +197,12 @@ def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its 
             return run
 
 
-def _loader(model: Model | str | Path | Callable[[], Model]) -> Callable[[], Model]:
+def _loader(model: Model | str | Path | Callable[[], Model], *, elsewhere: bool) -> Callable[[], Model]:
     """Return what loads a model, here or in another process."""
     if not isinstance(model, Model):
         return partial(load_model, model) if isinstance(model, str | Path) else model
+    if not elsewhere:
+        return lambda: model
     if model.loader is None:
         raise InputError(
             f"{model.name}: workers load the model themselves, and this one was not loaded by foretell.load_model; "
