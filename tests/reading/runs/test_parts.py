@@ -54,7 +54,7 @@ def failing(model: Model, when: Callable[[torch.Tensor], bool], error: BaseExcep
 
 
 def holds_poison(ids: torch.Tensor) -> bool:
-    return bool((ids == POISON).any())
+    return bool(torch.isin(ids, torch.as_tensor(POISON)).any())
 
 
 ERRORS = {
