@@ -15,7 +15,7 @@ from foretell.errors import InputError, UnfinishedError
 from foretell.jobs.attempts import summary_of
 from foretell.jobs.batches import Part
 from foretell.jobs.progress_bar import progress_bar
-from foretell.jobs.settings import Settings
+from foretell.jobs.reading_settings import Settings
 from foretell.storage.answered import Unread
 from foretell.storage.location.disk_space import require_space
 from foretell.storage.runs import Run

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from foretell.conversations.conversation import Conversation, Message
 from foretell.errors import UnfinishedError
-from foretell.jobs.settings import Sampling
+from foretell.jobs.reading_settings import Sampling
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import generate

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
-from foretell.jobs.settings import Sampling
+from foretell.jobs.reading_settings import Sampling
 from foretell.reading.capture.listen import Capture, listen
 from foretell.reading.chat.spans import Rendered, pad_batch
 from foretell.reading.models.load import Model

@@ -20,7 +20,7 @@ from foretell.conversations.conversation import Conversation
 from foretell.errors import InputError
 from foretell.jobs.attempts import Failure, attempt
 from foretell.jobs.batches import Part
-from foretell.jobs.settings import Settings, stop_at_first
+from foretell.jobs.reading_settings import Settings, stop_at_first
 from foretell.reading.chat.spans import Rendered
 from foretell.reading.chat.tokens import token_texts
 from foretell.reading.models.fingerprints import weights_fingerprint

@@ -19,8 +19,8 @@ from foretell.jobs.batches import planned_parts
 from foretell.jobs.planned_run import Plan, commonest, forget_failed, read_missing
 from foretell.jobs.positions import n_positions, too_long
 from foretell.jobs.ray_pool import Workers, connected, on_workers
+from foretell.jobs.reading_settings import Answers, Sampling, Settings, stop_at_first
 from foretell.jobs.request import asked, check_before_loading
-from foretell.jobs.settings import Answers, Sampling, Settings, stop_at_first
 from foretell.reading.chat.chat_template import template_fingerprint, tokenizer_fingerprint
 from foretell.reading.chat.spans import Rendered, render
 from foretell.reading.models.blocks import decoder_blocks
