@@ -133,18 +133,20 @@ def on_workers(
     n_done = 0
     with connected(workers) as ray, _quiet_data(ray):
         items = [{"task": _Held(task)} for task in tasks]
-        answers = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _Worker,
-            fn_constructor_args=(make, str(Path.cwd())),
-            compute=ray.data.ActorPoolStrategy(
-                size=min(workers.n_workers, len(items)), max_tasks_in_flight_per_actor=1
-            ),
-            batch_size=1,
-            num_cpus=1,
-            num_gpus=workers.gpus_per_worker or None,
-            max_restarts=-1,
-            max_task_retries=_TRIES,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how many tries a task has, which later versions name otherwise
+            answers = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+                _Worker,
+                fn_constructor_args=(make, str(Path.cwd())),
+                compute=ray.data.ActorPoolStrategy(
+                    size=min(workers.n_workers, len(items)), max_tasks_in_flight_per_actor=1
+                ),
+                batch_size=1,
+                num_cpus=1,
+                num_gpus=workers.gpus_per_worker or None,
+                max_restarts=-1,
+                max_task_retries=_TRIES,
+            )
         try:
             for row in answers.iter_rows():
                 held = row["answer"]
@@ -203,7 +205,7 @@ def connected(workers: Workers | None) -> Iterator[Any]:
             "_node_ip_address": "127.0.0.1",
         }
     try:
-        with nullcontext() if workers.address else _loopback(ray):
+        with _silent_start(), nullcontext() if workers.address else _loopback(ray):
             ray.init(log_to_driver=False, **options)
     except (ConnectionError, ValueError) as error:
         raise InputError(f"--address {workers.address}: there is no Ray cluster to connect to ({error})") from error
@@ -214,6 +216,19 @@ def connected(workers: Workers | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silent_start() -> Iterator[None]:
+    """Keep what the compiled part of Ray says of its own settings, past Python's streams, from the terminal."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager
