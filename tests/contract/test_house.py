@@ -39,6 +39,7 @@ WITHOUT_SOURCE_MODULE = {
     "reading/models/test_gemma3.py": "one large model, only when it is asked for",
     "reading/runs/test_answer_tokens.py": "runs that are read again from their own answers",
     "reading/runs/test_hidden_states.py": "hidden states of runs, from reading to resuming",
+    "reading/runs/test_workers.py": "runs that several processes read",
     "showing/page/test_hover.py": "every kind of figure, pointed at in a browser",
     "showing/test_drawing.py": "both drawing libraries draw every figure",
     "storage/test_kills.py": "runs that are killed at random moments",

@@ -30,16 +30,19 @@ from foretell.cli.options import (
     hidden_option,
     ignore_option,
     model_argument,
+    model_loader,
     model_options,
     new_option,
     opened_conversations,
     opened_model,
     overwrite_option,
     quiet_option,
+    say_doing,
     scorer_option,
     seed_option,
     signals_option,
     trust_option,
+    workers_options,
 )
 from foretell.cli.run_verbs import check, show
 from foretell.errors import ForetellError, missing_extra
@@ -188,6 +191,9 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
     show_default=True,
     help="Nucleus sampling: mass of the most likely tokens.",
 )
+@click.option("--strict", is_flag=True, help="Stop at the first sample that cannot be read.")
+@click.option("--retry-failed", is_flag=True, help="Resumed: read again what could not be read before.")
+@workers_options
 @overwrite_option
 @new_option
 @break_lock_option
@@ -214,8 +220,10 @@ def read(
       foretell read smollm2 builtin:questions --answers generate --max-new-tokens 24 --to run
       foretell read ./my-model log.eval --to run
       foretell read ./my-model prompts.jsonl --to run --direction lying.safetensors --hidden 8,16
+      foretell read ./my-model prompts.jsonl --to run --workers 4 --gpus-per-worker 1
 
-    A run that was stopped goes on where it stopped when it is called again.
+    A run that was stopped goes on where it stopped when it is called again. A sample that cannot be read is kept with
+    the reason.
     """
     if new and options["overwrite"]:
         raise click.UsageError("'--new' keeps what '--overwrite' replaces; give one of them")
@@ -224,9 +232,12 @@ def read(
     if break_lock:
         remove_lock(to)
     refuse_second_writer(to)
+    say_doing(f"opening {conversations}", options)
     import foretell
     from foretell.conversations.conversation import require_answers
     from foretell.conversations.harness_logs import note_on_writers
+    from foretell.jobs.attempts import summary_of
+    from foretell.jobs.request import check_before_loading
     from foretell.showing.terminal import say
 
     if to != named:
@@ -235,16 +246,15 @@ def read(
     if options["answers"] == "given":
         require_answers(samples)
     fitted = [foretell.Direction.load(path) for path in directions]
-    from foretell.reading.runs.read import check_before_loading
-
     check_before_loading(samples, answers=options["answers"], directions=fitted, to=to, overwrite=options["overwrite"])
-    loaded = opened_model(model, options)
-    if options["answers"] == "given" and (note := note_on_writers(samples, loaded.name)):
+    say_doing(f"loading {model}", options)
+    loaded = opened_model(model, options) if options["workers"] is None else model_loader(model, options)
+    if options["answers"] == "given" and (note := note_on_writers(samples, model)):
         say(f"  {note}", style="yellow")
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
     unread = run.sample_columns(["reason"])["reason"].drop_nulls()
     say(f"{run.n_rows('samples')} samples, {run.n_rows('attention')} attention rows: {run.location}")
-    for reason, count in unread.value_counts(sort=True).rows():
+    for reason, count in summary_of(unread):
         say(f"  not read: {count} ({reason})", style="yellow")
 
 

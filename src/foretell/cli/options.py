@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,16 +34,19 @@ __all__ = [
     "hidden_option",
     "ignore_option",
     "model_argument",
+    "model_loader",
     "model_options",
     "new_option",
     "opened_conversations",
     "opened_model",
     "overwrite_option",
     "quiet_option",
+    "say_doing",
     "scorer_option",
     "seed_option",
     "signals_option",
     "trust_option",
+    "workers_options",
 ]
 
 BUILTIN = "builtin"
@@ -144,6 +149,18 @@ _dtype_option = click.option(
 _device_option = click.option(
     "--device", default=None, help="Such as cpu, cuda or mps; default: chosen by the library."
 )
+_workers_option = click.option(
+    "--workers", type=click.IntRange(1), default=None, help="Read in so many processes, each with the model (by Ray)."
+)
+_gpus_option = click.option(
+    "--gpus-per-worker",
+    type=click.FloatRange(0.0),
+    default=None,
+    help="Graphics processors of each; may be a fraction.",
+)
+_address_option = click.option(
+    "--address", default=None, help="Ray cluster of the workers: auto, or host:port; default: this machine."
+)
 
 
 def _checked_model(context: click.Context, _parameter: click.Parameter, name: str) -> str:
@@ -185,12 +202,44 @@ def model_options(verb: Callable[..., None]) -> Callable[..., None]:
     return _dtype_option(_device_option(trust_option(seed_option(quiet_option(verb)))))
 
 
-def opened_model(name: str, options: dict[str, Any]) -> Model:
-    """Load a verb's model, and remove the options for loading from `options`."""
+def workers_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a verb that several processes may do; it gets them as one, `workers`."""
+
+    @functools.wraps(verb)
+    def with_workers(
+        *words: Any, workers: int | None, gpus_per_worker: float | None, address: str | None, **options: Any
+    ) -> None:
+        pool = None
+        if workers is not None:
+            from foretell.jobs.ray_pool import Workers
+
+            pool = Workers(workers, gpus_per_worker or 0.0, address)
+        elif gpus_per_worker is not None or address is not None:
+            raise click.UsageError("--gpus-per-worker and --address say where --workers are")
+        verb(*words, workers=pool, **options)
+
+    for option in (_address_option, _gpus_option, _workers_option):
+        with_workers = option(with_workers)
+    return with_workers
+
+
+def say_doing(what: str, options: dict[str, Any]) -> None:
+    """Say on a terminal what is being done, where that takes longer than one likes to look at nothing."""
+    if sys.stderr.isatty() and options["progress"] is not False:
+        click.echo(f"{what} ...", err=True)
+
+
+def model_loader(name: str, options: dict[str, Any]) -> Callable[[], Model]:
+    """Return what loads a verb's model, and remove the options for loading from `options`."""
     import foretell
 
     settings = {key: options.pop(key) for key in ("dtype", "device", "trust_remote_code")}
-    return foretell.load_model(name, **settings)
+    return functools.partial(foretell.load_model, name, **settings)
+
+
+def opened_model(name: str, options: dict[str, Any]) -> Model:
+    """Load a verb's model, and remove the options for loading from `options`."""
+    return model_loader(name, options)()
 
 
 def opened_conversations(source: str, options: dict[str, Any]) -> list[Conversation]:

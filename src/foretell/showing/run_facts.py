@@ -7,6 +7,7 @@ from itertools import groupby
 
 import polars as pl
 
+from foretell.jobs.attempts import summary_of
 from foretell.showing.report_data import ColouredText, RunFacts
 from foretell.storage.runs import Run
 
@@ -29,8 +30,7 @@ def run_facts(run: Run, *, commands: Sequence[str] = ()) -> RunFacts:
     if truncated:
         notes.append(f"{truncated} answers were cut at the token limit and labelled as they are")
     notes += [
-        f"{count} samples were not read: {reason}"
-        for reason, count in samples["reason"].drop_nulls().value_counts(sort=True).rows()
+        f"{count} samples were not read: {reason}" for reason, count in summary_of(samples["reason"].drop_nulls())
     ]
     return RunFacts(
         model=f"{job['model']} ({job['dtype']})",

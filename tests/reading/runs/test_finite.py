@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from polars.testing import assert_frame_equal
 
 from foretell.conversations.conversation import Conversation, Message
+from foretell.errors import UnfinishedError
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import force
 from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.read import read
-from foretell.storage.runs import Run
+from foretell.storage.runs import Run, open_run
 from tests.directions.overflow import overflowing_model
 from tests.directions.test_direction import direction_for
 from tests.reading.tiny import tiny_model
@@ -86,8 +88,12 @@ def test_a_prompt_that_overflows_does_not_end_the_batch_that_is_generated(model:
         assert run.samples.filter(id="river")["answer"].to_list() == alone.samples["answer"].to_list()
 
 
-def test_all_overflowing_is_said_of_all(model: Model) -> None:
-    run = read_all(model, [conversation("one", "~~ ~~"), conversation("two", "~~")])
+def test_all_overflowing_is_said_of_all(model: Model, tmp_path: Path) -> None:
+    conversations = [conversation("one", "~~ ~~"), conversation("two", "~~")]
+    with pytest.raises(UnfinishedError, match=r"none of the 2 .* could be read: attention masses .* in float16"):
+        read(model, conversations, to=tmp_path / "run", progress=False)
+    run = open_run(tmp_path / "run")
+    assert not run.finished
     no_nan(run)
     assert run.samples["reason"].null_count() == 0
     assert run.attention.is_empty()

@@ -14,6 +14,7 @@ from foretell.stats.heads.association import association
 from foretell.stats.heads.out_of_core import StreamedAssociation, stream_association
 from foretell.stats.heads.sorted_parquet import NotSortedError, sorted_blocks
 from foretell.stats.table.joined import read_table
+from tests.jobs.test_ray_pool import by_script
 from tests.stats.tables import METRICS, head_table
 
 ORDER = ("dataset", "layer", "head", "id")
@@ -222,3 +223,31 @@ def test_blocks_are_whole_columns(tmp_path: Path) -> None:
     broken(frame, "gap").write_parquet(path)
     with pytest.raises(NotSortedError, match=r"lacks samples|differs between heads|head by head"):
         list(sorted_blocks([path], **options))
+
+
+BY_WORKERS = """
+import json, sys
+import foretell
+found = {}
+for path in sys.argv[1:]:
+    options = dict(n_permutations=49, n_rows=10, progress=False)
+    one, many = (foretell.stream_association(path, workers=workers, **options) for workers in (None, 2))
+    found[path] = [many.frame.equals(one.frame, null_equal=True), many.ledger == one.ledger, many.frame.height]
+    try:
+        foretell.stream_association(path, metrics=["none"], workers=1, **options)
+    except foretell.errors.TableError as error:
+        found[path].append(path in str(error) and "none" in str(error))
+print("FOUND" + json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_workers_give_the_numbers_of_one_process(tmp_path: Path) -> None:
+    frame = broken(sorted_table(), "shuffled")
+    copies = frame.filter(pl.col("id").str.ends_with("3")).with_columns(pl.col("id") + "-copy")
+    frame.write_csv(tmp_path / "plain.csv")
+    pl.concat([frame, copies]).write_parquet(tmp_path / "copies.parquet")
+    found, printed = by_script(BY_WORKERS, tmp_path / "plain.csv", tmp_path / "copies.parquet")
+    assert [one[:2] + one[3:] for one in found.values()] == [[True, True, True]] * 2
+    assert all(one[2] > 20 for one in found.values())
+    assert printed == ""

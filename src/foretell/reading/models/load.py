@@ -9,7 +9,9 @@ It knows nothing of attention, segments or directions.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +40,8 @@ class Model:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str
+    loader: Callable[[], Model] | None = field(default=None, repr=False, compare=False)
+    """Loads the same once more, in another process; None of a model that `load_model` did not load."""
 
     @property
     def n_layers(self) -> int:
@@ -127,7 +131,8 @@ def load_model(
             model.train(False)
     except _LOAD_ERRORS as error:
         raise ModelError(f"{name}: cannot be loaded as a language model: {first_line(error)}") from error
-    return Model(model=model, tokenizer=tokenizer, name=name)
+    loader = partial(load_model, name_or_path, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    return Model(model=model, tokenizer=tokenizer, name=name, loader=loader)
 
 
 def load_tokenizer(name_or_path: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

@@ -9,17 +9,17 @@ It knows neither tables nor runs.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import Cache, GenerationConfig
+from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
-from foretell.errors import InputError
+from foretell.jobs.reading_settings import Sampling
 from foretell.reading.capture.listen import Capture, listen
 from foretell.reading.chat.spans import Rendered, pad_batch
 from foretell.reading.models.load import Model
@@ -33,26 +33,6 @@ from foretell.storage.state_choice import PooledStates, StateChoice, states_by_s
 __all__ = ["Sampling", "force", "generate"]
 
 _GENERATED = SEGMENTS.index("generated")
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How answers are generated."""
-
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    """0 takes the likeliest token; above 0 samples."""
-    top_p: float = 1.0
-    """Sample only from the likeliest tokens that hold this much probability."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise InputError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
-        if not 0.0 <= self.temperature < math.inf:
-            raise InputError(f"temperature must be 0 (greedy) or above, not {self.temperature}")
-        if not 0.0 < self.top_p <= 1.0:
-            raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
 
 def force(
@@ -126,6 +106,7 @@ def generate(
     rendered: Sequence[Rendered],
     *,
     sampling: Sampling,
+    draws: Sequence[str] | None = None,
     directions: Sequence[ReadableDirection] = (),
     detail: bool = False,
     rows: bool = False,
@@ -134,25 +115,22 @@ def generate(
     """Let the model answer, and read it while it does; a prompt that comes several times is fed once.
 
     The token that ends a turn belongs to the template, not to the answer, so that reading the stored answer again
-    gives the same numbers. The conversations have no answers; the rest is as in `force`.
+    gives the same numbers. The conversations have no answers. What is drawn of a sample follows the seed and its name
+    in `draws` (its place in the batch, where none is given), not the others of its batch. The rest is as in `force`.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
     settings = _settings(model, sampling)
     width = batch.token_ids.shape[1]
-    devices = [model.device] if model.device.type == "cuda" else []
     with torch.inference_mode():
         cache = prompts_once(model, batch.token_ids, batch.attention_mask)
-    with (
-        torch.inference_mode(),
-        torch.random.fork_rng(devices=devices),
-        listen(model, batch.segments, **_wanted(directions, states, detail=detail)) as capture,
-    ):
-        torch.manual_seed(sampling.seed)
+    listening = listen(model, batch.segments, **_wanted(directions, states, detail=detail))
+    with torch.inference_mode(), listening as capture:
         answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
         output = answer(
             input_ids=batch.token_ids.to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
             generation_config=settings,
+            logits_processor=_drawing(sampling, draws or list(map(str, range(len(rendered)))), model.device),
             **({} if cache is None else {cache_argument(model.model): cache}),
         )
         fresh = output[:, width:].cpu().numpy()
@@ -187,19 +165,37 @@ def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
     ends = None if own is None else own.eos_token_id
     if ends is None:
         ends = model.tokenizer.eos_token_id
-    sampled = (
-        {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        if sampling.temperature > 0.0
-        else {"do_sample": False}
-    )
     return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=ends,
         pad_token_id=model.pad_id,
         # One sample whose scores are not finite would end the whole batch; it is told apart when it is read.
         remove_invalid_values=True,
-        **sampled,
+        do_sample=False,
     )
+
+
+class _OwnDraws(LogitsProcessor):
+    """Adds noise of its own to the scores of each sample, so that the highest sum is a draw (the Gumbel-max trick)."""
+
+    def __init__(self, names: Sequence[str], seed: int, device: torch.device) -> None:
+        seeds = [int(sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).hexdigest()[:15], 16) for name in names]
+        self._generators = [torch.Generator(device).manual_seed(one) for one in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        noise = torch.empty_like(scores, dtype=torch.float32)
+        for row, generator in zip(noise, self._generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores.float() - noise.log()
+
+
+def _drawing(sampling: Sampling, names: Sequence[str], device: torch.device) -> LogitsProcessorList:
+    """Return what makes the likeliest token a draw; nothing where the likeliest one itself is taken."""
+    if sampling.temperature == 0.0:
+        return LogitsProcessorList()
+    nucleus = [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1.0 else []
+    own = _OwnDraws(names, sampling.seed, device)
+    return LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature), *nucleus, own])
 
 
 def _answered(

@@ -6,133 +6,78 @@ run.attention
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
-from tqdm import tqdm
-
-from foretell.conversations.conversation import Conversation, require_answers
+from foretell.conversations.conversation import Conversation
 from foretell.conversations.formats import as_conversations
 from foretell.errors import InputError, SpanError
+from foretell.jobs.batches import planned_parts
+from foretell.jobs.planned_run import Plan, commonest, forget_failed, read_missing
+from foretell.jobs.positions import n_positions, too_long
+from foretell.jobs.ray_pool import Workers, connected, on_workers
+from foretell.jobs.reading_settings import Answers, Sampling, Settings, stop_at_first
+from foretell.jobs.request import asked, check_before_loading
 from foretell.reading.chat.chat_template import template_fingerprint, tokenizer_fingerprint
 from foretell.reading.chat.spans import Rendered, render
-from foretell.reading.chat.tokens import token_texts
 from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.fingerprints import weights_fingerprint
-from foretell.reading.models.load import Model
-from foretell.reading.runs.answers import Sampling, force, generate
-from foretell.reading.runs.finite import not_finite
-from foretell.reading.signals.activity import ReadableDirection
+from foretell.reading.models.load import Model, load_model
+from foretell.reading.models.trial import FAILURES
+from foretell.reading.runs.parts import NO_TOKENS, FittedDirection, part_reader, read_part
 from foretell.schema.tables import SEGMENTS
-from foretell.storage.answered import Answered, Reading, Unread
-from foretell.storage.location.disk_space import require_space, run_bytes
-from foretell.storage.runs import Run, is_run, open_run, refuse_other_job
-from foretell.storage.sample_rows import tables
+from foretell.storage.answered import Unread
+from foretell.storage.runs import Run
 from foretell.storage.state_choice import StateChoice
-from foretell.storage.state_shards import write_states
-from foretell.storage.targets import MANIFEST, check_folder
-from foretell.storage.writer_lock import refuse_second_writer, writing_alone
+from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["Answers", "check_before_loading", "read"]
 
-Answers = Literal["given", "generate"]
-
 _GENERATED = SEGMENTS.index("generated")
 _NO_ANSWER = "no answer was given; give one, or let the model generate it"
-_NO_TOKENS = "the answer has no tokens"
-_UNREAD_PART = "unread"
 
 
-@runtime_checkable
-class FittedDirection(ReadableDirection, Protocol):
-    """A direction that knows which model it was fitted on."""
-
-    def check_fits(self, model: Model) -> None:
-        """Refuse another model, or warn of another chat template."""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What is done to every conversation of a run."""
-
-    model: Model
-    name: str
-    """Name of the model in the tables: the one that the run began with."""
-    answers: Answers
-    directions: tuple[FittedDirection, ...]
-    sampling: Sampling
-    batch_tokens: int
-    detail: bool
-    rows: bool
-    states: StateChoice | None
-
-    @property
-    def given(self) -> bool:
-        """Whether answers are given."""
-        return self.answers == "given"
-
-    def least_bytes(self, items: Sequence[Rendered]) -> int:
-        """Return the space on a disk that reading these takes at least."""
-        generated = [max(1, int((item.segments == _GENERATED).sum())) for item in items]
-        states = 0
-        if self.states is not None:
-            states = self.states.n_bytes(generated, self.model.width)
-        return states + run_bytes(
-            [len(item.token_ids) for item in items],
-            generated,
-            n_layers=self.model.n_layers,
-            n_heads=self.model.n_heads,
-            detail=self.detail,
-            rows=self.rows,
-            n_directions=len(self.directions),
-        )
-
-    def job(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
-        """Return what fixes the numbers of a run, as plain JSON."""
-        return {
-            "model": self.name,
-            "weights": weights_fingerprint(self.model.model),
-            "template": template_fingerprint(self.model.tokenizer),
-            "tokenizer": tokenizer_fingerprint(self.model.tokenizer),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            **_asked(conversations, self.answers),
-            "sampling": None if self.given else asdict(self.sampling),
-            "batch_tokens": self.batch_tokens,
-            "detail": self.detail,
-            # A run without them is the same job as one made before they could be asked for.
-            **({"rows": True} if self.rows else {}),
-            **({"hidden": asdict(self.states)} if self.states else {}),
-            "directions": [
-                {"concept": d.concept, "vectors": hashlib.sha256(d.vectors.tobytes()).hexdigest()}
-                for d in self.directions
-            ],
-        }
-
-
-def _asked(conversations: Sequence[Conversation], answers: str) -> dict[str, Any]:
-    """Return the part of a job that is known without its model."""
-    text = json.dumps(
-        [
-            [c.id, c.dataset, c.group, c.stratum, c.messages_json()]
-            + ([c.answer, c.answer_token_ids] if answers == "given" else [])
-            for c in sorted(conversations, key=lambda one: one.id)
-        ]
+def _plan(model: Model, settings: Settings, hidden: Any, conversations: Sequence[Conversation]) -> Plan:
+    """Return what will be read, in batches over the whole set, and what cannot be."""
+    for direction in settings.directions:
+        direction.check_fits(model)
+    states = None if hidden is None else StateChoice.of(hidden, len(decoder_blocks(model.model)))
+    settings = replace(settings, states=states)
+    extra = 0 if settings.given else settings.sampling.max_new_tokens
+    rendered, unread = _rendered(model, conversations, settings, extra)
+    items = [item for _, item in rendered]
+    prompts = [item.token_ids[: item.n_prompt_tokens].tobytes() if settings.given else str(id(item)) for item in items]
+    lengths = [len(item.token_ids) + extra for item in items]
+    answers = [int((item.segments == _GENERATED).sum()) + extra for item in items]
+    parts = planned_parts(rendered, prompts, lengths, budget=settings.batch_tokens)
+    shape = {"n_layers": model.n_layers, "n_heads": model.n_heads, "width": model.width}
+    return Plan(
+        _job(model, settings, conversations),
+        settings,
+        parts,
+        tuple(unread),
+        tuple(settings.least_bytes([item.segments for _, item in part.items], **shape) for part in parts),
+        None if states is None else states.size(answers, model.width, given=settings.given),
     )
+
+
+def _job(model: Model, settings: Settings, conversations: Sequence[Conversation]) -> dict[str, Any]:
     return {
-        "n_conversations": len(conversations),
-        "conversations": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
-        "answers": answers,
+        "model": model.name,
+        "weights": weights_fingerprint(model.model),
+        "template": template_fingerprint(model.tokenizer),
+        "tokenizer": tokenizer_fingerprint(model.tokenizer),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        **asked(conversations, settings.answers),
+        **settings.job,
     }
 
 
-def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
-    model: Model,
+def read(  # noqa: PLR0913 - more keywords than elsewhere, each a choice of its own
+    model: Model | str | Path | Callable[[], Model],
     conversations: Any,
     *,
     answers: Answers = "given",
@@ -147,14 +92,19 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     rows: bool = False,
     hidden: Any = None,
     overwrite: bool = False,
+    strict: bool = False,
+    retry_failed: bool = False,
+    workers: int | Workers | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Read attention mass, activity and log-probabilities of every conversation's answer, all from one pass.
 
     Batches are planned over the whole set, so a run that was stopped goes on to exactly the numbers it would have had.
+    A sample that cannot be read is a row of `run.samples` with a reason, and the others are read.
 
     Args:
-        model: A loaded model.
+        model: A loaded model; or its name, or a function that loads it, which spares this process a copy where
+            `workers` load their own.
         conversations: Samples with unique ids: `Conversation`s, or anything that `as_conversations` takes (a text, a
             record, a list of messages, or several of them).
         answers: `given` reads each conversation's own answer, `generate` lets the model write one. A given answer is
@@ -178,12 +128,18 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
             after all. They take samples x layers x pools x checkpoints x width x 2 bytes, which is printed where a bar
             is shown. A part with a number beyond float16 (65,504) keeps that layer and pool in float32.
         overwrite: Start anew where the folder holds a run, and allow one that holds other files, which stay.
-        progress: Show a bar; None shows it on a terminal only.
+        strict: Stop at the first sample that cannot be read.
+        retry_failed: Where a run is resumed, read again the batches with samples that could not be read (on a machine
+            with more memory, say); otherwise they keep their reason.
+        workers: So many processes on this machine read at once, each with its own copy of the model, or `Workers` that
+            also have graphics processors or are on other machines; needs `foretell[ray]`. The run is that of one
+            process: bit for bit where each has as many threads, else up to rounding.
+        progress: Show a bar; None shows it on a terminal and in a notebook.
 
     Returns:
-        The finished run. Samples that could not be read (no answer, no tokens, a template that cannot be split into
-        segments, numbers that are not finite in the model's precision) are in `run.samples` with a reason and have no
-        attention rows.
+        The finished run. Samples that could not be read (no answer, no tokens, more tokens than the model has
+        positions, a template that cannot be split into segments, out of memory even alone, an error of the model,
+        numbers that are not finite in its precision) are in `run.samples` with a reason and have no attention rows.
 
     Raises:
         InputError: No conversations, none that can be read, an id twice, `answer_token_ids` that are not those of the
@@ -191,6 +147,8 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
             that the model does not have, or a folder that holds something other than a run or cannot be written.
         FolderTakenError: The folder holds another job, or another process is writing into it.
         NotReadableError: The model's attention cannot be read exactly.
+        UnfinishedError: A sample cannot be read and `strict` is set, none could be, or workers are lost for good; what
+            was read is kept.
 
     Example:
         >>> import foretell
@@ -202,187 +160,86 @@ def read(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of i
     if batch_tokens < 1:
         raise InputError(f"batch_tokens must be at least 1, not {batch_tokens}")
     sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-    for direction in directions:
-        direction.check_fits(model)
-    states = None if hidden is None else StateChoice.of(hidden, len(decoder_blocks(model.model)))
     # In one order, so that the same directions are the same job to the last digit.
     ordered = tuple(sorted(directions, key=lambda one: one.concept))
-    task = _Task(model, model.name, answers, ordered, sampling, batch_tokens, bool(detail), bool(rows), states)
-    rendered, unread = _rendered(model, conversations, answers)
-    if not rendered:
-        raise InputError(f"none of the {len(unread)} conversations can be read: {_commonest(unread)}")
-    with writing_alone(to):
-        run = Run.create(to, task.job(conversations), overwrite=overwrite)
-        if not run.finished:
-            _read_missing(run, replace(task, name=str(run.job["model"])), rendered, unread, progress=progress)
-        return run
+    settings = Settings(answers, ordered, sampling, batch_tokens, bool(detail), bool(rows), None, strict)
+    pool = Workers(workers) if isinstance(workers, int) else workers
+    if pool is not None and pool.address is not None and to is None:
+        raise InputError("workers on other machines need a folder for the run that all of them see: give `to`")
+    load = _loader(model, elsewhere=pool is not None)
+    with connected(None if isinstance(model, Model) else pool):
+        if pool is None or isinstance(model, Model):
+            loaded = model if isinstance(model, Model) else load()
+            plan = _plan(loaded, settings, hidden, conversations)
+        else:
+            one = replace(pool, n_workers=1)
+            (plan,) = on_workers(one, partial(_planner, load, settings, hidden), [conversations])
+        if not plan.parts:
+            raise InputError(f"none of the {len(plan.unread)} conversations can be read: {commonest(plan.unread)}")
+        if strict:
+            stop_at_first((one.conversation.id, one.reason) for one in plan.unread)
+        with writing_alone(to):
+            run = Run.create(to, plan.job, overwrite=overwrite)
+            if retry_failed:
+                forget_failed(run, {part.name for part in plan.parts})
+            if strict:
+                stop_at_first(run.sample_columns(["id", "reason"]).rows())
+            read_parts: Any
+            if pool is None:
+                read_parts = partial(
+                    map, partial(read_part, replace(loaded, name=run.job["model"]), plan.settings, run)
+                )
+            else:
+                make = partial(part_reader, load, plan.settings, plan.job["weights"], run.location)
+                read_parts = partial(on_workers, pool, make)
+            if not run.finished:
+                read_missing(run, plan, read_parts, progress=progress)
+            return run
 
 
-def _read_missing(
-    run: Run,
-    task: _Task,
-    rendered: Sequence[tuple[Conversation, Rendered]],
-    unread: Sequence[Unread],
-    *,
-    progress: bool | None,
-) -> None:
-    """Read every batch that the run does not have yet, and mark the run as complete."""
-    extra = 0 if task.given else task.sampling.max_new_tokens
-    plan = _plan([item for _, item in rendered], extra, task.batch_tokens, shared=task.given)
-    done = run.part_names
-    missing = [index for number, batch in enumerate(plan) if f"part-{number:05d}" not in done for index in batch]
-    if run.remote is None:
-        require_space(run.path, task.least_bytes([rendered[index][1] for index in missing]))
-    if unread and _UNREAD_PART not in done:
-        ordered = sorted(unread, key=lambda item: item.conversation.id)
-        run.append(_UNREAD_PART, tables([], ordered, model=task.name, concepts=(), given=task.given))
-    bar = tqdm(total=len(rendered), desc="reading", unit="sample", disable=None if progress is None else not progress)
-    with bar:
-        if task.states is not None and not bar.disable:
-            lengths = [int((item.segments == _GENERATED).sum()) + extra for _, item in rendered]
-            bar.write(task.states.size(lengths, task.model.width, given=task.given), file=sys.stderr)
-        for number, batch in enumerate(plan):
-            name = f"part-{number:05d}"
-            if name not in done:
-                chosen = [rendered[index] for index in batch]
-                sampling = replace(task.sampling, seed=task.sampling.seed + number)
-                _read_part(run, name, replace(task, sampling=sampling), chosen)
-            bar.update(len(batch))
-    run.finish()
+def _loader(model: Model | str | Path | Callable[[], Model], *, elsewhere: bool) -> Callable[[], Model]:
+    """Return what loads a model, here or in another process."""
+    if not isinstance(model, Model):
+        return partial(load_model, model) if isinstance(model, str | Path) else model
+    if not elsewhere:
+        return lambda: model
+    if model.loader is None:
+        raise InputError(
+            f"{model.name}: workers load the model themselves, and this one was not loaded by foretell.load_model; "
+            "save it and give the folder, or give a function that loads it"
+        )
+    return model.loader
 
 
-def check_before_loading(
-    conversations: Sequence[Conversation],
-    *,
-    answers: str,
-    directions: Sequence[FittedDirection] = (),
-    to: Path | str | None,
-    overwrite: bool = False,
-) -> None:
-    """Refuse what needs no model to be refused; `read` begins with it.
-
-    Raises:
-        InputError: See `read`.
-        FolderTakenError: The folder holds a run of other conversations, or another process is writing into it.
-    """
-    if to is not None:
-        check_folder(to, overwrite=overwrite, resumes=MANIFEST)
-        refuse_second_writer(to)
-    if not conversations:
-        raise InputError("there are no conversations to read")
-    if answers not in {"given", "generate"}:
-        raise InputError(f'answers must be "given" or "generate", not {answers!r}')
-    if answers == "given":
-        require_answers(conversations)
-    most, count = Counter(conversation.id for conversation in conversations).most_common(1)[0]
-    if count > 1:
-        raise InputError(f"id {most!r} stands for more than one conversation; ids must be unique")
-    _check_concepts(directions)
-    if to is not None and not overwrite and is_run(to):
-        job = _asked(conversations, answers)
-        refuse_other_job(open_run(to), job, job.keys())
-
-
-def _check_concepts(directions: Sequence[FittedDirection]) -> None:
-    """Refuse two directions of one name: the table of activity knows a direction by its concept."""
-    concepts = Counter(direction.concept for direction in directions)
-    for concept, count in concepts.items():
-        if count > 1:
-            raise InputError(
-                f'{count} directions have the concept "{concept}": give each a name of its own '
-                '(dataclasses.replace(direction, concept="..."))'
-            )
+def _planner(load: Callable[[], Model], settings: Settings, hidden: Any) -> Callable[[Sequence[Conversation]], Plan]:
+    return partial(_plan, load(), settings, hidden)
 
 
 def _rendered(
-    model: Model, conversations: Sequence[Conversation], answers: str
+    model: Model, conversations: Sequence[Conversation], settings: Settings, extra: int
 ) -> tuple[list[tuple[Conversation, Rendered]], list[Unread]]:
     """Return what can be read, longest first, and what cannot, each with its reason."""
     readable, unread = [], []
+    limit = n_positions(model.model.config.get_text_config(decoder=True))
     for conversation in conversations:
-        given = answers == "given"
+        given = settings.given
         answer, token_ids = (conversation.answer, conversation.answer_token_ids) if given else (None, None)
-        if given and answer is None and token_ids is None:
-            unread.append(Unread(conversation, None, _NO_ANSWER))
-            continue
-        try:
-            item = render(model, conversation, answer=answer, answer_token_ids=token_ids)
-        except SpanError as error:
-            unread.append(Unread(conversation, answer, str(error)))
-            continue
-        if given and not (item.segments == _GENERATED).any():
-            unread.append(Unread(conversation, answer, _NO_TOKENS))
-            continue
-        readable.append((conversation, item))
+        reason = _NO_ANSWER
+        if not given or answer is not None or token_ids is not None:
+            try:
+                item = render(model, conversation, answer=answer, answer_token_ids=token_ids)
+            except SpanError as error:
+                reason = str(error)
+            except FAILURES as error:
+                reason = f"template error: {type(error).__name__}: {error}"
+            else:
+                if given and not (item.segments == _GENERATED).any():
+                    reason = NO_TOKENS
+                elif (long := too_long(len(item.token_ids), extra, limit)) is not None:
+                    reason = long
+                else:
+                    readable.append((conversation, item))
+                    continue
+        unread.append(Unread(conversation, answer, reason))
     readable.sort(key=lambda entry: (-len(entry[1].token_ids), entry[0].id))
     return readable, unread
-
-
-def _commonest(unread: Sequence[Unread]) -> str:
-    reason, count = Counter(item.reason for item in unread).most_common(1)[0]
-    first = next(item.conversation.id for item in unread if item.reason == reason)
-    return f"{reason} ({count} of them, such as {first!r})"
-
-
-def _plan(rendered: Sequence[Rendered], extra: int, batch_tokens: int, *, shared: bool) -> list[list[int]]:
-    """Return batches of similar length; answers to one prompt come together, so that it is fed once.
-
-    Args:
-        rendered: What is read, longest first.
-        extra: Tokens that each text may still grow by.
-        batch_tokens: Padded tokens in one batch.
-        shared: Whether prompts can be shared.
-    """
-    prompts: dict[bytes, list[int]] = {}
-    for index, item in enumerate(rendered):
-        prompt = item.token_ids[: item.n_prompt_tokens].tobytes() if shared else str(index).encode()
-        prompts.setdefault(prompt, []).append(index)
-    groups = [group for group in prompts.values() if len(group) > 1]
-    alone = [group[0] for group in prompts.values() if len(group) == 1]
-    plan = []
-    for group in [*groups, alone]:
-        lengths = [len(rendered[index].token_ids) + extra for index in group]
-        plan += [[group[place] for place in batch] for batch in _batches(lengths, batch_tokens)]
-    return plan
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> list[range]:
-    """Return consecutive ranges whose padded size stays within the budget; lengths come longest first."""
-    batches, start = [], 0
-    while start < len(lengths):
-        stop = min(len(lengths), start + max(1, batch_tokens // max(1, lengths[start])))
-        batches.append(range(start, stop))
-        start = stop
-    return batches
-
-
-def _read_part(run: Run, name: str, task: _Task, chosen: Sequence[tuple[Conversation, Rendered]]) -> None:
-    """Read one batch into one part of the run."""
-    batch = [item for _, item in chosen]
-    wanted: dict[str, Any] = {name: getattr(task, name) for name in ("directions", "detail", "rows", "states")}
-    if task.given:
-        answered = force(task.model, batch, **wanted)
-    else:
-        answered = generate(task.model, batch, sampling=task.sampling, **wanted)
-    readings, empty = [], []
-    for (conversation, _), one in zip(chosen, answered, strict=True):
-        if len(one.answer_ids):
-            readings.append(_reading(task, conversation, one))
-        else:
-            empty.append(Unread(replace(conversation, answer_token_ids=()), "", _NO_TOKENS))
-    concepts = [direction.concept for direction in task.directions]
-    found = tables(readings, empty, model=task.name, concepts=concepts, given=task.given)
-    if task.states is not None:
-        states = {one.conversation.id: one.signals.hidden for one in readings if one.reason is None}
-        found["hidden"] = write_states(run.path / "hidden", name, task.states.layers, states, task.states.dtype)
-    run.append(name, found)
-
-
-def _reading(task: _Task, conversation: Conversation, one: Answered) -> Reading:
-    tokenizer = task.model.tokenizer
-    answer = conversation.answer if task.given else None
-    if answer is None:
-        answer = str(tokenizer.decode(one.answer_ids.tolist(), skip_special_tokens=True))
-    texts = tuple(token_texts(tokenizer, one.token_ids))
-    reason = not_finite(one, task.directions, task.model.dtype)
-    return Reading(conversation=conversation, answer=answer, token_texts=texts, signals=one, reason=reason)

@@ -7,7 +7,7 @@ labels, which bounds the probability of even one false discovery (family-wise er
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "benjamini_hochberg",
     "blockwise_max_statistic",
     "in_parts",
+    "joined_max_statistic",
     "max_statistic",
 ]
 
@@ -160,8 +161,21 @@ def blockwise_max_statistic(
             part = permutations.permuted @ scores[start : start + width].T
             part /= deviation[start : start + width]
             np.maximum(largest, np.abs(part, out=part).max(axis=1, initial=0.0), out=largest)
-    statistic = np.concatenate(found)
     reason = permutations.reason or ("no permutations were requested" if n_permutations == 0 else None)
+    return _compared(np.concatenate(found), largest, reason)
+
+
+def joined_max_statistic(parts: Sequence[MaxStatistic]) -> MaxStatistic:
+    """Return the max-statistic of blocks of columns that were read apart, under the same permutations."""
+    largest = np.maximum.reduce([part.largest for part in parts])
+    return _compared(np.concatenate([part.statistic for part in parts]), largest, parts[0].reason)
+
+
+def _compared(
+    statistic: Float[np.ndarray, " column"], largest: Float[np.ndarray, " permutation"], reason: str | None
+) -> MaxStatistic:
+    """Return the p-values of statistics among the largest of each permutation."""
+    n_permutations = len(largest)
     reached = n_permutations - np.searchsorted(np.sort(largest), statistic - _TOLERANCE, side="left")
     defined = ~np.isnan(statistic) & (reason is None)
     pvalue = np.where(defined, (1 + reached) / (1 + n_permutations), np.nan)

@@ -25,6 +25,7 @@ import polars as pl
 from jaxtyping import Float
 
 from foretell.errors import InputError, TableError, located
+from foretell.jobs.ray_pool import Workers, connected, in_order
 from foretell.records.binary_tables import is_parquet, parquet_parts
 from foretell.records.by_sample import require_keyed, values_by_sample
 from foretell.records.label_rows import label_source_of, read_label_rows
@@ -45,6 +46,7 @@ from foretell.stats.heads.dataset_scan import (
     joined_statistics,
     notes_of_samples,
 )
+from foretell.stats.heads.max_statistic import joined_max_statistic
 from foretell.stats.heads.sorted_parquet import NotSortedError, sorted_blocks
 from foretell.stats.heads.split_by_layer import split_by_layer
 from foretell.stats.table.cleaning import REASONS, Ledger, Validity, nothing_left_message
@@ -71,7 +73,7 @@ class StreamedAssociation:
     """Whether the file was sorted Parquet and read in one pass."""
 
 
-def stream_association(
+def stream_association(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
     source: Path | str,
     *,
     labels: Any = None,
@@ -85,6 +87,7 @@ def stream_association(
     seed: int = 0,
     level: float = 0.95,
     n_rows: int = 2_000_000,
+    workers: int | Workers | None = None,
     progress: bool | None = None,
 ) -> StreamedAssociation:
     """Association of every dataset, layer, head and metric with the label, from a file of any size.
@@ -104,7 +107,9 @@ def stream_association(
         n_permutations: See `association`.
         seed: See `association`.
         level: See `association`.
-        n_rows: Approximate number of rows in memory.
+        n_rows: Approximate number of rows in memory, of each worker.
+        workers: Layers of datasets at a time, each in a process of its own, with the numbers of one process; needs
+            `foretell[ray]`. On other machines (`foretell.Workers`) the temporary folder (TMPDIR) must be shared.
         progress: Show a progress bar; None means only on a terminal.
 
     Raises:
@@ -127,11 +132,12 @@ def stream_association(
     if labels is not None:
         extras = _wanted(settings) - set(metrics) - {"layer", "head"}
         table["labels"] = read_label_rows(label_source_of(labels), extras=extras, errors=errors)
+    pool = Workers(workers) if isinstance(workers, int) else workers
     path = Path(source)
     if not path.exists():
         raise TableError(located(path, "there is no such file or folder"))
     files = parquet_parts(path) if path.is_dir() else [path]
-    if is_parquet(path):
+    if is_parquet(path) and pool is None:
         try:
             return _from_sorted_parquet(files, settings)
         except (NotSortedError, TableError, pl.exceptions.PolarsError):
@@ -141,7 +147,9 @@ def stream_association(
         return _in_memory(path, settings)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return _layer_by_layer(path, split_by_layer(files, Path(folder), wanted=_wanted(settings)), settings)
+            layers = split_by_layer(files, Path(folder), wanted=_wanted(settings))
+            with connected(pool):
+                return _layer_by_layer(path, layers, settings, pool)
         except NotSortedError:
             pass  # reading it into memory handles it, or says which row is malformed
         except TableError as error:
@@ -211,22 +219,19 @@ def _from_sorted_parquet(files: Sequence[Path], settings: StreamSettings) -> Str
     )
 
 
-def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: StreamSettings) -> StreamedAssociation:
+def _layer_by_layer(
+    path: Path, folders: Sequence[Sequence[Path]], settings: StreamSettings, pool: Workers | None
+) -> StreamedAssociation:
     """Return the association of a file that was split by dataset and layer."""
     if not folders:
         raise TableError(located(path, "the table has no rows"))
     tables: list[StudyTable] = []
     parts: dict[str, list[_Layer]] = {}
-    for folder in settings.bar(folders, unit="layer"):
-        table = _table_of(folder, settings)
-        for dataset in table.datasets:
-            data = dense_dataset(table, dataset)
-            statistics = column_statistics(
-                data.columns, data.label, group=data.group, stratum=data.stratum, level=settings.level
-            )
-            contents = dataset_contents(data, ranked=settings.n_permutations > 0)
-            parts.setdefault(dataset, []).append(_Layer(folder, data.column_index(), statistics, data.ids, contents))
-        tables.append(replace(table, frame=table.frame.clear()))
+    of_folders = in_order(pool, partial(_layers_of, settings), folders)
+    for table, layers in settings.bar(of_folders, total=len(folders), unit="layer"):
+        for dataset, layer in layers.items():
+            parts.setdefault(dataset, []).append(layer)
+        tables.append(table)
     samples = pl.concat([table.samples for table in tables], how="diagonal").unique().sort("dataset", "id")
     require_one_label(samples, ["id", "dataset"], str(path))
     _require_unambiguous(samples, settings, str(path))
@@ -236,7 +241,7 @@ def _layer_by_layer(path: Path, folders: Sequence[Sequence[Path]], settings: Str
     frames, facts = [], {}
     for dataset, layers in sorted(parts.items()):
         facts[dataset] = SampleFacts.of(samples.filter(dataset=dataset).unique("id", maintain_order=True))
-        frames.append(_joined_layers(dataset, layers, facts[dataset], settings))
+        frames.append(_joined_layers(dataset, layers, facts[dataset], settings, pool))
     notes = notes_of_samples(facts, samples.unique(["dataset", "id"], maintain_order=True))
     return StreamedAssociation(
         pl.concat(frames),
@@ -257,19 +262,40 @@ class _Layer:
     contents: Contents
 
 
+def _layers_of(settings: StreamSettings, folder: Sequence[Path]) -> tuple[StudyTable, dict[str, _Layer]]:
+    """Return what is known of one folder: its table without rows, and the statistics of each dataset in it."""
+    table = _table_of(folder, settings)
+    layers = {}
+    for dataset in table.datasets:
+        data = dense_dataset(table, dataset)
+        statistics = column_statistics(
+            data.columns, data.label, group=data.group, stratum=data.stratum, level=settings.level
+        )
+        contents = dataset_contents(data, ranked=settings.n_permutations > 0)
+        layers[dataset] = _Layer(folder, data.column_index(), statistics, data.ids, contents)
+    return replace(table, frame=table.frame.clear()), layers
+
+
 def _joined_layers(
-    dataset: str, layers: Sequence[_Layer], facts: SampleFacts, settings: StreamSettings
+    dataset: str, layers: Sequence[_Layer], facts: SampleFacts, settings: StreamSettings, pool: Workers | None
 ) -> pl.DataFrame:
     """Return the association table of one dataset from its layers, which are read again for permutations."""
     names = np.array(facts.ids, dtype=object)
     for layer in layers:
         facts.contents.include(layer.contents, np.searchsorted(names, np.array(layer.ids, dtype=object)))
     statistics = [layer.statistics for layer in layers]
+    folders = [layer.folder for layer in layers]
+    again = partial(_aligned, dataset, facts, settings)
     if facts.regroup():
         options = {"group": facts.group, "stratum": facts.stratum, "level": settings.level}
-        again = (_aligned(layer.folder, dataset, facts, settings) for layer in layers)
-        statistics = [column_statistics(columns.T, facts.label, **options) for columns in again]
-    largest = settings.largest(facts, (_aligned(layer.folder, dataset, facts, settings) for layer in layers))
+        statistics = list(
+            in_order(pool, lambda folder: column_statistics(again(folder).T, facts.label, **options), folders)
+        )
+    if pool is None or not settings.n_permutations:
+        largest = settings.largest(facts, map(again, folders))
+    else:
+        apart = in_order(pool, lambda folder: settings.largest(facts, [again(folder)]), folders)
+        largest = joined_max_statistic([part for part in apart if part is not None])
     index, stratified = pl.concat([layer.index for layer in layers]), facts.stratum is not None
     frame = association_frame(dataset, index, joined_statistics(statistics), largest, stratified=stratified)
     return in_table_order(frame, settings.metrics)
@@ -283,7 +309,7 @@ def _table_of(folder: Sequence[Path], settings: StreamSettings) -> StudyTable:
 
 
 def _aligned(
-    folder: Sequence[Path], dataset: str, facts: SampleFacts, settings: StreamSettings
+    dataset: str, facts: SampleFacts, settings: StreamSettings, folder: Sequence[Path]
 ) -> Float[np.ndarray, "column sample"]:
     """Return the columns of one layer for all samples of the dataset, nan where a sample has no row."""
     data = dense_dataset(_table_of(folder, settings), dataset)
