@@ -165,7 +165,7 @@ _address_option = click.option(
 
 def _checked_model(context: click.Context, _parameter: click.Parameter, name: str) -> str:
     """Refuse a model that is nowhere, or that nothing here can load, before anything heavy is loaded."""
-    from foretell.reading.models.location import check_place
+    from foretell.jobs.model_files import check_place
 
     if not all(map(_is_installed, ("torch", "transformers"))):
         raise MissingExtraError("models", f"foretell {context.info_name}")

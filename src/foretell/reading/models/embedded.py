@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.errors import ModelError, missing_extra
-from foretell.reading.models.location import EMBEDDED, packaged_gguf
+from foretell.jobs.model_files import EMBEDDED, packaged_gguf
 from foretell.reading.models.quiet import quiet
 from foretell.storage.cache_folder import cache_folder
 

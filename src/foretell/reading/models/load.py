@@ -21,8 +21,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from foretell.errors import ModelError
+from foretell.jobs.model_files import EMBEDDED, located
 from foretell.reading.models.embedded import smollm2_folder
-from foretell.reading.models.location import EMBEDDED, located
 from foretell.reading.models.quiet import quiet
 
 __all__ = ["Dtype", "Model", "device_of", "first_line", "load_model", "load_tokenizer"]

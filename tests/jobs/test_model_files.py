@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foretell.errors import ModelError
-from foretell.reading.models.location import check_place, located, packaged_gguf
+from foretell.jobs.model_files import check_place, located, packaged_gguf
 
 
 @pytest.mark.parametrize("name", ["gpt2", "HuggingFaceTB/SmolLM2-135M", "a_b/c.d-e_1", "_x/y"])
@@ -58,6 +58,6 @@ def test_the_embedded_model_has_to_be_installed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nothing_heavy_is_needed() -> None:
-    code = "import sys, foretell.reading.models.location; print(*sys.modules)"
+    code = "import sys, foretell.jobs.model_files; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "numpy", "polars"} & set(done.stdout.split())

@@ -1,6 +1,6 @@
 """Where a model's files are, as its name alone tells; no heavy library is needed to say that there are none.
 
-from foretell.reading.models.location import located
+from foretell.jobs.model_files import located
 source, options = located("./my-model")
 """
 
