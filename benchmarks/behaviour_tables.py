@@ -157,6 +157,8 @@ def _after_claims(run: Path) -> list[str]:
         group: {True: "right", False: "wrong", None: "no answer"}[verify(answer, right[group]).followed]
         for group, answer in asked.select("group", "answer").iter_rows()
     }
+    if not unasked:
+        return []
     claimed = samples.filter(~pl.col("stratum").str.ends_with("no claim"))
     counts = Counter(
         (unasked.get(group), label) for group, label in claimed.select("group", "behavior_label").iter_rows()
