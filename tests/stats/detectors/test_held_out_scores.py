@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -318,3 +319,14 @@ def test_missing_values_are_no_obstacle(generator: np.random.Generator) -> None:
     found = CrossValidation(label, n_repeats=1).scores(features(matrix))
     assert np.isfinite(found.score).all()
     assert mean_area(found, label) > 0.75
+
+
+def test_a_baseline_is_fitted_once_and_other_blocks_are_another(generator: np.random.Generator) -> None:
+    label, columns = np.arange(60) % 2, generator.normal(size=(60, 6))
+    columns[:, 0] += label
+    folds = CrossValidation(label, n_repeats=1)
+    together = Features("x", "baseline", (columns,))
+    apart = Features("x", "baseline", (columns[:, :1], columns[:, 1:]))
+    assert folds.scores(together) is folds.scores(replace(together, name="y"))
+    assert not np.array_equal(folds.scores(together).score, folds.scores(apart).score)
+    assert folds.scores(replace(together, role="detector")).score.tolist() == folds.scores(together).score.tolist()
