@@ -48,7 +48,7 @@ def summary(family: str, found: Sequence[dict[str, int | None]]) -> dict[str, An
     """Return how often anything was told, or how often the planted family was told within one checkpoint."""
     if family == NOISE:
         right = sum(all(after is None for after in one.values()) for one in found)
-        return {"planted": family, "empty": _share(right, len(found)), "told": Counter(_told(found))}
+        return {"planted": family, "empty": _share(right, len(found)), "told": Counter(_detected(found))}
     at = [one[family] for one in found]
     close, said = sum(after in CLOSE for after in at), [after for after in at if after is not None]
     others = sum(one[name] is not None for one in found for name in one if name not in {family, "all"})
@@ -63,7 +63,7 @@ def summary(family: str, found: Sequence[dict[str, int | None]]) -> dict[str, An
     }
 
 
-def _told(found: Sequence[dict[str, int | None]]) -> list[str]:
+def _detected(found: Sequence[dict[str, int | None]]) -> list[str]:
     return [name for one in found for name, after in one.items() if after is not None]
 
 

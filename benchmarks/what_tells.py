@@ -7,7 +7,7 @@
 
 Answers are generated or read, labelled, and studied. Every batch of answers and every study is saved, so a second call
 goes on where the first one stopped; calls with different `--sets` can share a folder. Of HaluEval and TruthfulQA all
-answers are read. `--write` replaces the tables of docs/concepts/what-tells.md (`tell_tables.py` makes them).
+answers are read. `--write` replaces the tables of docs/concepts/what-tells.md (`behaviour_tables.py` makes them).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import foretell
 from behaviour_sets import SETS, BehaviourSet
-from tell_tables import page_tables
+from behaviour_tables import page_tables
 
 LAYERS = 8
 """At most so many layers' hidden states are kept, evenly spaced."""

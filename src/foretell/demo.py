@@ -52,7 +52,9 @@ _LAYERS = slice(2, None, 3)
 """Layers whose hidden states are kept: every third."""
 _POOLS = ("last prompt token", "mean over answer", "last answer token")
 _ASKED = {"questions": 96, "false-claims": 120, "lies": 96}
-"""Prompts of each set about facts; of the instructions, all are asked."""
+"""Prompts of each set about facts."""
+_INSTRUCTIONS = 80
+"""Prompts of each set of instructions."""
 _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
 _QUICK_PART = 10
@@ -84,11 +86,12 @@ class _Demo:
 
     @property
     def conversations(self) -> Sequence[Conversation]:
-        """The built-in instructions and some prompts of each other set; a few of each for the quick demo."""
+        """Some prompts of each built-in set; a few of each for the quick demo."""
         chosen: list[Conversation] = []
         for name in BUILTIN_DATASETS:
             prompts = builtin_conversations(name)
-            chosen += prompts[:: len(prompts) // _QUICK_PROMPTS] if self.quick else prompts
+            some = [prompts[index * len(prompts) // _INSTRUCTIONS] for index in range(_INSTRUCTIONS)]
+            chosen += prompts[:: len(prompts) // _QUICK_PROMPTS] if self.quick else some
         for name, n_asked in _ASKED.items():
             chosen += _about_some_facts(name, n_asked // _QUICK_PART if self.quick else n_asked)
         return chosen

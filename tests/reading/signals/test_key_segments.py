@@ -15,11 +15,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(params=[0, 1 << 40], ids=["a product for every run", "one product for every segment"])
-def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> contribution.Segments:
+def segments(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KeySegments:
     """Segments of eight keys, with either way to add up their values."""
     monkeypatch.setattr(contribution, "_CALL", request.param)
-    segments = KeySegments(CODES)
-    return segments.runs(8), segments.indicators(8, CPU)
+    return KeySegments(CODES)
 
 
 @pytest.mark.parametrize(("n_keys", "expected"), [(8, CODES), (5, CODES[:, 3:]), (10, None)])
@@ -45,12 +44,10 @@ def test_runs_cover_every_key_that_has_a_segment_once() -> None:
     assert {(run.samples.start, run.samples.stop) for run in runs} == {(0, 2), (2, 3)}
 
 
-def test_segment_outputs_add_up_values_of_their_own_keys(
-    where: contribution.Segments, generator: np.random.Generator
-) -> None:
+def test_segment_outputs_add_up_values_of_their_own_keys(segments: KeySegments, generator: np.random.Generator) -> None:
     weights = torch.from_numpy(generator.random(size=(3, 2, 4, 8)).astype(np.float32))
     values = torch.from_numpy(generator.normal(size=(3, 2, 8, 5)).astype(np.float32))
-    found = segment_outputs(weights, values, where)
+    found = segment_outputs(weights, values, segments)
     for code in range(5):
         own = weights.double() * torch.eq(CODES, code)[:, None, None]
         np.testing.assert_allclose(found[code].numpy(), (own @ values.double()).numpy(), atol=1e-5)
@@ -58,7 +55,7 @@ def test_segment_outputs_add_up_values_of_their_own_keys(
 
 @pytest.mark.parametrize("n_rows", [1, 6])
 def test_written_norms_are_those_of_each_heads_own_part(
-    n_rows: int, where: contribution.Segments, generator: np.random.Generator
+    n_rows: int, segments: KeySegments, generator: np.random.Generator
 ) -> None:
     """Few rows are written after they are summed, many rows of few keys before."""
     n_heads, n_groups = 4, 2
@@ -66,7 +63,7 @@ def test_written_norms_are_those_of_each_heads_own_part(
     values = torch.from_numpy(generator.normal(size=(3, n_groups, 8, 5)))
     factors = torch.from_numpy(generator.normal(size=(n_heads, 5, 5)))
     grouped = weights.float().view(3, n_groups, -1, 8)
-    found = written_norms(grouped, values.float(), where, factors.float(), n_heads=n_heads)
+    found = written_norms(grouped, values.float(), segments, factors.float(), n_heads=n_heads)
     for code in range(5):
         own = (weights * torch.eq(CODES, code)[:, None, None]) @ values.repeat_interleave(2, 1)
         written = (factors[:, None] @ own[..., None])[..., 0]

@@ -28,7 +28,8 @@ def test_listed_pairs_and_sorted_scores_give_the_same(
     label, repeat, within = generator.integers(0, 2, 90), np.arange(90) // 45, generator.integers(0, 4, 90)
     splits = Splits(repeat, within, generator.integers(0, n_groups, 90), 1.45, 4)
     scores = [(generator.normal(size=90) + label).round(decimals) for decimals in (0, 1, 8)]
-    listed, by_sorting = [], []
+    listed: list[Estimate] = []
+    by_sorting: list[Estimate] = []
     for most, found in ((comparable_pairs.MOST_PAIRS, listed), (0, by_sorting)):
         monkeypatch.setattr(comparable_pairs, "MOST_PAIRS", most)
         splits = replace(splits, _listed={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -330,3 +331,14 @@ def test_folds_fitted_side_by_side_give_the_same_to_the_bit(
     together = CrossValidation(label, n_repeats=2).scores(features(matrix))
     assert np.array_equal(one_by_one.score, together.score)
     assert np.array_equal(one_by_one.inner, together.inner, equal_nan=True)
+
+
+def test_a_baseline_is_fitted_once_and_other_blocks_are_another(generator: np.random.Generator) -> None:
+    label, columns = np.arange(60) % 2, generator.normal(size=(60, 6))
+    columns[:, 0] += label
+    folds = CrossValidation(label, n_repeats=1)
+    together = Features("x", "baseline", (columns,))
+    apart = Features("x", "baseline", (columns[:, :1], columns[:, 1:]))
+    assert folds.scores(together) is folds.scores(replace(together, name="y"))
+    assert not np.array_equal(folds.scores(together).score, folds.scores(apart).score)
+    assert folds.scores(replace(together, role="detector")).score.tolist() == folds.scores(together).score.tolist()

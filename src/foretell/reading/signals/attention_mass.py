@@ -189,8 +189,8 @@ class RowReader:
     def _contribution(self, weights: Tensor, values: Tensor, factors: Tensor | None) -> Tensor:
         n_samples, n_heads, _, n_keys = weights.shape
         grouped = weights.reshape(n_samples, values.shape[1], -1, n_keys)
-        where = self._segments.runs(n_keys), self._segments.indicators(n_keys, weights.device)
-        return shares_of(written_norms(grouped, values, where, factors, n_heads=n_heads)).movedim(0, -1)
+        norms = written_norms(grouped, values, self._segments, factors, n_heads=n_heads)
+        return shares_of(norms).movedim(0, -1)
 
 
 def is_plain(call: AttentionCall) -> bool:

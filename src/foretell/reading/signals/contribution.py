@@ -4,22 +4,17 @@ The output of a head is a sum over keys, so the part of a segment is the sum ove
 after the output projection. Kobayashi et al. (2020), arXiv 2004.10102, measure single tokens this way (their
 equation 5, without the bias); here it is whole segments, as shares of the sum of the segments' norms.
 
-    norms = written_norms(weights, values, (runs, indicators), head_factors, n_heads=9)
+    norms = written_norms(weights, values, segments, head_factors, n_heads=9)
     contribution = shares_of(norms)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foretell.reading.signals.key_segments import N_SEGMENTS, SegmentRun
-
-Segments: TypeAlias = tuple[Sequence[SegmentRun], Float[Tensor, "sample code key"]]
+from foretell.reading.signals.key_segments import N_SEGMENTS, KeySegments
 
 __all__ = ["segment_outputs", "shares_of", "written_norms"]
 
@@ -28,20 +23,24 @@ _CALL = 2_000_000
 
 
 def segment_outputs(
-    weights: Float[Tensor, "sample group row key"], values: Float[Tensor, "sample group key width"], where: Segments
+    weights: Float[Tensor, "sample group row key"],
+    values: Float[Tensor, "sample group key width"],
+    segments: KeySegments,
 ) -> Float[Tensor, "segment sample group row width"]:
     """Return what the keys of each segment add to the outputs of the heads.
 
     Args:
         weights: attention weights; the heads of a group share values, and their rows follow each other.
         values: as the model attends to them.
-        where: runs and indicators of the segments. One product per run costs what a single product with all values
-            costs; for few rows of many texts, one product for every segment costs less than the calls.
+        segments: of the keys. One product per run costs what a single product with all values costs; for few rows of
+            many texts, one product for every segment costs less than the calls.
     """
-    values, (runs, indicators) = values.float(), where
+    values, runs = values.float(), segments.runs(values.shape[2])
     if (N_SEGMENTS - 1) * weights.numel() * values.shape[3] < len(runs) * _CALL:
-        own = weights[:, :, None] * indicators[:, None, :N_SEGMENTS, None]
-        return (own.flatten(2, 3) @ values).unflatten(2, (N_SEGMENTS, -1)).movedim(2, 0)
+        indicators = segments.indicators(values.shape[2], weights.device)
+        by_segment = weights[:, :, None] * indicators[:, None, :N_SEGMENTS, None]
+        sums = by_segment.flatten(2, 3) @ values
+        return sums.view(*by_segment.shape[:4], values.shape[3]).movedim(2, 0)
     parts = weights.new_empty((N_SEGMENTS, *weights.shape[:3], values.shape[3]))
     for run in runs:
         own = weights[run.samples, :, :, run.keys].flatten(0, 1), values[run.samples, :, run.keys].flatten(0, 1)
@@ -52,7 +51,7 @@ def segment_outputs(
 def written_norms(
     weights: Float[Tensor, "sample group group_row key"],
     values: Float[Tensor, "sample group key width"],
-    where: Segments,
+    segments: KeySegments,
     factors: Float[Tensor, "head width width"] | None,
     *,
     n_heads: int,
@@ -62,7 +61,7 @@ def written_norms(
     Args:
         weights: attention weights, as `segment_outputs` takes them.
         values: as the model attends to them.
-        where: runs and indicators of the segments.
+        segments: of the keys.
         factors: a square R per head with |R x| = |W x| for the head's slice W of the output projection; None where no
             projection is known.
         n_heads: heads, of which those of a group follow each other.
@@ -74,9 +73,9 @@ def written_norms(
         # This way round the heads of a group are one product, which copies no values.
         by_group = factors.to(weights).view(values.shape[1], -1, values.shape[3])
         own = (by_group @ values.float().transpose(2, 3)).reshape(n_samples, n_heads, -1, n_keys).transpose(2, 3)
-        parts = segment_outputs(weights.reshape(n_samples, n_heads, n_rows, n_keys), own, where)
+        parts = segment_outputs(weights.reshape(n_samples, n_heads, n_rows, n_keys), own, segments)
         return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
-    parts = segment_outputs(weights, values, where).reshape(N_SEGMENTS, n_samples, n_heads, n_rows, -1)
+    parts = segment_outputs(weights, values, segments).reshape(N_SEGMENTS, n_samples, n_heads, n_rows, -1)
     # One product for all segments would copy the factors for each of them.
     written = parts if factors is None else (part @ factors.to(part).transpose(1, 2) for part in parts)
     return torch.stack([torch.linalg.vector_norm(part, dim=-1) for part in written])

@@ -172,7 +172,7 @@ class CrossValidation:
         places = [(repeat, fold) for repeat, folds in enumerate(self._folds) for fold in range(folds.n_folds)]
         n_workers = min(_MOST_WORKERS, os.cpu_count() or 1) if _is_large(matrix, learner) else 1
         with _libraries().limit(limits=1), ThreadPoolExecutor(n_workers) as pool:
-            list(pool.map(fit, places))
+            list((pool.map if n_workers > 1 else map)(fit, places))
         score, inner = score[:, self._back], inner[:, :, self._back]
         found = HeldOutScores(score, known.fold, expit(score).mean(axis=0), inner)
         if kept:

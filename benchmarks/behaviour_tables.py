@@ -22,7 +22,7 @@ CURVES = {
     "all": "all signals",
     "all baselines": "all baselines",
 }
-"""Signals, or detectors among the baselines, and how they are called."""
+"""Signals, or detectors among the baselines, and what they are called."""
 MOMENTS = (0, 1, 2, 4, 8, 16, 32, 64)
 
 Row = dict[str, Any]
@@ -101,24 +101,35 @@ def _of_set(name: str, results: Path) -> Iterator[Sequence[str]]:
 
 
 def _curves(results: dict[str, Path]) -> list[str]:
-    """Return AUCs by number of tokens, within strata where there are strata."""
-    head = ("behaviour", "AUC of", *(f"{one}" for one in MOMENTS), "whole")
+    """Return AUCs and increments by number of tokens, within strata where there are strata."""
+    head = ("behaviour", "number", *(f"{one}" for one in MOMENTS), "whole")
     rows = []
     for name, path in results.items():
         (early,) = _read(path, "early")
         whole, within = early["n_generated"].max(), early["auc_within"].is_not_null().any()
         for what, shown in CURVES.items():
             own = early.filter((pl.col("signal") == what) | (pl.col("detector") == what)).to_dicts()
-            by = {row["n_generated"]: _moment(row, within=within) for row in own}
-            cells = ["" if one == whole else by.get(one, "") for one in MOMENTS]
-            rows.append((name if shown == "hidden states" else "", shown, *cells, by.get(whole, "")))
-    return _table(head, rows)
+            for number, text in (("AUC", _moment), ("increment", _moment_gain)):
+                by = {row["n_generated"]: text(row, within=within) for row in own}
+                cells = ["" if one == whole else by.get(one, "") for one in MOMENTS]
+                if any(by.values()):
+                    rows.append((name, f"{shown}: {number}", *cells, by.get(whole, "")))
+    rows.sort(key=lambda row: (list(results).index(row[0]), row[1].endswith("increment")))
+    first = [index == 0 or row[0] != rows[index - 1][0] for index, row in enumerate(rows)]
+    return _table(head, [(row[0] if new else "", *row[1:]) for row, new in zip(rows, first, strict=True)])
 
 
 def _moment(row: Row, *, within: bool) -> str:
     area = row["auc_within"] if within else row["auc"]
     text = "" if area is None else f"{area:.2f}"
     return text if row["counts"] or not text else f"*{text}*"
+
+
+def _moment_gain(row: Row, *, within: bool) -> str:
+    del within
+    if row["increment"] is None or not row["counts"]:
+        return ""
+    return f"**{row['increment']:+.2f}**" if row["increment_lower"] > 0 else f"{row['increment']:+.2f}"
 
 
 def _layers(results: dict[str, Path]) -> list[str]:
@@ -138,13 +149,16 @@ def _after_claims(run: Path) -> list[str]:
     """Return how often a false claim is accepted, by what the model says without it."""
     if not (run / "labels.parquet").exists():
         return []
-    right = {one.group: one.verifier for one in foretell.builtin_conversations("questions")}
+    known = foretell.builtin_conversations("questions")
+    right = {one.group: one.verifier for one in known if one.verifier is not None}
     samples = foretell.open_run(run).samples
     asked = samples.filter(pl.col("stratum").str.ends_with("no claim"))
     unasked = {
         group: {True: "right", False: "wrong", None: "no answer"}[verify(answer, right[group]).followed]
         for group, answer in asked.select("group", "answer").iter_rows()
     }
+    if not unasked:
+        return []
     claimed = samples.filter(~pl.col("stratum").str.ends_with("no claim"))
     counts = Counter(
         (unasked.get(group), label) for group, label in claimed.select("group", "behavior_label").iter_rows()
