@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from foretell.directions.fit_and_judge import steer as steer
     from foretell.directions.surface import surface as surface
     from foretell.labels.label import label as label
+    from foretell.monitors.fit_monitor import fit_monitor as fit_monitor
+    from foretell.monitors.monitor import Monitor as Monitor
+    from foretell.monitors.watch import watch as watch
     from foretell.reading.capture.listen import listen as listen
     from foretell.reading.models.load import Model as Model
     from foretell.reading.models.load import load_model as load_model
@@ -50,6 +53,7 @@ _HOME = {
     "Direction": "foretell.directions.direction",
     "Message": "foretell.conversations.conversation",
     "Model": "foretell.reading.models.load",
+    "Monitor": "foretell.monitors.monitor",
     "Run": "foretell.storage.runs",
     "Span": "foretell.conversations.conversation",
     "Study": "foretell.stats.study",
@@ -60,6 +64,7 @@ _HOME = {
     "export": "foretell.storage.export",
     "fact_pairs": "foretell.directions.fit_and_judge",
     "fit_direction": "foretell.directions.fit",
+    "fit_monitor": "foretell.monitors.fit_monitor",
     "instructed_pairs": "foretell.conversations.pairs",
     "judge_directions": "foretell.directions.fit_and_judge",
     "label": "foretell.labels.label",
@@ -74,6 +79,7 @@ _HOME = {
     "stream_association": "foretell.stats.heads.out_of_core",
     "study": "foretell.stats.study",
     "surface": "foretell.directions.surface",
+    "watch": "foretell.monitors.watch",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605
