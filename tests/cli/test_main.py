@@ -21,7 +21,10 @@ from foretell.cli.main import cli, main
 from foretell.errors import InputError
 from foretell.schema.tables import SHARES
 
-VERBS = ("demo", "spans", "read", "label", "export", "direction", "surface", "steer", "study", "report")
+VERBS = (
+    *("demo", "spans", "read", "label", "export", "direction", "surface", "steer"),
+    *("monitor", "watch", "study", "report"),
+)
 
 
 def attention(n_samples: int = 40, n_layers: int = 2, n_heads: int = 3, *, seed: int = 0) -> pl.DataFrame:

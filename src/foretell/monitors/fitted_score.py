@@ -17,6 +17,7 @@ from foretell.errors import InputError
 from foretell.monitors.columns import Columns
 from foretell.monitors.run_columns import RunColumns, is_moment
 from foretell.monitors.sparse_choice import chosen_layers_of_states, chosen_places
+from foretell.stats.detectors.features import column_means
 from foretell.stats.detectors.learners import STRENGTHS, Linear, LinearPredictor
 from foretell.stats.detectors.logistic import newton
 from foretell.stats.detectors.stages import Training
@@ -208,7 +209,8 @@ class _Chooser:
         """Return these columns of all training rows; what varies by no more than rounding is constant."""
         if columns not in self._matrices:
             found = columns.matrix(self._source.numbers(columns))[self._rows]
-            centre, spread = np.nanmean(found, axis=0), np.nanstd(found, axis=0)
+            centre = column_means(found)
+            spread = np.abs(np.where(np.isfinite(found), found - centre, 0.0)).max(axis=0, initial=0.0)
             found[:, spread < _ROUNDING * np.abs(centre) + _ROUNDING**2] = 0.0
             self._matrices = {columns: found}
         return self._matrices[columns]

@@ -30,7 +30,7 @@ from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered
 from foretell.storage.state_choice import PooledStates, StateChoice, states_by_sample
 
-__all__ = ["Sampling", "force", "generate"]
+__all__ = ["Sampling", "force", "generate", "generation_settings"]
 
 _GENERATED = SEGMENTS.index("generated")
 
@@ -137,7 +137,7 @@ def generate(
     gives the same numbers. The conversations have no answers; the rest is as in `force`.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
-    settings = _settings(model, sampling)
+    settings = generation_settings(model, sampling)
     width = batch.token_ids.shape[1]
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.inference_mode():
@@ -182,7 +182,8 @@ def _wanted(directions: Sequence[ReadableDirection], states: StateChoice | None,
     return {"directions": directions, "hidden": layers, "contribution": detail, "entropy": detail}
 
 
-def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
+def generation_settings(model: Model, sampling: Sampling) -> GenerationConfig:
+    """Return how `generate` is called."""
     own = model.model.generation_config
     ends = None if own is None else own.eos_token_id
     if ends is None:
