@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from foretell.errors import InputError
 from foretell.storage.runs import Run
@@ -56,24 +56,19 @@ class MadeFrom:
     notes: tuple[str, ...] = ()
 
 
-class _Made(Protocol):
-    @property
-    def made_from(self) -> MadeFrom: ...
-
-
 def precision(dtype: str) -> str:
     """Return the family of a type: full, half, or the type itself (quantised)."""
     return _PRECISIONS.get(dtype, dtype)
 
 
-def check_run(monitor: _Made, run: Run) -> None:
+def check_run(made: MadeFrom, run: Run) -> None:
     """Refuse a run whose model, chat template or precision is not the monitor's.
 
     Raises:
         InputError: The message says what differs and what to do.
     """
     job: dict[str, Any] = run.manifest["job"]
-    made, place = monitor.made_from, f"{run.path}"
+    place = str(run.path)
     for name, what in (("weights", "model (its weights have another fingerprint)"), ("template", "chat template")):
         if job.get(name, "") != getattr(made, name):
             _refuse(place, made, what, f"{getattr(made, name) or 'none'}, and here it is {job.get(name) or 'none'}")
@@ -84,7 +79,7 @@ def check_run(monitor: _Made, run: Run) -> None:
             raise InputError(f'{place}: was not read with the direction "{concept}" that the monitor looks at')
 
 
-def check_model(monitor: _Made, model: Model) -> None:
+def check_model(made: MadeFrom, model: Model) -> None:
     """Refuse a model whose weights, layers, chat template or precision are not the monitor's.
 
     Raises:
@@ -93,7 +88,6 @@ def check_model(monitor: _Made, model: Model) -> None:
     from foretell.reading.chat.chat_template import template_fingerprint
     from foretell.reading.models.fingerprints import weights_differ
 
-    made = monitor.made_from
     if model.n_layers < made.n_layers or (made.n_heads and model.n_heads and made.n_heads != model.n_heads):
         sizes = f"at least {made.n_layers} layers of {made.n_heads} heads, and here it has {model.n_layers} layers of"
         _refuse(model.name, made, "number of layers or heads", f"{sizes} {model.n_heads}")

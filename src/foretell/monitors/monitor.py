@@ -98,7 +98,7 @@ class Monitor:
         from foretell.storage.runs import open_run
 
         opened = run if isinstance(run, Run) else open_run(run)
-        check_run(self, opened)
+        check_run(self.made_from, opened)
         return self.applied(opened)
 
     def applied(self, run: Run) -> pl.DataFrame:
@@ -155,7 +155,7 @@ class Monitor:
         """
         from foretell.monitors.made_from import check_model
 
-        check_model(self, model)
+        check_model(self.made_from, model)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the monitor as one safetensors file with JSON and a checksum of every byte, atomically.
