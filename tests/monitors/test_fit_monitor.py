@@ -84,11 +84,12 @@ def test_the_same_seed_gives_the_same_monitor_and_another_another_split(run: Run
 def test_of_a_study_its_labels_and_groups_are_taken(run: RunOfStates, tmp_path: Path) -> None:
     ids = run.samples["id"].to_list()
     given = pl.DataFrame({"id": ids, "behavior_label": [index % 2 for index in range(len(ids))]})
-    study = foretell.study(run, labels=given, group={one: f"g{index // 4}" for index, one in enumerate(ids)})
+    groups = {one: f"g{index // 4}" for index, one in enumerate(ids)}
+    study = foretell.study(run, labels=given, group=groups, compute=False)
     monitor = foretell.fit_monitor(study, **EASY)
     made = monitor.made_from
     assert made.n_training_groups + made.n_calibration_groups == len(ids) // 4
-    table = foretell.study(pl.DataFrame(run.table()))
+    table = foretell.study(run.table(), compute=False)
     for source in (table, tmp_path):
         with pytest.raises(InputError, match="needs a run, its folder, or a study of a run"):
             foretell.fit_monitor(source)

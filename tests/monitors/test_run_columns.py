@@ -75,7 +75,7 @@ def test_states_are_those_of_the_run(run: Run, found: RunColumns) -> None:
 
 
 def test_activity_and_confidence_are_of_the_tokens_so_far(run: Run, found: RunColumns) -> None:
-    activity, logprob = found.activity((("truth", 1), ("none", 0))), found.logprob()
+    activity, logprob = found.activity((("truth", 1), ("none", 0))), found.logprob
     assert np.isnan(activity[:, 1]).all()
     for row, name, tokens, _ in by_row(found):
         own = run.activity.filter((pl.col("id") == name) & (pl.col("layer") == 1))

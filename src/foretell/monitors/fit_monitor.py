@@ -194,7 +194,7 @@ def _signals(
         ACTIVITY: None
         if columns.activity_places([one.concept for one in directions])
         else "give the directions that it was read with",
-        CONFIDENCE: None if np.isfinite(columns.logprob()).any() else "it has no log-probabilities",
+        CONFIDENCE: None if np.isfinite(columns.logprob).any() else "it has no log-probabilities",
     }
     for name in wanted or ():
         if lacking[name] is not None:

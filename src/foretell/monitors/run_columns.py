@@ -114,7 +114,7 @@ class RunColumns:
             self.mass(columns.heads),
             np.stack(states, axis=1) if states else np.empty((n, 0, 0), dtype=np.float32),
             self.activity(columns.activity),
-            self.logprob() if columns.confidence else np.empty((n, 0)),
+            self.logprob if columns.confidence else np.empty((n, 0)),
         )
 
     @cached_property
@@ -229,8 +229,9 @@ class RunColumns:
             found[own.get_column("row").to_numpy(), place] = own.select("mean", "last").to_numpy()
         return found
 
+    @cached_property
     def logprob(self) -> Float[np.ndarray, "row number"]:
-        """Return mean and least log-probability so far; nan where a token has none."""
+        """Mean and least log-probability so far; nan where a token has none."""
         value = pl.col("logprob").fill_null(np.nan)
         each = self.run.tokens.lazy().filter(pl.col("answer_position").is_not_null()).sort("id", "answer_position")
         each = each.with_columns(n_generated=(pl.col("answer_position") + 1).cast(pl.Int64))
