@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from foretell.directions.surface import surface as surface
     from foretell.labels.label import label as label
     from foretell.monitors.fit_monitor import fit_monitor as fit_monitor
+    from foretell.monitors.live.watch import watch as watch
     from foretell.monitors.monitor import Monitor as Monitor
-    from foretell.monitors.watch import watch as watch
     from foretell.reading.capture.listen import listen as listen
     from foretell.reading.models.load import Model as Model
     from foretell.reading.models.load import load_model as load_model
@@ -79,7 +79,7 @@ _HOME = {
     "stream_association": "foretell.stats.heads.out_of_core",
     "study": "foretell.stats.study",
     "surface": "foretell.directions.surface",
-    "watch": "foretell.monitors.watch",
+    "watch": "foretell.monitors.live.watch",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

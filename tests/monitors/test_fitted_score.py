@@ -50,7 +50,7 @@ def test_it_looks_at_no_more_than_it_may_and_at_what_carries_the_label(fitted: F
     assert fitted.centre.shape == fitted.weight.shape == (sum(columns.sizes.values()),)
 
 
-def test_it_tells_the_labels_of_samples_that_it_has_not_seen(run: Run, fitted: FittedScore) -> None:
+def test_it_predicts_the_labels_of_samples_that_it_has_not_seen(run: Run, fitted: FittedScore) -> None:
     columns, label = source(run)
     numbers = columns.numbers(fitted.columns)
     score = linear_score(fitted.columns.matrix(numbers), fitted.centre, fitted.weight, fitted.intercept)

@@ -200,7 +200,7 @@ def watch(model: str, file: Path, prompts: Path | None, batch: int, **options: A
     loaded_monitor = foretell.Monitor.load(file)
     loaded = opened_model(model, options)
     loaded_monitor.check_model(loaded)
-    from foretell.monitors.watched_answers import watched_answers
+    from foretell.monitors.live.watched_answers import watched_answers
     from foretell.reading.runs.answers import Sampling
 
     sampling = Sampling(options["max_new_tokens"], options["temperature"], seed=options["seed"])

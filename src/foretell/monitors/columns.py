@@ -35,7 +35,7 @@ class Numbers:
     """Pooled over the tokens so far."""
     activity: Float[np.ndarray, "row place number"]
     """Mean so far, and last."""
-    logprob: Float[np.ndarray, "row number"]
+    logprob: Float[np.ndarray, "row statistic"]
     """Mean and least so far."""
 
 

@@ -154,8 +154,8 @@ def fit_monitor(
         shift=fitted.shift,
         scored_at=scored_at,
         threshold=threshold,
-        recall=_recall(score, columns, samples, held, threshold, level),
-        made_from=_made_from(columns, samples, held, fitted, known, seed),
+        recall=_recall(score, columns, samples, held, threshold, level=level),
+        made_from=_made_from(columns, samples, held, fitted, known, seed=seed),
         directions=_stored(fitted, directions),
     )
 
@@ -233,6 +233,7 @@ def _recall(
     samples: Labelled,
     held: Bool[np.ndarray, " sample"],
     threshold: Threshold,
+    *,
     level: float,
 ) -> Recall:
     """Return the recall on the positive samples of calibration groups; of none where there is no threshold."""
@@ -250,6 +251,7 @@ def _made_from(
     held: Bool[np.ndarray, " sample"],
     fitted: FittedScore,
     signals: tuple[str, ...],
+    *,
     seed: int,
 ) -> MadeFrom:
     job: dict[str, Any] = columns.run.manifest["job"]

@@ -143,7 +143,7 @@ class Monitor:
         Raises:
             InputError: The capture lacks something that the monitor looks at.
         """
-        from foretell.monitors.live_columns import LiveColumns
+        from foretell.monitors.live.live_columns import LiveColumns
 
         return LiveColumns(self, len(capture.n_generated)).scored(capture)
 

@@ -194,7 +194,8 @@ class RunColumns:
             what = "after every token" if self.by_token else f"of layer {layer} ({pool})"
             raise InputError(f"{self.run.path}: has no hidden states {what}, which the monitor looks at")
         found: Float[np.ndarray, "row width"] | None = None
-        for after in (*sorted(set(of_layer.get_column("n_generated")) & set(rows.n_generated[~rows.is_end])), None):
+        known = set(of_layer.get_column("n_generated").to_list()) & set(rows.n_generated[~rows.is_end].tolist())
+        for after in (*sorted(known), None):
             here = rows.is_end if after is None else ~rows.is_end & (rows.n_generated == after)
             ids, states = self.run.hidden(layer, pool, after)
             if found is None:

@@ -20,7 +20,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from foretell.errors import InputError
-from foretell.monitors.watching import OnScore, Scored, Watching
+from foretell.monitors.live.watching import OnScore, Scored, Watching
 from foretell.reading.capture.listen import listen
 from foretell.reading.chat.rendered import pad_batch
 from foretell.reading.chat.spans import render

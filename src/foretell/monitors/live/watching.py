@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from foretell.monitors.live_columns import LiveColumns
+from foretell.monitors.live.live_columns import LiveColumns
 from foretell.monitors.run_columns import is_moment
 
 if TYPE_CHECKING:

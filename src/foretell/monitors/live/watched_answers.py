@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foretell.conversations.formats import as_conversations
-from foretell.monitors.watch import watch
-from foretell.monitors.watching import OnScore, Scored
+from foretell.monitors.live.watch import watch
+from foretell.monitors.live.watching import OnScore, Scored
 from foretell.reading.chat.rendered import pad_batch
 from foretell.reading.chat.spans import render
 from foretell.reading.runs.answers import Sampling, generation_settings
