@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MadeFrom", "check_model", "check_run", "precision"]
 
+_KNOWN: weakref.WeakKeyDictionary[Any, object] = weakref.WeakKeyDictionary()
+"""Models whose weights were found to be those of a fingerprint, with what was said of their state then."""
 _PRECISIONS = {"float64": "full", "float32": "full", "bfloat16": "half", "float16": "half"}
 
 
@@ -91,15 +94,24 @@ def check_model(made: MadeFrom, model: Model) -> None:
     if model.n_layers < made.n_layers or (made.n_heads and model.n_heads and made.n_heads != model.n_heads):
         sizes = f"at least {made.n_layers} layers of {made.n_heads} heads, and here it has {model.n_layers} layers of"
         _refuse(model.name, made, "number of layers or heads", f"{sizes} {model.n_heads}")
-    if (reason := weights_differ(model.model, made.weights)) is not None:
+    known = (made.weights, _state(model))
+    reason = None if _KNOWN.get(model.model) == known else weights_differ(model.model, made.weights)
+    if reason is not None:
         raise InputError(
             f"{model.name}: the monitor was made from {made.model}; the weights of this model {reason}: fit a monitor "
             "on answers of this model"
         )
+    _KNOWN[model.model] = known
     template = template_fingerprint(model.tokenizer)
     if template != made.template:
         _refuse(model.name, made, "chat template", f"{made.template}, and here it is {template}")
     _check_dtype(model.name, made, str(model.dtype).removeprefix("torch."))
+
+
+def _state(model: Model) -> object:
+    """Return what is another where parameters were replaced, or changed in place; reading all of them takes long."""
+    parameters = model.model.parameters()
+    return tuple((one.data_ptr(), None if one.is_inference() else one._version) for one in parameters)
 
 
 def _check_dtype(place: str, made: MadeFrom, dtype: str) -> None:

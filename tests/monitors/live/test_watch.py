@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 import foretell
 from foretell.errors import InputError
@@ -124,6 +125,28 @@ def test_answers_that_end_early_are_scored_at_their_end_and_no_further(model: Mo
         generate(model, eos_token_id=[end, 3])
     assert watching.n_generated.tolist() == lengths
     assert np.isfinite(watching.scores).sum(axis=1).tolist() == lengths
+
+
+def test_answers_that_another_criterion_ends_are_scored_no_further(model: Model, checkpoints: Monitor) -> None:
+    class Short(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
+            n_tokens = input_ids.shape[1] - prompts(model).token_ids.shape[1]
+            return torch.tensor([n_tokens >= 3 + sample for sample in range(len(input_ids))])
+
+    with foretell.watch(model, checkpoints, conversations=ASKED[:6], every=1) as watching:
+        generate(model, stopping_criteria=StoppingCriteriaList([Short()]))
+    assert watching.n_generated.tolist() == [3, 4, 5, 6, 7, 8]
+    assert np.isfinite(watching.scores).sum(axis=1).tolist() == [3, 4, 5, 6, 7, 8]
+
+
+def test_weights_are_compared_again_where_they_were_changed(checkpoints: Monitor) -> None:
+    model = tiny_model()
+    checkpoints.check_model(model)
+    checkpoints.check_model(model)
+    with torch.no_grad():
+        next(model.model.parameters()).mul_(1.5)
+    with pytest.raises(InputError, match="the weights of this model are others"):
+        checkpoints.check_model(model)
 
 
 @pytest.mark.parametrize("after", [1, 4])

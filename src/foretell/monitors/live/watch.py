@@ -151,8 +151,11 @@ def _generated(model: Model, watching: Watching, codes: np.ndarray | None, bound
         codes = _codes_of_mask(bound)
     options = watching.monitor.listen_options
     with listen(model, codes, **options) as capture:
-        criterion = _Scoring(watching, capture, codes.shape, end_ids(model, bound), stop=stop)
-        criteria = StoppingCriteriaList([*(bound.get("stopping_criteria") or ()), criterion])
+        watching.start(codes.shape[0])
+        criterion = _Scoring(watching, capture, codes.shape[1], end_ids(model, bound), stop=stop)
+        # Others are asked by this one, which so knows which answers they end.
+        criterion.others.extend(bound.get("stopping_criteria") or ())
+        criteria = StoppingCriteriaList([criterion])
         output = model.model.generate(**{**bound, "stopping_criteria": criteria})  # type: ignore[operator]
         criterion.finish()
     return output
@@ -169,26 +172,33 @@ def _codes_of_mask(bound: dict[str, Any]) -> np.ndarray:
 
 
 def end_ids(model: Model, bound: dict[str, Any]) -> frozenset[int]:
-    """Return the tokens that end a turn, which are no part of an answer, and what fills up answers behind it."""
+    """Return the tokens that end a turn, which are no part of an answer: those of the call, the model, the tokenizer.
+
+    Behind a stop string answers are filled up, so where there are such, the token for that ends an answer too.
+    """
     settings = bound.get("generation_config") or model.model.generation_config
-    found: set[int] = {model.pad_id}
-    names = ("eos_token_id", "pad_token_id")
-    for one in (*(bound.get(name, getattr(settings, name, None)) for name in names), model.tokenizer.eos_token_id):
-        ids = one.tolist() if isinstance(one, torch.Tensor) else one
-        found.update(() if ids is None else ids if isinstance(ids, list | tuple | set) else (ids,))
-    return frozenset(found)
+
+    def asked(name: str) -> Any:
+        return bound.get(name, getattr(settings, name, None))
+
+    ends = asked("eos_token_id")
+    found = _ids(model.tokenizer.eos_token_id if ends is None else ends)
+    return found | _ids(asked("pad_token_id")) if asked("stop_strings") else found
+
+
+def _ids(given: Any) -> frozenset[int]:
+    ids = given.tolist() if isinstance(given, torch.Tensor) else given
+    return frozenset(() if ids is None else ids if isinstance(ids, list | tuple | set) else (ids,))
 
 
 class _Scoring(StoppingCriteria):  # type: ignore[misc]
     """Scores what is known before each step, and ends the answers that have an alarm where that is asked for."""
 
-    def __init__(
-        self, watching: Watching, capture: Capture, shape: tuple[int, ...], ends: frozenset[int], *, stop: bool
-    ) -> None:
+    def __init__(self, watching: Watching, capture: Capture, width: int, ends: frozenset[int], *, stop: bool) -> None:
         self._watching, self._capture, self._ends, self._stop = watching, capture, ends, stop
-        self._width = shape[1]
+        self._width = width
         self._read = 0
-        watching.start(shape[0])
+        self.others = StoppingCriteriaList()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
         n_tokens = input_ids.shape[1] - self._width
@@ -199,8 +209,12 @@ class _Scoring(StoppingCriteria):  # type: ignore[misc]
         self._read = n_tokens
         # The newest token has not been fed.
         self._watching.update(self._capture, n_tokens - 1)
-        alarmed = self._watching.has_alarm if self._stop else np.zeros(len(input_ids), dtype=bool)
-        return torch.from_numpy(alarmed).to(input_ids.device)
+        done = self.others(input_ids, scores, **options)
+        if self._stop:
+            done = done | torch.from_numpy(self._watching.has_alarm).to(done.device)
+        if len(self.others) or self._stop:
+            self._watching.end(done.cpu().numpy(), n_tokens)
+        return done
 
     def finish(self) -> None:
         """Score the last tokens, once generate has returned."""
