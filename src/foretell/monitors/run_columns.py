@@ -43,8 +43,8 @@ def check_moments(scored_at: Any) -> None:
 
 
 def is_moment(
-    scored_at: ScoredAt, n_generated: Int[np.ndarray, " row"], *, ended: Bool[np.ndarray, " row"]
-) -> Bool[np.ndarray, " row"]:
+    scored_at: ScoredAt, n_generated: Int[np.ndarray, "*row"], *, ended: Bool[np.ndarray, "*row"]
+) -> Bool[np.ndarray, "*row"]:
     """Return after which tokens an answer is scored.
 
     Args:
