@@ -77,7 +77,7 @@ def main() -> None:
                 }
             )
             print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="; ", flush=True)
-    worst = max(rows, key=lambda row: float(row["exceeded"]) - (1 - float(row["confidence"])))  # type: ignore[arg-type]
+    worst = max(rows, key=lambda row: float(row["exceeded"]) - (1 - float(row["confidence"])))
     print(f"{sum(bool(row['within']) for row in rows)} of {len(rows)} worlds within; the worst: {worst}")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "false_alarms.json").write_text(json.dumps(rows, indent=2) + "\n")

@@ -38,6 +38,7 @@ def test_the_threshold_is_the_smallest_score_whose_bound_is_within_the_rate(n: i
     highest = np.random.default_rng(n).normal(size=n)
     found = alarm_threshold(highest, max_false_positive_rate=0.05)
     within = [score for score in highest if upper_bound(int((highest > score).sum()), n, 0.95) <= 0.05]
+    assert found.score is not None
     assert found.score == min(within)
     assert found.n_false_alarms == int((highest > found.score).sum())
     assert found.upper is not None

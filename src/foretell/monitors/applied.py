@@ -23,9 +23,7 @@ def by_answer(scores: pl.DataFrame) -> pl.DataFrame:
     return found.sort("score", "id", descending=[True, False], nulls_last=True)
 
 
-def found_rates(
-    answers: pl.DataFrame, samples: pl.DataFrame
-) -> list[tuple[str, float | None, float | None, float | None, int, int]]:
+def found_rates(answers: pl.DataFrame, samples: pl.DataFrame) -> list[tuple[str | float | None, ...]]:
     """Return the share of answers with an alarm by label, with its interval over groups; of labels that occur.
 
     Args:

@@ -53,10 +53,10 @@ def is_moment(
         ended: Whether the answer is whole with them.
     """
     if scored_at == EVERY:
-        return n_generated > 0
+        return np.asarray(n_generated > 0)
     if scored_at == "checkpoints":
-        return (n_generated > 0) & (ended | ((n_generated & (n_generated - 1)) == 0))
-    return (n_generated == scored_at) | (ended & (n_generated > 0) & (n_generated < int(scored_at)))
+        return np.asarray((n_generated > 0) & (ended | ((n_generated & (n_generated - 1)) == 0)))
+    return np.asarray((n_generated == scored_at) | (ended & (n_generated > 0) & (n_generated < int(scored_at))))
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,9 @@ class RunColumns:
         if not heads:
             return found
         layer, head = zip(*heads, strict=True)
-        wanted = pl.DataFrame({"layer": layer, "head": head, "place": range(len(heads))})
-        kinds = {name: self._attention.schema[name] for name in ("layer", "head")}
-        chosen = self._attention.join(wanted.cast(kinds), on=["layer", "head"])
+        kinds = {**{name: self._attention.schema[name] for name in ("layer", "head")}, "place": pl.Int64()}
+        wanted = pl.DataFrame({"layer": layer, "head": head, "place": range(len(heads))}, schema=kinds)
+        chosen = self._attention.join(wanted, on=["layer", "head"])
         values = chosen.select(pl.col(MASSES).cast(pl.Float32).fill_null(np.nan)).to_numpy()
         found[chosen.get_column("row").to_numpy(), chosen.get_column("place").to_numpy()] = values
         return found
