@@ -141,7 +141,7 @@ def main() -> None:
         for place in generator.permutation(len(ways)):
             name, way = list(ways.items())[place]
             way()
-            seconds[name].append(way.seconds)  # type: ignore[attr-defined]
+            seconds[name].append(way.seconds)
     bare = np.mean([seconds["plain"], seconds["plain again"]], axis=0)
     machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()}
     print(f"{machine}, torch {torch.__version__}, {torch.get_num_threads()} threads, plain {np.median(bare):.2f} s")

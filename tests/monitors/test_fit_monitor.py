@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from foretell.monitors.labelled import calibration_samples, labelled_samples
 from foretell.storage.runs import Run
 from tests.stats.runs import RunOfStates, planted_run
 
-EASY = {"max_false_positive_rate": 0.2, "confidence": 0.8}
+EASY: dict[str, Any] = {"max_false_positive_rate": 0.2, "confidence": 0.8}
 
 
 @pytest.fixture(scope="module")

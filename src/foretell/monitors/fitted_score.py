@@ -178,7 +178,7 @@ class _Chooser:
 
     def _states(self, layer: int) -> Float[np.ndarray, "row width"]:
         assert self._pool is not None  # noqa: S101 - there are layers of it only
-        return self._source.states(layer, self._pool)[self._rows]
+        return np.asarray(self._source.states(layer, self._pool)[self._rows])
 
     def columns(self, train: Int[np.ndarray, " row"]) -> Columns:
         """Return the columns that some of the training rows choose."""

@@ -100,7 +100,8 @@ def _built(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         recall=_of(Recall, {**recall, "caught_by": caught_by, "share": _of(Share, recall["share"])}),
         made_from=_of(MadeFrom, _tuples(described["made_from"])),
         directions=StoredDirections(**{name: arrays[name] for name in _DIRECTIONS}),
-        **{name: arrays[name] for name in _ARRAYS},
+        centre=arrays["centre"],
+        weight=arrays["weight"],
         **{name: described[name] for name in _NUMBERS},
     )
     n_columns = sum(columns.sizes.values())

@@ -60,7 +60,7 @@ def chosen_places(
 
 
 def chosen_layers_of_states(
-    factors: Sequence[Float[np.ndarray, "sample component"]],
+    factors: Sequence[Float[np.ndarray, "sample _"]],
     label: Int[np.ndarray, " sample"],
     group: Int[np.ndarray, " sample"],
     most: int,

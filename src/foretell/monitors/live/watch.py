@@ -191,7 +191,7 @@ def _ids(given: Any) -> frozenset[int]:
     return frozenset(() if ids is None else ids if isinstance(ids, list | tuple | set) else (ids,))
 
 
-class _Scoring(StoppingCriteria):  # type: ignore[misc]
+class _Scoring(StoppingCriteria):
     """Scores what is known before each step, and ends the answers that have an alarm where that is asked for."""
 
     def __init__(self, watching: Watching, capture: Capture, width: int, ends: frozenset[int], *, stop: bool) -> None:
@@ -209,7 +209,7 @@ class _Scoring(StoppingCriteria):  # type: ignore[misc]
         self._read = n_tokens
         # The newest token has not been fed.
         self._watching.update(self._capture, n_tokens - 1)
-        done = self.others(input_ids, scores, **options)
+        done: torch.Tensor = self.others(input_ids, scores, **options)
         if self._stop:
             done = done | torch.from_numpy(self._watching.has_alarm).to(done.device)
         if len(self.others) or self._stop:
