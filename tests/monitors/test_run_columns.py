@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from foretell.errors import InputError
-from foretell.monitors.columns import Columns
+from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.run_columns import Moments, RunColumns, ScoredAt, check_moments, moments
 from foretell.schema.tables import MASSES
 from foretell.storage.runs import Run

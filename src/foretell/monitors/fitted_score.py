@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import logit
 
 from foretell.errors import InputError
-from foretell.monitors.columns import Columns
+from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.run_columns import RunColumns, is_moment
 from foretell.monitors.sparse_choice import chosen_layers_of_states, chosen_places
 from foretell.stats.detectors.features import column_means

@@ -19,7 +19,7 @@ from safetensors import numpy as tensors
 
 from foretell.errors import InputError, located
 from foretell.monitors.alarm_threshold import Threshold
-from foretell.monitors.columns import Columns
+from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.made_from import MadeFrom
 from foretell.monitors.monitor import Monitor, StoredDirections
 from foretell.monitors.recall import Recall, Share

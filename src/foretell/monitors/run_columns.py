@@ -16,7 +16,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from foretell.errors import InputError
-from foretell.monitors.columns import N_MASSES, Columns, Numbers
+from foretell.monitors.monitor_columns import N_MASSES, Columns, Numbers
 from foretell.schema.tables import MASSES, POOLS
 from foretell.storage.runs import Run
 

@@ -14,7 +14,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 import foretell
 from foretell.errors import InputError
-from foretell.monitors.columns import Columns
+from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.live.watched_answers import watched_answers
 from foretell.monitors.live.watching import Scored, Watching
 from foretell.monitors.monitor import Monitor

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from foretell.errors import InputError
-from foretell.monitors.columns import N_MASSES, Numbers
+from foretell.monitors.monitor_columns import N_MASSES, Numbers
 from foretell.schema.tables import POOLS
 
 if TYPE_CHECKING:
