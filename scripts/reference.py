@@ -68,9 +68,13 @@ def command_line_page() -> str:
     settings: dict[str, Any] = {**cli.context_settings, "terminal_width": 100}
     root = click.Context(cli, info_name="foretell", **settings)
     parts += ["```", cli.get_help(root), "```", ""]
-    for name, verb in cli.commands.items():
-        context = click.Context(verb, info_name=name, parent=root, **settings)
-        parts += [f"## `foretell {name}`", "", "```", verb.get_help(context), "```", ""]
+    waiting = [(name, verb, root) for name, verb in cli.commands.items()]
+    while waiting:
+        name, verb, parent = waiting.pop(0)
+        context = click.Context(verb, info_name=name, parent=parent, **settings)
+        parts += [f"## `{context.command_path}`", "", "```", verb.get_help(context), "```", ""]
+        if isinstance(verb, click.Group):
+            waiting = [(own, sub, context) for own, sub in verb.commands.items()] + waiting
     return "\n".join(line.rstrip() for line in "\n".join(parts).splitlines()) + "\n"
 
 

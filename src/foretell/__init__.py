@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from foretell.directions.surface import surface as surface
     from foretell.jobs.ray_pool import Workers as Workers
     from foretell.labels.label import label as label
+    from foretell.monitors.fit_monitor import fit_monitor as fit_monitor
+    from foretell.monitors.live.watch import watch as watch
+    from foretell.monitors.monitor import Monitor as Monitor
     from foretell.reading.capture.listen import listen as listen
     from foretell.reading.models.load import Model as Model
     from foretell.reading.models.load import load_model as load_model
@@ -51,6 +54,7 @@ _HOME = {
     "Direction": "foretell.directions.direction",
     "Message": "foretell.conversations.conversation",
     "Model": "foretell.reading.models.load",
+    "Monitor": "foretell.monitors.monitor",
     "Run": "foretell.storage.runs",
     "Span": "foretell.conversations.conversation",
     "Study": "foretell.stats.study",
@@ -62,6 +66,7 @@ _HOME = {
     "export": "foretell.storage.export",
     "fact_pairs": "foretell.directions.fit_and_judge",
     "fit_direction": "foretell.directions.fit",
+    "fit_monitor": "foretell.monitors.fit_monitor",
     "instructed_pairs": "foretell.conversations.pairs",
     "judge_directions": "foretell.directions.fit_and_judge",
     "label": "foretell.labels.label",
@@ -76,6 +81,7 @@ _HOME = {
     "stream_association": "foretell.stats.heads.out_of_core",
     "study": "foretell.stats.study",
     "surface": "foretell.directions.surface",
+    "watch": "foretell.monitors.live.watch",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

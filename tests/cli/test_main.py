@@ -22,18 +22,8 @@ from foretell.errors import InputError
 from foretell.schema.tables import SHARES
 
 VERBS = (
-    "demo",
-    "spans",
-    "read",
-    "check",
-    "show",
-    "label",
-    "export",
-    "direction",
-    "surface",
-    "steer",
-    "study",
-    "report",
+    *("demo", "spans", "read", "check", "show", "label", "export", "direction", "surface", "steer"),
+    *("monitor", "watch", "study", "report"),
 )
 
 

@@ -17,6 +17,7 @@ import click
 
 from foretell.cli.direction_verbs import direction, steer, surface
 from foretell.cli.label_verbs import export, label
+from foretell.cli.monitor_verbs import monitor, watch
 from foretell.cli.options import (
     FOLDER,
     GIVEN,
@@ -265,6 +266,8 @@ cli.add_command(export)
 cli.add_command(direction)
 cli.add_command(surface)
 cli.add_command(steer)
+cli.add_command(monitor)
+cli.add_command(watch)
 
 
 @cli.command()

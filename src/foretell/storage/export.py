@@ -14,7 +14,7 @@ from foretell.schema.tables import MASSES, SCORES, SHARES, conform
 from foretell.storage.atomic import written_whole
 from foretell.storage.runs import Run, open_run
 
-__all__ = ["export", "scores_of"]
+__all__ = ["check_kind", "export", "scores_of", "write_frame"]
 
 _KINDS = (".parquet", ".jsonl", ".csv")
 
@@ -37,20 +37,35 @@ def export(run: Run | Path | str, to: Path | str | None = None, *, overwrite: bo
         The mean masses are null where the sample was not read; `reason` says why.
     """
     target = None if to is None else Path(to)
-    if target is not None and target.suffix not in _KINDS:
-        raise InputError(f"{target}: the name of the file must end with {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+    if target is not None:
+        check_kind(target)
     if target is not None and target.exists() and not overwrite:
         raise InputError(f"{target}: exists; choose another file, or replace it with --overwrite (overwrite=True)")
     scores = scores_of(run if isinstance(run, Run) else open_run(run))
     if target is not None:
-        with written_whole(target) as draft:
-            if target.suffix == ".parquet":
-                scores.write_parquet(draft)
-            elif target.suffix == ".jsonl":
-                scores.write_ndjson(draft)
-            else:
-                scores.write_csv(draft)
+        write_frame(scores, target)
     return scores
+
+
+def check_kind(target: Path) -> None:
+    """Refuse a file for a frame whose name does not say what it is.
+
+    Raises:
+        InputError: Its name ends otherwise.
+    """
+    if target.suffix not in _KINDS:
+        raise InputError(f"{target}: the name of the file must end with {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+
+
+def write_frame(frame: pl.DataFrame, target: Path) -> None:
+    """Write a frame as the kind of file that its name says, atomically."""
+    with written_whole(target) as draft:
+        if target.suffix == ".parquet":
+            frame.write_parquet(draft)
+        elif target.suffix == ".jsonl":
+            frame.write_ndjson(draft)
+        else:
+            frame.write_csv(draft)
 
 
 def scores_of(run: Run) -> pl.DataFrame:

@@ -6,7 +6,7 @@ How calls are observed is no concern of this module.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -36,6 +36,7 @@ class AttentionReader:
         chunk_bytes: bound for scores and masks held at a time.
         quantities: what is read beside masses.
         head_factors: what the heads of a layer write through; None where contributions are not read.
+        layers: those that are read.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class AttentionReader:
         chunk_bytes: int,
         quantities: Quantities,
         head_factors: HeadFactors | None,
+        layers: Collection[int],
     ) -> None:
-        self._recording = recording
+        self._recording, self._layers = recording, layers
         self._layer_of = {id(module): layer for layer, block in enumerate(blocks) for module in block.modules()}
         self._n_heads = n_heads
         self._chunk_bytes = chunk_bytes
@@ -94,7 +96,7 @@ class AttentionReader:
         if current is None or call.query.shape[2] != current.width:
             return
         self.order.observe(layer, call.key)
-        if self._reader is None:
+        if self._reader is None or layer not in self._layers:
             return
         last = self._last_query
         if last is not None and last[0] == layer and last[1]() is call.query and last[2]() is call.key:
@@ -108,7 +110,7 @@ class AttentionReader:
     def on_weights(self, layer: int, weights: Tensor) -> None:
         """Read the result of a softmax inside a block, if it is one of attention."""
         current, reader = self._pass, self._reader
-        if reader is None or current is None:
+        if reader is None or current is None or layer not in self._layers:
             return
         n_samples = self._recording.n_samples
         if weights.ndim == 3 and self._n_heads and weights.shape[0] == n_samples * self._n_heads:

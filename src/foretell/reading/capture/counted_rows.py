@@ -112,14 +112,14 @@ class CountedRows:
             for sample, counted in enumerate(self.generated):
                 values[sample][:, counted] = rows[sample, :, : int(counted.sum())]
 
-    def _rows(self, quantity: str, layer: int) -> Float[np.ndarray, "sample head row value"]:
-        """Rows of one layer that count; nan beyond a sample's rows."""
+    def rows_of(self, quantity: str, layer: int, first: int = 0) -> Float[np.ndarray, "sample head row value"]:
+        """Rows of one layer that count, from the row `first` on; nan beyond a sample's rows (see `RowStore`)."""
         n_rows = int(self.n_generated.max(initial=0))
         rows = self._recording.rows.rows(quantity, layer, n_rows)
         if rows is None:
-            return np.zeros((len(self.generated), 0, n_rows, 1), dtype=np.float32)
-        beyond = np.arange(n_rows) >= self.n_generated[:, None]
-        return np.where(beyond[:, None, :, None], np.float32(np.nan), rows)
+            return np.zeros((len(self.generated), 0, max(n_rows - first, 0), 1), dtype=np.float32)
+        beyond = np.arange(first, n_rows) >= self.n_generated[:, None]
+        return np.where(beyond[:, None, :, None], np.float32(np.nan), rows[:, :, first:])
 
     def _mean(self, quantity: str, n_values: int, n_tokens: int | None = None) -> np.ndarray:
         """Mean over the rows, or over the first `n_tokens` of samples that have as many; nan where there are none."""
@@ -128,7 +128,7 @@ class CountedRows:
             raise InputError(f"{n_tokens} tokens: single rows were not kept, only sums over 1, 2, 4, 8, ... tokens")
         means = np.full((len(self.generated), len(layers), self.n_heads, n_values), np.nan, dtype=np.float32)
         of_layer: Callable[[int], np.ndarray | None] = (
-            (lambda layer: _mean_over_rows(self._rows(quantity, layer)[:, :, :n_tokens]))
+            (lambda layer: _mean_over_rows(self.rows_of(quantity, layer)[:, :, :n_tokens]))
             if recording.keeps_rows
             else (lambda layer: recording.sums.mean(quantity, layer, n_tokens))
         )

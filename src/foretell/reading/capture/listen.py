@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ class _Settings:
     quantities: Quantities = field(default_factory=Quantities)
     rows: bool = True
     chunk_bytes: int = 1 << 20
+    layers: Collection[int] | None = None
 
 
 @contextlib.contextmanager
@@ -71,6 +72,7 @@ def listen(
     contribution: bool = False,
     entropy: bool = False,
     rows: bool = True,
+    layers: Collection[int] | None = None,
     chunk_mib: int = 64,
     check: bool = True,
 ) -> Iterator[Capture]:
@@ -98,6 +100,7 @@ def listen(
             distribution.
         rows: keep every row (`capture.row_mass`, `capture.keep`), which generating needs; False only adds them up, with
             means after 1, 2, 4, 8, ... tokens, so that what is kept does not grow with the answers.
+        layers: blocks whose attention is read; None reads all. Hidden states and activity do not depend on it.
         chunk_mib: bound in MiB for scores and masks held at a time.
         check: compare with eager attention on a short random text first, once per configuration.
 
@@ -114,7 +117,7 @@ def listen(
     if chunk_mib < 1:
         raise InputError(f"chunk_mib: at least 1 MiB is needed, not {chunk_mib}")
     quantities = Quantities(contribution=contribution, entropy=entropy)
-    settings = _Settings(tuple(directions), hidden, logprob, quantities, rows, chunk_mib << 20)
+    settings = _Settings(tuple(directions), hidden, logprob, quantities, rows, chunk_mib << 20, layers)
 
     def path() -> AttentionPath:
         if check:
@@ -227,6 +230,7 @@ def _session(model: PreTrainedModel, recording: Recording, settings: _Settings, 
         chunk_bytes=settings.chunk_bytes,
         quantities=settings.quantities,
         head_factors=factors_of if projections else None,
+        layers=range(len(blocks)) if settings.layers is None else settings.layers,
     )
     projection, scores = None, None
     if settings.directions:

@@ -76,7 +76,7 @@ class TokenResults(CountedRows):
             known = [recording.answer_states[layer] for layer in recording.hidden_layers]
             return [BinnedStates(one.sums.cpu(), one.latest.cpu()) for one in known]
         bins = doubling_bins(Place(np.zeros_like(counts), counts), int(counts.max(initial=0)))
-        rows = (self._rows("hidden", layer)[:, 0] for layer in recording.hidden_layers)
+        rows = (self.rows_of("hidden", layer)[:, 0] for layer in recording.hidden_layers)
         return [binned(torch.from_numpy(one), bins) for one in rows]
 
     @cached_property
@@ -201,7 +201,7 @@ class Capture(TokenResults):
         shape = (len(self.generated), len(self.layers), self.n_heads, int(self.n_generated.max(initial=0)), N_SEGMENTS)
         found = np.full(shape, np.nan, dtype=np.float32)
         for place, layer in enumerate(self.layers):
-            rows = self._rows("mass", int(layer))
+            rows = self.rows_of("mass", int(layer))
             found[:, place, : rows.shape[1]] = rows
         return found
 

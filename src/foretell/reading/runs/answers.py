@@ -30,7 +30,7 @@ from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered
 from foretell.storage.state_choice import PooledStates, StateChoice, states_by_sample
 
-__all__ = ["Sampling", "force", "generate"]
+__all__ = ["Sampling", "force", "generate", "generation_settings"]
 
 _GENERATED = SEGMENTS.index("generated")
 
@@ -119,7 +119,7 @@ def generate(
     in `draws` (its place in the batch, where none is given), not the others of its batch. The rest is as in `force`.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
-    settings = _settings(model, sampling)
+    settings = generation_settings(model, sampling)
     width = batch.token_ids.shape[1]
     with torch.inference_mode():
         cache = prompts_once(model, batch.token_ids, batch.attention_mask)
@@ -160,7 +160,8 @@ def _wanted(directions: Sequence[ReadableDirection], states: StateChoice | None,
     return {"directions": directions, "hidden": layers, "contribution": detail, "entropy": detail}
 
 
-def _settings(model: Model, sampling: Sampling) -> GenerationConfig:
+def generation_settings(model: Model, sampling: Sampling) -> GenerationConfig:
+    """Return how `generate` is called."""
     own = model.model.generation_config
     ends = None if own is None else own.eos_token_id
     if ends is None:

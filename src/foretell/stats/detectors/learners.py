@@ -21,7 +21,17 @@ from foretell.errors import InputError
 from foretell.stats.detectors.features import column_means
 from foretell.stats.detectors.stages import Predictor, Training
 
-__all__ = ["STRENGTHS", "AnyClassifier", "BestColumn", "Classifier", "Estimator", "Linear", "MassMean", "Perceptron"]
+__all__ = [
+    "STRENGTHS",
+    "AnyClassifier",
+    "BestColumn",
+    "Classifier",
+    "Estimator",
+    "Linear",
+    "LinearPredictor",
+    "MassMean",
+    "Perceptron",
+]
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Inverse penalties (scikit-learn's C) to choose from, for features scaled to a squared norm of about 1 per sample."""
@@ -39,6 +49,24 @@ class Classifier(Protocol):
 
 
 Estimator = Literal["logistic", "random-forest", "gradient-boosting"] | Classifier
+
+
+@dataclass(frozen=True)
+class LinearPredictor:
+    """Linear models of standardised features, one per strength; a missing feature is at its mean."""
+
+    centre: Float[np.ndarray, " feature"]
+    scale: Float[np.ndarray, " feature"]
+    """Factor on the distance from the centre; 0 for a constant feature."""
+    mean: Float[np.ndarray, " feature"]
+    """Weighted means of the standardised features."""
+    slopes: Float[np.ndarray, "candidate feature"]
+    intercept: float
+
+    def __call__(self, others: Float[np.ndarray, "sample feature"]) -> Float[np.ndarray, "candidate sample"]:
+        """Return the change of the log-odds."""
+        scaled = _scaled(others, self.centre, self.scale)
+        return np.asarray(self.slopes @ (scaled - self.mean).T + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -69,7 +97,7 @@ class Linear:
 
     def learn(
         self, features: Float[np.ndarray, "sample feature"], training: Training, *, only: int | None, seed: int
-    ) -> Predictor:
+    ) -> LinearPredictor:
         """Fit a model per strength, or only one of them; nothing is random."""
         strengths = self.strengths if only is None else self.strengths[only : only + 1]
         scaled, centre, scale = _standardised(features, self.block, self.one_scale)
@@ -79,11 +107,7 @@ class Linear:
         residual = training.label - probability
         intercept = residual.sum() / weight.sum()
         slopes = _solved(scaled - mean, weight, residual - weight * intercept, strengths)
-
-        def predict(others: Float[np.ndarray, "sample feature"]) -> Float[np.ndarray, "candidate sample"]:
-            return np.asarray(slopes @ (_scaled(others, centre, scale) - mean).T + intercept)
-
-        return predict
+        return LinearPredictor(centre, scale, mean, slopes, float(intercept))
 
 
 def _solved(

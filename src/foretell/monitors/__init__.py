@@ -1,0 +1,1 @@
+"""Monitors: detectors that are saved, have a threshold with a guarantee, and score answers while they are written."""
