@@ -46,7 +46,7 @@ from foretell.cli.options import (
     workers_options,
 )
 from foretell.cli.run_verbs import check, show
-from foretell.errors import ForetellError, missing_extra
+from foretell.errors import ForetellError, InputError, missing_extra
 from foretell.storage.targets import DEMO, MANIFEST, check_folder, next_free
 from foretell.storage.writer_lock import break_lock as remove_lock
 from foretell.storage.writer_lock import refuse_second_writer
@@ -145,7 +145,6 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
       foretell spans smollm2 builtin
       foretell spans ./my-model prompts.jsonl --limit 0
     """
-    from foretell.errors import InputError
     from foretell.reading.chat.spans import render
     from foretell.reading.models.load import load_tokenizer
     from foretell.showing.terminal import say, show_spans
