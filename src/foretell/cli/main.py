@@ -47,9 +47,8 @@ from foretell.cli.options import (
 )
 from foretell.cli.run_verbs import check, show
 from foretell.errors import ForetellError, InputError, missing_extra
+from foretell.storage import writer_lock
 from foretell.storage.targets import DEMO, MANIFEST, check_folder, next_free
-from foretell.storage.writer_lock import break_lock as remove_lock
-from foretell.storage.writer_lock import refuse_second_writer
 
 if TYPE_CHECKING:
     from foretell.records.label_rows import LabelRows
@@ -113,7 +112,7 @@ def demo(to: Path, **options: Any) -> None:
       foretell demo --to demo
     """
     check_folder(to, overwrite=options["overwrite"], resumes=DEMO)
-    refuse_second_writer(to)
+    writer_lock.refuse_second_writer(to)
     from foretell.demo import run_demo
     from foretell.showing.report_folder import read_report_data
     from foretell.showing.terminal import say, show_overview
@@ -230,8 +229,8 @@ def read(
     named, to = to, next_free(to) if new else to
     check_folder(to, overwrite=options["overwrite"], resumes=MANIFEST)
     if break_lock:
-        remove_lock(to)
-    refuse_second_writer(to)
+        writer_lock.break_lock(to)
+    writer_lock.refuse_second_writer(to)
     say_doing(f"opening {conversations}", options)
     import foretell
     from foretell.conversations.conversation import require_answers
