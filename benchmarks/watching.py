@@ -26,9 +26,9 @@ import torch
 
 import foretell
 from foretell.monitors.alarm_threshold import alarm_threshold
-from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.made_from import MadeFrom
 from foretell.monitors.monitor import Monitor, StoredDirections
+from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.recall import recall
 from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.chat.rendered import Batch, pad_batch

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from foretell.errors import InputError
-from foretell.monitors.monitor_columns import Columns, linear_score
 from foretell.monitors.fitted_score import Choice, FittedScore, fit_score
+from foretell.monitors.monitor_columns import Columns, linear_score
 from foretell.monitors.run_columns import RunColumns, moments
 from foretell.stats.signals.run_signals import FAMILIES
 from foretell.storage.runs import Run

@@ -18,11 +18,11 @@ from jaxtyping import Bool, Float
 
 from foretell.errors import InputError
 from foretell.monitors.alarm_threshold import Threshold, alarm_threshold, check_rate, highest_by_group, negatives_needed
-from foretell.monitors.monitor_columns import linear_score
 from foretell.monitors.fitted_score import Choice, FittedScore, fit_score
 from foretell.monitors.labelled import Labelled, calibration_samples, labelled_samples, names_hash
 from foretell.monitors.made_from import MadeFrom
 from foretell.monitors.monitor import Monitor, StoredDirections
+from foretell.monitors.monitor_columns import linear_score
 from foretell.monitors.recall import Recall, recall
 from foretell.monitors.run_columns import EVERY, RunColumns, ScoredAt, check_moments, moments
 from foretell.stats.auc.intervals import auc

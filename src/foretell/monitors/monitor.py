@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
 from foretell.monitors.alarm_threshold import Threshold
-from foretell.monitors.monitor_columns import Columns, Numbers, linear_score
 from foretell.monitors.made_from import MadeFrom, check_run
+from foretell.monitors.monitor_columns import Columns, Numbers, linear_score
 from foretell.monitors.recall import Recall
 from foretell.monitors.run_columns import RunColumns, ScoredAt, is_moment, moments
 from foretell.storage.runs import Run

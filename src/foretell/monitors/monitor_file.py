@@ -19,9 +19,9 @@ from safetensors import numpy as tensors
 
 from foretell.errors import InputError, located
 from foretell.monitors.alarm_threshold import Threshold
-from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.made_from import MadeFrom
 from foretell.monitors.monitor import Monitor, StoredDirections
+from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.recall import Recall, Share
 from foretell.monitors.run_columns import check_moments
 from foretell.storage.atomic import written_whole

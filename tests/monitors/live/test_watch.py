@@ -14,10 +14,10 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 import foretell
 from foretell.errors import InputError
-from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.live.watched_answers import watched_answers
 from foretell.monitors.live.watching import Scored, Watching
 from foretell.monitors.monitor import Monitor
+from foretell.monitors.monitor_columns import Columns
 from foretell.reading.chat.rendered import Batch, pad_batch
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
