@@ -25,11 +25,15 @@ CALLS: dict[str, list[str]] = {
     "demo": ["--quick", "--to", "made"],
     "spans": ["model", "prompts.jsonl"],
     "read": ["model", "prompts.jsonl", "--to", "made"],
+    "check": ["run"],
+    "show": ["run"],
     "label": ["run"],
     "export": ["run", "--to", "made.csv"],
     "direction": ["model", "--pairs", "pairs.csv", "--to", "made.safetensors"],
     "surface": ["model", "--question", "Who?", "--answer", STRANGE, "--to", "made"],
     "steer": ["model", "--pairs", "pairs.csv", "--to", "made"],
+    "monitor": ["fit", "run", "--to", "made.safetensors"],
+    "watch": ["model", "monitor.safetensors"],
     "study": ["table.csv", "--to", "made"],
     "report": ["run"],
 }
@@ -44,7 +48,7 @@ def _call(verb: str, to: str) -> list[str]:
     return [verb, *(words[: words.index("--to")] if "--to" in words else words), "--to", to]
 
 
-WITHOUT_MODELS = {"label", "export", "study", "report"}
+WITHOUT_MODELS = {"check", "show", "label", "export", "monitor", "study", "report"}
 
 ALL_VERBS = """
 import contextlib, io, json, sys
@@ -72,7 +76,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(folder).mkdir()
     Path("used", "study.json").write_text("mine", encoding="utf-8")
     Path("model", "config.json").write_text("{}", encoding="utf-8")
-    for file in ("prompts.jsonl", "pairs.csv", "table.csv"):
+    for file in ("prompts.jsonl", "pairs.csv", "table.csv", "monitor.safetensors"):
         Path(file).write_text("nothing\n", encoding="utf-8")
     return tmp_path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from foretell.directions.direction import Direction, DirectionSource
 from foretell.errors import InputError
 from foretell.monitors.labelled import calibration_samples, labelled_samples
 from foretell.storage.runs import Run
-from tests.stats.runs import RunOfStates, planted_run
+from tests.stats.runs import RunOfStates, give_job, planted_run
 
 EASY: dict[str, Any] = {"max_false_positive_rate": 0.2, "confidence": 0.8}
 
@@ -155,13 +156,7 @@ def test_activity_is_watched_along_the_directions_of_the_run(tmp_path: Path) -> 
     run = planted_run(tmp_path / "run", planted=("activity",), since=1, effect=2.0)
     with pytest.raises(InputError, match='was not read with this direction "truth"'):
         foretell.fit_monitor(run, directions=[direction])
-    import json
-    from hashlib import sha256
-
-    manifest = run.path / "manifest.json"
-    known = json.loads(manifest.read_text())
-    known["job"]["directions"] = [{"concept": "truth", "vectors": sha256(vectors.tobytes()).hexdigest()}]
-    manifest.write_text(json.dumps(known))
+    give_job(run, {**run.job, "directions": [{"concept": "truth", "vectors": sha256(vectors.tobytes()).hexdigest()}]})
     monitor = foretell.fit_monitor(run, directions=[direction], signals=["activity"], max_layers=1, **EASY)
     assert monitor.columns.activity == (("truth", 1),)
     np.testing.assert_array_equal(monitor.directions.vectors, vectors[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,14 @@ import pytest
 import foretell
 from foretell.errors import InputError
 from foretell.monitors.made_from import precision
-from tests.stats.runs import planted_run
+from tests.stats.runs import give_job, planted_run
 
 JOB = {"model": "m", "weights": "v2:1", "template": "t", "dtype": "float32", "directions": []}
 
 
 def with_job(path: Path, **job: object) -> foretell.Run:
     run = planted_run(path, n_samples=60)
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**manifest, "job": {**JOB, **job}}))
+    give_job(run, {**JOB, **job})
     return run
 
 

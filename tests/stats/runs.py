@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from foretell.schema.tables import MASSES, SHARES
+from foretell.storage.commits.job_identity import job_hash
 from foretell.storage.runs import Run, RunTable
 
 N_LAYERS, N_HEADS, WIDTH = 2, 2, 6
@@ -104,7 +105,15 @@ def planted_run(
     run.append("part", tables)
     run.finish()
     states = made.states(size["hidden states"]) if hidden else {}
-    return RunOfStates(run.path, run._keep, states, dict(zip(ids, lengths.tolist(), strict=True)))
+    return RunOfStates(run.path, _keep=run._keep, states=states, lengths=dict(zip(ids, lengths.tolist(), strict=True)))
+
+
+def give_job(run: Run, job: Mapping[str, object]) -> None:
+    """Let a run be of another job, with everything else as it is."""
+    parts = [replace(part, job=job_hash(job)) for part in run.parts]
+    run.write_manifest(replace(run.read_manifest(), job=job))
+    for part in parts:
+        run.commit(part)
 
 
 @dataclass(frozen=True)

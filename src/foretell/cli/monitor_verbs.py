@@ -192,8 +192,8 @@ def watch(model: str, file: Path, prompts: Path | None, batch: int, **options: A
 
     \b
     Examples:
-      echo "Who wrote Emma?" | foretell watch smollm2 monitor.safetensors
       foretell watch smollm2 monitor.safetensors --prompts prompts.jsonl --batch 8 --stop
+      echo "Who wrote Emma?" | foretell watch smollm2 monitor.safetensors
     """
     import foretell
 

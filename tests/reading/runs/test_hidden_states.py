@@ -187,11 +187,15 @@ def test_the_size_is_printed_before_reading(model: Model, capsys: pytest.Capture
 
 def test_samples_whose_states_are_not_finite_have_a_reason_and_none() -> None:
     model = tiny_model("llama")
+    strange = model.tokenizer.encode("\u00a7")[0]
     with torch.no_grad():
-        model.model.model.layers[2].mlp.down_proj.weight.fill_(torch.inf)
-    run = read(model, GIVEN, hidden=[2], progress=False)
-    assert run.samples["reason"].str.contains("hidden states are not finite in float32").all()
-    assert run.hidden_states.is_empty()
+        model.model.model.embed_tokens.weight[strange] = torch.inf
+    broken = dataclasses.replace(GIVEN[0], id="broken", answer="\u00a7")
+    run = read(model, [*GIVEN, broken], hidden=[2], progress=False)
+    reasons = dict(run.samples.select("id", "reason").iter_rows())
+    assert "hidden states are not finite in float32" in reasons.pop("broken")
+    assert set(reasons.values()) == {None}
+    assert "broken" not in set(run.hidden_states["id"])
 
 
 def test_a_run_stopped_between_shard_and_manifest_goes_on_to_equal_shards(
