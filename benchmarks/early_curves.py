@@ -64,7 +64,7 @@ class NoisyRun(Run):
 def noisy_run(path: Path, n_samples: int, width: int, *, states_only: bool) -> NoisyRun:
     """Return a run of noise; every answer has 100 tokens."""
     generator = np.random.default_rng(0)
-    made = NoisyRun(Run.create(path, {"model": "none"}).path, None, n_samples, width)
+    made = NoisyRun(Run.create(path, {"model": "none"}).path, n_samples=n_samples, width=width)
     if states_only:
         return made
     ids = np.array(made.ids)

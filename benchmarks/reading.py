@@ -118,7 +118,7 @@ def listening(
         yield None
         return
     all_of_it = way == "everything"
-    options = {"contribution": all_of_it, "entropy": all_of_it, "rows": rows}
+    options: dict[str, Any] = {"contribution": all_of_it, "entropy": all_of_it, "rows": rows}
     with listen(model, codes, directions=[made_up_direction(model)], hidden=states, **options) as capture:
         yield capture
         for pool in POOLS if states else ():
@@ -202,8 +202,8 @@ def forward_passes(sizes: list[tuple[int, int]], arguments: argparse.Namespace) 
     """Time every size in separate processes, print the results and return them."""
     results = []
     for n_tokens, n_rows in sizes:
-        wanted = ("--forward", f"{n_tokens}/{n_rows}", "--clock", arguments.clock, "--seconds", str(arguments.seconds))
-        wanted = (*wanted, "--dtype", arguments.dtype)
+        wanted = ["--forward", f"{n_tokens}/{n_rows}", "--clock", arguments.clock, "--seconds", str(arguments.seconds)]
+        wanted += ["--dtype", arguments.dtype]
         times = [json.loads(in_a_process(*wanted, "--seed", str(seed))) for seed in range(arguments.processes)]
         ratios = [over(one, *BARE) | over({way: one[way] for way in BARE}, "bare") for one in times]
         layers = {way: summary([ratio for one in ratios for ratio in one[way]]) for way in ratios[0]}

@@ -18,7 +18,7 @@ def with_large_scores(factor: float, dtype: torch.dtype, attention: str) -> Mode
     """Return a model in half precision whose scores are so many times larger; those of Qwen2.5 are some hundreds."""
     model = tiny_model("llama", dtype=dtype, attention=attention)
     for block in decoder_blocks(model.model):
-        block.get_submodule("self_attn.q_proj").weight.data *= factor  # type: ignore[operator,union-attr]
+        block.get_parameter("self_attn.q_proj.weight").data.mul_(factor)
     return model
 
 

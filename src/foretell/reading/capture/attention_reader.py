@@ -189,6 +189,6 @@ class _PassReader:
             values["entropy"] = found.entropy[..., None]
         if found.contribution is not None:
             values["contribution"] = found.contribution
-        by_layer = {name: rows.unflatten(1, (len(layers), -1)) for name, rows in values.items()}
+        by_layer = {name: torch.unflatten(rows, 1, (len(layers), -1)) for name, rows in values.items()}
         self._recording.write(self._pass, layers, by_layer)
-        self._recording.note_padding(self._pass, found.padding.unflatten(1, (len(layers), -1)))
+        self._recording.note_padding(self._pass, torch.unflatten(found.padding, 1, (len(layers), -1)))

@@ -220,5 +220,6 @@ def _expected(table: RunTable, places: set[tuple[Any, ...]]) -> pl.Expr:
         n_prompt = sum(pool == POOLS[0] for _, pool in places)
         also_whole = (n_generated != pl.lit(2).pow(powers - 1)).cast(pl.Int64)
         after: pl.Expr = (powers + also_whole) * (len(places) - n_prompt)
-        return after + n_prompt
+        states: pl.Expr = after + n_prompt
+        return states
     return n_generated * len(places)
