@@ -271,7 +271,7 @@ def written_by(words: Sequence[str], encoding: str, monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 @pytest.mark.usefixtures("sensible")
 def test_every_verb_writes_to_a_pipe_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that read a model or a run; a study takes long, and `test_main` makes its own at such a pipe."""
+    """All that need no study or monitor; these take long, and `test_main` makes a study at such a pipe."""
     saved = ["--direction", "made.safetensors", "--layers", "1"]
     calls = {
         **CALLS,
@@ -280,7 +280,7 @@ def test_every_verb_writes_to_a_pipe_that_is_not_utf_8(monkeypatch: pytest.Monke
         "surface": [*CALLS["surface"], *saved, "--no-band"],
         "steer": ["model", "--pairs", "others.csv", *saved, "--to", "steered"],
     }
-    encodings = {"demo": (), "study": (), "report": (), "spans": ("ascii", "cp1252")}
+    encodings = dict.fromkeys(("demo", "study", "report", "monitor", "watch"), ()) | {"spans": ("ascii", "cp1252")}
     Path("run").rmdir()
     for verb in cli.commands:
         for encoding in encodings.get(verb, ("cp1252",)):
