@@ -18,7 +18,7 @@ QUICK := not slow and not model and not page and not calibration
 
 # What other versions of other packages are likeliest to break, in about a minute. Before transformers 5.23 the fused
 # attention of Gemma 2 ignores its soft cap, which is refused.
-CORE := tests/contract/test_light.py tests/storage tests/conversations/test_formats.py tests/cli/test_main.py \
+CORE := tests/contract/test_light.py tests/storage/test_*.py tests/storage/commits tests/conversations/test_formats.py tests/cli/test_main.py \
 	tests/stats/heads/test_association.py tests/reading/runs tests/reading/models/test_load.py \
 	tests/reading/capture/test_generating.py
 OTHERS := not gemma2

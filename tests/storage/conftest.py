@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from foretell.storage import atomic
-
 
 @pytest.fixture(autouse=True)
 def not_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of the time of small files."""
-    monkeypatch.setattr(atomic, "_sync", lambda _: None)
+    monkeypatch.setattr("foretell.storage.atomic._sync", lambda _: None)

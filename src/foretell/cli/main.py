@@ -253,7 +253,7 @@ def read(
     run = foretell.read(loaded, samples, to=to, directions=fitted, **options)
     unread = run.sample_columns(["reason"])["reason"].drop_nulls()
     say(f"{run.n_rows('samples')} samples, {run.n_rows('attention')} attention rows: {run.location}")
-    for reason, count in summary_of(unread):
+    for reason, count in summary_of(unread.to_list()):
         say(f"  not read: {count} ({reason})", style="yellow")
 
 

@@ -84,7 +84,7 @@ def read_missing(
             bar.update(n_samples)
     reasons = run.sample_columns(["reason"]).get_column("reason")
     if reasons.null_count() == 0:
-        reason, count = summary_of(reasons)[0]
+        reason, count = summary_of(reasons.to_list())[0]
         raise UnfinishedError(f"none of the {len(reasons)} conversations could be read: {reason} ({count} of them)")
     run.finish()
 
