@@ -30,7 +30,8 @@ def run_facts(run: Run, *, commands: Sequence[str] = ()) -> RunFacts:
     if truncated:
         notes.append(f"{truncated} answers were cut at the token limit and labelled as they are")
     notes += [
-        f"{count} samples were not read: {reason}" for reason, count in summary_of(samples["reason"].drop_nulls().to_list())
+        f"{count} samples were not read: {reason}"
+        for reason, count in summary_of(samples["reason"].drop_nulls().to_list())
     ]
     return RunFacts(
         model=f"{job['model']} ({job['dtype']})",
