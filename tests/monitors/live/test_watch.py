@@ -14,6 +14,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 import foretell
 from foretell.errors import InputError
+from foretell.jobs.reading_settings import Sampling
 from foretell.monitors.live.watched_answers import watched_answers
 from foretell.monitors.live.watching import Scored, Watching
 from foretell.monitors.monitor import Monitor
@@ -57,6 +58,15 @@ def generate(model: Model, n: int = 6, **options: object) -> torch.Tensor:
     batch, settings = prompts(model, n), {"max_new_tokens": N_TOKENS, "do_sample": False, **options}
     ids = {"input_ids": batch.token_ids, "attention_mask": batch.attention_mask}
     return model.model.generate(**ids, **settings)  # type: ignore[operator, no-any-return]
+
+
+def test_sampled_answers_are_those_that_reading_draws(model: Model, checkpoints: Monitor) -> None:
+    drawn = {"max_new_tokens": N_TOKENS, "temperature": 1.5, "seed": 3}
+    run = foretell.read(model, ASKED[:4], answers="generate", progress=False, **drawn)
+    watched = watched_answers(model, checkpoints, ASKED[:4], sampling=Sampling(**drawn))
+    assert {one.id: one.answer for one in watched} == dict(run.samples.select("id", "answer").iter_rows())
+    greedy = watched_answers(model, checkpoints, ASKED[:4], sampling=Sampling(N_TOKENS))
+    assert [one.answer for one in watched] != [one.answer for one in greedy]
 
 
 def alarming(monitor: Monitor, score: float = -1e9) -> Monitor:

@@ -16,7 +16,7 @@ from foretell.monitors.live.watch import watch
 from foretell.monitors.live.watching import OnScore, Scored
 from foretell.reading.chat.rendered import pad_batch
 from foretell.reading.chat.spans import render
-from foretell.reading.runs.answers import Sampling, generation_settings
+from foretell.reading.runs.answers import Sampling, generation_options
 
 if TYPE_CHECKING:
     from foretell.monitors.monitor import Monitor
@@ -67,17 +67,14 @@ def watched_answers(
     conversations = as_conversations(prompts)
     sampling = sampling or Sampling()
     batch = pad_batch([render(model, one, answer=None) for one in conversations], pad_id=model.pad_id, side="left")
-    devices = [model.device] if model.device.type == "cuda" else []
     with (
         torch.inference_mode(),
-        torch.random.fork_rng(devices=devices),
         watch(model, monitor, on_score, stop, segments=batch.segments, every=every) as watching,
     ):
-        torch.manual_seed(sampling.seed)
         output = model.model.generate(  # type: ignore[operator]
             input_ids=batch.token_ids.to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
-            generation_config=generation_settings(model, sampling),
+            **generation_options(model, sampling, [one.id for one in conversations]),
         )
     found = []
     for sample, one in enumerate(conversations):

@@ -30,7 +30,7 @@ from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered
 from foretell.storage.state_choice import PooledStates, StateChoice, states_by_sample
 
-__all__ = ["Sampling", "force", "generate", "generation_settings"]
+__all__ = ["Sampling", "force", "generate", "generation_options"]
 
 _GENERATED = SEGMENTS.index("generated")
 
@@ -119,7 +119,7 @@ def generate(
     in `draws` (its place in the batch, where none is given), not the others of its batch. The rest is as in `force`.
     """
     batch = pad_batch(rendered, pad_id=model.pad_id, side="left")
-    settings = generation_settings(model, sampling)
+    options = generation_options(model, sampling, draws or list(map(str, range(len(rendered)))))
     width = batch.token_ids.shape[1]
     with torch.inference_mode():
         cache = prompts_once(model, batch.token_ids, batch.attention_mask)
@@ -129,12 +129,12 @@ def generate(
         output = answer(
             input_ids=batch.token_ids.to(model.device),
             attention_mask=batch.attention_mask.to(model.device),
-            generation_config=settings,
-            logits_processor=_drawing(sampling, draws or list(map(str, range(len(rendered)))), model.device),
+            **options,
             **({} if cache is None else {cache_argument(model.model): cache}),
         )
         fresh = output[:, width:].cpu().numpy()
-        ends = np.isin(fresh, [] if settings.eos_token_id is None else settings.eos_token_id)
+        end_ids = options["generation_config"].eos_token_id
+        ends = np.isin(fresh, [] if end_ids is None else end_ids)
         # An answer goes to the token that ended its turn, or to the last one.
         counts = np.column_stack([ends, np.ones(len(fresh), dtype=bool)]).argmax(axis=1)
         capture.keep(counts)
@@ -160,13 +160,13 @@ def _wanted(directions: Sequence[ReadableDirection], states: StateChoice | None,
     return {"directions": directions, "hidden": layers, "contribution": detail, "entropy": detail}
 
 
-def generation_settings(model: Model, sampling: Sampling) -> GenerationConfig:
-    """Return how `generate` is called."""
+def generation_options(model: Model, sampling: Sampling, names: Sequence[str]) -> dict[str, Any]:
+    """Return how `generate` is called: what is drawn of a sample follows the seed and its name."""
     own = model.model.generation_config
     ends = None if own is None else own.eos_token_id
     if ends is None:
         ends = model.tokenizer.eos_token_id
-    return GenerationConfig(  # type: ignore[no-untyped-call]
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=ends,
         pad_token_id=model.pad_id,
@@ -174,6 +174,7 @@ def generation_settings(model: Model, sampling: Sampling) -> GenerationConfig:
         remove_invalid_values=True,
         do_sample=False,
     )
+    return {"generation_config": settings, "logits_processor": _drawing(sampling, names, model.device)}
 
 
 class _OwnDraws(LogitsProcessor):
