@@ -10,10 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from foretell.conversations.conversation import Conversation, require_answers
 from foretell.errors import InputError
+from foretell.jobs.readable_direction import ReadableDirection
 from foretell.storage.runs import is_run, open_run, refuse_other_job
 from foretell.storage.targets import MANIFEST, check_folder
 from foretell.storage.writer_lock import refuse_second_writer
@@ -21,19 +22,11 @@ from foretell.storage.writer_lock import refuse_second_writer
 __all__ = ["asked", "check_before_loading"]
 
 
-@runtime_checkable
-class _Named(Protocol):
-    """A direction, as far as its name goes."""
-
-    @property
-    def concept(self) -> str: ...
-
-
 def check_before_loading(
     conversations: Sequence[Conversation],
     *,
     answers: str,
-    directions: Sequence[_Named] = (),
+    directions: Sequence[ReadableDirection] = (),
     to: Path | str | None,
     overwrite: bool = False,
 ) -> None:
@@ -61,7 +54,7 @@ def check_before_loading(
         refuse_other_job(open_run(to), job, job.keys())
 
 
-def _check_concepts(directions: Sequence[_Named]) -> None:
+def _check_concepts(directions: Sequence[ReadableDirection]) -> None:
     """Refuse two directions of one name: the table of activity knows a direction by its concept."""
     concepts = Counter(direction.concept for direction in directions)
     for concept, count in concepts.items():

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from foretell.errors import InputError
+from foretell.jobs.readable_direction import ReadableDirection
 from foretell.monitors.alarm_threshold import Threshold, alarm_threshold, check_rate, highest_by_group, negatives_needed
 from foretell.monitors.fitted_score import Choice, FittedScore, fit_score
 from foretell.monitors.labelled import Labelled, calibration_samples, labelled_samples, names_hash
@@ -35,28 +36,7 @@ from foretell.stats.signals.run_signals import FAMILIES
 from foretell.stats.study import Study
 from foretell.storage.runs import Run
 
-__all__ = ["FittedDirection", "fit_monitor"]
-
-
-@runtime_checkable
-class FittedDirection(Protocol):
-    """What is needed of a direction to watch activity along it."""
-
-    @property
-    def concept(self) -> str:
-        """What the direction stands for."""
-
-    @property
-    def vectors(self) -> Float[np.ndarray, "layer width"]:
-        """One unit vector per layer."""
-
-    @property
-    def mean(self) -> Float[np.ndarray, " layer"]:
-        """Mean projection on the calibration set."""
-
-    @property
-    def standard_deviation(self) -> Float[np.ndarray, " layer"]:
-        """Standard deviation of the projection on the calibration set."""
+__all__ = ["fit_monitor"]
 
 
 def fit_monitor(
@@ -64,7 +44,7 @@ def fit_monitor(
     behaviour: str | None = None,
     *,
     signals: Sequence[str] | None = None,
-    directions: Sequence[FittedDirection] = (),
+    directions: Sequence[ReadableDirection] = (),
     scored_at: ScoredAt = "checkpoints",
     max_false_positive_rate: float = 0.01,
     confidence: float = 0.95,
@@ -175,7 +155,7 @@ def _source(source: Run | Study | Path | str, behaviour: str | None) -> tuple[Ru
 
 
 def _signals(
-    run: Run, columns: RunColumns, wanted: Sequence[str] | None, directions: Sequence[FittedDirection]
+    run: Run, columns: RunColumns, wanted: Sequence[str] | None, directions: Sequence[ReadableDirection]
 ) -> tuple[str, ...]:
     """Return the families that the monitor may look at.
 
@@ -202,7 +182,7 @@ def _signals(
     return tuple(name for name in FAMILIES if lacking[name] is None and (wanted is None or name in wanted))
 
 
-def _check_directions(run: Run, directions: Sequence[FittedDirection]) -> None:
+def _check_directions(run: Run, directions: Sequence[ReadableDirection]) -> None:
     read = _read_with(run)
     for one in directions:
         if read.get(one.concept) != sha256(one.vectors.tobytes()).hexdigest():
@@ -287,7 +267,7 @@ def _made_from(
     )
 
 
-def _stored(fitted: FittedScore, directions: Sequence[FittedDirection]) -> StoredDirections:
+def _stored(fitted: FittedScore, directions: Sequence[ReadableDirection]) -> StoredDirections:
     """Return what the monitor needs of the directions of its activities."""
     by_concept = {one.concept: one for one in directions}
     places = [(by_concept[concept], layer) for concept, layer in fitted.columns.activity]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -61,7 +62,7 @@ def generate(model: Model, n: int = 6, **options: object) -> torch.Tensor:
 
 
 def test_sampled_answers_are_those_that_reading_draws(model: Model, checkpoints: Monitor) -> None:
-    drawn = {"max_new_tokens": N_TOKENS, "temperature": 1.5, "seed": 3}
+    drawn: dict[str, Any] = {"max_new_tokens": N_TOKENS, "temperature": 1.5, "seed": 3}
     run = foretell.read(model, ASKED[:4], answers="generate", progress=False, **drawn)
     watched = watched_answers(model, checkpoints, ASKED[:4], sampling=Sampling(**drawn))
     assert {one.id: one.answer for one in watched} == dict(run.samples.select("id", "answer").iter_rows())

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from foretell.errors import InputError
+from foretell.jobs.readable_direction import ReadableDirection
 from foretell.reading.capture.attention_reader import AttentionReader
 from foretell.reading.capture.generation import followed_generation
 from foretell.reading.capture.recording import Recording
@@ -37,7 +38,7 @@ from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.blocks import Blocks, decoder_of, layer_lists, n_heads_of
 from foretell.reading.models.load import Model
 from foretell.reading.models.trial import unchanged
-from foretell.reading.signals.activity import Projection, ReadableDirection
+from foretell.reading.signals.activity import Projection
 from foretell.reading.signals.attention_mass import Quantities
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.state_choice import chosen_layers

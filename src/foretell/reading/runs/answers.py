@@ -19,13 +19,13 @@ from torch import Tensor
 from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
+from foretell.jobs.readable_direction import ReadableDirection
 from foretell.jobs.reading_settings import Sampling
 from foretell.reading.capture.listen import Capture, listen
 from foretell.reading.chat.spans import Rendered, pad_batch
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts, cache_argument, cache_from
 from foretell.reading.runs.prefix_cache import first_tokens, prompts_once, shareable_tokens
-from foretell.reading.signals.activity import ReadableDirection
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered
 from foretell.storage.state_choice import PooledStates, StateChoice, states_by_sample

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from foretell.reading.signals.activity import ReadableDirection
+from foretell.jobs.readable_direction import ReadableDirection
 from foretell.storage.answered import Answered
 
 __all__ = ["in_precision", "not_finite"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,29 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.errors import InputError
+from foretell.jobs.readable_direction import ReadableDirection
 
-__all__ = ["Projection", "ReadableDirection"]
-
-
-@runtime_checkable
-class ReadableDirection(Protocol):
-    """What is needed of a direction to read activity along it."""
-
-    @property
-    def concept(self) -> str:
-        """What the direction stands for."""
-
-    @property
-    def vectors(self) -> Float[np.ndarray, "layer width"]:
-        """One unit vector per layer."""
-
-    @property
-    def mean(self) -> Float[np.ndarray, " layer"]:
-        """Mean projection on the calibration set."""
-
-    @property
-    def standard_deviation(self) -> Float[np.ndarray, " layer"]:
-        """Standard deviation of the projection on the calibration set."""
+__all__ = ["Projection"]
 
 
 @dataclass(frozen=True)
