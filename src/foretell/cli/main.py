@@ -7,7 +7,6 @@ error and only to a terminal; results go to standard output, without colour wher
 from __future__ import annotations
 
 import io
-import math
 import os
 import sys
 from pathlib import Path
@@ -42,6 +41,7 @@ from foretell.cli.options import (
     scorer_option,
     seed_option,
     signals_option,
+    temperature_option,
     trust_option,
     workers_options,
 )
@@ -176,13 +176,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @click.option(
     "--max-new-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest generated answer."
 )
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0.0, math.inf, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="0: greedy; above 0: sampling with --seed.",
-)
+@temperature_option
 @click.option(
     "--top-p",
     type=click.FloatRange(0.0, 1.0, min_open=True),

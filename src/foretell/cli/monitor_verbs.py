@@ -21,6 +21,7 @@ from foretell.cli.options import (
     opened_model,
     overwrite_option,
     seed_option,
+    temperature_option,
 )
 from foretell.errors import InputError, located
 from foretell.storage.targets import check_file
@@ -174,13 +175,7 @@ def _describe(shown: Monitor) -> None:
 @click.option("--prompts", type=GIVEN, default=None, help="File of prompts; default: standard input.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Prompts answered at a time.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest answer.")
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0.0, math.inf, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="0: greedy; above 0: sampling with --seed.",
-)
+@temperature_option
 @click.option("--every", type=click.IntRange(1), default=None, help="Also score after every so many tokens.")
 @click.option("--stop", is_flag=True, help="End an answer at its first alarm.")
 @model_options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ __all__ = [
     "scorer_option",
     "seed_option",
     "signals_option",
+    "temperature_option",
     "trust_option",
     "workers_options",
 ]
@@ -125,6 +127,13 @@ signals_option = click.option(
 )
 scorer_option = click.option(
     "--scorer", default=None, help="Score of an evaluation log that labels its answers; default: see the docs."
+)
+temperature_option = click.option(
+    "--temperature",
+    type=click.FloatRange(0.0, math.inf, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="0: greedy; above 0: sampling with --seed.",
 )
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 error_rate_option = click.option(
