@@ -15,7 +15,7 @@ from foretell.errors import InputError
 from foretell.monitors.monitor import Monitor
 from tests.stats.runs import RunOfStates, planted_run
 
-N_FLIPS = int(os.environ.get("FORETELL_BYTE_FLIPS", "60"))
+N_FLIPS = int(os.environ.get("FORETELL_TEST_ROUNDS", "60"))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.jobs.test_ray_pool import by_script
 from tests.reading.runs.test_read import GIVEN
 from tests.reading.tiny import tiny_model
 
-THOROUGH = int(os.environ.get("FORETELL_FAULTS", "1"))
+THOROUGH = int(os.environ.get("FORETELL_TEST_ROUNDS", "1"))
 """Rounds of faults; above 1 also other numbers of workers, and a machine that comes late."""
 
 COMMON = """
@@ -125,7 +125,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(saved: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(THOROUGH < 2, reason="FORETELL_FAULTS is not above 1")
+@pytest.mark.skipif(THOROUGH < 2, reason="FORETELL_TEST_ROUNDS is not above 1")
 def test_any_number_of_workers_gives_the_same_tables(saved: Path) -> None:
     found, printed = by_script(COMMON + COUNTS, saved)
     assert "a worker has loaded other weights" in found.pop("changed")
@@ -134,7 +134,7 @@ def test_any_number_of_workers_gives_the_same_tables(saved: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(THOROUGH < 2, reason="FORETELL_FAULTS is not above 1")
+@pytest.mark.skipif(THOROUGH < 2, reason="FORETELL_TEST_ROUNDS is not above 1")
 def test_a_machine_that_comes_late_helps(saved: Path) -> None:
     found, _ = by_script(COMMON + LATE, saved)
     assert found["workers"] == 2
