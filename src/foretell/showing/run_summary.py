@@ -93,7 +93,8 @@ def _tables(run: Run) -> Sequence[Sequence[object]]:
     for table in get_args(RunTable):
         own = [file for file in files if file.table == table]
         if own:
-            n_bytes = sum(file.n_bytes or 0 for file in own)
+            sizes = [file.n_bytes for file in own if file.n_bytes is not None]
+            n_mib = round(sum(sizes) / 2**20, 2) if len(sizes) == len(own) else None  # older runs do not say it
             n_rows = sum(file.n_rows or 0 for file in own)
-            rows.append([table, n_rows, len(own), round(n_bytes / 2**20, 2), meanings[table]])
+            rows.append([table, n_rows, len(own), n_mib, meanings[table]])
     return rows
