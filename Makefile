@@ -23,12 +23,13 @@ CORE := tests/contract/test_light.py tests/storage/test_*.py tests/storage/commi
 	tests/reading/capture/test_generating.py
 OTHERS := not gemma2
 
-.PHONY: help setup demo test quick slow lint types layers check lowest newest clean
+.PHONY: help setup demo test quick slow lint types layers docs check lowest newest clean
 
 help:
 	@echo "make demo    read, label, test and show the embedded model; prints where the report is"
 	@echo "make test    every test, the quick ones first"
 	@echo "make check   lint, types, layers, tests"
+	@echo "make docs    the documentation as a site in build/docs"
 	@echo "make lowest  a minute of tests with the lowest versions of everything (constraints-lowest.txt)"
 	@echo "make newest  the same with the newest versions there are today"
 	@echo "make clean   remove the environments and caches, keep the demo"
@@ -64,6 +65,9 @@ types: $(READY)
 
 layers: $(READY)
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/sphinx-build --quiet --fail-on-warning docs build/docs
 
 check: lint types layers test
 

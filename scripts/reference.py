@@ -1,4 +1,4 @@
-"""Write the reference pages from the code itself: Python names, command line, tables.
+"""Write two reference pages from the code itself: command line and tables. Sphinx makes that of Python from docstrings.
 
 python scripts/reference.py
 
@@ -7,14 +7,11 @@ A test compares the pages with what this script would write.
 
 from __future__ import annotations
 
-import inspect
-import re
 from pathlib import Path
 from typing import Any
 
 import click
 
-import foretell
 from foretell.cli.main import cli
 from foretell.schema.tables import TABLES, Column
 
@@ -23,43 +20,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
 def pages() -> dict[str, str]:
     """Return the text of each reference page by file name."""
-    return {"python.md": python_page(), "command-line.md": command_line_page(), "tables.md": tables_page()}
-
-
-def python_page() -> str:
-    """Return every public name with its signature and docstring."""
-    parts = ["# Python", "", "Every public name of `foretell`, made from its docstring by `scripts/reference.py`.", ""]
-    for name in foretell.__all__:
-        value = getattr(foretell, name)
-        parts += [f"## `foretell.{name}{_signature(value)}`", "", _text(inspect.getdoc(value) or ""), ""]
-    return "\n".join(parts)
-
-
-def _signature(value: object) -> str:
-    """Return a function's parameters without their types, which the text below explains."""
-    if inspect.isclass(value) or not callable(value):
-        return ""
-    parameters = []
-    for parameter in inspect.signature(value).parameters.values():
-        starred = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
-        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parameters:
-            parameters.append("*")
-        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-        parameters.append(f"{starred}{parameter.name}{default}")
-    return f"({', '.join(parameters)})"
-
-
-def _text(docstring: str) -> str:
-    """Return a docstring as Markdown: sections in bold, examples as code."""
-    text = re.sub(r"(?m)^(Args|Returns|Raises|Yields|Undefined|Source|Example|Examples):$", r"**\1**\n", docstring)
-    lines, block = [], False
-    for line in text.splitlines():
-        code = line.lstrip().startswith((">>>", "...")) or (block and line.startswith("    "))
-        if code != block:
-            lines.append("```" if block else "```python")
-        block = code
-        lines.append(line.strip() if code else re.sub(r"^    (\w[\w, ]*):", r"* `\1`:", line))
-    return "\n".join([*lines, "```"] if block else lines)
+    return {"command-line.md": command_line_page(), "tables.md": tables_page()}
 
 
 def command_line_page() -> str:

@@ -42,8 +42,12 @@ def test_the_example_of_the_readme_runs() -> None:
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_sets")
-def test_the_tutorial_runs_from_top_to_bottom() -> None:
+@pytest.mark.parametrize(
+    ("page", "output"),
+    [("first-study", "results/report.html"), ("direction", "lying.safetensors"), ("signals", "results/report.html")],
+)
+def test_the_tutorial_runs_from_top_to_bottom(page: str, output: str) -> None:
     names: dict[str, object] = {}
-    for snippet in snippets("docs/tutorial/first-study.md"):
+    for snippet in snippets(f"docs/tutorial/{page}.md"):
         exec(snippet, names)  # noqa: S102
-    assert Path("results/report.html").exists()
+    assert Path(output).exists()

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -63,9 +62,3 @@ def test_every_public_name_works_without_the_optional_part_or_says_what_to_insta
     assert not {"Study", "study", "report", "label", "open_run", "read_conversations", "Surface", "Run"} & set(said)
     for name, message in said.items():
         assert message == f"foretell.{name} needs an optional part: pip install 'foretell[models]'"
-
-
-def test_public_names_are_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
-    listed = python("import foretell; print(*foretell.__all__)").split()
-    assert [name for name in listed if f"`foretell.{name}" not in page] == []
