@@ -224,6 +224,7 @@ ROWS = Table(
             Column(mass, pl.Float16(), f"mass of this row alone on the segment {segment}", 0, 1, null="undefined")
             for mass, segment in zip(MASSES, SEGMENTS, strict=True)
         ),
+        Column("previous_token", pl.Float16(), "weight on the token right before", 0, 1, null="no weights are seen"),
     ),
 )
 

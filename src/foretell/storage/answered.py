@@ -53,6 +53,8 @@ class Answered:
     """Hidden states of the layers that were asked for."""
     row_mass: Float[np.ndarray, "layer head generated segment"] | None = None
     """The mass of every row in half precision; None where it was not asked for."""
+    row_previous: Float[np.ndarray, "layer head generated"] | None = None
+    """The weight of every row on the token before it, likewise."""
 
     @property
     def answer_ids(self) -> Int[np.ndarray, " generated"]:

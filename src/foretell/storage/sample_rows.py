@@ -139,9 +139,10 @@ def _rows(reading: Reading, row_mass: Float[np.ndarray, "layer head generated se
             "position": _positions(reading)[row.ravel()],
             "answer_position": row.ravel(),
             **masses,
+            "previous_token": pl.Series(np.ravel(reading.signals.row_previous), dtype=pl.Float16),
         }
     )
-    return conform(frame.with_columns(pl.col(*MASSES).fill_nan(None)), TABLES["rows"])
+    return conform(frame.with_columns(pl.selectors.float().fill_nan(None)), TABLES["rows"])
 
 
 def _per_head(

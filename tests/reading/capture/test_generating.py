@@ -58,14 +58,15 @@ def test_generated_equals_teacher_forced(kind: str, options: dict[str, Any], gen
     direction = made_up_direction(generator, model.n_layers, model.width)
     settings = {"max_new_tokens": N_NEW, "do_sample": False, "disable_compile": True, **options}
     plain = generate(model, **given.prompts, **settings)
-    with listen(model, given.segments, directions=[direction]) as capture:
+    with listen(model, given.segments, directions=[direction], previous_token=True) as capture:
         sequences = generate(model, **given.prompts, **settings)
     assert torch.equal(plain, sequences)
     whole = finished(given, sequences, capture.n_generated)
     assert capture.mass.shape[:2] == (3, model.n_layers)
-    with torch.no_grad(), listen(model, whole.segments, directions=[direction]) as forced:
+    with torch.no_grad(), listen(model, whole.segments, directions=[direction], previous_token=True) as forced:
         model.model(**whole.inputs)
     assert_same(capture, forced)
+    np.testing.assert_allclose(capture.row_previous_token, forced.row_previous_token, atol=1e-5)
 
 
 def test_rows_after_the_end_of_a_sequence_do_not_count(generator: np.random.Generator) -> None:

@@ -75,7 +75,7 @@ def same_numbers(one: Run, other: Run) -> None:
     # Logits of these weights are some tens, so a log-probability is rounded in its fifth decimal.
     for table in ("attention", "checkpoints", "tokens", "activity"):
         assert_frame_equal(getattr(one, table), getattr(other, table), abs_tol=2e-5, rel_tol=1e-5)
-    masses = [pl.col(mass).cast(pl.Float64) for mass in MASSES]
+    masses = [pl.col(mass).cast(pl.Float64) for mass in (*MASSES, "previous_token")]
     assert_frame_equal(one.rows.with_columns(masses), other.rows.with_columns(masses), abs_tol=1e-3, rel_tol=0)
     columns = [column for column in one.samples.columns if column not in {"truncated", "mean_logprob"}]
     assert_frame_equal(one.samples.select(columns), other.samples.select(columns))

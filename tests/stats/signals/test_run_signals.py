@@ -119,3 +119,23 @@ def test_standardised_columns_leave_missing_and_constant_ones_at_zero() -> None:
     found = standardised(np.array([[1.0, 7.0, np.nan], [3.0, 7.0, 2.0], [np.nan, 7.0, 4.0]]))
     assert found.tolist() == [[-1.0, 0.0, 0.0], [1.0, 0.0, -1.0], [0.0, 0.0, 1.0]]
     assert Family("x", None).notes == ()
+
+
+def test_single_rows_give_rauq_and_a_column_of_confidence(run: RunOfStates, generator: np.random.Generator) -> None:
+    ids = sorted(run.lengths)
+    plain = RunSignals(run).of(ids)
+    signals = RunSignals(run)
+    tokens = run.tokens.filter(pl.col("answer_position").is_not_null()).select("id", "answer_position")
+    heads = pl.DataFrame({"layer": [0, 0, 1, 1, 2, 2], "head": [0, 1, 0, 1, 0, 1]})
+    rows = tokens.join(heads, how="cross")
+    signals.__dict__["rows"] = rows.with_columns(previous_token=pl.lit(generator.uniform(size=rows.height)))
+    own = signals.of(ids)
+    assert "RAUQ" not in [one.name for one in plain.published(8)]
+    rauq = next(one for one in own.published(8) if one.name == "RAUQ").columns
+    confidence = next(one for one in own.families(8) if one.name == "confidence").columns
+    without = next(one for one in plain.families(8) if one.name == "confidence").columns
+    assert rauq is not None
+    assert confidence is not None
+    assert without is not None
+    np.testing.assert_array_equal(confidence, np.column_stack([without, rauq]))
+    assert np.isfinite(rauq).all()

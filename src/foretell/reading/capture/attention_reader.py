@@ -189,6 +189,8 @@ class _PassReader:
             values["entropy"] = found.entropy[..., None]
         if found.contribution is not None:
             values["contribution"] = found.contribution
+        if found.previous_token is not None:
+            values["previous_token"] = found.previous_token[..., None]
         by_layer = {name: torch.unflatten(rows, 1, (len(layers), -1)) for name, rows in values.items()}
         self._recording.write(self._pass, layers, by_layer)
         self._recording.note_padding(self._pass, torch.unflatten(found.padding, 1, (len(layers), -1)))

@@ -72,6 +72,7 @@ def listen(
     logprob: bool = True,
     contribution: bool = False,
     entropy: bool = False,
+    previous_token: bool = False,
     rows: bool = True,
     layers: Collection[int] | None = None,
     chunk_mib: int = 64,
@@ -99,6 +100,7 @@ def listen(
         contribution: also read what each segment writes through each head (`capture.contribution`).
         entropy: also read the entropy of each head's weights, and entropy and margin of each generated token's
             distribution.
+        previous_token: also read each row's weight on the token right before it (`capture.row_previous_token`).
         rows: keep every row (`capture.row_mass`, `capture.keep`), which generating needs; False only adds them up, with
             means after 1, 2, 4, 8, ... tokens, so that what is kept does not grow with the answers.
         layers: blocks whose attention is read; None reads all. Hidden states and activity do not depend on it.
@@ -117,7 +119,7 @@ def listen(
     codes = _checked(segments)
     if chunk_mib < 1:
         raise InputError(f"chunk_mib: at least 1 MiB is needed, not {chunk_mib}")
-    quantities = Quantities(contribution=contribution, entropy=entropy)
+    quantities = Quantities(contribution=contribution, entropy=entropy, previous_token=previous_token)
     settings = _Settings(tuple(directions), hidden, logprob, quantities, rows, chunk_mib << 20, layers)
 
     def path() -> AttentionPath:

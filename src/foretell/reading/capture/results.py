@@ -196,12 +196,27 @@ class Capture(TokenResults):
         Raises:
             InputError: Rows were not kept.
         """
+        return self._every_row("mass", "row_mass", N_SEGMENTS)
+
+    @cached_property
+    def row_previous_token(self) -> Float[np.ndarray, "sample layer head row"]:
+        """Weight of every row on the token right before its own, in the order the tokens were generated.
+
+        Undefined:
+            nan beyond a sample's rows, where `listen` was not asked for it, and where no weights are seen.
+
+        Raises:
+            InputError: Rows were not kept.
+        """
+        return self._every_row("previous_token", "row_previous_token", 1)[..., 0]
+
+    def _every_row(self, quantity: str, name: str, width: int) -> Float[np.ndarray, "sample layer head row value"]:
         if not self._recording.keeps_rows:
-            raise InputError("row_mass: single rows were not kept; listen with rows=True")
-        shape = (len(self.generated), len(self.layers), self.n_heads, int(self.n_generated.max(initial=0)), N_SEGMENTS)
+            raise InputError(f"{name}: single rows were not kept; listen with rows=True")
+        shape = (len(self.generated), len(self.layers), self.n_heads, int(self.n_generated.max(initial=0)), width)
         found = np.full(shape, np.nan, dtype=np.float32)
         for place, layer in enumerate(self.layers):
-            rows = self.rows_of("mass", int(layer))
+            rows = self.rows_of(quantity, int(layer))
             found[:, place, : rows.shape[1]] = rows
         return found
 

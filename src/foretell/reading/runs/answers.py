@@ -85,7 +85,7 @@ def _forced(
         # logits over the vocabulary are the largest tensor of the pass, and only answers need them
         first = min(item.n_prompt_tokens for item in rendered)
         options["logits_to_keep"] = batch.token_ids.shape[1] - max(first - 1, 0)
-    listening = listen(model, batch.segments, rows=rows, **_wanted(directions, states, detail=detail))
+    listening = listen(model, batch.segments, rows=rows, **_wanted(directions, states, detail=detail, rows=rows))
     with torch.inference_mode(), listening as capture:
         output = model.model(
             input_ids=batch.token_ids[:, n_known:].to(model.device),
@@ -123,7 +123,7 @@ def generate(
     width = batch.token_ids.shape[1]
     with torch.inference_mode():
         cache = prompts_once(model, batch.token_ids, batch.attention_mask)
-    listening = listen(model, batch.segments, **_wanted(directions, states, detail=detail))
+    listening = listen(model, batch.segments, **_wanted(directions, states, detail=detail, rows=rows))
     with torch.inference_mode(), listening as capture:
         answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
         output = answer(
@@ -154,10 +154,13 @@ def generate(
     ]
 
 
-def _wanted(directions: Sequence[ReadableDirection], states: StateChoice | None, *, detail: bool) -> dict[str, Any]:
-    """Return what is asked of `listen`."""
+def _wanted(
+    directions: Sequence[ReadableDirection], states: StateChoice | None, *, detail: bool, rows: bool
+) -> dict[str, Any]:
+    """Return what is asked of `listen`; `rows`: whether every row is stored."""
     layers = () if states is None else states.layers
-    return {"directions": directions, "hidden": layers, "contribution": detail, "entropy": detail}
+    more = {"contribution": detail, "entropy": detail, "previous_token": rows}
+    return {"directions": directions, "hidden": layers, **more}
 
 
 def generation_options(model: Model, sampling: Sampling, names: Sequence[str]) -> dict[str, Any]:
@@ -233,4 +236,5 @@ def _answered(
         truncated=truncated,
         hidden=hidden,
         row_mass=capture.row_mass[sample, :, :, : len(places)].astype(np.float16) if rows else None,
+        row_previous=capture.row_previous_token[sample, :, :, : len(places)].astype(np.float16) if rows else None,
     )

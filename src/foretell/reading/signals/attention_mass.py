@@ -38,6 +38,7 @@ class Quantities:
 
     contribution: bool = False
     entropy: bool = False
+    previous_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class SegmentMass:
     entropy: Float[Tensor, "sample head row"] | None = None
     """Nats."""
     contribution: Float[Tensor, "sample head row segment"] | None = None
+    previous_token: Float[Tensor, "sample head row"] | None = None
+    """Weight on the token right before the row's own; nan where there is none."""
 
     @property
     def lift(self) -> Float[Tensor, "sample head row segment"]:
@@ -121,9 +124,10 @@ class RowReader:
             mask = rows.visible(call.mask, indicators, causal=causal)
             if plain:
                 weights, entropy = self._plain(calls, rows, mask)
-                return self._of_chunk(_sums(weights, indicators), weights, mask.share, values, entropy=entropy)
+                sums = _sums(weights, indicators)
+                return self._of_chunk(rows, n_queries, sums, weights, mask.share, values, entropy=entropy)
             sums, given = _by_own_function(call, rows, mask, indicators)
-            return self._of_chunk(sums, given, mask.share, values)
+            return self._of_chunk(rows, n_queries, sums, given, mask.share, values)
 
         # An own function makes scores, their softmax and copies of both.
         return self._in_chunks(read, call.query.device, (1 if plain else 3) * n_samples * n_heads * n_keys * 4)
@@ -135,7 +139,8 @@ class RowReader:
         def read(rows: QueryRows) -> SegmentMass:
             chosen = rows.of(weights.detach()).float()
             seen = (chosen > 0).any(1).float() @ indicators.transpose(1, 2)
-            return self._of_chunk(_sums(chosen, indicators), chosen, visible_shares(seen), None)
+            sums = _sums(chosen, indicators)
+            return self._of_chunk(rows, weights.shape[2], sums, chosen, visible_shares(seen), None)
 
         return self._in_chunks(read, weights.device, weights.shape[0] * weights.shape[1] * weights.shape[3] * 4)
 
@@ -157,6 +162,7 @@ class RowReader:
             share=torch.cat([one.share for one in found], dim=1),
             entropy=_joined([one.entropy for one in found], dim=2),
             contribution=_joined([one.contribution for one in found], dim=2),
+            previous_token=_joined([one.previous_token for one in found], dim=2),
         )
 
     def _plain(self, calls: Sequence[AttentionCall], rows: QueryRows, mask: Mask) -> tuple[Tensor, Tensor | None]:
@@ -171,6 +177,8 @@ class RowReader:
 
     def _of_chunk(
         self,
+        rows: QueryRows,
+        n_queries: int,
         sums: Float[Tensor, "sample head row code"],
         weights: Tensor | None,
         share: Tensor,
@@ -178,13 +186,18 @@ class RowReader:
         *,
         entropy: Tensor | None = None,
     ) -> SegmentMass:
-        wanted, contribution = self._quantities, None
+        wanted, contribution, previous = self._quantities, None, None
         values, factors = values_and_factors or (None, None)
         if wanted.entropy and entropy is None and weights is not None:
             entropy = _entropy(weights)
         if wanted.contribution and weights is not None and values is not None:
             contribution = self._contribution(weights, values, factors)
-        return SegmentMass(sums[..., :N_SEGMENTS], sums[..., N_SEGMENTS], share, entropy, contribution)
+        if wanted.previous_token and weights is not None:
+            keys = self._segments.previous_keys(rows.rows, n_queries, weights.shape[3]).to(weights.device)[
+                :, None, :, None
+            ]
+            previous = weights.take_along_dim(keys.clamp_min(0), 3).masked_fill(keys < 0, torch.nan)[..., 0]
+        return SegmentMass(sums[..., :N_SEGMENTS], sums[..., N_SEGMENTS], share, entropy, contribution, previous)
 
     def _contribution(self, weights: Tensor, values: Tensor, factors: Tensor | None) -> Tensor:
         n_samples, n_heads, _, n_keys = weights.shape

@@ -62,6 +62,14 @@ class KeySegments:
             self._runs[n_keys] = _runs(self._key_codes(n_keys).numpy())
         return self._runs[n_keys]
 
+    def previous_keys(self, rows: Int[Tensor, "sample row"], n_queries: int, n_keys: int) -> Int[Tensor, "sample row"]:
+        """Return the key of the token before each query row; -1 where there is none, or the cache has dropped it."""
+        n_tokens = self._codes.shape[1]
+        is_token = torch.nn.functional.pad(self._codes >= 0, (1, 0))  # the column before a query's own
+        latest = torch.where(is_token, torch.arange(-1, n_tokens), -1).cummax(1).values
+        first = max(n_tokens - n_keys, 0)
+        return (latest.gather(1, rows + n_tokens - n_queries) - first).clamp_min(-1)
+
     def _key_codes(self, n_keys: int) -> Tensor:
         """Return the segment code of every key: a windowed cache holds the last tokens only, a fixed one is longer."""
         n_tokens = self._codes.shape[1]

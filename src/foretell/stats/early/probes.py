@@ -34,8 +34,8 @@ def published_probes(samples: CurveSamples, signals: SampleSignals, *, after: in
     """Judge the detectors that others have published, at one moment.
 
     They are the lookback ratio of all heads (Chuang et al. 2024; a ridge model stands for logistic regression), the
-    perplexity, and on the last token's hidden states the mass-mean probe (Marks and Tegmark 2023) and, where asked for,
-    SAPLMA (Azaria and Mitchell 2023).
+    perplexity, where single rows were stored RAUQ (Vazhentsev et al. 2025), and on the last token's hidden states the
+    mass-mean probe (Marks and Tegmark 2023) and, where asked for, SAPLMA (Azaria and Mitchell 2023).
 
     Args:
         samples: Labels, groups, and what is known before the answer.

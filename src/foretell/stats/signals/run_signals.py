@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +23,7 @@ from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
 from foretell.stats.signals.given import GivenFamily
 from foretell.stats.signals.hidden_so_far import HIDDEN_STATES, HasHiddenStates, HiddenStates
 from foretell.stats.signals.moment import Moment, checkpoints
+from foretell.stats.signals.recurrent_confidence import RAUQ, rauq_family
 from foretell.storage.runs import Run
 
 __all__ = ["FAMILIES", "RESERVED", "RunSignals", "SampleSignals"]
@@ -30,7 +32,7 @@ FAMILIES = (ATTENTION, HIDDEN_STATES, ACTIVITY, CONFIDENCE)
 """Families of a run, in the order of the tables."""
 MASS_MEAN = "mass-mean probe"
 SAPLMA = "SAPLMA"
-RESERVED = (*FAMILIES, ALL, ALL_SIGNALS, "baseline", LOOKBACK_RATIO, MASS_MEAN, SAPLMA, PERPLEXITY)
+RESERVED = (*FAMILIES, ALL, ALL_SIGNALS, "baseline", LOOKBACK_RATIO, MASS_MEAN, SAPLMA, PERPLEXITY, RAUQ)
 """Names that a user's family may not have."""
 
 
@@ -65,6 +67,11 @@ class RunSignals:
     def tokens(self) -> pl.DataFrame:
         """The run's table tokens."""
         return self.run.tokens
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """The run's table rows; empty where single rows were not stored."""
+        return self.run.rows
 
     @cached_property
     def lengths(self) -> dict[str, int]:
@@ -119,13 +126,23 @@ class SampleSignals:
             found.append(self.hidden.family(moment))
         if self._signals.activity.height:
             found.append(activity_family(moment, self._signals.activity))
-        return [*found, self.tokens.confidence(moment), *(one.at(moment) for one in self._signals.given)]
+        return [*found, self._confidence(moment), *(one.at(moment) for one in self._signals.given)]
+
+    def _confidence(self, moment: Moment) -> Family:
+        """Return what the answer's tokens say, and what attention passes on of it where single rows were stored."""
+        family = self.tokens.confidence(moment)
+        rauq = rauq_family(moment, self._signals.rows, self.tokens) if self._signals.rows.height else None
+        if family.columns is None or rauq is None or rauq.columns is None:
+            return family
+        return replace(family, columns=np.column_stack([family.columns, rauq.columns]))
 
     def published(self, after: int) -> list[Family]:
         """Return the families of detectors that others have published and that are columns of their own."""
         moment = self.moment(after)
         attention = self._signals.attention
         found = [self.tokens.perplexity(moment)]
+        if self._signals.rows.height:
+            found.append(rauq_family(moment, self._signals.rows, self.tokens))
         if LOOKBACK in attention.columns and attention.get_column(LOOKBACK).is_not_null().any():
             found.insert(0, lookback_family(moment, attention, self._signals.checkpoints))
         return found
