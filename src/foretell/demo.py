@@ -51,9 +51,9 @@ _BATCH_TOKENS = 8192
 _LAYERS = slice(2, None, 3)
 """Layers whose hidden states are kept: every third."""
 _POOLS = ("last prompt token", "mean over answer", "last answer token")
-_ASKED = {"questions": 96, "false-claims": 120, "lies": 96}
+_ASKED = {"questions": 80, "false-claims": 100, "lies": 80}
 """Prompts of each set about facts."""
-_INSTRUCTIONS = 80
+_INSTRUCTIONS = 60
 """Prompts of each set of instructions."""
 _QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
