@@ -55,10 +55,9 @@ _ASKED = {"questions": 80, "false-claims": 100, "lies": 80}
 """Prompts of each set about facts."""
 _INSTRUCTIONS = 60
 """Prompts of each set of instructions."""
-_QUICK_PROMPTS = 10
 _QUICK_FACTS = 4
 _QUICK_PART = 10
-"""The quick demo asks this part of the prompts about facts."""
+"""The quick demo asks this part of all prompts."""
 _STUDY: dict[str, Any] = {"n_trees": 100, "forest_rows": 10_000, "detector_repeats": 2, "early_repeats": 1}
 """Settings of the demo's study: fewer trees, rows and repeats take a third of the time and cost little certainty."""
 _QUICK_STUDY: dict[str, Any] = {**_STUDY, "n_trees": 10, "n_permutations": 100, "detector_repeats": 1}
@@ -88,12 +87,12 @@ class _Demo:
     def conversations(self) -> Sequence[Conversation]:
         """Some prompts of each built-in set; a few of each for the quick demo."""
         chosen: list[Conversation] = []
+        part = _QUICK_PART if self.quick else 1
         for name in BUILTIN_DATASETS:
-            prompts = builtin_conversations(name)
-            some = [prompts[index * len(prompts) // _INSTRUCTIONS] for index in range(_INSTRUCTIONS)]
-            chosen += prompts[:: len(prompts) // _QUICK_PROMPTS] if self.quick else some
+            prompts, n_asked = builtin_conversations(name), _INSTRUCTIONS // part
+            chosen += [prompts[index * len(prompts) // n_asked] for index in range(n_asked)]
         for name, n_asked in _ASKED.items():
-            chosen += _about_some_facts(name, n_asked // _QUICK_PART if self.quick else n_asked)
+            chosen += _about_some_facts(name, n_asked // part)
         return chosen
 
 
