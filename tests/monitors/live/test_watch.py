@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -226,6 +227,59 @@ def test_another_thread_is_neither_watched_nor_disturbed(model: Model, checkpoin
         generate(model)
     assert torch.equal(found[0], plain)
     assert len(watching.n_generated) == 6
+
+
+def test_two_threads_of_one_block_do_not_share_its_scores(model: Model, checkpoints: Monitor) -> None:
+    """The second one is refused while the first one generates, and may go on afterwards."""
+    started, refused = threading.Event(), threading.Event()
+
+    def wait(_: Scored) -> None:
+        started.set()
+        refused.wait(10)
+
+    async def serve() -> None:
+        with foretell.watch(model, checkpoints, wait, conversations=ASKED[:6]) as watching:
+            first = asyncio.create_task(asyncio.to_thread(generate, model))
+            await asyncio.to_thread(started.wait, 10)
+            with pytest.raises(InputError, match="another thread of this block is generating"):
+                await asyncio.to_thread(generate, model)
+            refused.set()
+            await first
+            scored = watching.scored
+            await asyncio.to_thread(generate, model)
+            assert watching.scored == scored
+
+    asyncio.run(serve())
+
+
+def test_a_consumer_that_is_closed_elsewhere_leaves_the_model_free(model: Model, checkpoints: Monitor) -> None:
+    """As an asynchronous generator is, whose client left: another task closes it."""
+
+    async def answers() -> AsyncIterator[int]:
+        with foretell.watch(model, checkpoints, conversations=ASKED[:6]) as watching:
+            await asyncio.to_thread(generate, model)
+            for one in watching.scored:
+                yield one.n_generated
+
+    async def serve() -> None:
+        stream = answers()
+        assert await anext(stream) == 1
+        await asyncio.create_task(stream.aclose())  # type: ignore[attr-defined]
+
+    asyncio.run(serve())
+    assert "generate" not in vars(model.model)
+    assert watched_answers(model, checkpoints, ["one"])[0].scores
+
+
+@pytest.mark.parametrize(("above", "is_alarm"), [(0.0, False), (5e-6, False), (1e-3, True)])
+def test_rounding_makes_no_alarm_of_a_tie(model: Model, run: Run, above: float, is_alarm: bool) -> None:
+    monitor = foretell.fit_monitor(run, scored_at=4, max_false_positive_rate=0.4, confidence=0.8)
+    with foretell.watch(model, monitor, conversations=ASKED[:6]) as watching:
+        generate(model)
+    first = watching.scored[0]
+    with foretell.watch(model, alarming(monitor, first.score - above), conversations=ASKED[:6]) as watching:
+        generate(model)
+    assert (first.sample in watching.alarms) == is_alarm
 
 
 def test_a_server_loop_answers_in_threads(model: Model, checkpoints: Monitor) -> None:

@@ -74,7 +74,8 @@ def watch(
 
     Raises:
         InputError: The model, its chat template or its precision is not the monitor's; the model is watched already;
-            segments are missing or do not fit the prompts; or, from `generate`, beam search.
+            segments are missing or do not fit the prompts; or, from `generate`, beam search, or another thread of the
+            block that generates.
     """
     if every is not None and (type(every) is not int or every < 1):
         raise InputError(f"every must be 1 token or more, not {every!r}")
@@ -89,20 +90,16 @@ def watch(
     with _exclusively(model.model):
         scope = Scope()
         generate: Callable[..., Any] = model.model.generate  # type: ignore[assignment]
-        is_inside = False
+        call = _OneCall()
 
         @functools.wraps(generate)
         def watched(*arguments: Any, **options: Any) -> Any:
-            nonlocal is_inside
-            if is_inside or not scope.is_active:
+            if not scope.is_active or call.is_mine:
                 return generate(*arguments, **options)
             bound = dict(inspect.signature(generate).bind_partial(*arguments, **options).arguments)
             bound.update(bound.pop("kwargs", {}))
-            is_inside = True
-            try:
+            with call.taken():
                 return _generated(model, watching, codes, bound, stop=stop)
-            finally:
-                is_inside = False
 
         own = vars(model.model).get("generate")
         vars(model.model)["generate"] = watched
@@ -140,6 +137,33 @@ def _exclusively(network: Any) -> Iterator[None]:
     finally:
         with _LOCK:
             _WATCHED.discard(network)
+
+
+class _OneCall:
+    """The call of generate that is watched; threads of one block cannot share its capture."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the caller is inside the call, as generate is that calls itself."""
+        return self._thread == threading.get_ident()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise InputError(
+                "watch: another thread of this block is generating; a block watches one batch at a time: enter one "
+                "block for each, and let them take turns with a lock"
+            )
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._thread = None
+            self._lock.release()
 
 
 def _generated(model: Model, watching: Watching, codes: np.ndarray | None, bound: dict[str, Any], *, stop: bool) -> Any:
