@@ -66,10 +66,11 @@ def rate_verdicts(
     """
     p_holds, p_breaks = adjusted_p_values(counts, max_false_positive_rate)
     error = 1 - confidence
+    # An upper bound that is the rate itself is within it, as for the threshold.
+    most = error * (1 + 1e-9)
     found = []
     for (k, size), held, broken in zip(counts, p_holds, p_breaks, strict=True):
-        # An upper bound that is the rate itself is within it, as for the threshold.
-        verdict = HOLDS if held <= error * (1 + 1e-9) else BREAKS if broken <= error else CANNOT_SAY
+        verdict = HOLDS if held <= most else BREAKS if broken <= most else CANNOT_SAY
         more: int | None = 0
         if verdict == CANNOT_SAY:
             more = _more_needed(k, size, max_false_positive_rate, error / len(counts))
@@ -80,7 +81,8 @@ def rate_verdicts(
 def adjusted_p_values(counts: Sequence[tuple[int, int]], rate: float) -> Float[np.ndarray, "2 shift"]:
     """Return the p-values against a rate above the stated one, and against one within it, adjusted for all shifts."""
     alarms, n = np.array(counts, dtype=np.int64).reshape(-1, 2).T
-    return np.stack([holm(binom.cdf(alarms, n, rate)), holm(binom.sf(alarms - 1, n, rate))])
+    p_values = (binom.cdf(alarms, n, rate), binom.sf(alarms - 1, n, rate))
+    return np.stack([holm(np.asarray(one)) for one in p_values])
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
@@ -102,9 +104,10 @@ def _more_needed(alarms: int, n: int, rate: float, error: float) -> int | None:
     while first <= _MOST_MORE:
         more = np.arange(first, first + size)
         if share <= rate:
-            is_enough = binom.cdf(np.ceil(alarms + more * share - 1e-9), n + more, rate) <= error * (1 + 1e-9)
+            p_value = binom.cdf(np.ceil(alarms + more * share - 1e-9), n + more, rate)
         else:
-            is_enough = binom.sf(np.floor(alarms + more * share + 1e-9) - 1, n + more, rate) <= error
+            p_value = binom.sf(np.floor(alarms + more * share + 1e-9) - 1, n + more, rate)
+        is_enough = np.asarray(p_value <= error * (1 + 1e-9))
         if is_enough.any():
             found = int(more[np.argmax(is_enough)])
             return found if found <= _MOST_MORE else None
