@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -268,6 +269,64 @@ def test_a_consumer_that_is_closed_elsewhere_leaves_the_model_free(model: Model,
 
     asyncio.run(serve())
     assert "generate" not in vars(model.model)
+    assert watched_answers(model, checkpoints, ["one"])[0].scores
+
+
+def test_a_cancelled_task_ends_the_generation_that_it_awaits(model: Model, checkpoints: Monitor) -> None:
+    """A thread cannot be cancelled, but once the block is left the model is free."""
+    plain, hooks = generate(model), len(model.model._forward_hooks)
+    started = threading.Event()
+    lengths: list[int] = []
+
+    async def answer() -> None:
+        def note(one: Scored) -> None:
+            lengths.append(one.n_generated)
+            started.set()
+
+        with foretell.watch(model, checkpoints, note, conversations=ASKED[:6], every=1):
+            await asyncio.to_thread(generate, model, max_new_tokens=5000)
+
+    async def serve() -> None:
+        task = asyncio.create_task(answer())
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(model.model._forward_hooks) == hooks
+        assert "generate" not in vars(model.model)
+        assert watched_answers(model, checkpoints, ["one"])[0].scores
+
+    asyncio.run(serve())
+    assert 0 < max(lengths) < 1000
+    assert torch.equal(generate(model), plain)
+
+
+def test_a_callback_that_waits_for_the_loop_that_leaves_does_not_block_it_for_ever(
+    model: Model, checkpoints: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foretell.monitors.live.watch._PATIENCE", 0.1)
+    started = threading.Event()
+
+    async def answer() -> None:
+        loop, scores = asyncio.get_running_loop(), asyncio.Queue[Scored](maxsize=1)
+
+        def pass_on(one: Scored) -> None:
+            started.set()
+            asyncio.run_coroutine_threadsafe(scores.put(one), loop).result(10)
+
+        with foretell.watch(model, checkpoints, pass_on, conversations=ASKED[:6], every=1):
+            loop.run_in_executor(None, copy_context().run, generate, model)
+            await asyncio.to_thread(started.wait, 10)
+            raise RuntimeError("the consumer crashed")
+
+    async def serve() -> None:
+        with pytest.raises(RuntimeError, match="the consumer crashed"):
+            await answer()
+        assert "generate" not in vars(model.model)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    asyncio.run(serve())
     assert watched_answers(model, checkpoints, ["one"])[0].scores
 
 
