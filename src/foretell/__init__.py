@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from foretell.monitors.fit_monitor import fit_monitor as fit_monitor
     from foretell.monitors.live.watch import watch as watch
     from foretell.monitors.monitor import Monitor as Monitor
+    from foretell.monitors.shifts.drift import drift as drift
+    from foretell.monitors.shifts.shift import shift as shift
     from foretell.reading.capture.listen import listen as listen
     from foretell.reading.models.load import Model as Model
     from foretell.reading.models.load import load_model as load_model
@@ -63,6 +65,7 @@ _HOME = {
     "as_conversations": "foretell.conversations.formats",
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",
+    "drift": "foretell.monitors.shifts.drift",
     "export": "foretell.storage.export",
     "fact_pairs": "foretell.directions.fit_and_judge",
     "fit_direction": "foretell.directions.fit",
@@ -77,6 +80,7 @@ _HOME = {
     "read_conversations": "foretell.conversations.formats",
     "read_pairs": "foretell.conversations.pairs",
     "report": "foretell.showing.report",
+    "shift": "foretell.monitors.shifts.shift",
     "steer": "foretell.directions.fit_and_judge",
     "stream_association": "foretell.stats.heads.out_of_core",
     "study": "foretell.stats.study",

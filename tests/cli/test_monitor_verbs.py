@@ -36,10 +36,29 @@ def test_a_monitor_is_fitted_shown_and_applied(folder: Path, capsys: pytest.Capt
     assert main(["monitor", "apply", str(folder / "m.safetensors"), str(folder / "run"), "--to", str(scores)]) == 0
     text = capsys.readouterr().out
     assert "label 0 (false alarms)" in text
+    assert "Drift: undefined: 0 new groups" in text
     frame = pl.read_csv(scores)
     assert frame.columns == ["id", "n_generated", "score", "probability", "alarm"]
     expected = foretell.Monitor.load(folder / "m.safetensors").apply(folder / "run")
     assert frame["score"].to_list() == expected["score"].to_list()
+
+
+def test_a_monitor_is_tried_on_other_runs_and_batches(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted_run(tmp_path / "other", planted=("attention",), since=1, effect=3.0, hidden=False, prefix="o", seed=4)
+    monitor, other, to = folder / "m.safetensors", tmp_path / "other", tmp_path / "shifts.csv"
+    arguments = [f"again={folder / 'run'}", str(other), "--to", str(to)]
+    assert main(["monitor", "shift", str(monitor), *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "again, all: no new group with label 0" in text
+    frame = pl.read_csv(to)
+    assert frame["run"].to_list() == ["again", "other"]
+    assert frame["verdict"][1] in text
+    assert main(["monitor", "drift", str(monitor), str(other)]) == 0
+    text = capsys.readouterr().out
+    assert "Drift: no difference was found" in text
+    assert "probability above" in text
 
 
 @pytest.mark.parametrize(
@@ -52,6 +71,12 @@ def test_a_monitor_is_fitted_shown_and_applied(folder: Path, capsys: pytest.Capt
         (["apply", "m.safetensors", "RUN", "--to", "scores.txt"], "must end with"),
         (["apply", "none", "RUN"], "there is no such monitor file"),
         (["show", "RUN/manifest.json"], "holds no monitor"),
+        (["shift", "m.safetensors"], "Missing argument 'RUNS...'"),
+        (["shift", "m.safetensors", "RUN", "run=other"], "two runs are called 'run': write NAME=other"),
+        (["shift", "m.safetensors", "a=none"], "'none' does not exist"),
+        (["shift", "m.safetensors", "RUN", "--to", "shifts.txt"], "must end with"),
+        (["shift", "m.safetensors", "RUN", "--allow", "dtype"], "allow must be some of"),
+        (["drift", "m.safetensors", "RUN", "--behaviour", "sings"], "has no behaviour or dataset 'sings'"),
     ],
 )
 def test_wrong_calls_are_refused(

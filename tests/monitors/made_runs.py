@@ -27,6 +27,12 @@ def answered_run(model: Model, asked: list[Conversation], **options: object) -> 
     hidden = {"layers": "all", "dtype": "float32"}
     settings = {"hidden": hidden, "rows": True, "max_new_tokens": N_TOKENS, "progress": False, **options}
     run = foretell.read(model, asked, answers="generate", **settings)  # type: ignore[arg-type]
+    label_sure_answers(run)
+    return run
+
+
+def label_sure_answers(run: Run) -> None:
+    """Label 1 is a mean log-probability above the median."""
     sure = run.samples["mean_logprob"]
     run.write_labels(
         run.samples.select(
@@ -36,4 +42,3 @@ def answered_run(model: Model, asked: list[Conversation], **options: object) -> 
             label_reason=pl.lit(None, dtype=pl.String),
         )
     )
-    return run

@@ -61,16 +61,17 @@ def planted_run(
     hidden: bool = True,
     turned: bool = False,
     tokens: tuple[int, int] = (12, 40),
+    prefix: str = "s",
     seed: int = 0,
 ) -> RunOfStates:
     """Return a run in which the planted families carry the label from token `since` on, and nothing else does.
 
     Answers have 12 to 40 tokens, or as many as `tokens` says. With `words_since`, that token of each answer says the
     label.
-    Ids are in the opposite order if they are `turned`.
+    Ids are in the opposite order if they are `turned`, and begin with `prefix`.
     """
     generator = np.random.default_rng(seed)
-    ids = [f"s{n_samples - index if turned else index:03d}" for index in range(n_samples)]
+    ids = [f"{prefix}{n_samples - index if turned else index:03d}" for index in range(n_samples)]
     label = generator.permutation(np.arange(n_samples) % 2)
     lengths = generator.integers(tokens[0], tokens[1] + 1, n_samples)
     run = Run.create(path, {"model": "none", "seed": seed})

@@ -205,7 +205,7 @@ def read(
 
     MODEL is smollm2 (the embedded model), a folder, or a hub id. CONVERSATIONS is a file (also a log of inspect_ai or
     lm-evaluation-harness), "builtin" (the same as "builtin:instructions"), "builtin:questions", "builtin:false-claims"
-    or "builtin:lies".
+    or "builtin:lies"; the last three also in other words, such as "builtin:questions:paraphrased" (or casual, negated).
 
     \b
     Examples:

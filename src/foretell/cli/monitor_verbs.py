@@ -1,4 +1,4 @@
-"""The verbs for monitors: fit, apply and show one, and watch a model with it."""
+"""The verbs for monitors: fit, apply and show one, try it under shift, and watch a model with it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ _SHARE = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
 
 @click.group()
 def monitor() -> None:
-    """Fit, apply and show monitors: detectors with a threshold whose false-alarm rate is bounded.
+    """Fit, apply, show and try monitors: detectors with a threshold whose false-alarm rate is bounded.
 
     \b
     Examples:
       foretell monitor fit run --to monitor.safetensors --max-false-positive-rate 0.05
       foretell monitor apply monitor.safetensors other-run
       foretell monitor show monitor.safetensors
+      foretell monitor shift monitor.safetensors sampled=run-sampled other-run --to shifts.csv
+      foretell monitor drift monitor.safetensors new-run
     """
 
 
@@ -123,13 +125,15 @@ def apply(file: Path, run: Path, to: Path | None, overwrite: bool) -> None:
         check_file(to, overwrite=overwrite)
     import foretell
     from foretell.monitors.applied import by_answer, found_rates
+    from foretell.monitors.shifts.drift import drift_sentence
     from foretell.showing.terminal import say, show_table
     from foretell.storage.export import check_kind, write_frame
 
     if to is not None:
         check_kind(to)
     opened = foretell.open_run(run)
-    scores = foretell.Monitor.load(file).apply(opened)
+    loaded = foretell.Monitor.load(file)
+    scores = loaded.apply(opened)
     answers = by_answer(scores)
     show_table("Answers", ["id", "highest score", "probability", "first alarm"], answers.head(20).rows())
     if answers.height > 20:
@@ -137,6 +141,7 @@ def apply(file: Path, run: Path, to: Path | None, overwrite: bool) -> None:
     rates = found_rates(answers, opened.samples)
     if rates:
         show_table("By label", ["", "share with an alarm", "lower", "upper", "answers", "groups"], rates)
+    say(drift_sentence(foretell.drift(loaded, opened)))
     if to is not None:
         write_frame(scores, to)
         say(f"scores: {to}", style="green")
@@ -154,6 +159,90 @@ def show(file: Path) -> None:
     import foretell
 
     _describe(foretell.Monitor.load(file))
+
+
+_allow_option = click.option(
+    "--allow",
+    multiple=True,
+    help="What may differ from the monitor's model: weights, template, precision; may be repeated.",
+)
+_behaviour_option = click.option("--behaviour", default=None, help="Behaviour or dataset; default: the monitor's.")
+
+
+def _named_runs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """Return folders by name: of NAME=FOLDER that name, of a folder its own."""
+    found: dict[str, Path] = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        if not equals or Path(value).exists():
+            name, folder = Path(value).resolve().name, value
+        if name in found:
+            raise click.BadParameter(f"two runs are called {name!r}: write NAME={folder}", context, parameter)
+        found[name] = GIVEN_FOLDER.convert(folder, parameter, context)
+    return found
+
+
+@monitor.command()
+@click.argument("file", type=FILE)
+@click.argument("runs", nargs=-1, required=True, callback=_named_runs)
+@click.option("--by", default=None, help="Parts of each run: dataset, stratum, length, or a column of its samples.")
+@_behaviour_option
+@_allow_option
+@click.option("--keep-seen", is_flag=True, help="Count groups that the monitor was made from.")
+@click.option("--to", type=FILE, default=None, help="File for the table: .parquet, .jsonl or .csv.")
+@overwrite_option
+@seed_option
+def shift(file: Path, runs: dict[str, Path], to: Path | None, **options: Any) -> None:
+    """Try the monitor in FILE on labelled RUNS, each NAME=FOLDER or a folder: does its false-positive rate hold there?
+
+    \b
+    Examples:
+      foretell monitor shift monitor.safetensors sampled=run-sampled casual=run-casual --to shifts.csv
+      foretell monitor shift monitor.safetensors other-run --by length
+      foretell monitor shift monitor.safetensors half=run-half --allow precision
+    """
+    overwrite = options.pop("overwrite")
+    from foretell.storage.export import check_kind, write_frame
+
+    if to is not None:
+        check_file(to, overwrite=overwrite)
+        check_kind(to)
+    import foretell
+    from foretell.showing.terminal import say, show_table
+
+    table = foretell.shift(foretell.Monitor.load(file), runs, **options)
+    shown = ["run", "part", "verdict", "n_more_needed", "false_positive_rate", "n_negative_groups", "recall", "drift_p"]
+    titles = ["run", "part", "verdict", "more needed", "false-positive rate", "groups", "recall", "drift p"]
+    show_table("Shifts", titles, table.select(shown).rows())
+    for row in table.filter(table["reason"].is_not_null()).iter_rows(named=True):
+        say(f"  {row['run']}, {row['part']}: {row['reason']}")
+    if to is not None:
+        write_frame(table, to)
+        say(f"shifts: {to}", style="green")
+
+
+@monitor.command()
+@click.argument("file", type=FILE)
+@click.argument("run", type=GIVEN_FOLDER)
+@_behaviour_option
+@_allow_option
+@seed_option
+def drift(file: Path, run: Path, **options: Any) -> None:
+    """Say whether the answers of RUN look like those that the monitor in FILE was made from. Needs no labels.
+
+    \b
+    Example:
+      foretell monitor drift monitor.safetensors new-run
+    """
+    import foretell
+    from foretell.monitors.shifts.drift import drift_sentence
+    from foretell.showing.terminal import say, show_table
+
+    found = foretell.drift(foretell.Monitor.load(file), run, **options)
+    say(drift_sentence(found))
+    if found.reason is None:
+        titles = ["number", "distance", "probability above", "p-value"]
+        show_table("Most different", titles, found.columns.head(10).rows())
 
 
 def _describe(shown: Monitor) -> None:

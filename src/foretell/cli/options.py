@@ -196,9 +196,10 @@ def _checked_conversations(context: click.Context, parameter: click.Parameter, s
         return str(GIVEN.convert(source, parameter, context))
     from foretell.conversations.set_names import BUILTIN_SETS
 
-    if colon and _set not in BUILTIN_SETS:
+    dataset = _set.partition(":")[0]
+    if colon and dataset not in BUILTIN_SETS:
         sets = ", ".join(f"{BUILTIN}:{known}" for known in BUILTIN_SETS)
-        raise click.BadParameter(f"there is no built-in set {_set!r}: use {sets}", context, parameter)
+        raise click.BadParameter(f"there is no built-in set {dataset!r}: use {sets}", context, parameter)
     return source
 
 
@@ -257,9 +258,10 @@ def opened_conversations(source: str, options: dict[str, Any]) -> list[Conversat
 
     settings = {name: options.pop(name) for name in ("errors", "ignore", "scorer")}
     format_ = options.pop("format_")
-    name, _, dataset = source.partition(":")
+    name, _, chosen = source.partition(":")
     if name == BUILTIN:
-        return foretell.builtin_conversations(dataset or None)
+        dataset, _, wording = chosen.partition(":")
+        return foretell.builtin_conversations(dataset or None, wording=wording or "usual")
     from foretell.showing.terminal import say_skipped
 
     found = foretell.read_conversations(source, format=format_, **settings)

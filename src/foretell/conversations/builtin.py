@@ -16,12 +16,13 @@ from foretell.conversations.behaviour_sets import false_claims, lies, questions
 from foretell.conversations.conversation import Conversation
 from foretell.conversations.formats import read_conversations
 from foretell.conversations.set_names import BUILTIN_DATASETS, BUILTIN_SETS
+from foretell.conversations.wordings import WORDINGS
 from foretell.errors import InputError
 from foretell.records.reader import read_records
 
 __all__ = ["Fact", "builtin_conversations", "builtin_facts"]
 
-_MADE: dict[str, Callable[[], list[Conversation]]] = {
+_MADE: dict[str, Callable[[str], list[Conversation]]] = {
     "questions": questions,
     "false-claims": false_claims,
     "lies": lies,
@@ -40,7 +41,7 @@ class Fact:
     false_answer: str
 
 
-def builtin_conversations(dataset: str | None = None) -> list[Conversation]:
+def builtin_conversations(dataset: str | None = None, *, wording: str = "usual") -> list[Conversation]:
     """Return a built-in set of conversations: prompts with a verifier that labels any model's answers without a judge.
 
     Every conversation says in `behaviour` what label 1 means, and has a `stratum` (the kind of task) and a verifier.
@@ -56,9 +57,12 @@ def builtin_conversations(dataset: str | None = None) -> list[Conversation]:
     Args:
         dataset: `instructions`, `questions`, `false-claims`, `lies`, `alpaca`, `sharegpt` or `flan`; None gives the
             instructions.
+        wording: "usual", or another wording of the same questions (not of the instructions), on which to try what was
+            fitted on the usual one: "paraphrased", "casual" or "negated" (what was claimed or asked for is denied).
+            Groups and verifiers stay, ids end with it.
 
     Raises:
-        InputError: There is no set of this name.
+        InputError: There is no set of this name, or not in this wording.
 
     Example:
         >>> {conversation.dataset for conversation in builtin_conversations("flan")}
@@ -66,11 +70,17 @@ def builtin_conversations(dataset: str | None = None) -> list[Conversation]:
         >>> builtin_conversations("questions")[0].behaviour
         'answered correctly'
     """
+    if wording not in WORDINGS:
+        raise InputError(f"there is no wording {wording!r}: use {', '.join(WORDINGS)}")
+    if wording != "usual" and dataset not in _MADE:
+        raise InputError(
+            f"the set {dataset or _INSTRUCTIONS!r} has its usual wording only; {', '.join(_MADE)} have {wording!r} too"
+        )
     if dataset is None or dataset == _INSTRUCTIONS:
         return [entry for name in BUILTIN_DATASETS for entry in _conversations(name)]
     if dataset not in BUILTIN_SETS:
         raise InputError(f"there is no built-in set {dataset!r}: use {', '.join(BUILTIN_SETS)}")
-    return list(_conversations(dataset))
+    return list(_conversations(dataset, wording))
 
 
 def builtin_facts(topic: str | None = None) -> list[Fact]:
@@ -99,9 +109,9 @@ def builtin_facts(topic: str | None = None) -> list[Fact]:
 
 
 @cache
-def _conversations(dataset: str) -> tuple[Conversation, ...]:
+def _conversations(dataset: str, wording: str = "usual") -> tuple[Conversation, ...]:
     if dataset in _MADE:
-        return tuple(_MADE[dataset]())
+        return tuple(_MADE[dataset](wording))
     with as_file(files("foretell") / "data" / BUILTIN_DATASETS[dataset]) as path:
         read = read_conversations(path, dataset=dataset)
     return tuple(replace(one, behaviour="followed the instruction") for one in read)

@@ -23,9 +23,17 @@ from foretell.monitors.fitted_score import Choice, FittedScore, fit_score
 from foretell.monitors.labelled import Labelled, calibration_samples, labelled_samples, names_hash
 from foretell.monitors.made_from import MadeFrom
 from foretell.monitors.monitor import Monitor, StoredDirections
-from foretell.monitors.monitor_columns import linear_score
+from foretell.monitors.monitor_columns import Columns, linear_score
 from foretell.monitors.recall import Recall, recall
-from foretell.monitors.run_columns import EVERY, RunColumns, ScoredAt, check_moments, moments
+from foretell.monitors.reference import (
+    Reference,
+    components_of,
+    drawn_answers,
+    group_hashes,
+    names_of,
+    profiles,
+)
+from foretell.monitors.run_columns import EVERY, Moments, RunColumns, ScoredAt, check_moments, moments
 from foretell.stats.auc.intervals import auc
 from foretell.stats.per_run import run_of
 from foretell.stats.signals.activity_so_far import ACTIVITY
@@ -121,9 +129,8 @@ def fit_monitor(
         seed=seed,
     )
     fitted = fit_score(columns, samples.label, samples.group, ~held, choice)
-    score = linear_score(
-        fitted.columns.matrix(columns.numbers(fitted.columns)), fitted.centre, fitted.weight, fitted.intercept
-    )
+    matrix = fitted.columns.matrix(columns.numbers(fitted.columns))
+    score = linear_score(matrix, fitted.centre, fitted.weight, fitted.intercept)
     threshold = _threshold(score, columns, samples, held, (max_false_positive_rate, confidence))
     return Monitor(
         columns=fitted.columns,
@@ -137,6 +144,7 @@ def fit_monitor(
         recall=_recall(score, columns, samples, held, threshold, level=level),
         made_from=_made_from(columns, samples, held, fitted, known, seed=seed),
         directions=_stored(fitted, directions),
+        reference=_reference(fitted.columns, rows, samples, held, (matrix, score)),
     )
 
 
@@ -265,6 +273,32 @@ def _made_from(
         date=datetime.now(UTC).date().isoformat(),
         version=version("foretell"),
     )
+
+
+def _reference(
+    columns: Columns,
+    rows: Moments,
+    samples: Labelled,
+    held: Bool[np.ndarray, " sample"],
+    known: tuple[Float[np.ndarray, "row column"], Float[np.ndarray, " row"]],
+) -> Reference:
+    """Return what is kept of the answers.
+
+    Args:
+        columns: What the monitor looks at.
+        rows: Moments of all answers.
+        samples: The answers.
+        held: Those that the threshold was found on.
+        known: The columns and the score at the moments.
+    """
+    matrix, score = known
+    components = components_of(columns, matrix[rows.last[~held]])
+    every = profiles(columns, components, rows, matrix, score)
+    calibration = np.flatnonzero(held)
+    drawn = calibration[drawn_answers([samples.ids[one] for one in calibration], samples.group[held])]
+    names = np.array(samples.group_names, dtype=object)
+    hashes = [group_hashes(names[np.unique(samples.group[part])].tolist()) for part in (~held, held)]
+    return Reference(names_of(columns), every[drawn], components, *(np.sort(one) for one in hashes))
 
 
 def _stored(fitted: FittedScore, directions: Sequence[ReadableDirection]) -> StoredDirections:

@@ -14,7 +14,7 @@ from foretell.errors import InputError
 from foretell.stats.folds import derived_seed, group_codes
 from foretell.storage.runs import Run
 
-__all__ = ["Labelled", "calibration_samples", "labelled_samples", "names_hash"]
+__all__ = ["Labelled", "calibration_samples", "labelled_samples", "names_hash", "read_answers"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Labelled:
     group_names: tuple[str, ...]
     n_generated: Int[np.ndarray, " sample"]
     behaviour: str | None
+
+
+def read_answers(samples: pl.DataFrame) -> pl.DataFrame:
+    """Return the samples whose answer was read and has tokens."""
+    return samples.filter(pl.col("reason").is_null() & (pl.col("n_tokens_generated") > 0))
 
 
 def labelled_samples(run: Run, behaviour: str | None, known: pl.DataFrame | None = None) -> Labelled:
@@ -46,7 +51,7 @@ def labelled_samples(run: Run, behaviour: str | None, known: pl.DataFrame | None
     samples = run.samples
     if known is not None:
         samples = samples.drop("behavior_label", "group").join(known.unique("id"), on="id", how="left")
-    read = samples.filter(pl.col("reason").is_null() & (pl.col("n_tokens_generated") > 0))
+    read = read_answers(samples)
     found = read.filter(pl.col("behavior_label").is_not_null())
     if not found.height:
         raise InputError(f"{run.path}: none of its {read.height} answers has a label; call `foretell label` first")

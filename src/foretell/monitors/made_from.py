@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import weakref
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,10 @@ from foretell.storage.runs import Run
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
 
-__all__ = ["MadeFrom", "check_model", "check_run", "precision"]
+__all__ = ["SHIFTS", "MadeFrom", "check_model", "check_run", "differences", "precision"]
+
+SHIFTS = ("weights", "template", "precision")
+"""What another model can differ in, so that a monitor refuses it unless that is asked for by this name."""
 
 _KNOWN: weakref.WeakKeyDictionary[Any, object] = weakref.WeakKeyDictionary()
 """Models whose weights were found to be those of a fingerprint, with what was said of their state then."""
@@ -64,8 +69,13 @@ def precision(dtype: str) -> str:
     return _PRECISIONS.get(dtype, dtype)
 
 
-def check_run(made: MadeFrom, run: Run) -> None:
+def check_run(made: MadeFrom, run: Run, allow: Collection[str] = ()) -> None:
     """Refuse a run whose model, chat template or precision is not the monitor's.
+
+    Args:
+        made: What the monitor was made from.
+        run: The run.
+        allow: Of `SHIFTS`, what may be another.
 
     Raises:
         InputError: The message says what differs and what to do.
@@ -73,13 +83,31 @@ def check_run(made: MadeFrom, run: Run) -> None:
     job: dict[str, Any] = run.manifest["job"]
     place = str(run.path)
     for name, what in (("weights", "model (its weights have another fingerprint)"), ("template", "chat template")):
-        if job.get(name, "") != getattr(made, name):
+        if (job.get(name) or "") != getattr(made, name) and name not in allow:
             _refuse(place, made, what, f"{getattr(made, name) or 'none'}, and here it is {job.get(name) or 'none'}")
-    _check_dtype(place, made, str(job.get("dtype", "")))
+    if "precision" not in allow:
+        _check_dtype(place, made, str(job.get("dtype", "")))
     read = {one["concept"]: one["vectors"] for one in job.get("directions", ())}
     for concept, vectors in made.directions:
         if read.get(concept) != vectors:
             raise InputError(f'{place}: was not read with the direction "{concept}" that the monitor looks at')
+
+
+def differences(made: MadeFrom, run: Run) -> list[str]:
+    """Return in words how a run was made otherwise than what the monitor was made from, as far as both say it."""
+    job: dict[str, Any] = run.manifest["job"]
+    known = json.loads(made.sampling)
+    pairs = [
+        ("model", made.model, job.get("model")) if made.weights != (job.get("weights") or "") else None,
+        ("template", made.template, job.get("template") or ""),
+        ("precision", made.dtypes[0], str(job.get("dtype", ""))),
+        ("answers", known.get("answers"), job.get("answers")),
+    ]
+    before, here = known.get("sampling") or {}, job.get("sampling") or {}
+    # The seed makes no other kind of answer.
+    names = sorted({*before, *here} - {"seed"}) if before and here else []
+    pairs += [(name.replace("_", " "), before.get(name), here.get(name)) for name in names]
+    return [f"{one[0]} {one[2]}, not {one[1]}" for one in pairs if one is not None and one[1] != one[2]]
 
 
 def check_model(made: MadeFrom, model: Model) -> None:
@@ -123,5 +151,6 @@ def _check_dtype(place: str, made: MadeFrom, dtype: str) -> None:
 def _refuse(place: str, made: MadeFrom, what: str, how: str) -> None:
     raise InputError(
         f"{place}: the monitor was made from {made.model} with another {what}: {how}; its guarantee does not hold "
-        "here: fit a monitor on such answers"
+        "here: fit a monitor on such answers, or try it on them with foretell.shift (foretell monitor shift), which "
+        f"takes {', '.join(SHIFTS)} that are to differ by name (allow=, --allow)"
     )

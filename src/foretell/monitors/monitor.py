@@ -18,18 +18,21 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
+from foretell.errors import InputError
 from foretell.monitors.alarm_threshold import Threshold
+from foretell.monitors.labelled import read_answers
 from foretell.monitors.made_from import MadeFrom, check_run
 from foretell.monitors.monitor_columns import Columns, Numbers, linear_score
 from foretell.monitors.recall import Recall
-from foretell.monitors.run_columns import RunColumns, ScoredAt, is_moment, moments
+from foretell.monitors.reference import Reference
+from foretell.monitors.run_columns import Moments, RunColumns, ScoredAt, is_moment, moments
 from foretell.storage.runs import Run
 
 if TYPE_CHECKING:
     from foretell.reading.capture.results import Capture
     from foretell.reading.models.load import Model
 
-__all__ = ["Monitor", "StoredDirections"]
+__all__ = ["Monitor", "ScoredRun", "StoredDirections"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,15 @@ class StoredDirections:
     vectors: Float[np.ndarray, "place width"]
     mean: Float[np.ndarray, " place"]
     standard_deviation: Float[np.ndarray, " place"]
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """Answers of a run at the monitor's moments."""
+
+    rows: Moments
+    matrix: Float[np.ndarray, "row column"]
+    score: Float[np.ndarray, " row"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class Monitor:
     recall: Recall
     made_from: MadeFrom
     directions: StoredDirections
+    reference: Reference | None = None
+    """What is kept of the answers it was made from; None in files of before there was such a thing."""
 
     def scores(self, numbers: Numbers) -> Float[np.ndarray, " row"]:
         """Return the score of answers so far; nan where a number is missing."""
@@ -103,15 +117,13 @@ class Monitor:
 
     def applied(self, run: Run) -> pl.DataFrame:
         """Return what `apply` does, whatever the run is of."""
-        samples = run.samples.filter(pl.col("reason").is_null() & (pl.col("n_tokens_generated") > 0))
-        ids, lengths = samples.get_column("id").to_list(), samples.get_column("n_tokens_generated").to_numpy()
-        rows = moments(lengths.astype(np.int64), self.scored_at)
-        numbers = RunColumns(run, ids, rows, self.scored_at).numbers(self.columns)
-        score = self.scores(numbers)
+        samples = read_answers(run.samples)
+        found = self.scored(run, samples)
+        rows, score, ids = found.rows, found.score, samples.get_column("id")
         alarm = self.alarms(score, rows.n_generated, ended=rows.is_end)
         frame = pl.DataFrame(
             {
-                "id": pl.Series(ids, dtype=pl.String).gather(rows.sample),
+                "id": ids.gather(rows.sample),
                 "n_generated": pl.Series(rows.n_generated, dtype=pl.Int32),
                 "score": score,
                 "probability": self.probability(score),
@@ -120,6 +132,23 @@ class Monitor:
         )
         known = pl.col("alarm") if self.threshold.score is not None else pl.lit(None, dtype=pl.Boolean)
         return frame.with_columns(pl.col("score", "probability").fill_nan(None), alarm=known)
+
+    def scored(self, run: Run, samples: pl.DataFrame) -> ScoredRun:
+        """Return columns and scores of answers of a run, whatever the run is of.
+
+        Args:
+            run: The run.
+            samples: Of `read_answers`.
+
+        Raises:
+            InputError: The run lacks hidden states that the monitor looks at, or they have another width.
+        """
+        ids, lengths = samples.get_column("id").to_list(), samples.get_column("n_tokens_generated").to_numpy()
+        rows = moments(lengths.astype(np.int64), self.scored_at)
+        matrix = self.columns.matrix(RunColumns(run, ids, rows, self.scored_at).numbers(self.columns))
+        if len(ids) and matrix.shape[1] != len(self.weight):
+            raise InputError(f"{run.path}: its hidden states have another width than those the monitor was made from")
+        return ScoredRun(rows, matrix, linear_score(matrix, self.centre, self.weight, self.intercept))
 
     @cached_property
     def listen_options(self) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 The checksum is that of the whole file with zeros in place of the checksum itself, so that no byte of it, also of the
 header, can change unseen.
+
+The number of the format changes where an older reader would take a file for something that it is not; such files are
+refused. What is only added (the reference) may be missing: such a file is read, and says what it cannot be used for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +26,7 @@ from foretell.monitors.made_from import MadeFrom
 from foretell.monitors.monitor import Monitor, StoredDirections
 from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.recall import Recall, Share
+from foretell.monitors.reference import Reference
 from foretell.monitors.run_columns import check_moments
 from foretell.storage.atomic import written_whole
 from foretell.storage.targets import check_file
@@ -34,6 +38,7 @@ _NO_CHECKSUM = "0" * 64
 _NUMBERS = ("intercept", "slope", "shift", "scored_at")
 _ARRAYS = ("centre", "weight")
 _DIRECTIONS = ("vectors", "mean", "standard_deviation")
+_REFERENCE = ("values", "components", "training_groups", "calibration_groups")
 _LENGTH_BYTES = 8
 """Bytes before the header of a safetensors file, which say how long it is."""
 
@@ -49,6 +54,9 @@ def save(monitor: Monitor, path: Path | str, *, overwrite: bool) -> None:
     }
     arrays = {name: np.ascontiguousarray(getattr(monitor, name)) for name in _ARRAYS}
     arrays |= {name: np.ascontiguousarray(getattr(monitor.directions, name)) for name in _DIRECTIONS}
+    if monitor.reference is not None:
+        described["reference"] = list(monitor.reference.names)
+        arrays |= {f"reference.{name}": getattr(monitor.reference, name) for name in _REFERENCE}
     text = json.dumps(described, ensure_ascii=False, allow_nan=False)
     metadata = {"format": _FORMAT, "foretell": text, "sha256": _NO_CHECKSUM}
     empty = tensors.save(arrays, metadata=metadata)
@@ -102,12 +110,19 @@ def _built(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         directions=StoredDirections(**{name: arrays[name] for name in _DIRECTIONS}),
         centre=arrays["centre"],
         weight=arrays["weight"],
+        reference=_reference(described.get("reference"), arrays),
         **{name: described[name] for name in _NUMBERS},
     )
     n_columns = sum(columns.sizes.values())
     if not monitor.centre.shape == monitor.weight.shape == (n_columns,):
         raise ValueError("its arrays do not belong to its columns")
     return monitor
+
+
+def _reference(names: Sequence[str] | None, arrays: Mapping[str, np.ndarray]) -> Reference | None:
+    if names is None:
+        return None
+    return Reference(tuple(names), **{name: arrays[f"reference.{name}"] for name in _REFERENCE})
 
 
 def _of(kind: type[Described], values: Mapping[str, Any]) -> Described:

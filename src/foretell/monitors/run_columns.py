@@ -68,6 +68,11 @@ class Moments:
     is_end: Bool[np.ndarray, " row"]
     """Whether the answer is whole."""
 
+    @property
+    def last(self) -> Int[np.ndarray, " sample"]:
+        """Row of the last moment of each answer that has one."""
+        return np.flatnonzero(np.diff(self.sample, append=-1) != 0)
+
     def part(self, chosen: Bool[np.ndarray, " row"]) -> Moments:
         """Return some of the rows."""
         return Moments(self.sample[chosen], self.n_generated[chosen], self.is_end[chosen])

@@ -18,6 +18,7 @@ from foretell.schema.direction_tables import (
     STEERING,
     SURFACE,
 )
+from foretell.schema.monitor_tables import DRIFT, SHIFT
 from foretell.schema.run_tables import (
     ACTIVITY,
     ATTENTION,
@@ -62,6 +63,7 @@ __all__ = [
     "DIRECTION_CHOICE",
     "DIRECTION_NULL",
     "DIRECTION_TRANSFER",
+    "DRIFT",
     "EARLY",
     "FOREST",
     "FOREST_POINTS",
@@ -79,6 +81,7 @@ __all__ = [
     "SCORES",
     "SEGMENTS",
     "SHARES",
+    "SHIFT",
     "STEERING",
     "SURFACE",
     "TABLES",
@@ -126,6 +129,8 @@ TABLES = {
         STEERING,
         SURFACE,
         VERDICTS,
+        SHIFT,
+        DRIFT,
     )
 }
 """All tables by name."""

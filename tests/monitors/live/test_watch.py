@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -226,6 +228,117 @@ def test_another_thread_is_neither_watched_nor_disturbed(model: Model, checkpoin
         generate(model)
     assert torch.equal(found[0], plain)
     assert len(watching.n_generated) == 6
+
+
+def test_two_threads_of_one_block_do_not_share_its_scores(model: Model, checkpoints: Monitor) -> None:
+    """The second one is refused while the first one generates, and may go on afterwards."""
+    started, refused = threading.Event(), threading.Event()
+
+    def wait(_: Scored) -> None:
+        started.set()
+        refused.wait(10)
+
+    async def serve() -> None:
+        with foretell.watch(model, checkpoints, wait, conversations=ASKED[:6]) as watching:
+            first = asyncio.create_task(asyncio.to_thread(generate, model))
+            await asyncio.to_thread(started.wait, 10)
+            with pytest.raises(InputError, match="another thread of this block is generating"):
+                await asyncio.to_thread(generate, model)
+            refused.set()
+            await first
+            scored = watching.scored
+            await asyncio.to_thread(generate, model)
+            assert watching.scored == scored
+
+    asyncio.run(serve())
+
+
+def test_a_consumer_that_is_closed_elsewhere_leaves_the_model_free(model: Model, checkpoints: Monitor) -> None:
+    """As an asynchronous generator is, whose client left: another task closes it."""
+
+    async def answers() -> AsyncIterator[int]:
+        with foretell.watch(model, checkpoints, conversations=ASKED[:6]) as watching:
+            await asyncio.to_thread(generate, model)
+            for one in watching.scored:
+                yield one.n_generated
+
+    async def serve() -> None:
+        stream = answers()
+        assert await anext(stream) == 1
+        await asyncio.create_task(stream.aclose())  # type: ignore[attr-defined]
+
+    asyncio.run(serve())
+    assert "generate" not in vars(model.model)
+    assert watched_answers(model, checkpoints, ["one"])[0].scores
+
+
+def test_a_cancelled_task_ends_the_generation_that_it_awaits(model: Model, checkpoints: Monitor) -> None:
+    """A thread cannot be cancelled, but once the block is left the model is free."""
+    plain, hooks = generate(model), len(model.model._forward_hooks)
+    started = threading.Event()
+    lengths: list[int] = []
+
+    async def answer() -> None:
+        def note(one: Scored) -> None:
+            lengths.append(one.n_generated)
+            started.set()
+
+        with foretell.watch(model, checkpoints, note, conversations=ASKED[:6], every=1):
+            await asyncio.to_thread(generate, model, max_new_tokens=5000)
+
+    async def serve() -> None:
+        task = asyncio.create_task(answer())
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(model.model._forward_hooks) == hooks
+        assert "generate" not in vars(model.model)
+        assert watched_answers(model, checkpoints, ["one"])[0].scores
+
+    asyncio.run(serve())
+    assert 0 < max(lengths) < 1000
+    assert torch.equal(generate(model), plain)
+
+
+def test_a_callback_that_waits_for_the_loop_that_leaves_does_not_block_it_for_ever(
+    model: Model, checkpoints: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foretell.monitors.live.watch._PATIENCE", 0.1)
+    started = threading.Event()
+
+    async def answer() -> None:
+        loop, scores = asyncio.get_running_loop(), asyncio.Queue[Scored](maxsize=1)
+
+        def pass_on(one: Scored) -> None:
+            started.set()
+            asyncio.run_coroutine_threadsafe(scores.put(one), loop).result(10)
+
+        with foretell.watch(model, checkpoints, pass_on, conversations=ASKED[:6], every=1):
+            loop.run_in_executor(None, copy_context().run, generate, model)
+            await asyncio.to_thread(started.wait, 10)
+            raise RuntimeError("the consumer crashed")
+
+    async def serve() -> None:
+        with pytest.raises(RuntimeError, match="the consumer crashed"):
+            await answer()
+        assert "generate" not in vars(model.model)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    asyncio.run(serve())
+    assert watched_answers(model, checkpoints, ["one"])[0].scores
+
+
+@pytest.mark.parametrize(("above", "is_alarm"), [(0.0, False), (5e-6, False), (1e-3, True)])
+def test_rounding_makes_no_alarm_of_a_tie(model: Model, run: Run, above: float, is_alarm: bool) -> None:
+    monitor = foretell.fit_monitor(run, scored_at=4, max_false_positive_rate=0.4, confidence=0.8)
+    with foretell.watch(model, monitor, conversations=ASKED[:6]) as watching:
+        generate(model)
+    first = watching.scored[0]
+    with foretell.watch(model, alarming(monitor, first.score - above), conversations=ASKED[:6]) as watching:
+        generate(model)
+    assert (first.sample in watching.alarms) == is_alarm
 
 
 def test_a_server_loop_answers_in_threads(model: Model, checkpoints: Monitor) -> None:

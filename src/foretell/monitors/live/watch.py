@@ -13,6 +13,7 @@ import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,8 @@ __all__ = ["Scored", "Watching", "end_ids", "watch"]
 
 _WATCHED: weakref.WeakSet[Any] = weakref.WeakSet()
 _LOCK = threading.Lock()
+_PATIENCE = 5.0
+"""Seconds that leaving a block waits for a call in another thread."""
 
 
 @contextlib.contextmanager
@@ -55,7 +58,8 @@ def watch(
     the last token when `generate` returns. Tokens that end a turn are not part of an answer. What is yielded speaks of
     the latest call of `generate`. Only what the monitor looks at is read. Only calls in the caller's own thread,
     coroutine, or a copy of its context (`asyncio.to_thread`) are watched; one block at a time watches a model. On
-    leaving, also by an exception in `on_score`, the model is as it was before.
+    leaving, also by an exception in `on_score`, the model is as it was before. A call that another thread is still at,
+    as when a task that awaits it is cancelled, ends at its next token; leaving waits for that, five seconds at most.
 
     Args:
         model: The model that the monitor was made from.
@@ -74,7 +78,8 @@ def watch(
 
     Raises:
         InputError: The model, its chat template or its precision is not the monitor's; the model is watched already;
-            segments are missing or do not fit the prompts; or, from `generate`, beam search.
+            segments are missing or do not fit the prompts; or, from `generate`, beam search, or another thread of the
+            block that generates.
     """
     if every is not None and (type(every) is not int or every < 1):
         raise InputError(f"every must be 1 token or more, not {every!r}")
@@ -89,20 +94,16 @@ def watch(
     with _exclusively(model.model):
         scope = Scope()
         generate: Callable[..., Any] = model.model.generate  # type: ignore[assignment]
-        is_inside = False
+        call = _OneCall()
 
         @functools.wraps(generate)
         def watched(*arguments: Any, **options: Any) -> Any:
-            nonlocal is_inside
-            if is_inside or not scope.is_active:
+            if not scope.is_active or call.is_mine:
                 return generate(*arguments, **options)
             bound = dict(inspect.signature(generate).bind_partial(*arguments, **options).arguments)
             bound.update(bound.pop("kwargs", {}))
-            is_inside = True
-            try:
-                return _generated(model, watching, codes, bound, stop=stop)
-            finally:
-                is_inside = False
+            with call.taken():
+                return _generated(model, watching, codes, bound, _Until(call, stop=stop))
 
         own = vars(model.model).get("generate")
         vars(model.model)["generate"] = watched
@@ -110,6 +111,7 @@ def watch(
             with scope.entered():
                 yield watching
         finally:
+            call.leave()
             if own is None:
                 del vars(model.model)["generate"]
             else:
@@ -142,7 +144,59 @@ def _exclusively(network: Any) -> Iterator[None]:
             _WATCHED.discard(network)
 
 
-def _generated(model: Model, watching: Watching, codes: np.ndarray | None, bound: dict[str, Any], *, stop: bool) -> Any:
+class _OneCall:
+    """The call of generate that is watched; threads of one block cannot share its capture."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+        self.is_left = False
+        """Whether the block was left, so that the call has to end."""
+
+    def leave(self) -> None:
+        """Have a call in another thread end at its next token, and wait for it: a cancelled task leaves none behind.
+
+        The wait has an end, because that thread may itself wait for the one that leaves (an event loop).
+        """
+        self.is_left = True
+        if not self.is_mine and self._lock.acquire(timeout=_PATIENCE):
+            self._lock.release()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the caller is inside the call, as generate is that calls itself."""
+        return self._thread == threading.get_ident()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold the call.
+
+        Raises:
+            InputError: Another thread has it.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise InputError(
+                "watch: another thread of this block is generating; a block watches one batch at a time: enter one "
+                "block for each, and let them take turns with a lock"
+            )
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._thread = None
+            self._lock.release()
+
+
+@dataclass(frozen=True)
+class _Until:
+    """What ends answers early."""
+
+    call: _OneCall
+    stop: bool
+    """Whether an alarm does."""
+
+
+def _generated(model: Model, watching: Watching, codes: np.ndarray | None, bound: dict[str, Any], until: _Until) -> Any:
     """Run one call of generate, listened to, with a criterion that scores before each step."""
     settings = bound.get("generation_config") or model.model.generation_config
     if int(bound.get("num_beams", getattr(settings, "num_beams", None)) or 1) > 1:
@@ -152,7 +206,7 @@ def _generated(model: Model, watching: Watching, codes: np.ndarray | None, bound
     options = watching.monitor.listen_options
     with listen(model, codes, **options) as capture:
         watching.start(codes.shape[0])
-        criterion = _Scoring(watching, capture, codes.shape[1], end_ids(model, bound), stop=stop)
+        criterion = _Scoring(watching, capture, codes.shape[1], end_ids(model, bound), until)
         # Others are asked by this one, which so knows which answers they end.
         criterion.others.extend(bound.get("stopping_criteria") or ())
         criteria = StoppingCriteriaList([criterion])
@@ -194,13 +248,15 @@ def _ids(given: Any) -> frozenset[int]:
 class _Scoring(StoppingCriteria):
     """Scores what is known before each step, and ends the answers that have an alarm where that is asked for."""
 
-    def __init__(self, watching: Watching, capture: Capture, width: int, ends: frozenset[int], *, stop: bool) -> None:
-        self._watching, self._capture, self._ends, self._stop = watching, capture, ends, stop
+    def __init__(self, watching: Watching, capture: Capture, width: int, ends: frozenset[int], until: _Until) -> None:
+        self._watching, self._capture, self._ends, self._until = watching, capture, ends, until
         self._width = width
         self._read = 0
         self.others = StoppingCriteriaList()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+        if self._until.call.is_left:
+            raise InputError("watch: the block was left while this call was generating")
         n_tokens = input_ids.shape[1] - self._width
         fresh = input_ids[:, self._width + self._read :].cpu().numpy()
         for column in range(fresh.shape[1]):
@@ -210,9 +266,9 @@ class _Scoring(StoppingCriteria):
         # The newest token has not been fed.
         self._watching.update(self._capture, n_tokens - 1)
         done: torch.Tensor = self.others(input_ids, scores, **options)
-        if self._stop:
+        if self._until.stop:
             done = done | torch.from_numpy(self._watching.has_alarm).to(done.device)
-        if len(self.others) or self._stop:
+        if len(self.others) or self._until.stop:
             self._watching.end(done.cpu().numpy(), n_tokens)
         return done
 

@@ -35,6 +35,10 @@ class Scored:
     """Whether it is above the threshold, at a moment that the threshold was calibrated for."""
 
 
+_ROUNDING = 1e-5
+"""Live scores agree with those of a run to this. An alarm has to be that far above the threshold, so that rounding
+makes none of answers whose score is the threshold itself, of which there are many where scores are tied."""
+
 OnScore: TypeAlias = Callable[[Scored], object]
 
 
@@ -119,7 +123,7 @@ class Watching:
         self, count: Int[np.ndarray, " row"], sample: Int[np.ndarray, " row"], score: Float[np.ndarray, " row"]
     ) -> None:
         """Keep scores and alarms, and pass them on in the order of their tokens."""
-        alarm = self.monitor.alarms(score, count, ended=self._length[sample] == count)
+        alarm = self.monitor.alarms(score - _ROUNDING, count, ended=self._length[sample] == count)
         probability = self.monitor.probability(score)
         for row in np.lexsort((sample, count)):
             index, tokens = int(sample[row]), int(count[row])
