@@ -122,11 +122,14 @@ class Catalogue:
         Raises:
             RefusedError: There is none of that name.
             ModelError: It cannot be loaded.
+            NotReadableError: It cannot be read exactly.
         """
         load = _known(self.loaders, name, "model")
         with self._lock:
             if name not in self._models:
-                self._models[name] = load()
+                from foretell.serving.one_answer import warmed_up
+
+                self._models[name] = warmed_up(load())
             return self._models[name]
 
     def direction(self, name: str) -> Direction:

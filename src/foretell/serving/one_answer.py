@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from foretell.conversations.conversation import Conversation
+from foretell.conversations.conversation import Conversation, Message
 from foretell.directions.direction import Direction
 from foretell.directions.steering import adding
 from foretell.errors import InputError
@@ -38,7 +38,7 @@ from foretell.serving.limits import MAX_TOKENS
 from foretell.serving.live_rows import LiveRows, LiveToken
 from foretell.serving.question import Steering
 
-__all__ = ["Answering", "Outcome", "ReadAnswer"]
+__all__ = ["Answering", "Outcome", "ReadAnswer", "warmed_up"]
 
 Outcome = Literal["end of turn", "longest", "stopped", "given"]
 PassOn = Callable[[LiveToken, "Scored | None"], object]
@@ -177,6 +177,16 @@ class Answering:
             listen(self._model, batch.segments, **options) as capture,
         ):
             yield capture, _Live(self._model, capture, self._monitor, options, self._pass_on)
+
+
+def warmed_up(model: Model) -> Model:
+    """Return a model that has written a token, so that checks and allocations of the first one are over.
+
+    Raises:
+        NotReadableError: The model cannot be read exactly.
+    """
+    Answering(model).written(Conversation("first", "live", (Message("user", "Hi"),)), Sampling(2), draw="first")
+    return model
 
 
 def _added_vectors(direction: Direction, steering: Steering) -> dict[int, np.ndarray]:
