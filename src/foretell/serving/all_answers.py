@@ -52,11 +52,12 @@ def answer_question(
         InputError: Something named is not in the catalogue, does not fit the model, or is too long.
         SpanError: The conversation cannot be split into segments.
     """
-    direction = None if question.direction is None else catalogue.direction(question.direction)
-    monitor = None if question.monitor is None else catalogue.monitor(question.monitor)
     if not catalogue.is_loaded(question.model):
         pass_on({"event": "loading", "model": question.model})
     model = catalogue.model(question.model)
+    direction, monitor, notes = catalogue.fitting(question.model, question.direction, question.monitor)
+    for note in notes:
+        pass_on({"event": "note", "message": note})
     read: list[tuple[str, ReadAnswer]] = []
     for place, asked in enumerate(question.answers):
         if is_stopped():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from safetensors import SafetensorError, safe_open
 
 from foretell.directions.direction import Direction
-from foretell.errors import ForetellError
+from foretell.errors import ForetellError, TemplateWarning
 from foretell.monitors.monitor import Monitor
 from foretell.serving.limits import RefusedError
 from foretell.storage.targets import MANIFEST
@@ -60,6 +61,8 @@ class Catalogue:
     skipped: tuple[str, ...] = ()
     """What in the folder could not be read, and why."""
     _models: dict[str, Model] = field(default_factory=dict)
+    _notes: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """Of a model and a direction or monitor that fits it."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -139,6 +142,34 @@ class Catalogue:
     def monitor(self, name: str) -> Monitor:
         """Return the monitor of an id, or refuse it."""
         return _known(self.monitors, name, "monitor")[1]
+
+    def fitting(
+        self, model: str, direction: str | None, monitor: str | None
+    ) -> tuple[Direction | None, Monitor | None, tuple[str, ...]]:
+        """Return direction and monitor of these ids for a model, with what is to be said of them.
+
+        Whether they fit is found out once: it takes the sum of all weights.
+
+        Raises:
+            RefusedError: There are none of these ids.
+            InputError: One of them was made for another model.
+        """
+        chosen = None if direction is None else self.direction(direction)
+        watching = None if monitor is None else self.monitor(monitor)
+        notes: list[str] = []
+        for name, check in (
+            (direction, None if chosen is None else chosen.check_fits),
+            (monitor, None if watching is None else watching.check_model),
+        ):
+            if check is None:
+                continue
+            if (model, str(name)) not in self._notes:
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always", TemplateWarning)
+                    check(self.model(model))
+                self._notes[model, str(name)] = tuple(str(one.message) for one in said)
+            notes += self._notes[model, str(name)]
+        return chosen, watching, tuple(notes)
 
     def run(self, name: str) -> Named:
         """Return the run of an id, or refuse it."""

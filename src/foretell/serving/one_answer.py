@@ -62,14 +62,14 @@ class Answering:
 
     Args:
         model: A loaded model.
-        direction: Whose activity is read; None: no activity.
-        monitor: What scores every token; None: no scores.
+        direction: Whose activity is read; None: no activity. That it fits the model is not looked at here.
+        monitor: What scores every token, likewise; None: no scores.
         steering: How much of the direction is added, and where.
         pass_on: Called with every token and its score.
         is_stopped: Asked at every token whether the answer ends here.
 
     Raises:
-        InputError: The direction or the monitor was made for another model, or there is no layer to steer.
+        InputError: There is no layer to steer.
     """
 
     def __init__(
@@ -82,10 +82,6 @@ class Answering:
         pass_on: PassOn = lambda _token, _score: None,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        if direction is not None:
-            direction.check_fits(model)
-        if monitor is not None:
-            monitor.check_model(model)
         self._model, self._direction, self._monitor = model, direction, monitor
         self._pass_on, self._is_stopped = pass_on, is_stopped
         self._added = {} if direction is None or steering is None else _added_vectors(direction, steering)

@@ -42,6 +42,7 @@ function setRunning(now) {
 async function ask() {
   if (running || !at("form").reportValidity()) return;
   problem("");
+  at("note").textContent = "";
   const abort = new AbortController();
   setRunning({ job: null, abort });
   [panels, at("exports").hidden] = [[], true];
@@ -84,6 +85,9 @@ function take(event, question) {
       break;
     case "done":
       showExports(event.result);
+      break;
+    case "note":
+      at("note").textContent = visible(event.message);
       break;
     case "error":
       problem(visible(event.message));
