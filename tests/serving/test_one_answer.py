@@ -50,15 +50,15 @@ def check_equal(answer: ReadAnswer, run: Run, name: str) -> None:
     """Compare everything that was passed on with the tables of a run."""
     tokens = run.tokens.filter(id=name).drop_nulls("answer_position").sort("answer_position")
     assert [token.answer_position for token in answer.tokens] == list(range(tokens.height))
-    np.testing.assert_allclose([token.logprob for token in answer.tokens], tokens["logprob"], atol=CLOSE)
+    np.testing.assert_allclose([token.logprob for token in answer.tokens], tokens["logprob"], rtol=CLOSE, atol=CLOSE)
     activity = run.activity.filter(id=name).sort("answer_position", "layer")
     ours = np.concatenate([token.activity for token in answer.tokens if token.activity is not None])
-    np.testing.assert_allclose(ours, activity["activity"].to_numpy(), atol=CLOSE)
+    np.testing.assert_allclose(ours, activity["activity"].to_numpy(), rtol=CLOSE, atol=CLOSE)
     columns = ("SAM", "PAM", "QAM", "TAM", "GAM")
     attention = run.attention.filter(id=name).group_by("layer").agg(pl.col(*columns).mean()).sort("layer")
     means = np.mean([token.mass for token in answer.tokens], axis=0)
     for place, column in enumerate(columns):
-        np.testing.assert_allclose(means[:, place], attention[column].to_numpy(), atol=CLOSE)
+        np.testing.assert_allclose(means[:, place], attention[column].to_numpy(), rtol=CLOSE, atol=CLOSE)
 
 
 @pytest.mark.parametrize("one", ASKED[:4], ids=lambda one: one.id)
@@ -97,7 +97,7 @@ def test_the_same_answer_given_has_the_same_numbers(
     written = answering.written(one, Sampling(N_TOKENS), draw=one.id)
     assert [token.text for token in given.tokens] == [token.text for token in written.tokens]
     np.testing.assert_allclose(
-        [score.score for score in given.scores], [score.score for score in written.scores], atol=CLOSE
+        [score.score for score in given.scores], [score.score for score in written.scores], rtol=CLOSE, atol=CLOSE
     )
     assert given.outcome == "given"
 
@@ -200,7 +200,7 @@ class TestSteering:
             tiny.model(**batch.inputs)
         answer = Answering(tiny, direction=direction, steering=Steering(4.0, 1, 1)).given(ASKED[1], text)
         expected = capture.activity[0, :, rendered.n_prompt_tokens :, 0].T
-        np.testing.assert_allclose([token.activity for token in answer.tokens], expected, atol=CLOSE)
+        np.testing.assert_allclose([token.activity for token in answer.tokens], expected, rtol=CLOSE, atol=CLOSE)
 
     def test_layers_beyond_the_model_are_refused(self, tiny: Model, direction: Direction) -> None:
         with pytest.raises(InputError, match="no vector there"):
