@@ -37,10 +37,9 @@ def click(browser: Browser, selector: str) -> None:
 
 def write(browser: Browser, selector: str, text: str) -> None:
     """Put a text into a field, as somebody who types."""
-    browser.run(
-        f"((field) => {{ field.value = {json.dumps(text)}; field.dispatchEvent(new Event('input', {{bubbles: true}})); "
-        f"field.dispatchEvent(new Event('change', {{bubbles: true}})); }})(document.querySelector({json.dumps(selector)}))"
-    )
+    happened = "for (const name of ['input', 'change']) field.dispatchEvent(new Event(name, {bubbles: true}));"
+    field = f"document.querySelector({json.dumps(selector)})"
+    browser.run(f"((field) => {{ field.value = {json.dumps(text)}; {happened} }})({field})")
 
 
 def ask(browser: Browser, *, seconds: float = 60.0) -> None:

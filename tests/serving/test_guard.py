@@ -16,7 +16,7 @@ PATHS = ("/", "/static/app.js", "/api/catalogue", "/api/queue", "/api/runs/run-1
 
 
 @pytest.fixture
-def stranger(catalogue: Catalogue) -> Iterator[TestClient]:
+def unknown(catalogue: Catalogue) -> Iterator[TestClient]:
     """A browser without the token."""
     with TestClient(live_page(catalogue, token=TOKEN, port=PORT), base_url=BASE, follow_redirects=False) as opened:
         yield opened
@@ -24,33 +24,33 @@ def stranger(catalogue: Catalogue) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("cookie", [None, "", "wrong", TOKEN[:-1], f"{TOKEN} ", "\xe9"])
-def test_nothing_is_answered_without_the_token(stranger: TestClient, path: str, cookie: str | None) -> None:
+def test_nothing_is_answered_without_the_token(unknown: TestClient, path: str, cookie: str | None) -> None:
     headers = {} if cookie is None else {b"cookie": f"foretell-{PORT}={cookie}".encode("latin-1")}
-    response = stranger.get(path, headers=headers)
+    response = unknown.get(path, headers=headers)
     assert response.status_code == 401
     assert "with its token" in response.text
-    assert stranger.post("/api/answers", json=asked(), headers=headers).status_code == 401
+    assert unknown.post("/api/answers", json=asked(), headers=headers).status_code == 401
 
 
-def test_the_printed_address_gives_a_cookie_that_no_script_and_no_other_site_gets(stranger: TestClient) -> None:
-    response = stranger.get("/", params={"token": TOKEN})
+def test_the_printed_address_gives_a_cookie_that_no_script_and_no_other_site_gets(unknown: TestClient) -> None:
+    response = unknown.get("/", params={"token": TOKEN})
     assert (response.status_code, response.headers["location"]) == (303, "/")
     cookie = response.headers["set-cookie"]
     assert cookie.startswith(f"foretell-{PORT}=")
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
-    assert stranger.get("/").status_code == 200
-    assert stranger.get("/", params={"token": "wrong"}).status_code == 200, "whoever has the cookie needs no token"
+    assert unknown.get("/").status_code == 200
+    assert unknown.get("/", params={"token": "wrong"}).status_code == 200, "whoever has the cookie needs no token"
 
 
-def test_a_wrong_token_gives_no_cookie(stranger: TestClient) -> None:
-    response = stranger.get("/", params={"token": "wrong"})
+def test_a_wrong_token_gives_no_cookie(unknown: TestClient) -> None:
+    response = unknown.get("/", params={"token": "wrong"})
     assert response.status_code == 401
     assert "set-cookie" not in response.headers
 
 
-def test_a_script_may_put_the_token_into_a_header(stranger: TestClient) -> None:
-    assert stranger.get("/api/queue", headers={"x-foretell-token": TOKEN}).json() == {"tiny": 0}
-    assert stranger.get("/api/queue", headers={"x-foretell-token": TOKEN.upper()}).status_code == 401
+def test_a_script_may_put_the_token_into_a_header(unknown: TestClient) -> None:
+    assert unknown.get("/api/queue", headers={"x-foretell-token": TOKEN}).json() == {"tiny": 0}
+    assert unknown.get("/api/queue", headers={"x-foretell-token": TOKEN.upper()}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_what_a_browser_says_of_another_site_is_believed(client: TestClient, sit
 
 @pytest.mark.parametrize("path", [*PATHS, "/?token=wrong"])
 @pytest.mark.parametrize("known", [True, False])
-def test_every_response_has_the_headers(client: TestClient, stranger: TestClient, path: str, known: bool) -> None:
-    headers = (client if known else stranger).get(path).headers
+def test_every_response_has_the_headers(client: TestClient, unknown: TestClient, path: str, known: bool) -> None:
+    headers = (client if known else unknown).get(path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     if not (path.startswith("/reports") and known):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from foretell.reading.models.load import Model
@@ -19,7 +19,7 @@ from tests.showing.browser import Browser, opened
 
 pytestmark = [pytest.mark.page, pytest.mark.slow]
 
-N_HOSTILE = int(os.environ.get("FORETELL_TEST_ROUNDS", "40"))
+N_HOSTILE = int(os.environ.get("FORETELL_TEST_ROUNDS", "14"))
 OUTSIDE = "performance.getEntriesByType('resource').map((each) => each.name).filter((name) => !name.startsWith(origin))"
 ATTACKS = (
     "<script>document.title='hit'</script>",
@@ -76,7 +76,8 @@ def test_the_tokens_shown_are_those_of_the_server(page: Browser, address: str) -
     page.run("document.querySelector('.numbers').open = true")
     wait(page, "document.querySelectorAll('.numbers tbody tr').length > 0")
     rows = page.run(
-        "[...document.querySelectorAll('.numbers tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+        "[...document.querySelectorAll('.numbers tbody tr')].map((row) => "
+        "[...row.cells].map((cell) => cell.textContent))"
     )
     for row, event in zip(rows, events, strict=True):
         numbers = [float(cell.replace("−", "-")) for cell in row[2:]]

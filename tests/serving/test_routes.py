@@ -44,8 +44,8 @@ def test_an_answer_comes_as_events_in_order(client: TestClient, catalogue: Catal
     events = events_of(response.text)
     names = [event["event"] for event in events]
     n_written = sum(event["event"] == "token" and event["answer"] == 0 for event in events)
-    told = ["job", "started", *["token"] * n_written, "finished", "started", *["token"] * 3, "finished", "done"]
-    assert [name for name in names if name not in {"loading", "queued"}] == told
+    expected = ["job", "started", *["token"] * n_written, "finished", "started", *["token"] * 3, "finished", "done"]
+    assert [name for name in names if name not in {"loading", "queued"}] == expected
     started = next(event for event in events if event["event"] == "started")
     assert started["segments"]["query"] == len("Who is it?")
     assert started["monitor"]["threshold"] == -1e9

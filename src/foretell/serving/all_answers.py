@@ -17,7 +17,7 @@ from foretell.reading.models.load import Model
 from foretell.serving.catalogue import Catalogue
 from foretell.serving.live_rows import LiveToken, plain_numbers
 from foretell.serving.one_answer import Answering, ReadAnswer
-from foretell.serving.question import AskedAnswer, Question
+from foretell.serving.question import Question
 
 __all__ = ["Event", "Result", "answer_question"]
 
@@ -58,12 +58,13 @@ def answer_question(
     direction, monitor, notes = catalogue.fitting(question.model, question.direction, question.monitor)
     for note in notes:
         pass_on({"event": "note", "message": note})
+    work = _Work(model, question, direction, monitor, pass_on, is_stopped)
     read: list[tuple[str, ReadAnswer]] = []
     for place, asked in enumerate(question.answers):
         if is_stopped():
             break
-        pass_on(_started(model, question, place, asked, direction, monitor))
-        found = _answer(model, question, place, (direction, monitor), pass_on, is_stopped)
+        pass_on(work.started(place))
+        found = work.answer(place)
         read.append((asked.title, found))
         pass_on(
             {"event": "finished", "answer": place, "outcome": found.outcome, "text": found.text}
@@ -73,52 +74,49 @@ def answer_question(
     return Result(question, model.name, model.n_layers, concept, tuple(read))
 
 
-def _answer(
-    model: Model,
-    question: Question,
-    place: int,
-    along: tuple[Direction | None, Monitor | None],
-    pass_on: Callable[[Event], object],
-    is_stopped: Callable[[], bool],
-) -> ReadAnswer:
-    def pass_token(token: LiveToken, score: Scored | None) -> None:
-        event: Event = {"event": "token", "answer": place, **token.as_json()}
-        if score is not None:
-            event["score"], event["probability"] = plain_numbers([score.score, score.probability])
-            event["alarm"] = score.alarm
-        pass_on(event)
+@dataclass(frozen=True)
+class _Work:
+    """One question, and everything that its answers are read with."""
 
-    direction, monitor = along
-    answering = Answering(
-        model,
-        direction=direction,
-        monitor=monitor,
-        steering=question.steering,
-        pass_on=pass_token,
-        is_stopped=is_stopped,
-    )
-    asked = question.answers[place]
-    if asked.text is not None:
-        return answering.given(question.conversation, asked.text, asked.token_ids)
-    draw = question.conversation.id if place == 0 else f"{question.conversation.id} {place}"
-    return answering.written(question.conversation, question.sampling, draw=draw)
+    model: Model
+    question: Question
+    direction: Direction | None
+    monitor: Monitor | None
+    pass_on: Callable[[Event], object]
+    is_stopped: Callable[[], bool]
 
+    def started(self, place: int) -> Event:
+        """Say what is about to be read: sizes, and the tokens of each segment of the prompt."""
+        asked = self.question.answers[place]
+        event: Event = {"event": "started", "answer": place, "title": asked.title, "is_given": asked.text is not None}
+        event["n_layers"] = self.model.n_layers
+        event["segments"] = render(self.model, self.question.conversation, answer=None).counts
+        event["concept"] = None if self.direction is None else self.direction.concept
+        if self.monitor is not None:
+            threshold = plain_numbers(self.monitor.threshold.score)
+            event["monitor"] = {"threshold": threshold, "behaviour": self.monitor.made_from.behaviour}
+        return event
 
-def _started(
-    model: Model,
-    question: Question,
-    place: int,
-    asked: AskedAnswer,
-    direction: Direction | None,
-    monitor: Monitor | None,
-) -> Event:
-    """Say what is about to be read: sizes, and the tokens of each segment of the prompt."""
-    event: Event = {"event": "started", "answer": place, "title": asked.title, "is_given": asked.text is not None}
-    event |= {"n_layers": model.n_layers, "segments": render(model, question.conversation, answer=None).counts}
-    event["concept"] = None if direction is None else direction.concept
-    if monitor is not None:
-        event["monitor"] = {
-            "threshold": plain_numbers(monitor.threshold.score),
-            "behaviour": monitor.made_from.behaviour,
-        }
-    return event
+    def answer(self, place: int) -> ReadAnswer:
+        """Write or read one answer, and pass on its tokens."""
+
+        def pass_token(token: LiveToken, score: Scored | None) -> None:
+            event: Event = {"event": "token", "answer": place, **token.as_json()}
+            if score is not None:
+                event["score"], event["probability"] = plain_numbers([score.score, score.probability])
+                event["alarm"] = score.alarm
+            self.pass_on(event)
+
+        answering = Answering(
+            self.model,
+            direction=self.direction,
+            monitor=self.monitor,
+            steering=self.question.steering,
+            pass_on=pass_token,
+            is_stopped=self.is_stopped,
+        )
+        asked, conversation = self.question.answers[place], self.question.conversation
+        if asked.text is not None:
+            return answering.given(conversation, asked.text, asked.token_ids)
+        draw = conversation.id if place == 0 else f"{conversation.id} {place}"
+        return answering.written(conversation, self.question.sampling, draw=draw)

@@ -85,7 +85,7 @@ class ModelQueue:
         loop = asyncio.get_running_loop()
         job = Job(question, loop)
         self._jobs.append(job)
-        self._tell_places()
+        self._announce_places()
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._run())
         return job
@@ -97,7 +97,7 @@ class ModelQueue:
             self._jobs.remove(job)
             job.pass_on({"event": "stopped"})
             job.end()
-            self._tell_places()
+            self._announce_places()
 
     def close(self) -> None:
         """Let everything end; what runs does so at its next token."""
@@ -110,7 +110,7 @@ class ModelQueue:
             job = self._jobs[0]
             await asyncio.get_running_loop().run_in_executor(self._thread, self._done, job)
             self._jobs.remove(job)
-            self._tell_places()
+            self._announce_places()
 
     def _done(self, job: Job) -> None:
         """Do one job in the thread, whatever it raises."""
@@ -127,7 +127,7 @@ class ModelQueue:
         finally:
             job.end()
 
-    def _tell_places(self) -> None:
+    def _announce_places(self) -> None:
         for place, job in enumerate(self._jobs):
             if place and place != job.place:
                 job.pass_on({"event": "queued", "place": place})
