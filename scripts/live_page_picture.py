@@ -22,7 +22,7 @@ from foretell.storage.atomic import written_whole
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "live-page.png"
 SIZE = (1440, 900)
-COLOURS = 128
+COLOURS = 256
 
 
 def main(direction: Path) -> None:
