@@ -40,6 +40,7 @@ WITHOUT_SOURCE_MODULE = {
     "reading/runs/test_answer_tokens.py": "runs that are read again from their own answers",
     "reading/runs/test_hidden_states.py": "hidden states of runs, from reading to resuming",
     "reading/runs/test_workers.py": "runs that several processes read",
+    "serving/test_live_page.py": "the live page in a browser",
     "showing/page/test_hover.py": "every kind of figure, pointed at in a browser",
     "showing/test_drawing.py": "both drawing libraries draw every figure",
     "storage/test_kills.py": "runs that are killed at random moments",

@@ -18,7 +18,7 @@ from tests.optional import missing
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "foretell"
-DATA = ("py.typed", "data/*", "showing/page/templates/**/*")
+DATA = ("py.typed", "data/*", "serving/static/*", "showing/page/templates/**/*")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_metadata_is_whole(built: Path) -> None:
     assert found["Author"] == found["Maintainer"] == "foretell maintainers"
     assert "@" not in str(found["Author"])
     assert found["Description-Content-Type"] == "text/markdown"
-    assert set(found.get_all("Provides-Extra", [])) == {"models", "ray", "remote", "all", "test", "dev"}
+    assert set(found.get_all("Provides-Extra", [])) == {"models", "ray", "remote", "serve", "all", "test", "dev"}
     assert all(re.search(r"[>=]=|-stubs|types-", one) for one in found.get_all("Requires-Dist", []))
     pythons = [one for one in found.get_all("Classifier", []) if re.search(r"Python :: 3\.\d+$", one)]
     assert [one.rpartition(" ")[2] for one in pythons] == ["3.11", "3.12", "3.13"]

@@ -46,6 +46,7 @@ from foretell.cli.options import (
     workers_options,
 )
 from foretell.cli.run_verbs import check, show
+from foretell.cli.serve_verb import serve
 from foretell.errors import ForetellError, InputError, missing_extra
 from foretell.storage import writer_lock
 from foretell.storage.targets import DEMO, MANIFEST, check_folder, next_free
@@ -260,6 +261,7 @@ cli.add_command(surface)
 cli.add_command(steer)
 cli.add_command(monitor)
 cli.add_command(watch)
+cli.add_command(serve)
 
 
 @cli.command()

@@ -29,6 +29,7 @@ __all__ = [
     "PLACE",
     "RUN_FOLDER",
     "break_lock_option",
+    "check_model",
     "conversations_argument",
     "error_rate_option",
     "errors_option",
@@ -173,7 +174,11 @@ _address_option = click.option(
 
 
 def _checked_model(context: click.Context, _parameter: click.Parameter, name: str) -> str:
-    """Refuse a model that is nowhere, or that nothing here can load, before anything heavy is loaded."""
+    return check_model(context, name)
+
+
+def check_model(context: click.Context, name: str) -> str:
+    """Return the name of a model; refuse one that is nowhere, or that nothing here can load, before anything heavy."""
     from foretell.jobs.model_files import check_place
 
     if not all(map(_is_installed, ("torch", "transformers"))):

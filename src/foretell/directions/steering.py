@@ -148,14 +148,17 @@ def _odds(
 
 @contextmanager
 def adding(
-    model: Model, vectors: Mapping[int, Float[np.ndarray, " width"]], mask: Float[Tensor, "sample token"]
+    model: Model,
+    vectors: Mapping[int, Float[np.ndarray, " width"]],
+    mask: Float[Tensor, "sample token"] | Callable[[int], Float[Tensor, "sample token"]],
 ) -> Iterator[None]:
     """Add a vector to the output of each chosen block, at the positions of the mask.
 
     Args:
         model: A loaded model.
         vectors: What to add, by layer.
-        mask: Factor of the vector at each fed token; 0 leaves the token unchanged.
+        mask: Factor of the vector at each fed token; 0 leaves the token unchanged. For passes of several widths a
+            function of the width.
 
     Raises:
         NotReadableError: The model's blocks cannot be found.
@@ -167,11 +170,12 @@ def adding(
         yield
 
 
-def _added(vector: np.ndarray, mask: Tensor) -> Callable[..., Any]:
+def _added(vector: np.ndarray, mask: Tensor | Callable[[int], Tensor]) -> Callable[..., Any]:
     def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
         hidden: Tensor = output[0] if isinstance(output, (tuple, list)) else output
         extra = torch.as_tensor(vector, dtype=hidden.dtype, device=hidden.device)
-        moved = hidden + mask.to(hidden)[..., None] * extra
+        factor = mask(hidden.shape[1]) if callable(mask) else mask
+        moved = hidden + factor.to(hidden)[..., None] * extra
         return (moved, *output[1:]) if isinstance(output, (tuple, list)) else moved
 
     return hook

@@ -1,0 +1,58 @@
+"""The live page in a real browser, by the protocol that the report's tests use."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.showing.browser import Browser
+
+__all__ = ["ask", "click", "shown_tokens", "visit", "wait", "write"]
+
+
+def visit(browser: Browser, address: str, *, width: int = 1440, height: int = 1000, dark: bool = False) -> None:
+    """Open the page and wait until it can be used."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser._send("Emulation.setDeviceMetricsOverride", **size)
+    theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser._send("Emulation.setEmulatedMedia", features=theme)
+    browser._send("Page.navigate", url=address)
+    wait(browser, "document.documentElement?.dataset.ready === 'yes'")
+
+
+def wait(browser: Browser, condition: str, seconds: float = 60.0) -> None:
+    """Wait until an expression on the page is true."""
+    end = time.monotonic() + seconds
+    while not browser.run(condition):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{condition}: not after {seconds} s; the console said {browser.console}")
+        time.sleep(0.03)
+
+
+def click(browser: Browser, selector: str) -> None:
+    """Click on an element."""
+    browser.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def write(browser: Browser, selector: str, text: str) -> None:
+    """Put a text into a field, as somebody who types."""
+    happened = "for (const name of ['input', 'change']) field.dispatchEvent(new Event(name, {bubbles: true}));"
+    field = f"document.querySelector({json.dumps(selector)})"
+    browser.run(f"((field) => {{ field.value = {json.dumps(text)}; {happened} }})({field})")
+
+
+def ask(browser: Browser, *, seconds: float = 60.0) -> None:
+    """Ask, and wait until everything has come."""
+    click(browser, "#go")
+    wait(browser, "document.documentElement.dataset.running === 'no'", seconds)
+    browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def shown_tokens(browser: Browser, place: int = 0) -> list[dict[str, Any]]:
+    """The tokens of one answer as they are shown: text, what is held, colour of the paper."""
+    found: list[dict[str, Any]] = browser.run(
+        f"[...document.querySelectorAll('.panel')[{place}].querySelectorAll('.token')].map((each) => "
+        "({text: each.textContent, held: each.dataset.text, paper: each.style.backgroundColor}))"
+    )
+    return found
