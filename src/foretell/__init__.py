@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from foretell.reading.models.load import load_model as load_model
     from foretell.reading.runs.read import read as read
     from foretell.showing.report import report as report
+    from foretell.stats.comparison.compared import compare as compare
     from foretell.stats.heads.out_of_core import stream_association as stream_association
     from foretell.stats.study import Study as Study
     from foretell.stats.study import study as study
@@ -63,6 +64,7 @@ _HOME = {
     "as_conversations": "foretell.conversations.formats",
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",
+    "compare": "foretell.stats.comparison.compared",
     "export": "foretell.storage.export",
     "fact_pairs": "foretell.directions.fit_and_judge",
     "fit_direction": "foretell.directions.fit",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from foretell.monitors.monitor import Monitor
 from foretell.monitors.run_columns import EVERY
+from foretell.showing.figures.figure import Figure
+from foretell.showing.notebook.object_figures import caught_figure, weights_figure
+from foretell.showing.overview import Measured
 
-__all__ = ["described", "guarantee"]
+__all__ = ["described", "described_facts", "figures", "guarantee"]
 
 
 def guarantee(monitor: Monitor) -> str:
@@ -23,13 +30,8 @@ def guarantee(monitor: Monitor) -> str:
 
 def described(monitor: Monitor) -> list[str]:
     """Return lines of text."""
-    columns, made, share = monitor.columns, monitor.made_from, monitor.recall.share
-    looks = [f"{len(columns.heads)} heads in {len(columns.attention_layers)} layers"] if columns.heads else []
-    if columns.layers:
-        looks.append(f"hidden states of layers {', '.join(map(str, columns.layers))} ({columns.pool})")
-    if columns.activity:
-        looks.append("activity of " + ", ".join(f"{name} at layer {layer}" for name, layer in columns.activity))
-    looks += ["log-probabilities"] * columns.confidence + ["the number of tokens"] * columns.length
+    made, share = monitor.made_from, monitor.recall.share
+    looks = _looks_at(monitor)
     lines = [
         f"Behaviour: {made.behaviour or 'not named'}. Looks at {'; '.join(looks)}.",
         f"Made from {made.model} ({', '.join(made.dtypes)}; weights {made.weights}; template {made.template}) with "
@@ -51,6 +53,68 @@ def described(monitor: Monitor) -> list[str]:
             f"{monitor.recall.median_share_of_answer:.0%} of the answer."
         )
     return [*lines, *made.notes]
+
+
+def _looks_at(monitor: Monitor) -> list[str]:
+    columns = monitor.columns
+    looks = [f"{len(columns.heads)} heads in {len(columns.attention_layers)} layers"] if columns.heads else []
+    if columns.layers:
+        looks.append(f"hidden states of layers {', '.join(map(str, columns.layers))} ({columns.pool})")
+    if columns.activity:
+        looks.append("activity of " + ", ".join(f"{name} at layer {layer}" for name, layer in columns.activity))
+    return looks + ["log-probabilities"] * columns.confidence + ["the number of tokens"] * columns.length
+
+
+def described_facts(monitor: Monitor) -> list[tuple[str, str]]:
+    """Return the same in short, as names and texts."""
+    made, threshold, share = monitor.made_from, monitor.threshold, monitor.recall.share
+    fitted = f"{made.n_training_samples:,} answers; threshold from {made.n_calibration_samples:,} others"
+    known = [("looks at", "; ".join(_looks_at(monitor)) or "nothing"), ("model", made.model), ("fitted on", fitted)]
+    if made.held_out_auc is not None:
+        known.append(("held-out AUC", f"{made.held_out_auc:.2f}"))
+    alarm = threshold.reason or (
+        f"above {threshold.score or 0:.4g} {_moments(monitor)}; false alarms at most "
+        f"{threshold.max_false_positive_rate:.2%} of new groups, confidence {threshold.confidence:g}"
+    )
+    known.append(("alarm", alarm))
+    if share.estimate is not None:
+        known.append(("recall", f"{share.estimate:.2f} [{share.lower:.2f}, {share.upper:.2f}]"))
+    return known
+
+
+def figures(monitor: Monitor) -> dict[str, Callable[[], Figure]]:
+    """Return what makes the figures of a monitor, by name."""
+    recall, behaviour = monitor.recall, monitor.made_from.behaviour or "label 1"
+    whole = Measured(recall.share.estimate, recall.share.lower, recall.share.upper)
+    return {
+        "caught": lambda: caught_figure(
+            recall.caught_by,
+            whole,
+            behaviour=behaviour,
+            guarantee=guarantee(monitor),
+            median=recall.median_first_alarm,
+        ),
+        "weights": lambda: weights_figure(_weights(monitor), behaviour=behaviour),
+    }
+
+
+def _weights(monitor: Monitor) -> list[tuple[str, float]]:
+    """Return the norm of the weights of each source of columns."""
+    columns = monitor.columns
+    per_head, per_place = columns.sizes["attention"], columns.sizes["activity"]
+    names = [f"layer {layer}, head {head}" for layer, head in columns.heads]
+    sizes = [per_head // len(names)] * len(names) if names else []
+    names += [f"hidden states of layer {layer}" for layer in columns.layers]
+    sizes += [columns.width] * len(columns.layers)
+    places = [f"activity of {name}, layer {layer}" for name, layer in columns.activity]
+    names += places
+    sizes += [per_place // len(places)] * len(places) if places else []
+    for name in ("confidence", "length"):
+        if columns.sizes[name]:
+            names.append(name)
+            sizes.append(columns.sizes[name])
+    parts = np.split(monitor.weight, np.cumsum(sizes)[:-1]) if sizes else []
+    return [(name, float(np.linalg.norm(part))) for name, part in zip(names, parts, strict=True)]
 
 
 def _moments(monitor: Monitor) -> str:

@@ -10,6 +10,7 @@ token, segment.
 from __future__ import annotations
 
 from foretell.schema.columns import Column, Table, conform, empty
+from foretell.schema.comparison_tables import COMPARISON, COMPARISON_HEADS
 from foretell.schema.direction_tables import (
     DIRECTION_AGREEMENT,
     DIRECTION_CHOICE,
@@ -56,6 +57,8 @@ __all__ = [
     "ASSOCIATION",
     "ATTENTION",
     "CHECKPOINTS",
+    "COMPARISON",
+    "COMPARISON_HEADS",
     "DETECTORS",
     "DIRECTIONS",
     "DIRECTION_AGREEMENT",
@@ -126,6 +129,8 @@ TABLES = {
         STEERING,
         SURFACE,
         VERDICTS,
+        COMPARISON,
+        COMPARISON_HEADS,
     )
 }
 """All tables by name."""
