@@ -72,7 +72,7 @@ class Conversation(DisplayedRecord):
         """Return the messages and the answer as a table, and the rest as facts."""
         texts = {"id", "messages", "answer"}
         known = [(name, text) for name, text in super().facts().facts if name not in texts]
-        rows = [(message.role, message.content) for message in self.messages]
+        rows: list[tuple[str, str]] = [(message.role, message.content) for message in self.messages]
         rows += [] if self.answer is None else [("answer", self.answer)]
         return Facts("Conversation", self.id, known, ("role", "text"), rows)
 

@@ -72,11 +72,11 @@ def described_facts(monitor: Monitor) -> list[tuple[str, str]]:
     known = [("looks at", "; ".join(_looks_at(monitor)) or "nothing"), ("model", made.model), ("fitted on", fitted)]
     if made.held_out_auc is not None:
         known.append(("held-out AUC", f"{made.held_out_auc:.2f}"))
-    alarm = threshold.reason or (
-        f"above {threshold.score or 0:.4g} {_moments(monitor)}; false alarms at most "
-        f"{threshold.max_false_positive_rate:.2%} of new groups, confidence {threshold.confidence:g}"
-    )
+    alarm = threshold.reason or (f"above {threshold.score or 0:.4g} {_moments(monitor)}")
     known.append(("alarm", alarm))
+    if threshold.score is not None:
+        rate = f"{threshold.max_false_positive_rate:.2%} of new groups, confidence {threshold.confidence:g}"
+        known.append(("false alarms", f"at most {rate}"))
     if share.estimate is not None:
         known.append(("recall", f"{share.estimate:.2f} [{share.lower:.2f}, {share.upper:.2f}]"))
     return known

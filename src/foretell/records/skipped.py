@@ -44,10 +44,10 @@ class ReadList(Displayed, list[T]):
 
     def facts(self) -> Facts:
         """Return how many records there are, the first of them, and what was left out."""
-        left = [(str(one.row), one.reason) for one in self.skipped[:_FIRST]]
+        left = [(f"left out: row {one.row}", one.reason) for one in self.skipped[:_FIRST]]
         rows = [(index, repr(entry)) for index, entry in enumerate(self[:_FIRST])]
         count = f"{len(self):,} records" + (f", {len(self.skipped):,} left out" if self.skipped else "")
-        return Facts("ReadList", count, [(f"left out: row {row}", reason) for row, reason in left], ("", "record"), rows)
+        return Facts("ReadList", count, left, ("", "record"), rows)
 
     def __repr__(self) -> str:
         first = ", ".join(map(repr, self[:_FIRST]))

@@ -54,6 +54,7 @@ from foretell.storage.atomic import written_whole
 
 __all__ = ["POOLED", "TABLE_NAMES", "Settings", "Study", "study"]
 
+
 @dataclass(frozen=True, repr=False)
 class Study(StudyView, EarlyTables):
     """The statistics of one table; each table is computed on first access and cached."""

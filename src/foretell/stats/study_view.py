@@ -50,7 +50,9 @@ class StudyView(Displayed):
     def facts(self) -> Facts:
         """Return samples and base rates, and the verdicts if they are computed."""
         samples, ledger = self.table.samples, self.table.ledger
-        groups = samples.group_by("dataset").agg(pl.len(), pl.col("behavior_label").mean().alias("rate")).sort("dataset")
+        groups = (
+            samples.group_by("dataset").agg(pl.len(), pl.col("behavior_label").mean().alias("rate")).sort("dataset")
+        )
         known = [
             ("samples", f"{samples.height:,} in {samples.get_column('group').n_unique():,} groups"),
             ("datasets", ", ".join(f"{name} ({n:,}, base rate {rate:.2f})" for name, n, rate in groups.rows())),

@@ -35,7 +35,8 @@ def one_figure(figure: Figure) -> go.Figure:
     """
     pictures = draw(figure)
     if not pictures:
-        raise InputError(f'"{figure.words.name}" is coloured text, which plotly does not draw: use library="matplotlib"')
+        name = figure.words.name
+        raise InputError(f'"{name}" is coloured text, which plotly does not draw: use library="matplotlib"')
     widest = figure.n_columns if isinstance(figure, BarFigure | MapFigure) else _WIDEST
     n_columns = min(len(pictures), widest)
     n_rows = math.ceil(len(pictures) / n_columns)
@@ -74,7 +75,7 @@ def _add(made: go.Figure, picture: go.Figure, place: tuple[int, int], named: set
     layout = picture.layout.to_plotly_json()
     cell = made.get_subplot(*place)
     if _is_spatial(picture):
-        made.update_scenes(layout.get("scene", {}), *place)
+        made.update_scenes(layout.get("scene", {}), row=place[0], col=place[1])
         return
     for name, axis in (("xaxis", cell.xaxis), ("yaxis", cell.yaxis)):
         axis.update(layout.get(name, {}))

@@ -57,8 +57,8 @@ def differences_figure(comparison: ComparisonLike) -> DotFigure:
     words = Words(
         "differences",
         f"{first} minus {second}",
-        f"Differences with {interval}, of the same samples where both sides have them. Blue: clear after adjustment for "
-        "all rows of the table; the dashed line is no difference.",
+        f"Differences with {interval}, of the same samples where both sides have them. Blue: clear after adjustment "
+        "for all rows of the table; the dashed line is no difference.",
         "Differences: " + listed(f"{dot.label} {signed_text(dot.estimate)}" for panel in panels for dot in panel.dots),
     )
     tones = ("clear (adjusted p below 0.05)", "not clear")
@@ -68,7 +68,8 @@ def differences_figure(comparison: ComparisonLike) -> DotFigure:
 
 
 def _label(row: dict[str, Any]) -> str:
-    return f"{row['kind']}: {row['what']}"
+    what = row["what"].partition(" (")[0]
+    return {"label rate": "label rate", "detector AUC": f"AUC of {what}"}.get(row["kind"], f"{row['kind']}, {what}")
 
 
 def heads_difference_figure(comparison: ComparisonLike, kind: str) -> MapFigure:

@@ -35,8 +35,8 @@ def as_text(facts: Facts) -> str:
         Run demo/run
           model: a␛[31m
     """
-    lines = [" ".join(part for part in (facts.kind, shortened(facts.name, _LINE)) if part)]
-    lines += [f"  {shortened(name, 40)}: {shortened(text, _LINE)}" for name, text in facts.facts]
+    lines = [shortened(f"{facts.kind} {facts.name[:_CELL]}", _LINE)]
+    lines += [f"  {shortened(name[:_CELL], 40)}: {shortened(text[:_CELL], _LINE)}" for name, text in facts.facts]
     return "\n".join(lines)
 
 
@@ -63,7 +63,7 @@ def as_html(facts: Facts, picture: bytes | None = None) -> str:
         parts.append(f"<div>{_escaped(facts.note)}</div>")
     if picture is not None:
         data = base64.b64encode(picture).decode("ascii")
-        about = html.escape(visible(f"{facts.kind} {facts.name}"), quote=True)
+        about = html.escape(shortened(f"{facts.kind} {facts.name[:_CELL]}", _LINE), quote=True)
         parts.append(f'<img alt="{about}" style="max-width:100%" src="data:image/png;base64,{data}">')
     # the classes keep MathJax from reading dollar signs as formulas
     return f'<div class="tex2jax_ignore mathjax_ignore" style="overflow-x:auto;max-width:100%">{"".join(parts)}</div>'
@@ -71,7 +71,9 @@ def as_html(facts: Facts, picture: bytes | None = None) -> str:
 
 def _fact(name: str, text: str) -> str:
     head = f'<th scope="row" style="{_CELL_STYLE};text-align:left;font-weight:600">{_escaped(name)}</th>'
-    return f'<tr style="background:transparent">{head}<td style="{_CELL_STYLE};text-align:left">{_escaped(text)}</td></tr>'
+    return (
+        f'<tr style="background:transparent">{head}<td style="{_CELL_STYLE};text-align:left">{_escaped(text)}</td></tr>'
+    )
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -47,7 +47,13 @@ def overview_figure(data: ReportData) -> DotFigure:
     )
     tones = ("signal", "baseline")
     return DotFigure(
-        words, panels, "Held-out AUC", f"AUC, {data.interval}", reference=0.5, reference_label="chance", tone_labels=tones
+        words,
+        panels,
+        "Held-out AUC",
+        f"AUC, {data.interval}",
+        reference=0.5,
+        reference_label="chance",
+        tone_labels=tones,
     )
 
 
@@ -100,7 +106,8 @@ def _map_panel(part: pl.DataFrame) -> MapPanel:
     for layer, head, value in part.select("layer", "head", "value").iter_rows():
         values[axes[0].index(layer), axes[1].index(head)] = np.nan if value is None else value
     note = None if np.isfinite(values).any() else "the label is the same, or not known, for all samples"
-    return MapPanel(str(part.item(0, "dataset")), values, np.zeros(values.shape, dtype=bool), *map(tuple, axes), note)
+    nothing = np.zeros(values.shape, dtype=bool)
+    return MapPanel(str(part.item(0, "dataset")), values, nothing, tuple(axes[0]), tuple(axes[1]), note)
 
 
 def spread_figure(
@@ -123,7 +130,9 @@ def spread_figure(
     if random is not None and len(random):
         known = np.where(np.isnan(deviation), np.nan, random)
         lower, middle, upper = np.percentile(known, [5, 50, 95], axis=0)
-        curves.append(Curve(f"{len(random)} random directions", layers, middle, tone=4, dash=1, lower=lower, upper=upper))
+        curves.append(
+            Curve(f"{len(random)} random directions", layers, middle, tone=4, dash=1, lower=lower, upper=upper)
+        )
     words = Words(
         "spread",
         f"Spread of hidden states along “{concept}”, by layer",
@@ -157,7 +166,9 @@ def turning_figure(concept: str, vectors: Float[np.ndarray, "layer width"], *, m
         f"{middle}. 1 is the same direction, 0 an unrelated one.",
         f"Cosine similarity of the direction {concept} between layers.",
     )
-    return CurveFigure(words, (CurvePanel("", curves, (Level("unrelated", 0.0),)),), "Layer", "Cosine", y_range=(-0.3, 1.05))
+    return CurveFigure(
+        words, (CurvePanel("", curves, (Level("unrelated", 0.0),)),), "Layer", "Cosine", y_range=(-0.3, 1.05)
+    )
 
 
 def caught_figure(
@@ -179,7 +190,9 @@ def caught_figure(
         raise InputError("the monitor's calibration groups have no positive answer, so nothing is known of its recall")
     after = np.array(sorted(caught_by), dtype=float)
     shares = np.array([caught_by[int(one)] for one in after])
-    curve = Curve("caught so far", np.log2(1 + after), shares, tone=0, marker=0, names=tuple(f"{int(n)} tokens" for n in after))
+    curve = Curve(
+        "caught so far", np.log2(1 + after), shares, tone=0, marker=0, names=tuple(f"{int(n)} tokens" for n in after)
+    )
     text = estimate_text(whole.value, whole.lower, whole.upper)
     first = "" if median is None else f" First alarm: after {median:g} tokens (median of those caught)."
     words = Words(

@@ -20,7 +20,15 @@ from foretell.showing.notebook.object_figures import overview_figure, run_heads_
 from foretell.showing.report_data import ReportData, StudyLike
 from foretell.storage.surfaces import Surface
 
-__all__ = ["check_library", "draw_with", "plot_heads", "plot_named", "plot_study", "plot_surface", "thumbnail_of_surface"]
+__all__ = [
+    "check_library",
+    "draw_with",
+    "plot_heads",
+    "plot_named",
+    "plot_study",
+    "plot_surface",
+    "thumbnail_of_surface",
+]
 
 _LIBRARIES = ("matplotlib", "plotly")
 _SHORT = {

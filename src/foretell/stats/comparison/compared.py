@@ -44,15 +44,15 @@ def compare(
 ) -> Comparison:
     """Compare two models, two prompts, or before and after fine-tuning, on the same samples where there are any.
 
-    Samples are joined by dataset and id, and groups stay together. Four things are compared in every data set that is on
-    both sides: how often the behaviour happens, how well each detector tells it, how well each head tells it, and what
-    each head attends to. A difference is that of `first` minus `second`. Where no id is on both sides, all samples are
-    compared as two independent sets, and `notes` says so. Heads are compared where both sides have the same layers and
-    heads, for their largest difference over all heads, by a max-statistic.
+    Samples are joined by dataset and id, and groups stay together. Four things are compared in every data set that is
+    on both sides: how often the behaviour happens, how well each detector tells it, how well each head tells it, and
+    what each head attends to. A difference is that of `first` minus `second`. Where no id is on both sides, all samples
+    are compared as two independent sets, and `notes` says so. Heads are compared where both sides have the same layers
+    and heads, for their largest difference over all heads, by a max-statistic.
 
     Args:
-        first: A study, a run, or anything that `foretell.study` reads. Detectors are those that a study has fitted; what
-            is no study is made one. A run without labels is compared by its attention alone.
+        first: A study, a run, or anything that `foretell.study` reads. Detectors are those that a study has fitted;
+            what is no study is made one. A run without labels is compared by its attention alone.
         second: The same.
         names: What to call the two sides; None: where they come from.
         level: Coverage of the intervals.
@@ -68,8 +68,9 @@ def compare(
         TableError: A source cannot be read.
 
     Source:
-        Detectors and heads: DeLong et al. (1988) for correlated ROC curves, whose labels may differ, with sums over groups
-        (Obuchowski 1997); label rates: Agresti and Min (2005), Agresti and Caffo (2000); one error rate: Hommel (1988).
+        Detectors and heads: DeLong et al. (1988) for correlated ROC curves, whose labels may differ, with sums over
+        groups (Obuchowski 1997); label rates: Agresti and Min (2005), Agresti and Caffo (2000); one error rate: Hommel
+        (1988).
 
     Example:
         >>> rows = {"id": ["a", "b", "c", "d"], "dataset": "x", "layer": 0, "head": 0, "score": [0.1, 0.9, 0.3, 0.5]}
@@ -98,7 +99,8 @@ def compare(
             heads.append(frame)
             rows.append({**about, **_strongest(frame, kind)})
     if not any(row["difference"] is not None for row in rows):
-        raise InputError("nothing is comparable: " + ("; ".join(notes) or "both sides have neither labels nor common heads"))
+        why = "; ".join(notes) or "both sides have neither labels nor common heads"
+        raise InputError(f"nothing is comparable: {why}")
     table = conform(pl.DataFrame(rows, infer_schema_length=None), COMPARISON)
     p = table.get_column("p").fill_null(np.nan).to_numpy()
     table = table.with_columns(p_adjusted=pl.Series(adjusted(p)).fill_nan(None))
@@ -138,11 +140,13 @@ def _row(kind: str, what: str, found: Contrast, level: float, reason: str | None
     }
     row: Row = {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in numbers.items()}
     if row["difference"] is None or row["lower"] is None:
-        reason = reason or ("undefined on a side" if row["difference"] is None else _SAME if row["difference"] == 0 else _FEW)
+        unknown = _SAME if row["difference"] == 0 else _FEW
+        reason = reason or (_UNDEFINED if row["difference"] is None else unknown)
     return {"kind": kind, "what": what, **row, "reason": reason}
 
 
-_SAME = "both sides are the same for every sample: no interval"
+_UNDEFINED = "undefined on a side"
+_SAME = "no sample distinguishes the sides: no interval"
 _FEW = "too few groups, or no spread between them: no interval"
 
 
@@ -178,7 +182,7 @@ def _of_heads(pair: Pair, notes: list[str]) -> Iterable[tuple[str, tuple[str, ..
         return
     columns = [rows_of(side.values, [side.metrics.index(name) for name in metrics]) for side in (first, second)]
     if pair.paired:
-        yield "attention", metrics, paired_means(*columns, pair.codes[0], pair.n_groups)
+        yield "attention", metrics, paired_means(columns[0], columns[1], pair.codes[0], pair.n_groups)
     else:
         parts = [mean_part(one, codes, pair.n_groups) for one, codes in zip(columns, pair.codes, strict=True)]
         yield "attention", metrics, contrast(*parts)
@@ -199,7 +203,7 @@ def _head_frame(
     index = np.indices((len(layers), len(heads), len(metrics))).reshape(3, -1)
     lower, upper = found.interval(level)
     least = 0.0 if kind == "head AUC" else -np.inf
-    p_max = found.p_max(n_flips=n_permutations, seed=seed)
+    p_max = found.p_max(n_draws=n_permutations, seed=seed)
     frame = pl.DataFrame(
         {
             "dataset": pair.dataset,
@@ -216,10 +220,17 @@ def _head_frame(
             "p_max": p_max,
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
-    why = pl.when(pl.col("difference").is_null()).then(pl.lit("undefined on a side"))
-    why = why.when(pl.col("lower").is_null() & (pl.col("difference") == 0)).then(pl.lit(_SAME))
-    why = why.when(pl.col("lower").is_null()).then(pl.lit(_FEW))
-    why = why.when(pl.col("p_max").is_null()).then(pl.lit("no sign flips were requested"))
+    without = pl.col("lower").is_null()
+    why = (
+        pl.when(pl.col("difference").is_null())
+        .then(pl.lit(_UNDEFINED))
+        .when(without & (pl.col("difference") == 0))
+        .then(pl.lit(_SAME))
+        .when(without)
+        .then(pl.lit(_FEW))
+        .when(pl.col("p_max").is_null())
+        .then(pl.lit("no draws were requested"))
+    )
     return conform(frame.with_columns(reason=why), COMPARISON_HEADS)
 
 

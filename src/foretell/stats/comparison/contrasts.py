@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from foretell.stats.auc.intervals import effective_groups
 from foretell.stats.auc.rank_sums import midranks
@@ -24,6 +24,8 @@ __all__ = ["Contrast", "Part", "auc_part", "contrast", "mean_part", "paired_mean
 _NOTHING = 1e-12
 """Errors that are a smaller share of what they are sums of are rounding."""
 _BLOCK = 1 << 22
+_TIES = 1e-9
+_SMALLEST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class Contrast:
     error: Float[np.ndarray, " column"]
     """Standard error."""
     degrees: Float[np.ndarray, " column"]
-    flips: Float[np.ndarray, "column group"]
-    """What the signs of groups are flipped of, for the max-statistic."""
-    statistic: Float[np.ndarray, " column"]
-    """Of the max-statistic, as large as it is under flipped signs where there is no difference."""
+    contributions: Float[np.ndarray, "column group"]
+    """What each group adds: to the difference where both sides are exchangeable, else to its error."""
+    exchangeable: bool = False
+    """Whether the sides of a group may be exchanged where there is no difference."""
 
     def interval(self, level: float) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
         """Return both ends of the confidence interval of each difference, by Student's t."""
@@ -66,35 +68,41 @@ class Contrast:
             found = 2 * stdtr(self.degrees, -np.abs(self.centre) / self.error)
         return np.asarray(np.where((self.difference == 0) & np.isnan(self.error), 1.0, found))
 
-    def p_max(self, *, n_flips: int, seed: int) -> Float[np.ndarray, " column"]:
+    def p_max(self, *, n_draws: int, seed: int) -> Float[np.ndarray, " column"]:
         """Return the probability that the largest statistic of all columns reaches each one's, without differences.
 
-        Under the null hypothesis a group's contribution may as well have the opposite sign, as both sides could be
-        exchanged; the signs of whole groups are drawn anew, the same for all columns.
+        Where both sides are exchangeable, the signs of whole groups are drawn anew, the same for all columns, which is
+        exact. Else each group's error is multiplied by a random number of the normal distribution; what is compared
+        with the largest sum is the normal quantile of each column's own p-value, because Student's t has longer tails.
 
         Args:
-            n_flips: Random draws of the signs; the smallest value is 1 / (1 + n_flips).
+            n_draws: Random draws; the smallest value is 1 / (1 + n_draws).
             seed: Of a local generator.
 
         Undefined:
-            nan where a column has no error.
+            nan where a column has no error, or no draw is asked for.
 
         Source:
-            Westfall and Young (1993), single-step maxT; signs of whole clusters as in Winkler et al. (2014). For AUCs the
-            contributions are centred: the multiplier bootstrap of Chernozhukov, Chetverikov and Kato (2013).
+            Westfall and Young (1993), single-step maxT; signs of whole clusters as in Winkler et al. (2014); multiplier
+            bootstrap: Chernozhukov, Chetverikov and Kato (2013).
         """
-        defined = np.isfinite(self.statistic)
-        if not defined.any() or not n_flips:
-            return np.full(len(self.statistic), np.nan)
-        generator = np.random.default_rng(derived_seed(seed, "sign flips"))
-        signs = generator.integers(0, 2, (n_flips, self.flips.shape[1])).astype(np.float64) * 2 - 1
-        largest = np.zeros(n_flips)
-        scaled = self.flips[defined] / _norm(self.flips[defined])[:, None]
-        width = max(1, _BLOCK // n_flips)
+        size = _norm(self.contributions)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            exact = np.abs(self.contributions.sum(axis=1)) / np.where(size > 0, size, np.nan)
+            statistic = exact if self.exchangeable else -ndtri(np.maximum(self.p, _SMALLEST) / 2)
+        defined = np.isfinite(statistic) & np.isfinite(self.error)
+        if not defined.any() or not n_draws:
+            return np.full(len(statistic), np.nan)
+        generator = np.random.default_rng(derived_seed(seed, "draws of groups"))
+        shape = (n_draws, self.contributions.shape[1])
+        draws = generator.integers(0, 2, shape) * 2.0 - 1.0 if self.exchangeable else generator.standard_normal(shape)
+        largest = np.zeros(n_draws)
+        scaled = self.contributions[defined] / size[defined, None]
+        width = max(1, _BLOCK // n_draws)
         for start in range(0, len(scaled), width):
-            np.maximum(largest, np.abs(signs @ scaled[start : start + width].T).max(axis=1), out=largest)
-        reached = n_flips - np.searchsorted(np.sort(largest), self.statistic - 1e-9, side="left")
-        return np.asarray(np.where(defined, (1 + reached) / (1 + n_flips), np.nan))
+            np.maximum(largest, np.abs(draws @ scaled[start : start + width].T).max(axis=1), out=largest)
+        reached = n_draws - np.searchsorted(np.sort(largest), statistic - _TIES, side="left")
+        return np.asarray(np.where(defined, (1 + reached) / (1 + n_draws), np.nan))
 
 
 def summed(
@@ -118,9 +126,7 @@ def _factor(size: float) -> float:
     return size / (size - 1) if size > 1 else np.nan
 
 
-def mean_part(
-    values: Float[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"], n_groups: int
-) -> Part:
+def mean_part(values: Float[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"], n_groups: int) -> Part:
     """Return the mean of each column; nan values are left out.
 
     Args:
@@ -179,19 +185,21 @@ def auc_part(
 def contrast(first: Part, second: Part) -> Contrast:
     """Return the differences of two sides, whose groups may be the same.
 
-    The degrees of freedom are Satterthwaite's over all classes of both sides.
+    The degrees of freedom of means are Satterthwaite's over both sides; those of AUCs, whose variance within a class of
+    few samples is noisy, are one less than the groups of the smallest class.
     """
-    errors = sum(first.errors) - sum(second.errors)
-    parts = [_norm(one) ** 2 for one in (*first.errors, *second.errors)]
+    errors = np.sum(first.errors, axis=0) - np.sum(second.errors, axis=0)
+    parts = np.stack([_norm(one) ** 2 for one in (*first.errors, *second.errors)])
+    total = parts.sum(axis=0)
     sizes = np.array([*first.sizes, *second.sizes])
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
-        degrees = np.clip(sum(parts) ** 2 / spread, max(sizes.min() - 1, 1), max(sizes.sum() - len(sizes), 1))
-        error = np.sqrt(np.where(_norm(errors) ** 2 > _NOTHING * sum(parts), _norm(errors) ** 2, np.nan))
+        spread = (parts**2 / (sizes - 1)[:, None]).sum(axis=0)
+        least, most = max(sizes.min() - 1, 1), max(sizes.sum() - len(sizes), 1)
+        degrees = np.clip(total**2 / spread, least, most if len(sizes) == 2 else least)
+        error = np.sqrt(np.where(_norm(errors) ** 2 > _NOTHING * total, _norm(errors) ** 2, np.nan))
         difference = first.estimate - second.estimate
-        statistic = np.abs(difference) / error
-    degrees = np.where(np.isnan(degrees), max(sizes.min() - 1, 1), degrees)
-    return Contrast(first.estimate, second.estimate, difference, difference, error, degrees, errors, statistic)
+    degrees = np.where(np.isnan(degrees), least, degrees)
+    return Contrast(first.estimate, second.estimate, difference, difference, error, degrees, errors)
 
 
 def paired_means(
@@ -213,10 +221,9 @@ def paired_means(
         largest = np.nanmax(np.abs(first - second) + both, axis=1, initial=0.0)
         error = _norm(change.errors[0])
         error = np.where(error > _NOTHING * largest, error, np.nan)
-        total = _norm(flips)
-        statistic = np.where(total > 0, np.abs(flips.sum(axis=1)) / total, np.nan)
     degrees = np.full(len(n), max(change.sizes[0] - 1, 1.0))
-    return Contrast(*means, change.estimate, change.estimate, error, degrees, flips, statistic)
+    mean = change.estimate
+    return Contrast(means[0], means[1], mean, mean, error, degrees, flips, exchangeable=True)
 
 
 def rate_contrast(
@@ -256,7 +263,8 @@ def rate_contrast(
             for side, rate, own in zip((first, second), rates, codes, strict=True)
         ]
         added = [
-            ((1 - rate) ** 2 + rate**2) / (len(side) + 2) ** 2 for side, rate in zip((first, second), rates, strict=True)
+            ((1 - rate) ** 2 + rate**2) / (len(side) + 2) ** 2
+            for side, rate in zip((first, second), rates, strict=True)
         ]
         error = parts[0] - parts[1]
         variance = error @ error + sum(added)
@@ -267,11 +275,11 @@ def rate_contrast(
     error = np.sqrt(variance)
     rates_seen = [np.array([side.mean()]) for side in (first, second)]
     return Contrast(
-        *rates_seen,
+        rates_seen[0],
+        rates_seen[1],
         rates_seen[0] - rates_seen[1],
         np.array([centre]),
         np.array([error]),
         np.array([degrees]),
         np.zeros((1, n_groups)),
-        np.array([abs(centre) / error]),
     )

@@ -19,7 +19,8 @@ def held_out_contrast(pair: Pair, first: HeldOutScores, second: HeldOutScores) -
     """Return the difference of two AUCs over pairs of one fold, and why it is undefined.
 
     Where both sides have strata, pairs of one stratum are compared, as in the verdicts of a study. The variance is
-    conditional on the fitted models and corrected for overlapping training sets, as in `foretell.stats.auc.fold_auc`.
+    corrected for overlapping training sets as in `foretell.stats.auc.fold_auc`; the spread of the difference between
+    repeats of the folds is added as in `nested_increment` there, because both sides have chosen and fitted something.
 
     Args:
         pair: A data set.
@@ -51,25 +52,20 @@ def held_out_contrast(pair: Pair, first: HeldOutScores, second: HeldOutScores) -
         for (_, left), (_, right) in zip(*sides, strict=False)
     ]
     inflation = max(nadeau_bengio_factor(one.n_folds, one.n_repeats) for one in (first, second))
-    variance = inflation * float(np.mean([error @ error for error in errors])) if errors and reason is None else np.nan
-    # of a difference that no sample contradicts: that of independent scores
-    variance = variance or inflation * (sum(sizes) + 2) / (12 * float(np.prod(sizes)) ** 0.5)
+    defined = bool(errors) and reason is None
+    variance = inflation * float(np.mean([error @ error for error in errors])) if defined else np.nan
+    if len(errors) > 1:
+        changes = areas[0][: len(errors)] - areas[1][: len(errors)]
+        variance += (max(first.n_folds, second.n_folds) - 1) * float(np.nanvar(changes, ddof=1))
+    if variance == 0.0:
+        # Of a difference that no sample contradicts it is that of independent scores; without one there is no interval.
+        independent = inflation * (sum(sizes) + 2) / (12 * float(np.prod(sizes)) ** 0.5)
+        variance = np.nan if first_auc == second_auc else independent
     degrees = max(min(sizes, default=2.0) - 1.0, 1.0)
     difference = np.array([first_auc - second_auc])
     error = np.sqrt(np.array([variance]))
-    return (
-        Contrast(
-            np.array([first_auc]),
-            np.array([second_auc]),
-            difference,
-            difference,
-            error,
-            np.array([degrees]),
-            nothing,
-            np.abs(difference) / error,
-        ),
-        reason,
-    )
+    sides_auc = np.array([first_auc]), np.array([second_auc])
+    return Contrast(*sides_auc, difference, difference, error, np.array([degrees]), nothing), reason
 
 
 def _by_repeat(

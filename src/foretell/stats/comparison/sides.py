@@ -156,8 +156,8 @@ def pairs_of(first: Mapping[str, Side], second: Mapping[str, Side]) -> list[Pair
         named = [(next(iter(first)), next(iter(second)))]
     if not named:
         raise InputError(
-            f"nothing is comparable: one side has the data sets {_listed(first)}, the other {_listed(second)}; give both "
-            "the same names, or compare sides of one data set each"
+            f"nothing is comparable: one side has the data sets {_listed(first)}, the other {_listed(second)}; give "
+            "both the same names, or compare sides of one data set each"
         )
     return [
         _pair(one if one == other else f"{one} / {other}", first[one], second[other]) for one, other in sorted(named)
@@ -174,11 +174,14 @@ def _pair(dataset: str, first: Side, second: Side) -> Pair:
     if len(common):
         counts = [len(side.ids) for side in (first, second)]
         if max(counts) > len(common):
-            notes.append(f"{dataset}: {len(common)} samples are on both sides, of {counts[0]} and {counts[1]}; others are left out")
+            n = f"{len(common)} of {counts[0]} and {counts[1]}"
+            notes.append(f"{dataset}: {n} samples are on both sides, and others are left out")
         first, second = first.at(left), second.at(right)
         notes += _different_prompts(dataset, first, second)
     else:
-        notes.append(f"{dataset}: no id is on both sides, so the intervals are those of two independent sets of samples")
+        notes.append(
+            f"{dataset}: no id is on both sides, so the intervals are those of two independent sets of samples"
+        )
     if first.behaviour != second.behaviour:
         notes.append(f"{dataset}: label 1 means {first.behaviour!r} on one side and {second.behaviour!r} on the other")
     return Pair(dataset, first, second, _codes(first, second, paired=len(common) > 0), len(common) > 0, tuple(notes))
@@ -204,7 +207,9 @@ def _codes(first: Side, second: Side, *, paired: bool) -> tuple[Int[np.ndarray, 
     return codes, codes
 
 
-def rows_of(values: Float[np.ndarray, "sample layer head metric"], metrics: Sequence[int]) -> Float[np.ndarray, "column sample"]:
+def rows_of(
+    values: Float[np.ndarray, "sample layer head metric"], metrics: Sequence[int]
+) -> Float[np.ndarray, "column sample"]:
     """Return chosen metrics as columns, one per layer, head and metric, in rows."""
     chosen = values[..., list(metrics)]
     return np.ascontiguousarray(chosen.reshape(len(values), -1).T)

@@ -20,7 +20,7 @@ __all__ = ["DenseArray", "dense_array"]
 class DenseArray:
     """Values by sample and by the places of further axes; `numpy.asarray` gives the values."""
 
-    values: Float[np.ndarray, "sample *axis"]
+    values: Float[np.ndarray, "..."]
     """float64; nan where the table has no number."""
     ids: list[str]
     """Sample of each index of axis 0, sorted."""

@@ -64,8 +64,15 @@ class RunView(Displayed, StoredTables):
         if len(self.names("parts", ".json")) > _MOST_PARTS:
             return (), []
         label = pl.col("behavior_label")
-        counted = self.sample_columns(_COUNTED).group_by("dataset", "behaviour").agg(
-            pl.len(), pl.col("reason").is_null().sum().alias("read"), label.count().alias("n"), label.mean().alias("rate")
+        counted = (
+            self.sample_columns(_COUNTED)
+            .group_by("dataset", "behaviour")
+            .agg(
+                pl.len(),
+                pl.col("reason").is_null().sum().alias("read"),
+                label.count().alias("n"),
+                label.mean().alias("rate"),
+            )
         )
         columns = ("dataset", "behaviour", "samples", "read", "labelled", "base rate")
         return columns, counted.sort("dataset", "behaviour", nulls_last=True).rows()
@@ -128,9 +135,7 @@ class RunView(Displayed, StoredTables):
         chosen = rows if concept is None else rows.filter(pl.col("concept") == concept)
         return dense_array(chosen, ("layer", "answer_position"), column)
 
-    def plot_heads(
-        self, metric: str = "PAM_norm", *, by: str = "mean", library: str = "matplotlib"
-    ) -> Any:
+    def plot_heads(self, metric: str = "PAM_norm", *, by: str = "mean", library: str = "matplotlib") -> Any:
         """Draw one number per layer and head: the mean over samples, or its difference between labels.
 
         Args:
