@@ -43,10 +43,15 @@ def _comparison() -> Comparison:
     return foretell.compare(_study(), _study(), n_permutations=20)
 
 
+def _written(text: str) -> str:
+    """Return a text as a table or file can hold it: without lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def made_study(text: str = "made") -> Study:
     """A study of two data sets, of which nothing is computed."""
     study = _study()
-    samples = study.table.samples.with_columns(pl.col("dataset").replace({"flan": text}))
+    samples = study.table.samples.with_columns(pl.col("dataset").replace({"flan": _written(text)}))
     return replace(study, table=replace(study.table, samples=samples), settings=replace(study.settings, source=text))
 
 
@@ -89,9 +94,9 @@ def made_surface(text: str = "made") -> Surface:
 
 def made_comparison(text: str = "made") -> Comparison:
     """A comparison of two studies, whose texts are replaced."""
-    found = _comparison()
-    table = found.table.with_columns(dataset=pl.lit(text), what=pl.lit(text), behaviour=pl.lit(text))
-    heads = found.heads.with_columns(dataset=pl.lit(text), metric=pl.lit(text)).unique(["kind", "layer", "head"])
+    found, written = _comparison(), _written(text)
+    table = found.table.with_columns(dataset=pl.lit(written), what=pl.lit(written), behaviour=pl.lit(written))
+    heads = found.heads.with_columns(dataset=pl.lit(written), metric=pl.lit(written)).unique(["kind", "layer", "head"])
     return replace(found, names=(text, text), table=table, heads=heads, notes=(text,))
 
 
@@ -105,8 +110,8 @@ def made_watching(text: str = "made") -> Watching:
 
 
 def made_run(text: str, folder: Path) -> Run:
-    """A run of one sample; what cannot stand in a file (a lone surrogate) is replaced."""
-    written = text.encode("utf-8", "replace").decode("utf-8")
+    """A run of one sample."""
+    written = _written(text)
     run = Run.create(folder, {"model": written, "dtype": "float32", "answers": "given"})
     sample = {"id": "a", "dataset": written, "behaviour": written, "group": "a", "messages": "[]", "model": "m"}
     run.append("part", {"samples": pl.DataFrame({**sample, "behavior_label": 1})})

@@ -145,7 +145,7 @@ def test_long_tables_are_cut_and_say_so() -> None:
 
 
 def test_a_study_that_is_not_computed_says_so_and_computes_nothing() -> None:
-    study = made_study()
+    study = made_study("flan")
     for text in (repr(study), study._repr_html_()):
         assert "not computed yet" in text
     assert not {"verdicts", "forests", "judged", "association"} & set(vars(study))

@@ -90,7 +90,7 @@ class Contrast:
         with np.errstate(invalid="ignore", divide="ignore"):
             exact = np.abs(self.contributions.sum(axis=1)) / np.where(size > 0, size, np.nan)
             statistic = exact if self.exchangeable else -ndtri(np.maximum(self.p, _SMALLEST) / 2)
-        defined = np.isfinite(statistic) & np.isfinite(self.error)
+        defined = np.isfinite(statistic) & np.isfinite(self.error) & (size > 0)
         if not defined.any() or not n_draws:
             return np.full(len(statistic), np.nan)
         generator = np.random.default_rng(derived_seed(seed, "draws of groups"))

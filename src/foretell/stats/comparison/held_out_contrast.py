@@ -54,8 +54,8 @@ def held_out_contrast(pair: Pair, first: HeldOutScores, second: HeldOutScores) -
     inflation = max(nadeau_bengio_factor(one.n_folds, one.n_repeats) for one in (first, second))
     defined = bool(errors) and reason is None
     variance = inflation * float(np.mean([error @ error for error in errors])) if defined else np.nan
-    if len(errors) > 1:
-        changes = areas[0][: len(errors)] - areas[1][: len(errors)]
+    changes = areas[0][: len(errors)] - areas[1][: len(errors)]
+    if np.isfinite(changes).sum() > 1:
         variance += (max(first.n_folds, second.n_folds) - 1) * float(np.nanvar(changes, ddof=1))
     if variance == 0.0:
         # Of a difference that no sample contradicts it is that of independent scores; without one there is no interval.
