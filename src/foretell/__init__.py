@@ -10,6 +10,7 @@ Names are loaded when they are first used, so that `import foretell` imports no 
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,10 @@ def __getattr__(name: str) -> Any:
     from foretell.errors import missing_extra
 
     try:
-        value = getattr(import_module(_HOME[name]), name)
+        with warnings.catch_warnings():
+            # of a library that imports notebook widgets, which a notebook without them would be warned of
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            value = getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
         if (missing := missing_extra(error, f"foretell.{name}")) is None:
             raise

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
+from foretell.errors import InputError
 from foretell.monitors.monitor import Monitor
 from foretell.monitors.run_columns import EVERY
 from foretell.showing.figures.figure import Figure
-from foretell.showing.notebook.object_figures import caught_figure, weights_figure
+from foretell.showing.notebook.object_figures import caught_figure, chosen_heads_figure
 from foretell.showing.overview import Measured
 
 __all__ = ["described", "described_facts", "figures", "guarantee"]
@@ -84,37 +83,21 @@ def described_facts(monitor: Monitor) -> list[tuple[str, str]]:
 
 def figures(monitor: Monitor) -> dict[str, Callable[[], Figure]]:
     """Return what makes the figures of a monitor, by name."""
-    recall, behaviour = monitor.recall, monitor.made_from.behaviour or "label 1"
+    recall, made = monitor.recall, monitor.made_from
+    behaviour = made.behaviour or "label 1"
     whole = Measured(recall.share.estimate, recall.share.lower, recall.share.upper)
-    return {
-        "caught": lambda: caught_figure(
-            recall.caught_by,
-            whole,
-            behaviour=behaviour,
-            guarantee=guarantee(monitor),
-            median=recall.median_first_alarm,
-        ),
-        "weights": lambda: weights_figure(_weights(monitor), behaviour=behaviour),
-    }
 
+    def caught() -> Figure:
+        if monitor.threshold.score is None:
+            raise InputError(f"the monitor gives no alarm, so it catches nothing: {monitor.threshold.reason}")
+        known, median = guarantee(monitor), recall.median_first_alarm
+        return caught_figure(recall.caught_by, whole, behaviour=behaviour, guarantee=known, median=median)
 
-def _weights(monitor: Monitor) -> list[tuple[str, float]]:
-    """Return the norm of the weights of each source of columns."""
-    columns = monitor.columns
-    per_head, per_place = columns.sizes["attention"], columns.sizes["activity"]
-    names = [f"layer {layer}, head {head}" for layer, head in columns.heads]
-    sizes = [per_head // len(names)] * len(names) if names else []
-    names += [f"hidden states of layer {layer}" for layer in columns.layers]
-    sizes += [columns.width] * len(columns.layers)
-    places = [f"activity of {name}, layer {layer}" for name, layer in columns.activity]
-    names += places
-    sizes += [per_place // len(places)] * len(places) if places else []
-    for name in ("confidence", "length"):
-        if columns.sizes[name]:
-            names.append(name)
-            sizes.append(columns.sizes[name])
-    parts = np.split(monitor.weight, np.cumsum(sizes)[:-1]) if sizes else []
-    return [(name, float(np.linalg.norm(part))) for name, part in zip(names, parts, strict=True)]
+    def heads() -> Figure:
+        chosen = monitor.columns.heads
+        return chosen_heads_figure(chosen, n_layers=made.n_layers, n_heads=made.n_heads, behaviour=behaviour)
+
+    return {"caught": caught, "heads": heads}
 
 
 def _moments(monitor: Monitor) -> str:

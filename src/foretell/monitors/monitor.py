@@ -92,7 +92,7 @@ class Monitor(Displayed):
         """Draw what the monitor catches and when, or what it looks at.
 
         Args:
-            name: "caught" (share of positive calibration answers with an alarm, by tokens) or "weights".
+            name: "caught" (share of positive calibration answers with an alarm, by tokens) or "heads" (which it reads).
             library: "matplotlib" or "plotly".
 
         Returns:

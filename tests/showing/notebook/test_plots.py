@@ -71,7 +71,7 @@ def test_a_wrong_library_is_refused_before_anything_is_computed() -> None:
     [
         (made_surface(), ["surfaces", "flat"]),
         (made_direction(), ["spread", "turning"]),
-        (made_monitor(), ["caught", "weights"]),
+        (made_monitor(), ["caught", "heads"]),
         (made_comparison(), ["differences", "attention", "head AUC"]),
     ],
     ids=["surface", "direction", "monitor", "comparison"],

@@ -24,7 +24,9 @@ _MOST_ROWS = 30
 
 _TABLE = "border-collapse:collapse;margin:4px 0;color:inherit;background:transparent"
 _EDGE = "border:0;border-bottom:1px solid rgba(128,128,128,.35);background:transparent;color:inherit"
-_CELL_STYLE = f"{_EDGE};padding:2px 10px 2px 0;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere"
+_CELL_STYLE = f"{_EDGE};padding:2px 10px 2px 0;vertical-align:top;max-width:48em;overflow-wrap:break-word"
+_WRAPPED = f"{_CELL_STYLE};white-space:pre-wrap"
+_UNBROKEN = f"{_CELL_STYLE};white-space:nowrap"
 
 
 def as_text(facts: Facts) -> str:
@@ -70,22 +72,21 @@ def as_html(facts: Facts, picture: bytes | None = None) -> str:
 
 
 def _fact(name: str, text: str) -> str:
-    head = f'<th scope="row" style="{_CELL_STYLE};text-align:left;font-weight:600">{_escaped(name)}</th>'
-    return (
-        f'<tr style="background:transparent">{head}<td style="{_CELL_STYLE};text-align:left">{_escaped(text)}</td></tr>'
-    )
+    head = f'<th scope="row" style="{_UNBROKEN};text-align:left;font-weight:600">{_escaped(name)}</th>'
+    cell = f'<td style="{_WRAPPED};text-align:left">{_escaped(text)}</td>'
+    return f'<tr style="background:transparent">{head}{cell}</tr>'
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     sides = ["right" if all(_is_number(row[index]) for row in rows) else "left" for index in range(len(columns))]
     head = "".join(
-        f'<th scope="col" style="{_CELL_STYLE};text-align:{side};font-weight:600">{_escaped(name)}</th>'
+        f'<th scope="col" style="{_UNBROKEN};text-align:{side};font-weight:600">{_escaped(name)}</th>'
         for name, side in zip(columns, sides, strict=True)
     )
     body = "".join(
         '<tr style="background:transparent">'
         + "".join(
-            f'<td style="{_CELL_STYLE};text-align:{side}">{_cell(value)}</td>'
+            f'<td style="{_UNBROKEN if side == "right" else _WRAPPED};text-align:{side}">{_cell(value)}</td>'
             for value, side in zip(row, sides, strict=True)
         )
         + "</tr>"

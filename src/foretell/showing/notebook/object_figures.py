@@ -30,7 +30,14 @@ from foretell.showing.overview import Measured, OverviewRow, overview
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text, number_text
 
-__all__ = ["caught_figure", "overview_figure", "run_heads_figure", "spread_figure", "turning_figure", "weights_figure"]
+__all__ = [
+    "caught_figure",
+    "chosen_heads_figure",
+    "overview_figure",
+    "run_heads_figure",
+    "spread_figure",
+    "turning_figure",
+]
 
 
 def overview_figure(data: ReportData) -> DotFigure:
@@ -97,7 +104,7 @@ def run_heads_figure(means: pl.DataFrame, metric: str, *, by: str) -> MapFigure:
         f"Colour map of {what}, by layer and head.",
     )
     panels = tuple(_map_panel(part) for part in means.partition_by("dataset", maintain_order=True))
-    return MapFigure(words, panels, min(len(panels), 3), centre, limit, what)
+    return MapFigure(words, panels, min(len(panels), 3), centre, limit, metric)
 
 
 def _map_panel(part: pl.DataFrame) -> MapPanel:
@@ -206,24 +213,27 @@ def caught_figure(
     return CurveFigure(words, (panel,), "Generated tokens", "Share caught", y_range=(-0.02, 1.02))
 
 
-def weights_figure(weights: Sequence[tuple[str, float]], *, behaviour: str) -> DotFigure:
-    """Return how much each thing that a monitor looks at moves its score.
+def chosen_heads_figure(chosen: Sequence[tuple[int, int]], *, n_layers: int, n_heads: int, behaviour: str) -> MapFigure:
+    """Return which heads a monitor looks at.
 
     Args:
-        weights: Name and size, in log-odds per standard deviation or as a norm of several columns.
+        chosen: Layer and head of each.
+        n_layers: Layers of the model.
+        n_heads: Heads of a layer.
         behaviour: What label 1 means.
 
     Raises:
-        InputError: The monitor looks at nothing.
+        InputError: It looks at no head.
     """
-    if not weights:
-        raise InputError("the monitor looks at nothing: its score is a constant")
-    dots = tuple(Dot(name, size, None, None, 0) for name, size in weights)
+    if not chosen:
+        raise InputError("the monitor looks at no head")
+    marked = np.zeros((n_layers, n_heads), dtype=bool)
+    marked[tuple(np.array(chosen).T)] = True
     words = Words(
-        "weights",
-        f"What the monitor of “{behaviour}” looks at",
-        "Norm of the weights of the columns of each head, layer or other source, in log-odds per unit of the columns. "
-        "Columns have different units, so sizes compare heads with heads and layers with layers.",
-        "Norm of weights: " + listed(f"{name} {number_text(size)}" for name, size in weights),
+        "monitor-heads",
+        f"Which heads the monitor of “{behaviour}” looks at",
+        f"{len(chosen)} of {marked.size} heads; a monitor that is run reads the attention of their layers only.",
+        "Chosen heads: " + listed(f"layer {layer}, head {head}" for layer, head in chosen),
     )
-    return DotFigure(words, (DotPanel("", dots),), "Norm of weights", "norm", reference=0.0, reference_label="none")
+    panel = MapPanel("", marked.astype(np.float64), marked, tuple(range(n_layers)), tuple(range(n_heads)))
+    return MapFigure(words, (panel,), 1, 0.0, 1.0, "1 is looked at")

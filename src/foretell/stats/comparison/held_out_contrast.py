@@ -19,8 +19,8 @@ def held_out_contrast(pair: Pair, first: HeldOutScores, second: HeldOutScores) -
     """Return the difference of two AUCs over pairs of one fold, and why it is undefined.
 
     Where both sides have strata, pairs of one stratum are compared, as in the verdicts of a study. The variance is
-    corrected for overlapping training sets as in `foretell.stats.auc.fold_auc`; the spread of the difference between
-    repeats of the folds is added as in `nested_increment` there, because both sides have chosen and fitted something.
+    corrected for overlapping training sets as in `foretell.stats.auc.fold_auc`. That of the difference between repeats
+    of the folds is added, because both sides have chosen and fitted something, each on folds of its own.
 
     Args:
         pair: A data set.
@@ -56,7 +56,7 @@ def held_out_contrast(pair: Pair, first: HeldOutScores, second: HeldOutScores) -
     variance = inflation * float(np.mean([error @ error for error in errors])) if defined else np.nan
     changes = areas[0][: len(errors)] - areas[1][: len(errors)]
     if np.isfinite(changes).sum() > 1:
-        variance += (max(first.n_folds, second.n_folds) - 1) * float(np.nanvar(changes, ddof=1))
+        variance += float(np.nanvar(changes, ddof=1))
     if variance == 0.0:
         # Of a difference that no sample contradicts it is that of independent scores; without one there is no interval.
         independent = inflation * (sum(sizes) + 2) / (12 * float(np.prod(sizes)) ** 0.5)

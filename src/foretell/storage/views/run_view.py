@@ -44,7 +44,8 @@ class RunView(Displayed, StoredTables):
                 return Facts("Run", self.location, [("cannot be read", str(error))])
             job = manifest.job
             known.append(("model", f"{job.get('model', 'unknown')} ({job.get('dtype', 'unknown')})"))
-            known += [(name, str(job[name])) for name in ("answers", "n_conversations") if job.get(name) is not None]
+            asked = (("answers", "answers"), ("conversations", "n_conversations"))
+            known += [(name, str(job[key])) for name, key in asked if job.get(key) is not None]
             known.append(("state", "finished" if manifest.finished else "unfinished"))
         return Facts("Run", self.location, known)
 
