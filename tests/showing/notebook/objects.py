@@ -59,8 +59,27 @@ def made_monitor(text: str = "made", *, threshold: bool = True) -> Monitor:
     """A monitor of one head, one activity and the log-probabilities."""
     columns = Columns(heads=((1, 2),), activity=((text, 3),), confidence=True)
     made = MadeFrom(
-        *(text, text, text, (text,), 4, 3, text, (text,), ((text, text),)),
-        *(20, 20, text, 10, 10, text, 0.8, "{}", 0, text, text, (text,)),
+        model=text,
+        weights=text,
+        template=text,
+        dtypes=(text,),
+        n_layers=4,
+        n_heads=3,
+        behaviour=text,
+        signals=(text,),
+        directions=((text, text),),
+        n_training_samples=20,
+        n_training_groups=20,
+        training_groups=text,
+        n_calibration_samples=10,
+        n_calibration_groups=10,
+        calibration_groups=text,
+        held_out_auc=0.8,
+        sampling="{}",
+        seed=0,
+        date=text,
+        version=text,
+        notes=(text,),
     )
     known = (
         Threshold(1.5, None, 0.1, 0.9, 22, 22, 0, 0.1)

@@ -15,6 +15,7 @@ import foretell
 from foretell.errors import InputError
 from foretell.showing.figures.study_figures import study_figures
 from foretell.showing.notebook import plots
+from foretell.showing.notebook.notebook_canvas import NotebookCanvas
 from foretell.showing.report_data import ReportData
 from foretell.stats.study import Study
 from tests.showing.conftest import make_signal_data
@@ -30,6 +31,7 @@ def assert_drawn(figure: Any, library: str) -> None:
         assert len(figure.data)
     else:
         assert isinstance(figure, Canvas)
+        assert isinstance(figure, NotebookCanvas)
         assert figure._repr_png_().startswith(PNG)
 
 

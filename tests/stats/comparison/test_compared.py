@@ -78,7 +78,7 @@ def test_attention_of_the_same_samples_is_a_paired_t_test(sides: tuple[Study, St
         & (pl.col("metric") == "QAM_norm"),
         named=True,
     )
-    expected = ttest_rel(*values)
+    expected = ttest_rel(values[0], values[1])
     assert row["p"] == pytest.approx(expected.pvalue)
     assert row["difference"] == pytest.approx(values[0].mean() - values[1].mean())
     assert row["lower"] == pytest.approx(expected.confidence_interval().low)

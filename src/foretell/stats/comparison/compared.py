@@ -15,8 +15,7 @@ import polars as pl
 
 from foretell.errors import InputError
 from foretell.schema.tables import COMPARISON, COMPARISON_HEADS, conform, empty
-from foretell.stats.comparison.comparison import Comparison
-from foretell.stats.comparison.contrasts import (
+from foretell.stats.comparison.clustered_contrasts import (
     Contrast,
     auc_part,
     contrast,
@@ -24,6 +23,7 @@ from foretell.stats.comparison.contrasts import (
     paired_means,
     rate_contrast,
 )
+from foretell.stats.comparison.comparison import Comparison
 from foretell.stats.comparison.held_out_contrast import held_out_contrast
 from foretell.stats.comparison.sides import Pair, Side, pairs_of, rows_of, sides_of
 from foretell.stats.verdicts.error_rate import adjusted

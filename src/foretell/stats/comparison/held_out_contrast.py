@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from foretell.stats.auc.fold_auc import auc_with_influence, nadeau_bengio_factor
 from foretell.stats.auc.intervals import effective_groups
-from foretell.stats.comparison.contrasts import Contrast
+from foretell.stats.comparison.clustered_contrasts import Contrast
 from foretell.stats.comparison.sides import Pair, Side
 from foretell.stats.detectors.held_out_scores import HeldOutScores
 from foretell.stats.folds import group_codes

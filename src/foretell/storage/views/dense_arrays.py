@@ -60,6 +60,8 @@ def dense_array(table: pl.DataFrame, axes: Sequence[str], column: str) -> DenseA
     ids = table.get_column("id").unique().sort()
     places = {name: table.get_column(name).unique().sort() for name in axes}
     at = [table.get_column("id").replace_strict(ids, range(len(ids)), return_dtype=pl.Int64).to_numpy()]
+    if not len(ids):
+        at = [at[0].astype(np.int64)]
     at += [np.searchsorted(known.to_numpy(), table.get_column(name).to_numpy()) for name, known in places.items()]
     values = np.full((len(ids), *map(len, places.values())), np.nan)
     values[tuple(at)] = table.get_column(column).cast(pl.Float64).fill_null(np.nan).to_numpy()
