@@ -10,6 +10,7 @@ Names are loaded when they are first used, so that `import foretell` imports no 
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from foretell.reading.models.load import load_model as load_model
     from foretell.reading.runs.read import read as read
     from foretell.showing.report import report as report
+    from foretell.stats.comparison.compared import compare as compare
     from foretell.stats.heads.out_of_core import stream_association as stream_association
     from foretell.stats.study import Study as Study
     from foretell.stats.study import study as study
@@ -66,6 +68,7 @@ _HOME = {
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",
     "drift": "foretell.monitors.shifts.drift",
+    "compare": "foretell.stats.comparison.compared",
     "export": "foretell.storage.export",
     "fact_pairs": "foretell.directions.fit_and_judge",
     "fit_direction": "foretell.directions.fit",
@@ -101,7 +104,10 @@ def __getattr__(name: str) -> Any:
     from foretell.errors import missing_extra
 
     try:
-        value = getattr(import_module(_HOME[name]), name)
+        with warnings.catch_warnings():
+            # of a library that imports notebook widgets, which a notebook without them would be warned of
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            value = getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
         if (missing := missing_extra(error, f"foretell.{name}")) is None:
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,24 @@ def test_the_server_of_the_tutorial_survives_clients_that_leave_and_its_own_end(
     asyncio.run(serve())
     assert "generate" not in vars(model.model)
     assert watched_answers(model, monitor, ["one"])[0].scores
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_the_notebook_runs_and_its_objects_show_themselves(tmp_path: Path, smollm2: Model) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(ROOT / "docs/tutorial/first-study.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code), "outputs are not kept in the repository"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries that speak to the kernel
+        nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for cell in code:
+        shown = [output.data for output in cell.outputs if "data" in output]
+        assert shown, cell.source
+        assert {"text/html", "image/png"} & set(shown[-1]) or cell.id == "numpy", cell.source
+        said = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        assert "Warning" not in said, said
+        bars = {"read": "reading", "study": "study", "direction": "reading pairs"}
+        if cell.id in bars:
+            assert f"{bars[cell.id]}: 100%" in said

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foretell.cli.comparison_verb import compare
 from foretell.cli.direction_verbs import direction, steer, surface
 from foretell.cli.label_verbs import export, label
 from foretell.cli.monitor_verbs import monitor, watch
@@ -313,6 +314,9 @@ def study(
     page = foretell.report(result, to, run_facts=facts, overwrite=overwrite, progress=options["progress"])
     print_study(result)
     say(f"report: {page}", style="green")
+
+
+cli.add_command(compare)
 
 
 @cli.command()

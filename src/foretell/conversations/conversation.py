@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from foretell.display import DisplayedRecord, Facts
 from foretell.errors import ConversationError, InputError
 
 __all__ = ["Conversation", "Message", "Role", "Span", "messages_from_entries", "require_answers"]
@@ -16,8 +17,8 @@ Role = Literal["system", "user", "assistant", "tool"]
 _CONTENT_SEGMENTS = ("system", "prompt", "query", "template")
 
 
-@dataclass(frozen=True)
-class Span:
+@dataclass(frozen=True, repr=False)
+class Span(DisplayedRecord):
     """A character range of a message's content and the segment it belongs to."""
 
     start: int
@@ -25,8 +26,8 @@ class Span:
     segment: str
 
 
-@dataclass(frozen=True)
-class Message:
+@dataclass(frozen=True, repr=False)
+class Message(DisplayedRecord):
     """One turn of a conversation.
 
     Characters that no span covers belong to `system` in a system message, to `query` in the last user
@@ -38,8 +39,8 @@ class Message:
     spans: tuple[Span, ...] = ()
 
 
-@dataclass(frozen=True)
-class Conversation:
+@dataclass(frozen=True, repr=False)
+class Conversation(DisplayedRecord):
     """One sample: the messages before the answer, the answer if there is one, and its label if known."""
 
     id: str
@@ -66,6 +67,14 @@ class Conversation:
     def has_answer(self) -> bool:
         """Whether there is anything to read: a text or tokens."""
         return bool(self.answer or self.answer_token_ids)
+
+    def facts(self) -> Facts:
+        """Return the messages and the answer as a table, and the rest as facts."""
+        texts = {"id", "messages", "answer"}
+        known = [(name, text) for name, text in super().facts().facts if name not in texts]
+        rows: list[tuple[str, str]] = [(message.role, message.content) for message in self.messages]
+        rows += [] if self.answer is None else [("answer", self.answer)]
+        return Facts("Conversation", self.id, known, ("role", "text"), rows)
 
     def messages_json(self) -> str:
         """Return the messages as JSON, spans included, for a table cell."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from foretell.conversations.builtin import Fact
 from foretell.conversations.conversation import Conversation, Message
+from foretell.display import DisplayedRecord
 from foretell.errors import InputError, TableError, located
 from foretell.records.cells import name_of
 from foretell.records.missing import is_missing
@@ -50,8 +51,8 @@ _HONEST = "Pretend you are an honest person making statements about the world."
 _REQUEST = "Make a statement about the world."
 
 
-@dataclass(frozen=True)
-class ContrastPair:
+@dataclass(frozen=True, repr=False)
+class ContrastPair(DisplayedRecord):
     """Two answers to one question that differ in a concept.
 
     The answers may also be equal and the system messages differ: the same statement, once asked for honestly

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from foretell.directions.random_directions import RandomScale
+from foretell.display import Displayed, Facts
 from foretell.errors import InputError, TemplateWarning, located
 from foretell.storage.atomic import written_whole
 from foretell.storage.targets import check_file
@@ -66,8 +67,8 @@ class DirectionSource:
     """Its chat template and special tokens, see `foretell.reading.chat.chat_template`; None: it was not recorded."""
 
 
-@dataclass(frozen=True)
-class Direction:
+@dataclass(frozen=True, repr=False)
+class Direction(Displayed):
     """Unit vectors, one per layer, along which hidden states shift when a concept is present.
 
     The activity of a hidden state is `(hidden . vector - mean) / standard_deviation` of its layer: standard
@@ -111,6 +112,43 @@ class Direction:
         """
         projection = np.einsum("...lw,lw->...l", hidden, self.vectors, dtype=np.float64)
         return np.asarray((projection - self.mean) / self.standard_deviation)
+
+    def facts(self) -> Facts:
+        """Return what it is of and how it was fitted."""
+        source, undefined = self.source, [layer for layer, reason in enumerate(self.reasons) if reason is not None]
+        scale = f"{source.n_calibration_tokens:,} tokens of {source.n_calibration_pairs:,} pairs"
+        known = [
+            ("model", f"{source.model} ({self.n_layers} layers of width {self.width}, weights {source.fingerprint})"),
+            ("fitted", f"{source.method} on {source.n_pairs:,} pairs of {len(source.topics)} topics ({source.tokens})"),
+            ("scale", scale + (f"; {self.random.n_draws} random directions" if self.random else "")),
+        ]
+        if undefined:
+            known.append(("undefined", f"layers {', '.join(map(str, undefined))}: {self.reasons[undefined[0]]}"))
+        return Facts("Direction", self.concept, known)
+
+    def plot(self, name: str = "spread", *, library: str = "matplotlib") -> Any:
+        """Draw what the direction itself says by layer; how well it separates is in `foretell.judge_directions`.
+
+        Args:
+            name: "spread" (of hidden states along it, beside random directions) or "turning" (how alike it is between
+                layers).
+            library: "matplotlib" or "plotly".
+
+        Returns:
+            A figure of that library.
+
+        Raises:
+            InputError: There is no such figure or library.
+        """
+        from foretell.showing.notebook.object_figures import spread_figure, turning_figure
+        from foretell.showing.notebook.plots import plot_named
+
+        random, model = None if self.random is None else self.random.standard_deviation, self.source.model
+        figures = {
+            "spread": lambda: spread_figure(self.concept, self.standard_deviation, random, model=model),
+            "turning": lambda: turning_figure(self.concept, self.vectors, model=model),
+        }
+        return plot_named(figures, name, "a direction", library=library)
 
     def check_fits(self, model: Model) -> None:
         """Refuse a model whose weights are not the ones this direction was fitted on; warn of another chat template.

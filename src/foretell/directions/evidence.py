@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Int
-from tqdm import tqdm
 
 from foretell.conversations.pairs import ContrastPair
 from foretell.directions.activations.paired import Activations
 from foretell.directions.checked_numbers import whole_number
 from foretell.directions.controls import nested_scores, random_scores, shuffled_scores, transfer_scores
 from foretell.directions.cross_validation import held_out_scores, require_topics, score_table, topic_folds
+from foretell.jobs.progress_bar import progress_bar
 from foretell.stats.directions.estimators import Method
 from foretell.stats.directions.null_band import chosen_layers, layer_aucs, null_band, transfer_matrix
 from foretell.stats.directions.separation import separation
@@ -98,11 +98,8 @@ def judge(
     require_topics(pairs)
     folds = topic_folds(pairs, controls.n_folds)
     topics = np.array([pair.topic for pair in pairs])
-    each = tqdm(
-        range(activations.hidden.shape[2]),
-        desc=f"judging {named[0]}",
-        disable=None if progress is None else not progress,
-    )
+    layers_of_states = range(activations.hidden.shape[2])
+    each = progress_bar(layers_of_states, desc=f"judging {named[0]}", unit="layer", progress=progress)
     sets: dict[str, Any] = {"folds": folds, "topics": topic_folds(pairs), "texts": texts}
     judged = [_judged_layer(activations.layer(layer), named, **sets, controls=controls, layer=layer) for layer in each]
     found = {key: np.concatenate([one[key] for one in judged], axis=-1) for key in judged[0]}

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import DynamicCache
 
 from foretell.conversations.pairs import SIDES, ContrastPair
@@ -30,6 +29,7 @@ from foretell.directions.activations.forward_pass import answer_logprob, not_fin
 from foretell.directions.checked_numbers import distinct_layers, finite_numbers, whole_number
 from foretell.directions.direction import Direction
 from foretell.errors import InputError
+from foretell.jobs.progress_bar import progress_bar
 from foretell.reading.hooks.residual_stream import residual_blocks
 from foretell.reading.models.load import Model
 
@@ -84,7 +84,7 @@ def steered_odds(
     shifted = np.empty((len(doses), len(pairs)))
     random = np.empty((n_random, len(doses), len(pairs)))
     total = 1 + (1 + n_random) * len(doses)
-    with tqdm(total=total, desc="steering", unit="dose", disable=None if progress is None else not progress) as bar:
+    with progress_bar(total=total, desc="steering", unit="dose", progress=progress) as bar:
         base = _odds(model, batches, prefix, {}, len(pairs))
         if not np.isfinite(base).all():
             named = [

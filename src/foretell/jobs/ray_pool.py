@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from foretell.display import DisplayedRecord
 from foretell.errors import ForetellError, InputError, MissingExtraError, UnfinishedError
 
 __all__ = ["Workers", "connected", "in_order", "on_workers"]
@@ -47,8 +48,8 @@ _TRIES = 3
 """So often a task is given to another worker after one was lost with it."""
 
 
-@dataclass(frozen=True)
-class Workers:
+@dataclass(frozen=True, repr=False)
+class Workers(DisplayedRecord):
     """How many processes work, and where.
 
     Each loads its own copy of the model. Without an address they run on this machine and only it can connect to them.

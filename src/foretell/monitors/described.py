@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from foretell.errors import InputError
 from foretell.monitors.monitor import Monitor
 from foretell.monitors.run_columns import EVERY
+from foretell.showing.figures.figure import Figure
+from foretell.showing.notebook.object_figures import caught_figure, chosen_heads_figure
+from foretell.showing.overview import Measured
 
-__all__ = ["described", "guarantee"]
+__all__ = ["described", "described_facts", "figures", "guarantee"]
 
 
 def guarantee(monitor: Monitor) -> str:
@@ -23,13 +29,8 @@ def guarantee(monitor: Monitor) -> str:
 
 def described(monitor: Monitor) -> list[str]:
     """Return lines of text."""
-    columns, made, share = monitor.columns, monitor.made_from, monitor.recall.share
-    looks = [f"{len(columns.heads)} heads in {len(columns.attention_layers)} layers"] if columns.heads else []
-    if columns.layers:
-        looks.append(f"hidden states of layers {', '.join(map(str, columns.layers))} ({columns.pool})")
-    if columns.activity:
-        looks.append("activity of " + ", ".join(f"{name} at layer {layer}" for name, layer in columns.activity))
-    looks += ["log-probabilities"] * columns.confidence + ["the number of tokens"] * columns.length
+    made, share = monitor.made_from, monitor.recall.share
+    looks = _looks_at(monitor)
     lines = [
         f"Behaviour: {made.behaviour or 'not named'}. Looks at {'; '.join(looks)}.",
         f"Made from {made.model} ({', '.join(made.dtypes)}; weights {made.weights}; template {made.template}) with "
@@ -51,6 +52,52 @@ def described(monitor: Monitor) -> list[str]:
             f"{monitor.recall.median_share_of_answer:.0%} of the answer."
         )
     return [*lines, *made.notes]
+
+
+def _looks_at(monitor: Monitor) -> list[str]:
+    columns = monitor.columns
+    looks = [f"{len(columns.heads)} heads in {len(columns.attention_layers)} layers"] if columns.heads else []
+    if columns.layers:
+        looks.append(f"hidden states of layers {', '.join(map(str, columns.layers))} ({columns.pool})")
+    if columns.activity:
+        looks.append("activity of " + ", ".join(f"{name} at layer {layer}" for name, layer in columns.activity))
+    return looks + ["log-probabilities"] * columns.confidence + ["the number of tokens"] * columns.length
+
+
+def described_facts(monitor: Monitor) -> list[tuple[str, str]]:
+    """Return the same in short, as names and texts."""
+    made, threshold, share = monitor.made_from, monitor.threshold, monitor.recall.share
+    fitted = f"{made.n_training_samples:,} answers; threshold from {made.n_calibration_samples:,} others"
+    known = [("looks at", "; ".join(_looks_at(monitor)) or "nothing"), ("model", made.model), ("fitted on", fitted)]
+    if made.held_out_auc is not None:
+        known.append(("held-out AUC", f"{made.held_out_auc:.2f}"))
+    alarm = threshold.reason or (f"above {threshold.score or 0:.4g} {_moments(monitor)}")
+    known.append(("alarm", alarm))
+    if threshold.score is not None:
+        rate = f"{threshold.max_false_positive_rate:.2%} of new groups, confidence {threshold.confidence:g}"
+        known.append(("false alarms", f"at most {rate}"))
+    if share.estimate is not None:
+        known.append(("recall", f"{share.estimate:.2f} [{share.lower:.2f}, {share.upper:.2f}]"))
+    return known
+
+
+def figures(monitor: Monitor) -> dict[str, Callable[[], Figure]]:
+    """Return what makes the figures of a monitor, by name."""
+    recall, made = monitor.recall, monitor.made_from
+    behaviour = made.behaviour or "label 1"
+    whole = Measured(recall.share.estimate, recall.share.lower, recall.share.upper)
+
+    def caught() -> Figure:
+        if monitor.threshold.score is None:
+            raise InputError(f"the monitor gives no alarm, so it catches nothing: {monitor.threshold.reason}")
+        known, median = guarantee(monitor), recall.median_first_alarm
+        return caught_figure(recall.caught_by, whole, behaviour=behaviour, guarantee=known, median=median)
+
+    def heads() -> Figure:
+        chosen = monitor.columns.heads
+        return chosen_heads_figure(chosen, n_layers=made.n_layers, n_heads=made.n_heads, behaviour=behaviour)
+
+    return {"caught": caught, "heads": heads}
 
 
 def _moments(monitor: Monitor) -> str:

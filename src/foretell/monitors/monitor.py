@@ -18,6 +18,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 
+from foretell.display import Displayed, Facts
 from foretell.errors import InputError
 from foretell.monitors.alarm_threshold import Threshold
 from foretell.monitors.labelled import read_answers
@@ -53,8 +54,8 @@ class ScoredRun:
     score: Float[np.ndarray, " row"]
 
 
-@dataclass(frozen=True)
-class Monitor:
+@dataclass(frozen=True, repr=False)
+class Monitor(Displayed):
     """A fitted monitor; `foretell.fit_monitor` makes one.
 
     score = intercept + (columns - centre) . weight, in log-odds; higher is more of the behaviour. The probability is
@@ -94,6 +95,30 @@ class Monitor:
         moment = is_moment(self.scored_at, n_generated, ended=ended)
         # nan is above nothing
         return np.asarray(moment & (score > self.threshold.score))
+
+    def facts(self) -> Facts:
+        """Return what it looks at, what it was made from and what it guarantees."""
+        from foretell.monitors.described import described_facts
+
+        return Facts("Monitor", self.made_from.behaviour or "", described_facts(self))
+
+    def plot(self, name: str = "caught", *, library: str = "matplotlib") -> Any:
+        """Draw what the monitor catches and when, or what it looks at.
+
+        Args:
+            name: "caught" (share of positive calibration answers with an alarm, by tokens) or "heads" (which it reads).
+            library: "matplotlib" or "plotly".
+
+        Returns:
+            A figure of that library.
+
+        Raises:
+            InputError: There is no such figure or library, or nothing to draw.
+        """
+        from foretell.monitors.described import figures
+        from foretell.showing.notebook.plots import plot_named
+
+        return plot_named(figures(self), name, "a monitor", library=library)
 
     def apply(self, run: Run | Path | str) -> pl.DataFrame:
         """Score the answers of a run at the monitor's moments.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from foretell.display import Displayed, Facts
 from foretell.errors import InputError, located
 
 __all__ = ["BadRecords", "Errors", "ReadList", "Skipped"]
@@ -15,6 +16,8 @@ Errors = Literal["refuse", "skip"]
 """What happens to a record that cannot be used: the whole file is refused, or the record is left out and listed."""
 
 T = TypeVar("T")
+_FIRST = 5
+"""Records that are shown."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,24 @@ class Skipped:
         return f"{place}: {self.reason}"
 
 
-class ReadList(list[T]):
+class ReadList(Displayed, list[T]):
     """What was read, as a list, with the records that were left out."""
 
     def __init__(self, entries: Iterable[T] = (), skipped: Iterable[Skipped] = ()) -> None:
         super().__init__(entries)
         self.skipped = tuple(skipped)
         """The ledger: each record that was left out, with its row and the reason."""
+
+    def facts(self) -> Facts:
+        """Return how many records there are, the first of them, and what was left out."""
+        left = [(f"left out: row {one.row}", one.reason) for one in self.skipped[:_FIRST]]
+        rows = [(index, repr(entry)) for index, entry in enumerate(self[:_FIRST])]
+        count = f"{len(self):,} records" + (f", {len(self.skipped):,} left out" if self.skipped else "")
+        return Facts("ReadList", count, left, ("", "record"), rows)
+
+    def __repr__(self) -> str:
+        first = ", ".join(map(repr, self[:_FIRST]))
+        return f"[{first}{f', ... and {len(self) - _FIRST:,} more' if len(self) > _FIRST else ''}]"
 
 
 @dataclass

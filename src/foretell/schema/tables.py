@@ -10,6 +10,7 @@ token, segment.
 from __future__ import annotations
 
 from foretell.schema.columns import Column, Table, conform, empty
+from foretell.schema.comparison_tables import COMPARISON, COMPARISON_HEADS
 from foretell.schema.direction_tables import (
     DIRECTION_AGREEMENT,
     DIRECTION_CHOICE,
@@ -57,6 +58,8 @@ __all__ = [
     "ASSOCIATION",
     "ATTENTION",
     "CHECKPOINTS",
+    "COMPARISON",
+    "COMPARISON_HEADS",
     "DETECTORS",
     "DIRECTIONS",
     "DIRECTION_AGREEMENT",
@@ -131,6 +134,8 @@ TABLES = {
         VERDICTS,
         SHIFT,
         DRIFT,
+        COMPARISON,
+        COMPARISON_HEADS,
     )
 }
 """All tables by name."""

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
-from tqdm import tqdm
 
+from foretell.jobs.progress_bar import progress_bar
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.figures.course_figures import course_figure, steering_figure
 from foretell.showing.figures.figure import Figure
@@ -234,7 +234,7 @@ def _write_figures_and_page(
 ) -> None:
     (draft / "figures").mkdir()
     stills: dict[str, bytes] = {}
-    bar = tqdm(figures, desc="drawing", unit="figure", disable=None if progress is None else not progress)
+    bar = progress_bar(figures, desc="drawing", unit="figure", progress=progress)
     for figure in bar:
         canvas = to_matplotlib.draw(figure)
         name = figure.words.name

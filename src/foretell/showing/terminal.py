@@ -65,11 +65,13 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     """Print a table: numbers right-aligned with three decimals, undefined as a dash.
 
     Args:
-        title: Line above the table.
+        title: Line above the table, not trusted.
         columns: Names of the columns.
         rows: Cells in the order of `columns`; None and nan are undefined.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=visible(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for index, name in enumerate(columns):
         numeric = all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)

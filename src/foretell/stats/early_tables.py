@@ -8,6 +8,7 @@ from functools import cached_property
 import polars as pl
 
 from foretell.stats import to_tables as frames
+from foretell.stats.detectors.detector import Detector, Known
 from foretell.stats.detectors.samples import Samples
 from foretell.stats.early.told_by import told_by
 from foretell.stats.per_run import EarlyResults, behaviours
@@ -32,6 +33,15 @@ class EarlyTables:
     def samples(self) -> Mapping[str, Samples]:
         """The samples of each dataset."""
         raise NotImplementedError
+
+    @property
+    def judged(self) -> Mapping[str, tuple[list[Detector], Known]]:
+        """Detectors and baselines by dataset, and what all baselines together say."""
+        raise NotImplementedError
+
+    def detectors_of(self, dataset: str) -> list[Detector]:
+        """Return detectors and baselines of a dataset with their held-out scores, those of single moments last."""
+        return [*self.judged[dataset][0], *self._early.detectors(dataset)]
 
     @property
     def found(self) -> Mapping[str, Sequence[Verdict]]:

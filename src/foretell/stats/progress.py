@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
+from foretell.jobs.progress_bar import progress_bar
 
 __all__ = ["Steps"]
 
@@ -15,7 +15,7 @@ class Steps:
     """A progress bar while `bar` is active; otherwise `advance` does nothing."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+        self._bar: Any = None
 
     @contextmanager
     def bar(self, total: int, *, progress: bool | None = None) -> Iterator[None]:
@@ -23,10 +23,9 @@ class Steps:
 
         Args:
             total: Number of steps.
-            progress: Whether to show it; None: on a terminal only.
+            progress: Whether to show it; None: on a terminal and in a notebook only.
         """
-        hidden = None if progress is None else not progress
-        with tqdm(total=total, desc="study", unit="step", disable=hidden) as bar:
+        with progress_bar(total=total, desc="study", unit="step", progress=progress) as bar:
             self._bar = bar
             try:
                 yield

@@ -45,35 +45,18 @@ from foretell.stats.per_run import early_notes, early_steps, run_of, run_signals
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
 from foretell.stats.signals.run_signals import RunSignals
+from foretell.stats.study_view import TABLE_NAMES, StudyView
 from foretell.stats.table.cleaning import Ledger, Validity
 from foretell.stats.table.joined import StudyTable, read_table
 from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset
 from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
 from foretell.storage.atomic import written_whole
 
-__all__ = ["POOLED", "Settings", "Study", "study"]
-
-TABLE_NAMES = (
-    "association",
-    "roc",
-    "roc_points",
-    "thresholds",
-    "forest",
-    "forest_points",
-    "importances",
-    "detectors",
-    "reliability",
-    "transfer",
-    "early",
-    "told_by",
-    "hidden_layers",
-    "verdicts",
-)
-"""Tables of a study, in the order of the report."""
+__all__ = ["POOLED", "TABLE_NAMES", "Settings", "Study", "study"]
 
 
-@dataclass(frozen=True)
-class Study(EarlyTables):
+@dataclass(frozen=True, repr=False)
+class Study(StudyView, EarlyTables):
     """The statistics of one table; each table is computed on first access and cached."""
 
     table: StudyTable
@@ -180,8 +163,7 @@ class Study(EarlyTables):
     @cached_property
     def detectors(self) -> pl.DataFrame:
         """Performance of detectors and baselines."""
-        found = {name: [*several, *self._early.detectors(name)] for name, (several, _) in self.judged.items()}
-        return frames.detector_frame(found, self.behaviours)
+        return frames.detector_frame({name: self.detectors_of(name) for name in self.judged}, self.behaviours)
 
     @cached_property
     def reliability(self) -> pl.DataFrame:

@@ -36,9 +36,9 @@ from foretell.storage.commits.sealed_json import sealed
 from foretell.storage.location.remote import located_run
 from foretell.storage.state_files import checked_states, read_state_file
 from foretell.storage.state_shards import write_states
-from foretell.storage.stored_tables import StoredTables
 from foretell.storage.targets import MANIFEST, content
 from foretell.storage.upkeep.damage import Damage
+from foretell.storage.views.run_view import RunView
 from foretell.storage.writer_lock import writing_alone
 
 __all__ = ["Run", "RunTable", "is_run", "open_run", "refuse_other_job"]
@@ -56,8 +56,8 @@ _SAMPLE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Run(StoredTables):
+@dataclass(frozen=True, repr=False)
+class Run(RunView):
     """A folder of tables made by one model on one set of conversations."""
 
     @classmethod

@@ -23,6 +23,7 @@ from foretell.errors import InputError, located
 from foretell.schema.tables import SURFACE, conform
 from foretell.storage.atomic import written_whole
 from foretell.storage.targets import check_file
+from foretell.storage.views.surface_view import SurfaceView
 
 __all__ = [
     "AnswerActivity",
@@ -108,8 +109,8 @@ class HeldOutComparison:
     answers: tuple[AnswerRank, ...]
 
 
-@dataclass(frozen=True)
-class Surface:
+@dataclass(frozen=True, repr=False)
+class Surface(SurfaceView):
     """Activity of several answers to one question along one direction."""
 
     question: str

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 from transformers import DynamicCache
 
 from foretell.conversations.pairs import SIDES, ContrastPair
@@ -30,6 +29,7 @@ from foretell.directions.activations.state_rounding import FLOAT32, state_roundi
 from foretell.directions.activations.stored import MEMORY_BYTES, Stored, overflow_folder, state_bytes
 from foretell.directions.checked_numbers import whole_number
 from foretell.errors import InputError
+from foretell.jobs.progress_bar import progress_bar
 from foretell.reading.chat.spans import Rendered
 from foretell.reading.models.load import Model
 
@@ -246,10 +246,7 @@ def _streamed(reading: _Reading, sinks: Sequence[Sink], *, batch_tokens: int, pr
         zip(chosen.tolist(), np.split(np.arange(len(calibration)), np.cumsum(kept_tokens)[:-1]), strict=True)
     )
     mean_logprob = np.full(n_tokens.shape, np.nan)
-    bar = tqdm(
-        total=len(answers), desc="reading pairs", unit="pair", disable=None if progress is None else not progress
-    )
-    with bar:
+    with progress_bar(total=len(answers), desc="reading pairs", unit="pair", progress=progress) as bar:
         prefix = shared_prefix(model, answers)
         n_prefix = 0 if prefix is None else prefix.get_seq_length()
         for batch in answer_batches(model, answers, n_prefix=n_prefix, batch_tokens=batch_tokens):

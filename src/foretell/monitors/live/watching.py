@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from foretell.display import Displayed, DisplayedRecord, Facts
 from foretell.monitors.live.live_columns import LiveColumns
 from foretell.monitors.run_columns import is_moment
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["OnScore", "Scored", "Watching"]
 
 
-@dataclass(frozen=True)
-class Scored:
+@dataclass(frozen=True, repr=False)
+class Scored(DisplayedRecord):
     """One score of an answer so far."""
 
     sample: int
@@ -42,7 +43,7 @@ makes none of answers whose score is the threshold itself, of which there are ma
 OnScore: TypeAlias = Callable[[Scored], object]
 
 
-class Watching:
+class Watching(Displayed):
     """The scores of one call of `generate`; see `foretell.watch`.
 
     Args:
@@ -94,6 +95,18 @@ class Watching:
     def n_generated(self) -> Int[np.ndarray, " sample"]:
         """Tokens of each answer that are known by now, without what ended its turn."""
         return np.where(self._length >= 0, self._length, self._live.n_tokens)
+
+    def facts(self) -> Facts:
+        """Return the last score of every answer, and its alarm."""
+        last = {one.sample: one for one in self.scored}
+        rows = [
+            (sample, one.n_generated, one.score, one.probability, self._first_alarm.get(sample))
+            for sample, one in sorted(last.items())
+        ]
+        known = [("answers", f"{self._n_samples}, of them {len(self._first_alarm)} with an alarm")]
+        known.append(("scores", f"{len(self.scored):,}"))
+        columns = ("answer", "tokens", "score", "probability", "first alarm after")
+        return Facts("Watching", self.monitor.made_from.behaviour or "", known, columns, rows)
 
     def end(self, is_end: Bool[np.ndarray, " sample"], n_tokens: int) -> None:
         """Note that answers end with so many tokens, unless they ended before."""

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foretell.display import Displayed, Facts
 from foretell.errors import InputError
 from foretell.reading.capture.counted_rows import CountedRows
 from foretell.reading.capture.row_store import Place, doubling_bins
@@ -22,6 +23,19 @@ from foretell.reading.signals.pooled_states import BinnedStates, binned
 from foretell.schema.tables import POOLS
 
 __all__ = ["Capture", "TokenResults"]
+
+
+_AXES = {
+    "mass": "sample, layer, head, segment",
+    "row_mass": "sample, layer, head, row, segment",
+    "lift": "sample, layer, head, segment",
+    "contribution": "sample, layer, head, segment",
+    "entropy, lookback": "sample, layer, head",
+    "activity": "sample, layer, token, direction",
+    "logprob, token_entropy, margin": "sample, token",
+    "hidden(pool)": "sample, layer, width",
+}
+"""Arrays of a capture; some need an option of `listen`."""
 
 
 class TokenResults(CountedRows):
@@ -110,7 +124,7 @@ class TokenResults(CountedRows):
         return self._token_numbers("margin")
 
 
-class Capture(TokenResults):
+class Capture(Displayed, TokenResults):
     """What was read inside `foretell.listen`. Arrays are built when they are asked for.
 
     A *row* is a generated token as a query. The token axis has one place per token fed: those of `segments`, then
@@ -156,6 +170,17 @@ class Capture(TokenResults):
             raise InputError("keep: single rows were not kept; listen with rows=True")
         self._recording.kept = counts
         self.forget()
+
+    def facts(self) -> Facts:
+        """Return what was fed so far, and which arrays there are; nothing is computed."""
+        recording = self._recording
+        n_samples, n_given = recording.segments.shape
+        known = [
+            ("model", recording.model_name),
+            ("fed", f"{recording.n_columns} tokens of {n_samples} samples; segments were given for {n_given}"),
+            ("block", "left" if self._block is None else "open"),
+        ]
+        return Facts("Capture", "", known, ("array", "axes"), [*_AXES.items()])
 
     def forget(self) -> None:
         """Drop built arrays, because more was read."""

@@ -20,7 +20,8 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from foretell.errors import ModelError
+from foretell.display import Displayed, Facts
+from foretell.errors import ForetellError, ModelError
 from foretell.jobs.model_files import EMBEDDED, located
 from foretell.reading.models.embedded import smollm2_folder
 from foretell.reading.models.quiet import quiet
@@ -33,8 +34,8 @@ _HUB_SECONDS = 10.0
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Displayed):
     """A language model in evaluation mode, with its tokenizer and the name it was asked for."""
 
     model: PreTrainedModel
@@ -82,6 +83,27 @@ class Model:
             if isinstance(token_id, int):
                 return token_id
         return 0
+
+    def facts(self) -> Facts:
+        """Return what can be said of it without running it."""
+        return Facts("Model", self.name, _model_facts(self))
+
+
+def _model_facts(model: Model) -> list[tuple[str, str]]:
+    """Return what can be said of a model without running it; what an unusual one does not say is left out."""
+    found = [("class", type(model.model).__name__)]
+    asked: dict[str, Callable[[], str]] = {
+        "blocks": lambda: f"{model.n_layers} of width {model.width}, {model.n_heads or 'unknown'} heads each",
+        "parameters": lambda: f"{model.model.num_parameters():,} in {str(model.dtype).removeprefix('torch.')}",
+        "device": lambda: str(model.device),
+        "tokenizer": lambda: f"{type(model.tokenizer).__name__}, {len(model.tokenizer):,} tokens",
+    }
+    for name, ask in asked.items():
+        try:
+            found.append((name, ask()))
+        except (AttributeError, TypeError, ValueError, ForetellError):
+            continue
+    return found
 
 
 def device_of(model: PreTrainedModel) -> torch.device:

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Num, Shaped, UInt
 from scipy import special
-from tqdm import tqdm
 
 from foretell.errors import InputError
+from foretell.jobs.progress_bar import progress_bar
 from foretell.schema.tables import ASSOCIATION, conform
 from foretell.stats.auc.clustered import (
     clustered_auc_variance,
@@ -249,8 +249,7 @@ def association(
     if not 0 < level < 1 or n_permutations < 0:
         raise InputError(f"level {level} must lie between 0 and 1, and {n_permutations} permutations be 0 or more")
     frames = []
-    hidden = None if progress is None else not progress
-    for dataset in tqdm(table.datasets, desc="association", unit="dataset", disable=hidden):
+    for dataset in progress_bar(table.datasets, desc="association", unit="dataset", progress=progress):
         data = dense_dataset(table, dataset)
         values = data.by_column.T
         statistics = column_statistics(values, data.label, group=data.group, stratum=data.stratum, level=level)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
+from foretell.jobs.progress_bar import progress_bar
 from foretell.stats.auc.rank_sums import ColumnSums, column_sums, joined_sums
 from foretell.stats.auc.within_strata import auc_within_strata
 from foretell.stats.heads.association import (
@@ -48,8 +48,7 @@ class StreamSettings:
 
     def bar(self, work: Iterable[Any] | None = None, **options: Any) -> Any:
         """Return a progress bar."""
-        hidden = None if self.progress is None else not self.progress
-        return tqdm(work, desc="association", disable=hidden, **options)
+        return progress_bar(work, desc="association", progress=self.progress, **options)
 
     def largest(self, facts: SampleFacts, blocks: Iterable[Any]) -> MaxStatistic | None:
         """Return the max-statistic over blocks of columns of these samples."""

@@ -1,0 +1,1 @@
+"""What stored objects show of themselves: text, small tables, arrays and figures."""
