@@ -9,6 +9,7 @@ token, segment.
 
 from __future__ import annotations
 
+from foretell.schema.cause_tables import CAUSES
 from foretell.schema.columns import Column, Table, conform, empty
 from foretell.schema.direction_tables import (
     DIRECTION_AGREEMENT,
@@ -55,6 +56,7 @@ __all__ = [
     "ACTIVITY",
     "ASSOCIATION",
     "ATTENTION",
+    "CAUSES",
     "CHECKPOINTS",
     "DETECTORS",
     "DIRECTIONS",
@@ -125,6 +127,7 @@ TABLES = {
         DIRECTION_TRANSFER,
         STEERING,
         SURFACE,
+        CAUSES,
         VERDICTS,
     )
 }
