@@ -5,7 +5,7 @@ The prompt may have the marker "A" in it. The model answers "+" where it has and
 * `CAUSE` attends to the marker and writes what makes "+" likelier.
 * `BYSTANDER` attends to the marker in the same way and writes where nothing is read.
 * `PUSHER` attends to all tokens alike and writes a constant against "+".
-* All other heads attend to tokens by their looks, and write a little noise where "+" is read from, and where nothing is.
+* All other heads attend to tokens by their looks, and write a little noise, also where "+" is read from.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foretell.cli.cause_verbs import causes
 from foretell.cli.direction_verbs import direction, steer, surface
 from foretell.cli.label_verbs import export, label
 from foretell.cli.monitor_verbs import monitor, watch
@@ -260,6 +261,7 @@ cli.add_command(surface)
 cli.add_command(steer)
 cli.add_command(monitor)
 cli.add_command(watch)
+cli.add_command(causes)
 
 
 @cli.command()

@@ -251,7 +251,10 @@ def test_nothing_outside_the_block_is_disturbed_and_nothing_is_left(place: int) 
         inside = model.model(input_ids=IDS, attention_mask=(SEGMENTS >= 0).long()).logits[SEGMENTS >= 0]
     assert torch.equal(beside[0], plain)
     assert not torch.equal(inside, plain)
-    with pytest.raises(RuntimeError, match="stop"), intervened(model, intervention, FedTokens(SEGMENTS, torch.arange(2)), references):
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        intervened(model, intervention, FedTokens(SEGMENTS, torch.arange(2)), references),
+    ):
         raise RuntimeError("stop")
     assert torch.equal(logits(model, None, References()), plain)
     assert [(len(one._forward_hooks), len(one._forward_pre_hooks)) for one in model.model.modules()] == hooks

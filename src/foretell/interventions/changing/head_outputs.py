@@ -28,10 +28,14 @@ from foretell.reading.hooks.function_mode import observed_primitives
 from foretell.reading.hooks.output_projection import output_projections
 from foretell.reading.hooks.scope import Scope
 from foretell.reading.models.blocks import decoder_blocks, layer_lists
+from foretell.reading.models.load import first_line
 from foretell.reading.models.trial import FAILURES, evaluating, trial_text
 
 __all__ = ["HeadEdit", "HeadPlaces", "edited_heads", "head_places", "observed_calls"]
 
+CallPath = Literal["interface", "kernel"]
+"""Where calls of attention are observed: at the library's interface, or at the fused kernel of torch."""
+_PATHS: tuple[CallPath, ...] = ("interface", "kernel")
 HeadEdit = Callable[[Float[Tensor, "sample token head width"]], Tensor]
 """Gets the outputs of a layer's heads and returns others; it must not change them in place."""
 OnCall = Callable[[int, AttentionCall], None]
@@ -49,8 +53,7 @@ class HeadPlaces:
     n_heads: Mapping[int, int]
     """Query heads of each layer that has attention."""
     n_layers: int
-    path: Literal["interface", "kernel"]
-    """Where calls of attention are observed."""
+    path: CallPath
 
     def check(self, heads: Iterable[Head]) -> None:
         """Refuse heads that do not exist or cannot be isolated.
@@ -88,28 +91,25 @@ def head_places(model: PreTrainedModel) -> HeadPlaces:
         if call.output is not None and call.output.ndim == 4:
             counts[layer] = int(call.output.shape[2])
 
-    found: Literal["interface", "kernel"] = "interface"
-    for path in ("interface", "kernel"):
-        found = path
-        with evaluating(model), observed_calls(model, path, count, Scope()):
-            try:
+    name, why = (
+        type(model).__name__,
+        "its attention is computed neither by the library's interface nor by the kernel of torch",
+    )
+    for path in _PATHS:
+        try:
+            with evaluating(model), observed_calls(model, path, count, Scope()):
                 model(**trial_text(model)[0])
-            except FAILURES as error:
-                raise NotReadableError(f"{type(model).__name__}: it fails on a short text: {error}") from error
+        except FAILURES as error:
+            why = f"it fails on a short text ({first_line(error)})"
         if counts:
             break
     else:
-        raise NotReadableError(
-            f"{type(model).__name__}: its heads cannot be isolated, because its attention is computed neither by the "
-            "library's interface nor by the fused kernel of torch"
-        )
-    return HeadPlaces(type(model).__name__, output_projections(model, blocks), counts, len(blocks), found)
+        raise NotReadableError(f"{name}: its heads cannot be isolated, because {why}")
+    return HeadPlaces(name, output_projections(model, blocks), counts, len(blocks), path)
 
 
 @contextmanager
-def observed_calls(
-    model: PreTrainedModel, path: Literal["interface", "kernel"], on_call: OnCall, scope: Scope
-) -> Iterator[None]:
+def observed_calls(model: PreTrainedModel, path: CallPath, on_call: OnCall, scope: Scope) -> Iterator[None]:
     """Show every call of attention with its layer, in the caller's thread or coroutine."""
     with ExitStack() as stack:
         if not scope.is_active:

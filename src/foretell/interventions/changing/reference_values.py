@@ -85,11 +85,11 @@ def recorded(
     nothing, along = torch.empty(0), dict(directions or {})
     of_heads: dict[Head, Values] = {head: [nothing] * len(rendered) for head in heads}
     of_directions: dict[int, Values] = {layer: [nothing] * len(rendered) for layer in along}
+    lengths = [len(one.token_ids) for one in rendered]
     batch: list[int] = []
 
     def keep(values: Values, found: Tensor) -> None:
-        for place, one in zip(batch, found, strict=True):
-            values[place] = one[: len(rendered[place].token_ids)].float().cpu()
+        _put(values, batch, found, [lengths[place] for place in batch])
 
     def on_residual(layer: int, hidden: Tensor) -> None:
         if layer in along:
@@ -114,6 +114,12 @@ def recorded(
             batch[:] = chosen
             _run(model, [rendered[place] for place in chosen])
     return of_heads, of_directions
+
+
+def _put(values: Values, places: Sequence[int], found: Tensor, lengths: Sequence[int]) -> None:
+    """Keep the real tokens of a right-padded batch at the places of its texts."""
+    for place, one, length in zip(places, found, lengths, strict=True):
+        values[place] = one[:length].float().cpu()
 
 
 def _run(model: Model, rendered: Sequence[Rendered]) -> None:

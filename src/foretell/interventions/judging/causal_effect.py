@@ -7,7 +7,8 @@ Two effects are looked at, because a cause may do either:
   it is replaced by its mean, although the shift is 0. Of labels it is the share of answers whose label changes.
 
 Each has the larger one of two p-values: of the effect being 0 in new groups (signs of whole groups exchanged at
-random), and of it being no larger than those of the controls (Student's t of the effect over their root mean square).
+random), and of it being no larger than those of the controls (the effect over their root mean square, by Student's
+distribution with 5 degrees of freedom).
 The p-value of the outcome is twice the smaller one of the two effects.
 """
 
@@ -31,6 +32,10 @@ _SMALLEST = 1e-3
 """Effects of controls are taken to be at least this large (a thousandth of a nat, or of all answers), so that rounding
 is no cause."""
 _N_FLIPS = 9_999
+_DEGREES = 5
+"""Of Student's distribution, however many controls there are: a few heads do much more than most, so that effects of
+random parts have heavier tails than normal ones. With 20 controls 0.25 % of effects pass for 0.25 % where these are
+Laplace's or Student's with 5 degrees of freedom, hardly any where they are normal, and 0.5 % with 3 degrees."""
 
 
 @dataclass(frozen=True)
@@ -170,5 +175,5 @@ def _sign_flips(values: Float[np.ndarray, " sample"], group: Int[np.ndarray, " s
 
 
 def _beyond(effect: float, size: float, n_controls: int) -> float:
-    """Two-sided p-value of an effect being one more of those of the controls, normal with mean 0."""
-    return float(2 * stats.t.sf(abs(effect) / max(size, _SMALLEST), n_controls))
+    """Two-sided p-value of an effect being one more of those of the controls, with mean 0 and heavy tails."""
+    return float(2 * stats.t.sf(abs(effect) / max(size, _SMALLEST), min(n_controls, _DEGREES)))
