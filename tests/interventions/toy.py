@@ -14,17 +14,23 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import foretell
 from foretell.conversations.conversation import Conversation, Message
+from foretell.labels.registry import Verdict, register
 from foretell.reading.models.load import Model
+from foretell.storage.runs import Run
 from tests.reading.tiny import tiny_tokenizer
 
-__all__ = ["BYSTANDER", "CAUSE", "PUSHER", "asked", "toy_model"]
+__all__ = ["ANSWERS", "BYSTANDER", "CAUSE", "PUSHER", "answered", "asked", "toy_model"]
 
+ANSWERS = ("+", "-")
+"""Of label 1 and 0."""
 CAUSE, BYSTANDER, PUSHER = (0, 2), (1, 1), (1, 4)
 N_LAYERS, N_HEADS, WIDTH, HEAD = 2, 16, 64, 8
 MARKER, ONE, ANSWER, UNREAD, LOOKS = 0, 1, 2, 3, 8
 """Coordinates: whether the token is the marker; always one; what the answer is read from; what nothing reads; and from
 the last one on, what a token looks like."""
+TEMPLATE = "{% for message in messages %}{{ '<|im_start|>' + message['content'] }}{% endfor %}<|im_end|>"
 SLOW = (HEAD // 2 - 1, HEAD - 1)
 """Coordinates of a head that hardly turn with the position."""
 
@@ -47,9 +53,10 @@ def toy_model(seed: int = 0) -> Model:
         eos_token_id=3,
         tie_word_embeddings=False,
     )
-    network = LlamaForCausalLM(configuration).eval()
+    network = LlamaForCausalLM(configuration)
+    network.train(False)
     network.generation_config.pad_token_id = 0
-    tokenizer = tiny_tokenizer()
+    tokenizer = tiny_tokenizer(TEMPLATE)
     with torch.no_grad():
         for one in network.parameters():
             one.zero_()
@@ -97,16 +104,27 @@ def _wire(network: LlamaForCausalLM, place: tuple[int, int], generator: np.rando
         output[UNREAD] = torch.as_tensor(generator.normal(size=HEAD), dtype=torch.float32) * 0.1
 
 
+@register
+def says_plus(answer: str) -> Verdict:
+    """Whether the answer begins with "+"; undefined where it begins with neither sign."""
+    return Verdict(answer[0] == "+" if answer[0] in ANSWERS else None, f"begins with {answer[0]}")
+
+
 def asked(n: int, *, seed: int = 0) -> list[Conversation]:
-    """Return conversations of random letters, half of them with the marker; label 1 is an answer with "+"."""
+    """Return conversations of random letters, every other one with the marker."""
     generator = np.random.default_rng(seed)
     found = []
     for index in range(n):
-        letters = generator.integers(97, 123, 12).astype(np.uint8).tobytes().decode()
-        at = int(generator.integers(2, 10))
+        letters = generator.integers(97, 123, 8).astype(np.uint8).tobytes().decode()
+        at = int(generator.integers(1, 8))
         text = letters[:at] + ("A" if index % 2 else "B") + letters[at:]
-        verifier = {"name": "says_false", "accepted": ["-"], "others": ["+"]}
-        found.append(
-            Conversation(id=f"c{index:03d}", dataset="toy", messages=(Message("user", text),), verifier=verifier)
-        )
+        question = (Message("user", text),)
+        found.append(Conversation(f"c{index:03d}", "toy", question, verifier={"name": "says_plus"}))
     return found
+
+
+def answered(model: Model, n: int, *, seed: int = 0) -> Run:
+    """Return a labelled run of answers of one token."""
+    run = foretell.read(model, asked(n, seed=seed), answers="generate", max_new_tokens=1, progress=False)
+    foretell.label(run)
+    return run

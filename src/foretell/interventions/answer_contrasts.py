@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from foretell.conversations.conversation import Conversation
 from foretell.errors import InputError
-from foretell.labels.registry import verify
+from foretell.labels.verifiers import verify
 
 __all__ = ["Answer", "AnswerContrast", "answer_contrasts"]
 
@@ -35,7 +35,7 @@ class AnswerContrast:
 def answer_contrasts(
     chosen: Sequence[Conversation],
     every: Sequence[Conversation],
-    given: Mapping[str, tuple[str, str]] | None = None,
+    given: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, AnswerContrast]:
     """Return two answers of different labels for each conversation that has them, by id.
 
@@ -60,7 +60,7 @@ def answer_contrasts(
     for name, texts in given.items():
         if name not in known:
             raise InputError(f"answers: there is no labelled conversation {name!r} in the run")
-        if len(texts) != 2 or not all(isinstance(text, str) and text for text in texts):
+        if isinstance(texts, str) or len(texts) != 2 or not all(texts):
             raise InputError(f"answers: {name!r} needs two texts, an answer of label 1 and one of label 0")
     by_prompt: dict[tuple[str, int | None], Conversation] = {}
     for one in sorted(every, key=lambda each: each.id):
@@ -76,7 +76,7 @@ def answer_contrasts(
 def _contrast(
     one: Conversation,
     by_prompt: Mapping[tuple[str, int | None], Conversation],
-    given: tuple[str, str] | None,
+    given: Sequence[str] | None,
 ) -> AnswerContrast | None:
     if given is not None:
         return AnswerContrast(Answer(given[0]), Answer(given[1]))

@@ -30,7 +30,6 @@ from foretell.interventions.changing.intervention import (
     ABLATIONS,
     Ablation,
     DirectionIntervention,
-    Head,
     HeadIntervention,
     Intervention,
 )
@@ -76,8 +75,6 @@ class _Settings:
     progress: bool | None
 
     def __post_init__(self) -> None:
-        if self.ablation not in ABLATIONS:
-            raise InputError(f"ablation must be one of {', '.join(ABLATIONS)}, not {self.ablation!r}")
         whole_number(self.n_controls, "n_controls", least=1)
         whole_number(self.batch_tokens, "batch_tokens", least=1)
         whole_number(self.seed, "seed", least=0)
@@ -91,15 +88,15 @@ def causes(  # noqa: PLR0913 - a choice of parts, of what is done to them, and o
     monitor: Monitor | None = None,
     *,
     behaviour: str | None = None,
-    heads: int | Iterable[Head] | None = None,
+    heads: int | Iterable[Any] | None = None,
     segments: Sequence[str] = (),
     together: bool = False,
     directions: Sequence[Direction] = (),
     layers: Sequence[int] = (),
     doses: Sequence[float] = (),
-    ablation: Ablation = "mean",
+    ablation: Ablation | str = "mean",
     held_out: float | Sequence[str] | None = None,
-    answers: Mapping[str, tuple[str, str]] | None = None,
+    answers: Mapping[str, Sequence[str]] | None = None,
     n_controls: int = 20,
     max_new_tokens: int | None = None,
     error_rate: float = 0.05,
@@ -160,7 +157,7 @@ def causes(  # noqa: PLR0913 - a choice of parts, of what is done to them, and o
         >>> model = foretell.load_model("smollm2")  # doctest: +SKIP
         >>> foretell.causes(model, "run", heads=4, segments=["query"])  # doctest: +SKIP
     """
-    settings = _Settings(ablation, n_controls, batch_tokens, error_rate, seed, progress)
+    settings = _Settings(_ablation(ablation), n_controls, batch_tokens, error_rate, seed, progress)
     known = labelled_run(source, behaviour)
     _check_model(model, known.run, monitor, directions)
     held = held_out_samples(known.samples, held_out, monitor, seed=seed)
@@ -177,6 +174,13 @@ def causes(  # noqa: PLR0913 - a choice of parts, of what is done to them, and o
             check_knockout(model, places)
     work = _Work(model, known, held, parts, places, settings)
     return work.table(_sampling(known.run, max_new_tokens), answers)
+
+
+def _ablation(name: str) -> Ablation:
+    for known in ABLATIONS:
+        if name == known:
+            return known
+    raise InputError(f"ablation must be one of {', '.join(ABLATIONS)}, not {name!r}")
 
 
 def _check_model(model: Model, run: Run, monitor: Monitor | None, directions: Sequence[Direction]) -> None:
@@ -214,7 +218,7 @@ class _Work:
     places: HeadPlaces | None
     settings: _Settings
 
-    def table(self, sampling: Sampling | None, answers: Mapping[str, tuple[str, str]] | None) -> pl.DataFrame:
+    def table(self, sampling: Sampling | None, answers: Mapping[str, Sequence[str]] | None) -> pl.DataFrame:
         """Measure every part and its controls, and return the table."""
         known, settings = self.known, self.settings
         conversations = [one for one, out in zip(known.conversations, self.held, strict=True) if out]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -82,7 +83,7 @@ def _not_fitted_on(samples: Labelled, monitor: Monitor) -> Bool[np.ndarray, " sa
 
 
 def chosen_heads(
-    wanted: int | Iterable[Head] | None,
+    wanted: int | Iterable[Any] | None,
     monitor: Monitor | None,
     columns: Float[np.ndarray, "sample head column"],
     known: Sequence[Head],

@@ -51,8 +51,7 @@ def matched_controls(
     others = [(layer, head) for layer, n in n_heads.items() for head in range(n) if (layer, head) not in excluded]
     pools = {layer: _nearest(others, layer, n_controls, generator) for layer, _ in intervention.heads}
     if len(intervention.heads) == 1:
-        (layer, _), *_rest = intervention.heads
-        return [replace(intervention, heads=(one,)) for one in pools[layer]]
+        return [replace(intervention, heads=(one,)) for one in pools[intervention.heads[0][0]]]
     sets: dict[tuple[Head, ...], None] = {}
     for _ in range(_DRAWS * n_controls):
         if len(sets) == n_controls:

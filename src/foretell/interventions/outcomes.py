@@ -22,7 +22,7 @@ from foretell.interventions.changing.fed_tokens import FedTokens
 from foretell.interventions.changing.intervened import References, intervened
 from foretell.interventions.changing.intervention import Intervention
 from foretell.interventions.changing.text_batches import batched
-from foretell.labels.registry import verify
+from foretell.labels.verifiers import verify
 from foretell.reading.chat.rendered import Batch, Rendered, pad_batch
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model

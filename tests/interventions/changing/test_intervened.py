@@ -132,7 +132,7 @@ def test_a_masked_segment_is_eager_attention_without_its_weights(
     blocks = decoder_blocks(eager.model)
     layers = {module: layer for layer, block in enumerate(blocks) for module in block.modules()}
     home = importlib.import_module(type(blocks[0]).__module__)
-    by_hand = attention_by_hand(home.eager_attention_forward, layers, head, code == SEGMENTS)
+    by_hand = attention_by_hand(home.eager_attention_forward, layers, head, torch.eq(SEGMENTS, code))
     monkeypatch.setattr(home, "eager_attention_forward", by_hand)
     expected = logits(eager, None, References())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

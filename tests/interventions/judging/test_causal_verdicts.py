@@ -115,8 +115,8 @@ def test_tables_without_effects_claim_one_no_more_often_than_stated(kind: str, m
     generator = np.random.default_rng(len(kind))
     sizes: dict[str, Callable[..., np.ndarray]] = {
         "none": lambda shape: np.zeros(shape),
-        "normal": lambda shape: generator.normal(size=shape),
-        "some heavy tails": lambda shape: generator.standard_t(5, size=shape),
+        "normal": lambda shape: np.asarray(generator.normal(size=shape)),
+        "some heavy tails": lambda shape: np.asarray(generator.standard_t(5, size=shape)),
     }
     claims = 0
     for _ in range(N_TABLES):
@@ -129,7 +129,7 @@ def test_tables_without_effects_claim_one_no_more_often_than_stated(kind: str, m
 
 def test_planted_effects_are_found() -> None:
     generator = np.random.default_rng(1)
-    (evidence, *_) = null_table(generator, lambda shape: 0.05 * generator.normal(size=shape))
+    (evidence, *_) = null_table(generator, lambda shape: np.asarray(0.05 * generator.normal(size=shape)))
     group = np.arange(60) // 2
     caused = outcome_effect(np.zeros(60), np.full(60, 2.0), 0.1 * generator.normal(size=(20, 60)), np.ones(60), group)
     (found,) = causal_verdicts([replace(evidence, odds=caused)])

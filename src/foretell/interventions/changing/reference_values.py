@@ -29,7 +29,7 @@ from foretell.reading.models.signatures import accepts
 
 __all__ = ["Reference", "Values", "recorded", "reference_of"]
 
-Values = list[Float[Tensor, "_token width"]]
+Values = list[Float[Tensor, "_token _width"]]
 """Of each conversation."""
 
 
@@ -82,7 +82,7 @@ def recorded(
     Returns:
         Both by conversation, every token of each.
     """
-    nothing, along = torch.empty(0), dict(directions or {})
+    nothing, along = torch.empty(0, 0), dict(directions or {})
     of_heads: dict[Head, Values] = {head: [nothing] * len(rendered) for head in heads}
     of_directions: dict[int, Values] = {layer: [nothing] * len(rendered) for layer in along}
     lengths = [len(one.token_ids) for one in rendered]
