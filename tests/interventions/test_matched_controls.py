@@ -53,7 +53,7 @@ def test_the_seed_fixes_the_controls() -> None:
     assert heads_of(one, 4) != heads_of(one, 4, seed=1)
 
 
-def test_controls_of_a_direction_are_random_unit_vectors_and_change_the_same_coordinate() -> None:
+def test_controls_of_a_direction_are_random_unit_vectors_and_change_the_same_projection() -> None:
     vector = np.eye(16)[2]
     added = DirectionIntervention("x", 1, vector, vector, dose=2.0, length=0.7)
     found = matched_controls(added, 9, n_heads={}, seed=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,12 @@ def part_evidence(part: Part, held: HeldOut) -> PartEvidence:
         )
         for name, own in (("label", held.before.label), ("odds", held.label))
     }
-    return PartEvidence(part.predictive, effects["label"], effects["odds"])
+    label, odds = effects["label"], effects["odds"]
+    return PartEvidence(
+        part.predictive,
+        replace(label, reason=held.no_labels or label.reason),
+        replace(odds, reason=held.no_odds or odds.reason),
+    )
 
 
 def cause_table(
@@ -90,11 +95,7 @@ def _row(
 ) -> dict[str, Any]:
     predictive, label, odds = evidence.predictive, evidence.label, evidence.odds
     answered = np.isfinite(held.before.label)
-    reasons = {
-        "prediction": predictive.reason,
-        "label": held.no_labels or label.reason,
-        "log-odds": held.no_odds or odds.reason,
-    }
+    reasons = {"prediction": predictive.reason, "label": label.reason, "log-odds": odds.reason}
     return {
         **_named(part.intervention, ablation),
         "auc": predictive.auc.estimate,

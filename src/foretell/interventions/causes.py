@@ -163,8 +163,11 @@ def causes(  # noqa: PLR0913 - a choice of parts, of what is done to them, and o
     held = held_out_samples(known.samples, held_out, monitor, seed=seed)
     by_head = known.masses.reshape(*known.masses.shape[:2], -1)
     chosen = chosen_heads(heads, monitor, by_head, known.heads, (~held, known.samples.label))
-    along = [*monitor_directions(monitor), *direction_interventions(directions, layers, doses)]
-    parts: list[Intervention] = [*head_interventions(chosen, segments, together=together), *along]
+    # A direction that is given takes the place of the monitor's own of the same name.
+    along = {
+        one.name: one for one in (*monitor_directions(monitor), *direction_interventions(directions, layers, doses))
+    }
+    parts: list[Intervention] = [*head_interventions(chosen, segments, together=together), *along.values()]
     if not parts:
         raise InputError("there is nothing to test: give heads, or directions and layers")
     places = head_places(model.model) if chosen else None
@@ -293,16 +296,16 @@ class _Work:
         )
         ablation = self.settings.ablation
         heads = {head: reference_of(values, ablation) for head, values in of_heads.items()}
-        coordinates = self._coordinates(along, list(rendered.values())) if along else {}
+        projections = self._projections(along, list(rendered.values())) if along else {}
         directions = {
-            place: reference_of([values[at] for at in donors], ablation) for place, values in coordinates.items()
+            place: reference_of([values[at] for at in donors], ablation) for place, values in projections.items()
         }
         columns = []
         for part in self.parts:
             if isinstance(part, HeadIntervention):
                 columns.append(self.known.head_columns(part.heads, part.segment))
                 continue
-            values = coordinates[part.concept, part.layer]
+            values = projections[part.concept, part.layer]
             means = [
                 float(one[torch.from_numpy(item.segments == _GENERATED)].mean())
                 for one, item in zip(values, rendered.values(), strict=True)
@@ -310,10 +313,10 @@ class _Work:
             columns.append(np.array(means)[:, None])
         return columns, References(self.places, heads, directions)
 
-    def _coordinates(
+    def _projections(
         self, along: Sequence[DirectionIntervention], rendered: Sequence[Rendered]
     ) -> dict[tuple[str, int], Values]:
-        """Return the coordinates of every token along every direction, by concept and layer."""
+        """Return the projections of every token along every direction, by concept and layer."""
         vectors = {(one.concept, one.layer): torch.as_tensor(one.read, dtype=torch.float32) for one in along}
         layers = sorted({layer for _, layer in vectors})
         places = {layer: [place for place in vectors if place[1] == layer] for layer in layers}

@@ -123,10 +123,12 @@ def head_interventions(heads: Sequence[Head], segments: Sequence[str], *, togeth
     """Return what is done to heads: each ablated, each without each segment, and all at once.
 
     Raises:
-        InputError: There is no such segment.
+        InputError: There is no such segment, or no head that it could be masked for.
     """
     if isinstance(segments, str) or set(segments) - set(SEGMENTS):
         raise InputError(f"segments must be some of {', '.join(SEGMENTS)}, not {segments!r}")
+    if segments and not heads:
+        raise InputError("segments are masked for heads, and there are none: give heads")
     sets = [(head,) for head in heads] + ([tuple(heads)] if together and len(heads) > 1 else [])
     done: list[str | None] = [None, *dict.fromkeys(segments)]
     return [HeadIntervention(one, segment) for segment in done for one in sets]

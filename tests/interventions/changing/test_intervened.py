@@ -186,8 +186,8 @@ def test_a_control_of_a_direction_changes_states_by_as_much() -> None:
     handle.remove()
     own, control = ((changed - states[0]).norm(dim=-1) for changed in states[1:])
     torch.testing.assert_close(own, control)
-    coordinate = (states[1] @ torch.as_tensor(read, dtype=torch.float32)).flatten()
-    torch.testing.assert_close(coordinate, torch.full_like(coordinate, 0.3), rtol=0, atol=1e-5)
+    projection = (states[1] @ torch.as_tensor(read, dtype=torch.float32)).flatten()
+    torch.testing.assert_close(projection, torch.full_like(projection, 0.3), rtol=0, atol=1e-5)
 
 
 def interventions(model: Model) -> list[tuple[Intervention, References]]:

@@ -47,7 +47,7 @@ def test_a_sign_that_turns_round_on_held_out_groups_predicts_nothing() -> None:
     assert found.p > 0.99
 
 
-def test_what_only_tells_strata_apart_predicts_nothing_within_them() -> None:
+def test_what_only_separates_strata_predicts_nothing_within_them() -> None:
     generator = np.random.default_rng(2)
     stratum = generator.integers(0, 2, N)
     label = (generator.random(N) < np.where(stratum == 1, 0.8, 0.2)).astype(int)

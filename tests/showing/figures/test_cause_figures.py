@@ -43,7 +43,7 @@ def test_each_part_is_a_point_with_its_interval_and_verdict() -> None:
     assert [panel.title for panel in figure.panels] == [
         "Share of answers whose label changes",
         "Shift of log-odds (nats)",
-        "Log-odds of its own label lost (nats)",
+        "Log-odds of own label lost (nats)",
     ]
     for panel in figure.panels:
         cause, bystander, _ = panel.curves
@@ -53,7 +53,7 @@ def test_each_part_is_a_point_with_its_interval_and_verdict() -> None:
         assert cause.lower.tolist() == [0.4]
         assert cause.marker != bystander.marker
         assert panel.levels[0].value == 0.05
-    assert "1 parts lack one of both numbers" in figure.words.caption
+    assert "1 of 4 parts lack one of both numbers" in figure.words.caption
     assert "layer 1 head 1: predicts only" in figure.words.alt
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -143,21 +142,23 @@ def edited_heads(places: HeadPlaces, edits: Mapping[int, HeadEdit], scope: Scope
     """
     with ExitStack() as stack:
         for layer, edit in edits.items():
-            hook = partial(_edit_input, edit, places.n_heads[layer], scope)
+            hook = _edited_input(edit, places.n_heads[layer], scope)
             handle = places.projections[layer].register_forward_pre_hook(hook, with_kwargs=True)
             stack.callback(handle.remove)
         yield
 
 
-def _edit_input(
-    edit: HeadEdit, n_heads: int, scope: Scope, _module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return what a projection is given instead."""
-    if not scope.is_active:
-        return None
-    name = None if arguments else next(iter(options))
-    given: Tensor = arguments[0] if name is None else options[name]
-    n_samples = given.shape[0] if given.ndim > 2 else 1
-    by_head = given.reshape(n_samples, -1, n_heads, given.shape[-1] // n_heads)
-    edited = edit(by_head).reshape(given.shape)
-    return ((edited, *arguments[1:]), options) if name is None else (arguments, {**options, name: edited})
+def _edited_input(edit: HeadEdit, n_heads: int, scope: Scope) -> Callable[..., Any]:
+    """Return a hook that gives a projection other outputs of heads."""
+
+    def hook(_module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if not scope.is_active:
+            return None
+        name = None if arguments else next(iter(options))
+        given: Tensor = arguments[0] if name is None else options[name]
+        n_samples = given.shape[0] if given.ndim > 2 else 1
+        by_head = given.reshape(n_samples, -1, n_heads, given.shape[-1] // n_heads)
+        edited = edit(by_head).reshape(given.shape)
+        return ((edited, *arguments[1:]), options) if name is None else (arguments, {**options, name: edited})
+
+    return hook

@@ -103,7 +103,7 @@ def _replacing(layer: int, heads: list[int], fed: FedTokens, references: Referen
 
 
 def _along(one: DirectionIntervention, hidden: Tensor, fed: FedTokens, references: References) -> Tensor:
-    """Return states with another coordinate along a direction, or with the direction added."""
+    """Return states with another projection on a direction, or with the direction added."""
     read, written = (
         torch.as_tensor(vector, dtype=torch.float32, device=hidden.device) for vector in (one.read, one.written)
     )

@@ -16,7 +16,7 @@ from jaxtyping import Float
 __all__ = ["ABLATIONS", "Ablation", "DirectionIntervention", "Head", "HeadIntervention", "Intervention"]
 
 Ablation = Literal["zero", "mean", "resample"]
-"""What takes the place of a head's output, or of a coordinate along a direction: nothing, its mean over tokens of
+"""What takes the place of a head's output, or of the projection on a direction: nothing, its mean over tokens of
 training conversations, or that of the same position of another training conversation."""
 ABLATIONS: tuple[Ablation, ...] = ("zero", "mean", "resample")
 Head: TypeAlias = tuple[int, int]
@@ -51,11 +51,11 @@ class DirectionIntervention:
     concept: str
     layer: int
     read: Float[np.ndarray, " width"]
-    """Unit vector; the coordinate along it is replaced."""
+    """Unit vector; the projection on it is replaced."""
     written: Float[np.ndarray, " width"]
     """Unit vector along which the state is changed by as much: `read` itself, or a random one as a control."""
     dose: float | None = None
-    """Standard deviations that are added; None: the coordinate is replaced."""
+    """Standard deviations that are added; None: the projection is replaced."""
     length: float = 0.0
     """Length of what is added."""
 

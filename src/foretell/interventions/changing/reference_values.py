@@ -1,4 +1,4 @@
-"""What takes the place of a head's output, or of a coordinate along a direction, while it is ablated.
+"""What takes the place of a head's output, or of the projection on a direction, while it is ablated.
 
 Values are those of training conversations with their answers, which no effect is measured on.
 
@@ -69,7 +69,7 @@ def recorded(
     places: HeadPlaces | None = None,
     directions: Mapping[int, Float[Tensor, "direction width"]] | None = None,
 ) -> tuple[dict[Head, Values], dict[int, Values]]:
-    """Run conversations with their answers; return outputs of heads, and coordinates along directions by layer.
+    """Run conversations with their answers; return outputs of heads, and projections on directions by layer.
 
     Args:
         model: A loaded model.

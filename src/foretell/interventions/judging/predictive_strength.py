@@ -1,6 +1,6 @@
 """How well one part of a model predicts the label: fitted on training groups, judged on held-out groups.
 
-The columns of a part (logarithms of a head's masses, or the mean coordinate along a direction) become one score by
+The columns of a part (logarithms of a head's masses, or the mean projection on a direction) become one score by
 ridge logistic regression on the training groups.
 """
 

@@ -14,7 +14,7 @@ _VERDICTS = ("predicts and causes", "predicts only", "causes only", "neither", "
 _EFFECTS = {
     "label_changed": "Share of answers whose label changes",
     "odds_shift": "Shift of log-odds (nats)",
-    "odds_loss": "Log-odds of its own label lost (nats)",
+    "odds_loss": "Log-odds of own label lost (nats)",
 }
 _LEAST_NAMED = 12
 """Parts up to which each is named in the legend; of more only the verdicts are."""
@@ -38,11 +38,11 @@ def cause_figure(table: pl.DataFrame) -> CurveFigure:
         "predicts the label of held-out groups. Up or down: the behaviour changes when the part is changed, with 95 % "
         "interval, clustered by group. Dashed: the root mean square of the same effect of other heads of the layer, or "
         "of random directions (median over parts)."
-        + (f" {absent} parts lack one of both numbers and are not shown." if absent else ""),
+        + (f" {absent} of {table.height} parts lack one of both numbers and are not shown." if absent else ""),
         "Held-out AUC and effect of each part. "
         + listed(f"{row['component']}: {row['verdict']}" for row in shown.to_dicts()),
     )
-    return CurveFigure(words, panels, "Held-out AUC", "Effect of changing the part", reference=0.0, one_legend=True)
+    return CurveFigure(words, panels, "Held-out AUC", "Effect", reference=0.0, one_legend=True)
 
 
 def _panel(shown: pl.DataFrame, effect: str, title: str) -> CurvePanel:
