@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from foretell.directions.fit_and_judge import judge_directions as judge_directions
     from foretell.directions.fit_and_judge import steer as steer
     from foretell.directions.surface import surface as surface
+    from foretell.interventions.causes import causes as causes
     from foretell.jobs.ray_pool import Workers as Workers
     from foretell.labels.label import label as label
     from foretell.monitors.fit_monitor import fit_monitor as fit_monitor
@@ -67,6 +68,7 @@ _HOME = {
     "as_conversations": "foretell.conversations.formats",
     "builtin_conversations": "foretell.conversations.builtin",
     "builtin_facts": "foretell.conversations.builtin",
+    "causes": "foretell.interventions.causes",
     "drift": "foretell.monitors.shifts.drift",
     "compare": "foretell.stats.comparison.compared",
     "export": "foretell.storage.export",

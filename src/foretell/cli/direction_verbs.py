@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from foretell.cli.options import (
     FOLDER,
     GIVEN,
     errors_option,
+    given_layers,
+    given_numbers,
     model_argument,
     model_options,
     opened_model,
@@ -144,7 +145,7 @@ def surface(
     if not all(answer.strip() for answer in answers):
         raise click.BadParameter("an answer has no words", param_hint="--answer")
     saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
-    chosen = _layers(options.pop("layers"))
+    chosen = given_layers(options.pop("layers"))
     check_folder(to, overwrite=overwrite)
     import foretell
 
@@ -230,7 +231,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, overwrit
       foretell steer smollm2 --to steering
       foretell steer smollm2 --direction lying.safetensors --pairs others.csv --layers 14,15,16 --to steering
     """
-    layers, doses = _layers(options.pop("layers")), _numbers(options.pop("doses"), "doses")
+    layers, doses = given_layers(options.pop("layers")), given_numbers(options.pop("doses"), "doses")
     if saved is not None and layers is None:
         raise click.UsageError("A saved direction needs '--layers'.")
     check_folder(to, overwrite=overwrite)
@@ -252,22 +253,3 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, overwrit
     show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())
     page = save_steering(curve, to, model=loaded.name, overwrite=overwrite, progress=options["progress"])
     say(f"steering: {page}", style="green")
-
-
-def _layers(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    numbers = _numbers(text, "layers")
-    if any(number != int(number) for number in numbers):
-        raise click.BadParameter(f"{text!r} is no list of whole numbers", param_hint="--layers")
-    return [int(number) for number in numbers]
-
-
-def _numbers(text: str, name: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise click.BadParameter(f"{text!r} is no list of numbers", param_hint=f"--{name}")
-    return numbers

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foretell.cli.cause_verbs import causes
 from foretell.cli.comparison_verb import compare
 from foretell.cli.direction_verbs import direction, steer, surface
 from foretell.cli.label_verbs import export, label
@@ -263,6 +264,7 @@ cli.add_command(steer)
 cli.add_command(monitor)
 cli.add_command(watch)
 cli.add_command(serve)
+cli.add_command(causes)
 
 
 @cli.command()

@@ -33,6 +33,8 @@ __all__ = [
     "conversations_argument",
     "error_rate_option",
     "errors_option",
+    "given_layers",
+    "given_numbers",
     "hidden_option",
     "ignore_option",
     "model_argument",
@@ -272,3 +274,24 @@ def opened_conversations(source: str, options: dict[str, Any]) -> list[Conversat
     found = foretell.read_conversations(source, format=format_, **settings)
     say_skipped(found.skipped)
     return found
+
+
+def given_layers(text: str | None) -> list[int] | None:
+    """Return layers of a comma-separated list; None where there is none."""
+    if text is None:
+        return None
+    numbers = given_numbers(text, "layers")
+    if any(number != int(number) for number in numbers):
+        raise click.BadParameter(f"{text!r} is no list of whole numbers", param_hint="--layers")
+    return [int(number) for number in numbers]
+
+
+def given_numbers(text: str, name: str) -> list[float]:
+    """Return the finite numbers of a comma-separated list."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise click.BadParameter(f"{text!r} is no list of numbers", param_hint=f"--{name}")
+    return numbers

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,10 @@ from foretell.directions.direction import Direction
 from foretell.errors import InputError
 from foretell.jobs.progress_bar import progress_bar
 from foretell.reading.hooks.residual_stream import residual_blocks
+from foretell.reading.hooks.scope import Scope
 from foretell.reading.models.load import Model
 
-__all__ = ["SteeredOdds", "adding", "steered_odds"]
+__all__ = ["SteeredOdds", "adding", "editing", "steered_odds"]
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def adding(
     vectors: Mapping[int, Float[np.ndarray, " width"]],
     mask: Float[Tensor, "sample token"] | Callable[[int], Float[Tensor, "sample token"]],
 ) -> Iterator[None]:
-    """Add a vector to the output of each chosen block, at the positions of the mask.
+    """Add a vector to the output of each chosen block, at the positions of the mask, in the caller's thread only.
 
     Args:
         model: A loaded model.
@@ -163,19 +165,42 @@ def adding(
     Raises:
         NotReadableError: The model's blocks cannot be found.
     """
-    blocks = residual_blocks(model.model)
-    with ExitStack() as stack:
-        for layer, vector in vectors.items():
-            stack.enter_context(blocks[layer].register_forward_hook(_added(vector, mask)))
+    edits = {layer: partial(_added, vector, mask) for layer, vector in vectors.items()}
+    scope = Scope()
+    with scope.entered(), editing(model, edits, scope):
         yield
 
 
-def _added(vector: np.ndarray, mask: Tensor | Callable[[int], Tensor]) -> Callable[..., Any]:
-    def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
-        hidden: Tensor = output[0] if isinstance(output, (tuple, list)) else output
-        extra = torch.as_tensor(vector, dtype=hidden.dtype, device=hidden.device)
-        factor = mask(hidden.shape[1]) if callable(mask) else mask
-        moved = hidden + factor.to(hidden)[..., None] * extra
-        return (moved, *output[1:]) if isinstance(output, (tuple, list)) else moved
+@contextmanager
+def editing(model: Model, edits: Mapping[int, Callable[[Tensor], Tensor]], scope: Scope) -> Iterator[None]:
+    """Replace the output of chosen blocks by another hidden state, in the passes of one thread or coroutine.
 
-    return hook
+    Args:
+        model: A loaded model.
+        edits: By layer; each gets `(sample, token, width)` and returns the same shape.
+        scope: Whose passes are changed.
+
+    Raises:
+        NotReadableError: The model's blocks cannot be found.
+    """
+    blocks = residual_blocks(model.model)
+    with ExitStack() as stack:
+        for layer, edit in edits.items():
+            stack.callback(blocks[layer].register_forward_hook(partial(_edited, edit, scope)).remove)
+        yield
+
+
+def _edited(
+    edit: Callable[[Tensor], Tensor], scope: Scope, _module: nn.Module, _inputs: tuple[Any, ...], output: Any
+) -> Any:
+    if not scope.is_active:
+        return None
+    if isinstance(output, (tuple, list)):
+        return (edit(output[0]), *output[1:])
+    return edit(output)
+
+
+def _added(vector: np.ndarray, mask: Tensor | Callable[[int], Tensor], hidden: Tensor) -> Tensor:
+    extra = torch.as_tensor(vector, dtype=hidden.dtype, device=hidden.device)
+    factor = mask(hidden.shape[1]) if callable(mask) else mask
+    return hidden + factor.to(hidden)[..., None] * extra

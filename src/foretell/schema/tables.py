@@ -9,6 +9,7 @@ token, segment.
 
 from __future__ import annotations
 
+from foretell.schema.cause_tables import CAUSES
 from foretell.schema.columns import Column, Table, conform, empty
 from foretell.schema.comparison_tables import COMPARISON, COMPARISON_HEADS
 from foretell.schema.direction_tables import (
@@ -57,6 +58,7 @@ __all__ = [
     "ACTIVITY",
     "ASSOCIATION",
     "ATTENTION",
+    "CAUSES",
     "CHECKPOINTS",
     "COMPARISON",
     "COMPARISON_HEADS",
@@ -131,6 +133,7 @@ TABLES = {
         DIRECTION_TRANSFER,
         STEERING,
         SURFACE,
+        CAUSES,
         VERDICTS,
         SHIFT,
         DRIFT,

@@ -16,6 +16,7 @@ import polars as pl
 
 from foretell.jobs.progress_bar import progress_bar
 from foretell.showing.draw_matplotlib import to_matplotlib
+from foretell.showing.figures.cause_figures import cause_figure
 from foretell.showing.figures.course_figures import course_figure, steering_figure
 from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.palette import ColourScale
@@ -28,8 +29,9 @@ from foretell.showing.report_folder import files_of_report, read_report_data, wr
 from foretell.storage.surfaces import Surface
 from foretell.storage.targets import check_folder
 
-__all__ = ["report", "rerender", "save_steering", "save_surface", "write_report"]
+__all__ = ["report", "rerender", "save_causes", "save_steering", "save_surface", "write_report"]
 
+_CAUSES_TITLE = "Does what predicts the behaviour also cause it?"
 _STEERING_TITLE = "Does adding the direction change what the model prefers?"
 _TITLE = "Do the model's internals predict what it does?"
 
@@ -196,6 +198,30 @@ def save_steering(
         _write_figures_and_page(draft, data, figures, title=_STEERING_TITLE, progress=progress)
         table.write_parquet(draft / "steering.parquet")
         write_facts(data, draft, title=_STEERING_TITLE)
+    return Path(to) / "report.html"
+
+
+def save_causes(
+    table: pl.DataFrame, to: Path | str, *, model: str, overwrite: bool = False, progress: bool | None = None
+) -> Path:
+    """Write what predicts and what causes as a page, as png and svg, and as a table, and return the path of the page.
+
+    Args:
+        table: The result of `foretell.causes`.
+        to: Output folder.
+        model: Name of the model.
+        overwrite: See `report`.
+        progress: Show a bar; None shows it only on a terminal.
+
+    Raises:
+        InputError: `to` holds something already, is a file, or cannot be written.
+    """
+    check_folder(to, overwrite=overwrite)
+    data = ReportData(tables={}, facts=RunFacts(model=model, question=_CAUSES_TITLE))
+    with _whole_folder(to) as draft:
+        _write_figures_and_page(draft, data, [cause_figure(table)], title=_CAUSES_TITLE, progress=progress)
+        table.write_parquet(draft / "causes.parquet")
+        write_facts(data, draft, title=_CAUSES_TITLE)
     return Path(to) / "report.html"
 
 

@@ -1,0 +1,1 @@
+"""What causes a behaviour: heads, segments and directions changed while a model answers, beside what predicts it."""

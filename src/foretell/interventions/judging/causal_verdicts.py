@@ -1,0 +1,122 @@
+"""Verdicts on parts of a model: predicts and causes, predicts only, causes only, neither, or cannot say.
+
+All p-values of all parts share one error rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from foretell.interventions.judging.causal_effect import Effect, OutcomeEffect
+from foretell.interventions.judging.predictive_strength import Predictive
+from foretell.stats.verdicts.error_rate import adjusted
+from foretell.stats.verdicts.rules import span
+
+__all__ = ["CausalVerdict", "CausalVerdictName", "PartEvidence", "causal_verdicts"]
+
+CausalVerdictName = Literal["predicts and causes", "predicts only", "causes only", "neither", "cannot say"]
+
+
+@dataclass(frozen=True)
+class PartEvidence:
+    """What is known of one part: how well it predicts, and what changing it does."""
+
+    predictive: Predictive
+    label: OutcomeEffect
+    odds: OutcomeEffect
+
+
+@dataclass(frozen=True)
+class CausalVerdict:
+    """The verdict on one part."""
+
+    verdict: CausalVerdictName
+    why: str
+    """The numbers of the rule that applied."""
+    p_predicts: float | None
+    """Adjusted for all tests of all parts, as the other two."""
+    p_label: float | None
+    p_odds: float | None
+
+
+def causal_verdicts(evidence: Sequence[PartEvidence], *, error_rate: float = 0.05) -> list[CausalVerdict]:
+    """Return a verdict for each part; the p-values of all parts are adjusted together.
+
+    A part *predicts* if the adjusted p-value of its held-out score is at most `error_rate`, and *causes* if that of its
+    effect on the label or on the log-odds is. Rules, the first that applies:
+
+    1. *cannot say*: the test of the prediction, or both tests of effects, cannot be made; the reason says what is
+       missing;
+    2. *predicts and causes*, *predicts only*, *causes only*, *neither*.
+
+    *Only* and *neither* say that nothing more was found with this sample; `why` has the intervals that remain.
+
+    Args:
+        evidence: Of all parts.
+        error_rate: Share of such tables in which any part without an effect (or with one like that of random parts) is
+            said to cause, or any part that does not predict is said to predict.
+
+    Source:
+        `foretell.stats.verdicts.error_rate.adjusted`.
+    """
+    p = np.array([[one.predictive.p, one.label.p, one.odds.p] for one in evidence], dtype=np.float64).reshape(-1, 3)
+    together = adjusted(p.ravel()).reshape(p.shape)
+    return [
+        _verdict(one, *map(_number, row), error_rate=error_rate) for one, row in zip(evidence, together, strict=True)
+    ]
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _verdict(
+    one: PartEvidence,
+    p_predicts: float | None,
+    p_label: float | None,
+    p_odds: float | None,
+    *,
+    error_rate: float,
+) -> CausalVerdict:
+    def say(verdict: CausalVerdictName, why: str) -> CausalVerdict:
+        return CausalVerdict(verdict, why, p_predicts, p_label, p_odds)
+
+    effects = [p for p in (p_label, p_odds) if p is not None]
+    if p_predicts is None:
+        return say("cannot say", f"whether it predicts: {one.predictive.reason}")
+    if not effects:
+        return say("cannot say", f"whether it causes: label: {one.label.reason}; log-odds: {one.odds.reason}")
+    why = "; ".join([_predicts(one.predictive, p_predicts), _label(one.label, p_label), _odds(one.odds, p_odds)])
+    predicts, causes = p_predicts <= error_rate, min(effects) <= error_rate
+    if predicts:
+        return say("predicts and causes" if causes else "predicts only", why)
+    return say("causes only" if causes else "neither", why)
+
+
+def _predicts(found: Predictive, p: float) -> str:
+    within = "" if found.within is None else f", within task types {found.within:.2f}"
+    added = "" if found.p_added is None else f", beside the baselines p {found.p_added:.2g} by itself"
+    return f"{span(found.auc, 'held-out AUC')}{within} (adjusted p {p:.2g}{added})"
+
+
+def _label(found: OutcomeEffect, p: float | None) -> str:
+    if p is None:
+        return f"label: {found.reason}"
+    parts = [_effect(found.shift, "label rate changed by"), _effect(found.loss, "label changed in a share of")]
+    return f"{', '.join(parts)} (adjusted p {p:.2g})"
+
+
+def _odds(found: OutcomeEffect, p: float | None) -> str:
+    if p is None:
+        return f"log-odds: {found.reason}"
+    parts = [_effect(found.shift, "log-odds shifted by"), _effect(found.loss, "those of its own label lowered by")]
+    return f"{', '.join(parts)} (adjusted p {p:.2g})"
+
+
+def _effect(found: Effect, name: str) -> str:
+    beside = "" if found.control is None else f", controls {found.control:.2f}"
+    return span(found.mean, name) + beside
