@@ -29,6 +29,7 @@ __all__ = [
     "empty_panel",
     "grid",
     "legend",
+    "outer_labels",
     "paper_style",
     "set_labels",
     "thinned",
@@ -199,6 +200,27 @@ def grid(n_panels: int, *, n_columns: int, width: float, height: float, title: s
     ).set_in_layout(False)
     axes = [canvas.add_subplot(n_rows, n_columns, index + 1) for index in range(n_panels)]
     return canvas, axes
+
+
+def outer_labels(every: Sequence[Axes], filled: Sequence[bool]) -> None:
+    """Keep tick labels and names of axes only at the left and at the bottom of a grid of axes with common limits.
+
+    Args:
+        every: All axes, row by row.
+        filled: Whether each has something drawn; one above an empty one keeps its labels.
+    """
+    places = [one.get_subplotspec() for one in every]
+    kept = {(spec.rowspan.start, spec.colspan.start) for spec, drawn in zip(places, filled, strict=True) if spec and drawn}
+    for axes, spec, drawn in zip(every, places, filled, strict=True):
+        if spec is None or not drawn:
+            continue
+        row, column = spec.rowspan.start, spec.colspan.start
+        if (row + 1, column) in kept:
+            axes.tick_params(labelbottom=False)
+            axes.set_xlabel("")
+        if (row, column - 1) in kept:
+            axes.tick_params(labelleft=False)
+            axes.set_ylabel("")
 
 
 def empty_panel(axes: Axes, note: str) -> None:

@@ -14,6 +14,7 @@ from foretell.showing.draw_matplotlib.canvas import (
     empty_panel,
     grid,
     legend,
+    outer_labels,
     set_labels,
     write,
 )
@@ -46,6 +47,8 @@ def draw_curves(figure: CurveFigure) -> Canvas:
         write(axes, x_label=figure.x_label, y_label=figure.y_label)
         if not figure.one_legend:
             legend(axes)
+    if figure.roc:
+        outer_labels(every, [panel.note is None for panel in figure.panels])
     if figure.one_legend:
         _one_legend(canvas, every)
     return canvas

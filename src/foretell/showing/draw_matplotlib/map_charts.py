@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 
-from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, empty_panel, grid, set_labels, thinned, write
+from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, empty_panel, grid, outer_labels, set_labels, thinned, write
 from foretell.showing.figures.figure import MapFigure, MapPanel
 from foretell.showing.figures.palette import DIVERGING
 
@@ -37,6 +37,8 @@ def draw_maps(figure: MapFigure) -> Canvas:
             places = thinned(len(names), 10)
             set_labels(axes, axis, places, [str(names[place]) for place in places])
         write(axes, x_label="Layer", y_label="Head")
+    if len({(panel.layers, panel.heads) for panel in figure.panels}) == 1:
+        outer_labels(every, [panel.note is None for panel in figure.panels])
     bar = canvas.colorbar(ScalarMappable(limits, colours), ax=every, shrink=0.8, aspect=30, pad=0.02)
     bar.set_label(drawable(figure.value_label), parse_math=False)
     bar.outline.set_visible(False)

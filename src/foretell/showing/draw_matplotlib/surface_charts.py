@@ -27,7 +27,7 @@ __all__ = ["draw_surfaces"]
 
 _BAR_WIDTH = 1.15
 _TITLE_HEIGHT, _FOOT_HEIGHT = 0.75, 0.3
-_SHEET, _SHEET_MESH = 0.05, 0.4
+_SHEET, _SHEET_MESH = 0.02, 0.3
 """Opacity of a sheet and of its mesh."""
 _SHEET_TILES = 11
 """Maximal number of tiles of a sheet along each axis: a coarse mesh does not cover the surface's colours."""
@@ -132,13 +132,14 @@ def _surface(
     axes.set_ylim(0, max(n_tokens - 1, 1))
     # The lowest tick would overlap the last token's label.
     axes.set_zticks(np.linspace(-figure.z_limit, figure.z_limit, 9)[1:])
-    places = thinned(n_tokens, 16)
+    places = thinned(n_tokens, 12)
     labels = [token_label(drawable(panel.tokens[index]), length=14) for index in places]
     set_labels(axes, "y", places, labels, fontsize=6.5, ha="left", va="center", rotation_mode="anchor")
     axes.tick_params(axis="y", pad=-3)
     axes.tick_params(axis="x", pad=-2, labelsize=7.5)
     axes.tick_params(axis="z", pad=0, labelsize=7.5)
     axes.set_xlabel("Layer", labelpad=0)
+    axes.set_ylabel("Token", labelpad=16)
     axes.set_zlabel("")  # the colour bar has the label, and one here would overlap the next panel
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0.97, 0.975, 0.98, 1.0))

@@ -9,10 +9,12 @@ nothing is estimated here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float
 
 from foretell.showing.figures.palette import ColourScale
@@ -41,15 +43,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Words:
-    """Name, title, caption and alternative text of a figure."""
+    """Name, title, caption and alternative text of a figure, and the tables that it shows."""
 
     name: str
     """File name without extension."""
     title: str
+    """A sentence: what the figure shows."""
     caption: str
     alt: str
     """Alternative text for screen readers."""
-    section: Literal["signals", "figures", "surfaces"] = "figures"
+    how: str = ""
+    """One line on how to read it."""
+    sources: Mapping[str, pl.DataFrame] = field(default_factory=dict, compare=False, repr=False)
+    """The tables with its numbers, by name."""
+    section: Literal["signals", "heads", "leak", "figures", "surfaces"] = "figures"
     """Part of the page."""
     folded: bool = False
     """Whether the page shows the figure only when it is asked for."""
