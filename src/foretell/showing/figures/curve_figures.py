@@ -145,7 +145,7 @@ def reliability_figure(data: ReportData) -> CurveFigure | None:
         "reliability",
         probabilities(data.table("detectors"), detectors),
         "Held-out samples in bins of equal counts: mean predicted probability against the share with label 1, with the "
-        "95 % interval of the share." + (f" Not drawn: {', '.join(left)}." if left else ""),
+        f"{data.interval} of the share." + (f" Not drawn: {', '.join(left)}." if left else ""),
         "Predicted probability against observed frequency per dataset and detector.",
         how="Calibrated probabilities are on the diagonal; a curve below it is too sure of label 1.",
         sources={"reliability": reliability},

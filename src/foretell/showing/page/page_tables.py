@@ -73,17 +73,17 @@ def _page_table(name: str, frame: pl.DataFrame) -> PageTable:
     meanings = {column.name: column.meaning for column in TABLES[schema].columns} if schema in TABLES else {}
     if name == "association":
         frame = strongest_first(frame)
-    columns = tuple((column, _kind(column, dtype), meanings.get(column, "")) for column, dtype in frame.schema.items())
+    columns = tuple((column.name, _kind(column), meanings.get(column.name, "")) for column in frame)
     return PageTable(name, _CAPTIONS.get(name, f"Scores of {name}, by layer and token"), columns, frame)
 
 
-def _kind(column: str, dtype: pl.DataType) -> Kind:
-    if dtype == pl.Boolean:
+def _kind(column: pl.Series) -> Kind:
+    if column.dtype == pl.Boolean:
         return "yes-no"
-    if dtype.is_integer():
-        return "index" if column in _INDICES else "count"
-    if dtype.is_float():
-        return "p-value" if column in _P_VALUES else "number"
+    if column.dtype.is_integer():
+        return "index" if column.name in _INDICES else "count"
+    if column.dtype.is_float():
+        return "p-value" if column.name in _P_VALUES else "number"
     return "text"
 
 
