@@ -285,7 +285,7 @@ def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
                 hovermode="x",  # a bar near zero cannot be pointed at
                 xaxis={"tickvals": places}
                 | {"ticktext": [plotly_text(shortened(name, 18)) for name in panel.categories]},
-                yaxis={"title": {"text": panel.y_label}},
+                yaxis={"title": {"text": panel.y_label}, "range": list(figure.y_range(panel.y_label))},
                 shapes=[line | {"line": style}],
                 annotations=[
                     {"text": panel.reference_label, "x": 1, "xref": "paper", "y": panel.reference}

@@ -19,7 +19,7 @@ from foretell.showing.untrusted import plotly_text, scene_text, token_label
 
 __all__ = ["surface_pictures"]
 
-_EYE_DISTANCE = 2.3
+_EYE_DISTANCE = 2.45
 _HOVER = "%{customdata}<extra></extra>"
 _PATTERNS = ("", "/")
 

@@ -207,6 +207,20 @@ class BarFigure:
     panels: tuple[BarPanel, ...]
     n_columns: int
 
+    def y_range(self, y_label: str) -> tuple[float, float]:
+        """Return common limits of all panels with the same y axis."""
+        alike = [panel for panel in self.panels if panel.y_label == y_label]
+        numbers = [panel.reference for panel in alike] + [
+            number
+            for panel in alike
+            for series in panel.series
+            for number in (*series.values, *series.lower, *series.upper)
+            if number is not None
+        ]
+        low, high = min(0.0, *numbers), max(0.0, *numbers)
+        margin = 0.06 * (high - low) or 0.05
+        return (low - margin if low < 0 else 0.0, high + margin)
+
 
 @dataclass(frozen=True, eq=False)
 class MapPanel:

@@ -1,5 +1,5 @@
 const ROWS = 15;
-const PRINTED = 60;
+const PRINTED = 40;
 const SMALL_P = 0.001;
 const shownText = (value, kind) => {
   if (kind === "yes-no") return value ? "yes" : "no";
@@ -77,7 +77,7 @@ const showTable = (host, name, table) => {
       arrange();
     };
     const label = visible(column.name.replaceAll("_", " "));
-    return make("th", { scope: "col", "aria-sort": "none" }, make("button", { type: "button", title: visible(column.meaning) || label, onclick: sort }, label));
+    return make("th", { scope: "col", "aria-sort": "none", "data-label": label }, make("button", { type: "button", title: visible(column.meaning) || label, onclick: sort }, label));
   });
   const move = (step) => () => {
     if (first + step < order.length) first += step;
