@@ -35,7 +35,8 @@ def write_facts(data: ReportData, folder: Path, *, title: str) -> None:
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     facts = {"title": title, **asdict(replace(data.facts, conversations=None)), "files": files}
     del facts["conversations"]
-    (folder / _FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+    (folder / _FACTS).write_text(text, encoding="utf-8", errors="backslashreplace")  # of a lone surrogate: its JSON escape
 
 
 def files_of_report(folder: Path) -> set[Path]:

@@ -33,8 +33,8 @@ __all__ = ["DOTS_PER_INCH", "draw", "render", "still"]
 DOTS_PER_INCH = 200
 """Resolution of png files."""
 
-_STILL_COLOURS = (24, 64, 128, 255)
-_VISIBLE, _MOST_OFF = 28, 0.004
+_STILL_COLOURS = (24, 48, 96, 192)
+_VISIBLE, _MOST_OFF = 32, 0.006
 """How far a channel may be off (of 255), and the share of pixels that may be off by more."""
 
 Format = Literal["png", "svg", "pdf"]
@@ -50,8 +50,8 @@ def draw(figure: Figure, *, style: Style = "page") -> Canvas:
     """
     with width_of(style), paper_style():
         canvas = _drawn(figure)
-        if canvas.get_layout_engine() is not None:
-            canvas.draw_without_rendering()
+        if (engine := canvas.get_layout_engine()) is not None:
+            engine.execute(canvas)
             canvas.set_layout_engine("none")  # compute the layout once, not for every file format
         return canvas
 
@@ -87,27 +87,35 @@ def render(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) 
     return buffer.getvalue()
 
 
-def still(png: bytes) -> bytes:
-    """Return a picture with half as many pixels in each direction as WebP, for the page.
+def still(png: bytes, *, scale: float = 0.5) -> bytes:
+    """Return a smaller picture as WebP, for the page.
 
     Lines and text are kept sharp in as few colours as they need; a surface takes less room with all of its colours.
+
+    Args:
+        png: The picture.
+        scale: Pixels in each direction, as a share of those of the picture.
     """
     with Image.open(io.BytesIO(png)) as image:
-        half = image.convert("RGB").reduce(2)
-    buffer, few = io.BytesIO(), _in_few_colours(half)
-    if few is None:
-        half.save(buffer, "webp", quality=60)
+        small = image.convert("RGB").resize([round(size * scale) for size in image.size], Image.Resampling.BOX)
+    buffer, n_colours = io.BytesIO(), _fewest_colours(small)
+    if n_colours is None:
+        small.save(buffer, "webp", quality=55, method=3)
     else:
-        few.save(buffer, "webp", lossless=True, quality=60, method=2)
+        _in_colours(small, n_colours).save(buffer, "webp", lossless=True, quality=60, method=3)
     return buffer.getvalue()
 
 
-def _in_few_colours(image: Image.Image) -> Image.Image | None:
-    """Return the picture in the fewest colours of which hardly any pixel looks different; None where it needs many."""
-    exact = np.asarray(image, dtype=np.int16)
+def _fewest_colours(image: Image.Image) -> int | None:
+    """Return in how few colours hardly any pixel looks different; None where it needs many."""
+    sample = image.resize((image.width // 2, image.height // 2), Image.Resampling.NEAREST)
+    exact = np.asarray(sample, dtype=np.int16)
     for n_colours in _STILL_COLOURS:
-        few = image.quantize(n_colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
-        off = np.abs(np.asarray(few, dtype=np.int16) - exact).max(axis=2)
+        off = np.abs(np.asarray(_in_colours(sample, n_colours), dtype=np.int16) - exact).max(axis=2)
         if np.mean(off > _VISIBLE) < _MOST_OFF:
-            return few
+            return n_colours
     return None
+
+
+def _in_colours(image: Image.Image, n_colours: int) -> Image.Image:
+    return image.quantize(n_colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")

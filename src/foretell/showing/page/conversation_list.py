@@ -62,7 +62,7 @@ def conversation_list(conversations: pl.DataFrame | None) -> ConversationList | 
     listed, size = 0, 0
     for start in range(0, conversations.height, _CHUNK):
         part = conversations.slice(start, _CHUNK)
-        chunk = packed(_plain(part, scores, colours))
+        chunk = packed(_plain(part, scores, colours), level=5)
         size += len(chunk)
         if chunks and size > _MOST_BYTES:
             break

@@ -14,8 +14,12 @@ __all__ = ["packed", "packed_text", "plain_columns"]
 _LEVEL = 9
 
 
-def packed(value: object) -> str:
+def packed(value: object, *, level: int = _LEVEL) -> str:
     """Return `value` as JSON, compressed by gzip, in base64; the bytes depend on nothing but the value.
+
+    Args:
+        value: Plain JSON values.
+        level: Of the compression; the highest takes twice the time for a hundredth of the size.
 
     Raises:
         ValueError: A number is not finite; use None instead.
@@ -24,12 +28,12 @@ def packed(value: object) -> str:
         >>> json.loads(gzip.decompress(base64.b64decode(packed({"a": [1, None]}))))
         {'a': [1, None]}
     """
-    return packed_text(json.dumps(value, allow_nan=False, separators=(",", ":")))
+    return packed_text(json.dumps(value, allow_nan=False, separators=(",", ":")), level=level)
 
 
-def packed_text(text: str) -> str:
+def packed_text(text: str, *, level: int = _LEVEL) -> str:
     """Return a text, compressed by gzip, in base64."""
-    return base64.b64encode(gzip.compress(text.encode("utf-8", "surrogatepass"), _LEVEL, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "surrogatepass"), level, mtime=0)).decode()
 
 
 def plain_columns(frame: pl.DataFrame) -> list[list[Any]]:
