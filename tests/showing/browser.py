@@ -45,7 +45,9 @@ class Browser:
         if not request.url.startswith(_LOCAL):
             self.requests.append(request.url)
 
-    def show(self, path: Path, *, width: int = 1400, height: int = 1000, theme: Literal["light", "dark"] = "light") -> None:
+    def show(
+        self, path: Path, *, width: int = 1400, height: int = 1000, theme: Literal["light", "dark"] = "light"
+    ) -> None:
         """Open a report at that window size and wait until its figures are drawn."""
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.emulate_media(color_scheme=theme)

@@ -274,7 +274,9 @@ def make_conversations(n: int, *, n_tokens: int = 12) -> pl.DataFrame:
             | {"score: mean log-probability": float(logprob.mean()), "score: activity “lying”": float(activity.mean())}
             | {"token: log-probability": logprob.tolist(), "token: activity “lying”": activity.tolist()}
         )
-    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"behavior_label": pl.Int8, "reason": pl.String})
+    return pl.DataFrame(
+        rows, infer_schema_length=None, schema_overrides={"behavior_label": pl.Int8, "reason": pl.String}
+    )
 
 
 def make_study() -> FakeStudy:

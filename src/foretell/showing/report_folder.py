@@ -36,7 +36,9 @@ def write_facts(data: ReportData, folder: Path, *, title: str) -> None:
     facts = {"title": title, **asdict(replace(data.facts, conversations=None)), "files": files}
     del facts["conversations"]
     text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
-    (folder / _FACTS).write_text(text, encoding="utf-8", errors="backslashreplace")  # of a lone surrogate: its JSON escape
+    (folder / _FACTS).write_text(
+        text, encoding="utf-8", errors="backslashreplace"
+    )  # of a lone surrogate: its JSON escape
 
 
 def files_of_report(folder: Path) -> set[Path]:

@@ -28,8 +28,8 @@ def run_conversations(run: Run) -> pl.DataFrame:
 
     Columns: `id`, `dataset`, `behaviour`, `behavior_label`, `label_source`, `label_reason`, `reason`, `messages`,
     `answer`; `tokens`, the text of each generated token; one list per token for each of log-probability, activity (mean
-    over layers) along each direction, and mass per segment where the run keeps it for every token; one number per sample
-    for each of these, and for the mean masses of its heads.
+    over layers) along each direction, and mass per segment where the run keeps it for every token; one number per
+    sample for each of these, and for the mean masses of its heads.
 
     Args:
         run: A run.
@@ -85,6 +85,8 @@ def _token_masses(run: Run) -> pl.DataFrame | None:
 def _masses(run: Run) -> pl.DataFrame | None:
     if not 0 < run.n_rows("attention") <= _MOST_ROWS:
         return None
-    return run.columns_of("attention", ["id", *MASSES]).group_by("id").agg(
-        pl.col(column).mean().alias(f"{SCORE}mass on {segment}") for column, segment in _SEGMENT.items()
+    return (
+        run.columns_of("attention", ["id", *MASSES])
+        .group_by("id")
+        .agg(pl.col(column).mean().alias(f"{SCORE}mass on {segment}") for column, segment in _SEGMENT.items())
     )

@@ -53,7 +53,9 @@ def test_forest_curves_differ_in_more_than_colour(data: ReportData) -> None:
     assert [panel.title for panel in figure.panels] == list(DATASETS)
     for panel in figure.panels:
         assert len({curve.dash for curve in panel.curves}) == len(panel.curves) == 3
-        assert [curve.label.partition(":")[0] for curve in panel.curves if curve.lower is not None] == ["grouped by sample"]
+        assert [curve.label.partition(":")[0] for curve in panel.curves if curve.lower is not None] == [
+            "grouped by sample"
+        ]
 
 
 def test_importances_keep_both_kinds_apart(data: ReportData) -> None:

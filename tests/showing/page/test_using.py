@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,10 +15,16 @@ from polars.testing import assert_frame_equal
 from foretell.showing.report import write_report
 from foretell.showing.report_data import ReportData
 from tests.showing.browser import Browser, opened
-from tests.showing.hostile import HOSTILE, hostile_conversations
 from tests.showing.conftest import make_conversations
+from tests.showing.hostile import HOSTILE, hostile_conversations
 
 pytestmark = [pytest.mark.page, pytest.mark.slow]
+
+_CELLS = (
+    "(rows) => rows.map((row) => [...row.cells].map((cell) => cell.querySelector('data')?.value ?? cell.textContent))"
+)
+_EYE = "(name) => document.querySelector(`[data-picture=${name}]`)._fullLayout.scene._scene.getCamera().eye"
+_ACTING = "img:not(.static), iframe, object, embed, form:not(#browse), script:not([type]):not(:last-of-type)"
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +49,7 @@ def test_a_table_shows_every_value_of_its_parquet_file(browser: Browser, folder:
         table = browser.page.locator(f"#table-{name}")
         shown: list[list[str | None]] = []
         while True:
-            cells = "(rows) => rows.map((row) => [...row.cells].map((cell) => cell.querySelector('data')?.value ?? cell.textContent))"
-            shown += table.locator("tbody tr").evaluate_all(cells)
+            shown += table.locator("tbody tr").evaluate_all(_CELLS)
             if len(shown) >= stored.height:
                 break
             table.get_by_role("button", name="next").click()
@@ -109,7 +113,9 @@ def test_conversations_are_searched_filtered_sorted_and_coloured(browser: Browse
         page.locator(f"#browse [name={name}]").fill("")
 
 
-def test_the_wheel_is_the_pages_until_a_surface_is_clicked_and_the_pair_turns_together(browser: Browser, folder: Path) -> None:
+def test_the_wheel_is_the_pages_until_a_surface_is_clicked_and_the_pair_turns_together(
+    browser: Browser, folder: Path
+) -> None:
     browser.show(folder / "report.html", width=1440, height=900)
     page = browser.page
     plot = page.locator("[data-picture=activity-0]")
@@ -117,7 +123,7 @@ def test_the_wheel_is_the_pages_until_a_surface_is_clicked_and_the_pair_turns_to
     box = plot.bounding_box()
     assert box is not None
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    eyes = "[0, 1].map((at) => document.querySelector(`[data-picture=activity-${at}]`)._fullLayout.scene._scene.getCamera().eye)"
+    eyes = f"['activity-0', 'activity-1'].map((name) => ({_EYE})(name))"
     before, top = browser.run(eyes), browser.run("scrollY")
     page.mouse.move(*middle)
     page.mouse.wheel(0, 200)
@@ -146,7 +152,7 @@ def test_the_wheel_is_the_pages_until_a_surface_is_clicked_and_the_pair_turns_to
 def test_a_surface_is_turned_by_keys(browser: Browser, folder: Path) -> None:
     browser.show(folder / "report.html")
     plot = browser.page.locator("[data-picture=activity-0]")
-    eye = "document.querySelector('[data-picture=activity-0]')._fullLayout.scene._scene.getCamera().eye"
+    eye = f"({_EYE})('activity-0')"
     plot.focus()
     before = browser.run(eye)
     browser.page.keyboard.press("ArrowDown")
@@ -175,7 +181,8 @@ def test_paper_holds_every_column_and_every_figure(browser: Browser, folder: Pat
     for name in ("detectors", "verdicts", "early"):
         columns = pl.read_parquet_schema(folder / "tables" / f"{name}.parquet")
         heads = browser.run(
-            f"[...document.querySelectorAll('#table-{name} th')].map((each) => getComputedStyle(each, '::after').content)"
+            f"[...document.querySelectorAll('#table-{name} th')]"
+            ".map((each) => getComputedStyle(each, '::after').content)"
         )
         assert [json.loads(head) for head in heads] == [column.replace("_", " ") for column in columns]
     browser.page.set_viewport_size({"width": 1047, "height": 700})  # A4 landscape, on which wide tables are
@@ -219,7 +226,7 @@ def test_hostile_texts_are_text_wherever_a_user_or_a_model_writes(
             read += 1
         page.locator("#conversation-list").get_by_role("button", name="next").click()
     assert "hit" not in page.title()
-    assert browser.run("document.querySelectorAll('img:not(.static), iframe, object, form:not(#browse), script:not([type]):not(:last-of-type)').length") == 0
+    assert browser.run(f"document.querySelectorAll('{_ACTING}').length") == 0
     assert browser.run("window.hit") is None
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     text = browser.run("document.body.innerText")

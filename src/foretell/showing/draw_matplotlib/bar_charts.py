@@ -56,4 +56,10 @@ def _panel(axes: Axes, panel: BarPanel) -> None:
         panel.reference, color="#20242b", linestyle="--", linewidth=1.0, label=f"reference: {panel.reference_label}"
     )
     set_labels(axes, "x", places.tolist(), [shortened(name, 18) for name in panel.categories])
-    legend(axes, ncols=2, bbox_to_anchor=(0.5, -0.1 if paper_width() is None else -0.16), handlelength=1.6, columnspacing=1.2)
+    legend(
+        axes,
+        ncols=2,
+        bbox_to_anchor=(0.5, -0.1 if paper_width() is None else -0.16),
+        handlelength=1.6,
+        columnspacing=1.2,
+    )

@@ -189,7 +189,9 @@ def legend(axes: Axes, **options: Any) -> None:
     below = -0.16 if paper_width() is None else (-0.26 if _columns_of(axes) < 3 else -0.42)
     place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, below), "ncols": 1, "handlelength": 3.2}
     made = axes.legend(
-        handles, [drawable("\n".join(wrapped(label, width=60 if paper_width() is None else 44, lines=2))) for label in labels], **(place | options)
+        handles,
+        [drawable("\n".join(wrapped(label, width=60 if paper_width() is None else 44, lines=2))) for label in labels],
+        **(place | options),
     )
     for text in made.get_texts():
         text.set_parse_math(False)
@@ -234,7 +236,9 @@ def outer_labels(every: Sequence[Axes], filled: Sequence[bool]) -> None:
         filled: Whether each has something drawn; one above an empty one keeps its labels.
     """
     places = [one.get_subplotspec() for one in every]
-    kept = {(spec.rowspan.start, spec.colspan.start) for spec, drawn in zip(places, filled, strict=True) if spec and drawn}
+    kept = {
+        (spec.rowspan.start, spec.colspan.start) for spec, drawn in zip(places, filled, strict=True) if spec and drawn
+    }
     for axes, spec, drawn in zip(every, places, filled, strict=True):
         if spec is None or not drawn:
             continue

@@ -87,7 +87,9 @@ def _one_legend(canvas: Canvas, every: list[Axes]) -> None:
     handles = {label: handle for axes in every for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if handles:
         labels = [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in handles]
-        made = canvas.legend(list(handles.values()), labels, loc="outside lower center", ncols=_legend_columns(), handlelength=3.2)
+        made = canvas.legend(
+            list(handles.values()), labels, loc="outside lower center", ncols=_legend_columns(), handlelength=3.2
+        )
         for text in made.get_texts():
             text.set_parse_math(False)
 

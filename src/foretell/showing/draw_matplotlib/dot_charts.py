@@ -21,7 +21,11 @@ def draw_dots(figure: DotFigure) -> Canvas:
     n_columns = 1 if len(figure.panels) == 1 else 2
     width = 7.0 if n_columns == 1 else 5.6
     canvas, every = grid(
-        len(figure.panels), n_columns=n_columns, width=width, height=1.1 + (0.3 if paper_width() is None else 0.5) * max(most, 2), title=figure.words.title
+        len(figure.panels),
+        n_columns=n_columns,
+        width=width,
+        height=1.1 + (0.3 if paper_width() is None else 0.5) * max(most, 2),
+        title=figure.words.title,
     )
     for axes, panel in zip(every, figure.panels, strict=True):
         _panel(axes, figure, panel)

@@ -8,7 +8,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 
-from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, empty_panel, grid, outer_labels, set_labels, thinned, write
+from foretell.showing.draw_matplotlib.canvas import (
+    colour_map,
+    drawable,
+    empty_panel,
+    grid,
+    outer_labels,
+    set_labels,
+    thinned,
+    write,
+)
 from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import MapFigure, MapPanel
 from foretell.showing.figures.palette import DIVERGING

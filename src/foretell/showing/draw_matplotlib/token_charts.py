@@ -54,11 +54,25 @@ def draw_tokens(figure: TokenFigure) -> Canvas:
     axes = canvas.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.axis("off")
-    _words(axes, figure.question, (0.3, height - 0.12), fontsize=13 if width > 4 else 9, fontweight="bold", columns=int(9.4 * width))
+    _words(
+        axes,
+        figure.question,
+        (0.3, height - 0.12),
+        fontsize=13 if width > 4 else 9,
+        fontweight="bold",
+        columns=int(9.4 * width),
+    )
     _words(axes, figure.words.title, (0.3, height - 0.42), fontsize=9.5, color="#4b5563", columns=int(13.5 * width))
     top = height - 0.78
     for panel, runs, block in zip(figure.panels, laid_out, blocks, strict=True):
-        _words(axes, panel.title, (0.3, top), fontsize=9.5 if width > 4 else 7.5, fontweight="bold", columns=int(12 * width))
+        _words(
+            axes,
+            panel.title,
+            (0.3, top),
+            fontsize=9.5 if width > 4 else 7.5,
+            fontweight="bold",
+            columns=int(12 * width),
+        )
         for run in runs:
             _draw_run(axes, figure, panel, run, top=top - 0.22)
         top -= block

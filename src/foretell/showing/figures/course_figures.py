@@ -62,7 +62,9 @@ def course_figure(surface: Surface, *, name: str = "course") -> CurveFigure | No
         section="surfaces",
     )
     y_range = (float(values.min()) - margin, float(values.max()) + margin)
-    return CurveFigure(words, tuple(panels), "Token of the answer", f"Activity ({scale_label(surface)})", y_range=y_range)
+    return CurveFigure(
+        words, tuple(panels), "Token of the answer", f"Activity ({scale_label(surface)})", y_range=y_range
+    )
 
 
 def _outside(surface: Surface) -> str:

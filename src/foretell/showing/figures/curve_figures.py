@@ -159,7 +159,12 @@ def _calibrated(data: ReportData, named: list[str]) -> list[str]:
     if len(named) <= _MOST_CALIBRATED:
         return named
     areas = data.table("detectors").filter(pl.col("detector").is_in(named) & pl.col("auc").is_not_null())
-    means = areas.filter(pl.col("role") != "baseline").group_by("detector").agg(pl.col("auc").mean()).sort("auc", "detector")
+    means = (
+        areas.filter(pl.col("role") != "baseline")
+        .group_by("detector")
+        .agg(pl.col("auc").mean())
+        .sort("auc", "detector")
+    )
     kept = {*means["detector"].to_list()[-(_MOST_CALIBRATED - 1) :], ALL_BASELINES}
     return [name for name in named if name in kept] or named[:_MOST_CALIBRATED]
 

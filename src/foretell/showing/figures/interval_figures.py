@@ -99,13 +99,15 @@ def leak_figure(data: ReportData) -> DotFigure | None:
     words = Words(
         "leak",
         leaks(forest),
-        f"AUC of the random forest with {data.interval}. Rows: random split of rows, as in the source study, with rows of "
-        "one sample in both training and test sets. Grouped: whole samples held out. Placebo: rows split at random, "
+        f"AUC of the random forest with {data.interval}. Rows: random split of rows, as in the source study, with rows "
+        "of one sample in both training and test sets. Grouped: whole samples held out. Placebo: rows split at random, "
         "labels dealt anew by whole groups. A leak is called one where the placebo is at least 0.05 above chance, with "
         "its interval above it, and rows are at least 0.05 above grouped.",
         "AUC of the forest by dataset and protocol. "
-        + listed(f"{row['dataset']} {row['protocol']} {estimate_text(row['auc'], None, None)}" for row in forest.to_dicts()),
-        how="Rows and placebo to the right of the dashed line, grouped on it: the forest recognises samples, not behaviour.",
+        + listed(
+            f"{row['dataset']} {row['protocol']} {estimate_text(row['auc'], None, None)}" for row in forest.to_dicts()
+        ),
+        how="Rows and placebo right of the dashed line, grouped on it: the forest recognises samples, not behaviour.",
         sources={"forest": forest},
         section="leak",
     )

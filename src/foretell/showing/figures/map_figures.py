@@ -48,7 +48,8 @@ def _map_figure(association: pl.DataFrame, statistic: str) -> MapFigure:
     words = Words(
         f"map-{statistic}",
         f"{significant_heads(marked, cells)} ({_SHORT[statistic]})",
-        f"{value_label}, per layer and head. White is no association ({centre:g}); red: the metric is higher where the behaviour happened, blue: lower. "
+        f"{value_label}, per layer and head. White is no association ({centre:g}); red: the metric is higher where the "
+        "behaviour happened, blue: lower. "
         f"Rings mark cells whose max-statistic p-value (corrected for all heads and metrics of the dataset) is below "
         f"{_SIGNIFICANT:g}: {marked} of {cells}. Grey cells are undefined.",
         f"Colour maps of {value_label} by layer and head, one per dataset and metric; {marked} of {cells} cells "

@@ -16,8 +16,8 @@ def roc_band(
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
     """Return the lower and the upper edge of the band at every point of a ROC curve.
 
-    On the normal scale a curve of area A is moved by sqrt(2) times the difference of the normal quantiles of two areas to
-    become one of the other area. The edges are the curve moved to both ends of the interval of its area.
+    On the normal scale a curve becomes one of another area when it is moved by sqrt(2) times the difference of the normal
+    quantiles of both areas. The edges are the curve moved to both ends of the interval of its area.
 
     Args:
         y: True positive rates.
@@ -26,8 +26,8 @@ def roc_band(
         upper: Upper end.
 
     Source:
-        The binormal model: Hanley 1988, Medical Decision Making 8. Where scores are normal in both classes, the edges are
-        the curves of these areas.
+        The binormal model: Hanley 1988, Medical Decision Making 8. Where scores are normal in both classes, the edges
+        are the curves of these areas.
 
     Example:
         >>> low, high = roc_band(np.array([0.0, 0.5, 1.0]), 0.7, 0.6, 0.8)

@@ -97,7 +97,7 @@ def _early(data: ReportData, shown: Overview) -> CurveFigure:
             for row in shown.rows
             for cell in row.cells
         ),
-        how="A signal is worth something where its line is above the dotted one: the best baseline after as many tokens.",
+        how="A signal is worth something where its line is above the dotted one: the best baseline by then.",
         sources={"early": early},
         section="signals",
     )

@@ -163,8 +163,8 @@ def _figure(
         f"scale.{clipped}{gaps}{ends}{sheets}{bars}{likely}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
-        how=f"{'Height and colour are' if solid else 'Colour is'} the activity at a layer and token: red is more of the "
-        f"concept, {'green' if scale == 'green-red' else 'blue'} less.",
+        how=f"{'Height and colour are' if solid else 'Colour is'} the activity at a layer and token: red is more of "
+        f"the concept, {'green' if scale == 'green-red' else 'blue'} less.",
         sources={name.removesuffix("-flat"): surface.table()},
         section="surfaces",
         folded=not solid,

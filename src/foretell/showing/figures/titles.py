@@ -43,7 +43,8 @@ def early_signals(shown: Overview) -> str:
     told = {row.behaviour or row.dataset for row in shown.rows if any(cell.predicts for cell in row.cells)}
     behaviours = "behaviour" if len(every) == 1 else "behaviours"
     if not told:
-        return f"No signal tells {'the behaviour' if len(every) == 1 else f'any of {len(every)} behaviours'} better than the baselines"
+        which = "the behaviour" if len(every) == 1 else f"any of {len(every)} behaviours"
+        return f"No signal tells {which} better than the baselines"
     return f"Signals inside the model tell {len(told)} of {len(every)} {behaviours} better than the baselines"
 
 
@@ -94,12 +95,17 @@ def leaks(forest: pl.DataFrame) -> str:
     by_dataset: dict[str, dict[str, Row]] = {}
     for row in forest.to_dicts():
         by_dataset.setdefault(row["dataset"], {})[row["protocol"]] = row
-    judged = [one for one in by_dataset.values() if all(one.get(name, {}).get("auc") is not None for name in ("rows", "grouped", "placebo"))]
+    judged = [
+        one
+        for one in by_dataset.values()
+        if all(one.get(name, {}).get("auc") is not None for name in ("rows", "grouped", "placebo"))
+    ]
     if not judged:
         return "Leakage between rows of one sample could not be measured"
     leaking = sum(_is_leak(one["rows"], one["grouped"], one["placebo"]) for one in judged)
     if not leaking:
-        return f"Rows split at random show no leak on {'the dataset' if len(judged) == 1 else f'any of {len(judged)} datasets'}"
+        which = "the dataset" if len(judged) == 1 else f"any of {len(judged)} datasets"
+        return f"Rows split at random show no leak on {which}"
     return f"Rows split at random leak on {leaking} of {len(judged)} {'dataset' if len(judged) == 1 else 'datasets'}"
 
 
@@ -130,7 +136,9 @@ def significant_heads(marked: int, cells: int) -> str:
     if not marked:
         return f"None of {cells:,} combinations of head and metric is significant after correction for all of them"
     verb = "is" if marked == 1 else "are"
-    return f"{marked:,} of {cells:,} combinations of head and metric {verb} significant after correction for all of them"
+    return (
+        f"{marked:,} of {cells:,} combinations of head and metric {verb} significant after correction for all of them"
+    )
 
 
 def areas_of_detectors(detectors: pl.DataFrame) -> str:
@@ -139,9 +147,7 @@ def areas_of_detectors(detectors: pl.DataFrame) -> str:
     if best is None:
         return "No detector has a defined AUC"
     text = f"The best detector, {best['detector']}, has AUC {number_text(best['auc'], digits=2)} on {best['dataset']}"
-    known = _highest(
-        detectors.filter((pl.col("role") == "baseline") & (pl.col("dataset") == best["dataset"])), "auc"
-    )
+    known = _highest(detectors.filter((pl.col("role") == "baseline") & (pl.col("dataset") == best["dataset"])), "auc")
     return f"{text}; the best baseline {number_text(known['auc'], digits=2)}" if known else text
 
 
@@ -161,7 +167,8 @@ def threshold_rules(thresholds: pl.DataFrame) -> str:
     lost = (thresholds["train_value"] - thresholds["heldout_value"]).drop_nulls()
     if lost.is_empty():
         return "No threshold rule has a defined value"
-    return f"Threshold rules lose up to {number_text(max(float(lost.to_numpy().max()), 0.0), digits=2)} from training to held-out groups"
+    most = number_text(max(float(lost.to_numpy().max()), 0.0), digits=2)
+    return f"Threshold rules lose up to {most} from training to held-out groups"
 
 
 def transferred(transfer: pl.DataFrame) -> str:
@@ -183,7 +190,9 @@ def probabilities(detectors: pl.DataFrame, names: Iterable[str]) -> str:
 def level_of_answers(surface: Surface) -> str:
     """Compare the mean activity of all answers."""
     means = [float(np.nanmean(one.activity)) if np.isfinite(one.activity).any() else None for one in surface.answers]
-    named = [f"{number_text(mean, digits=2)} in “{one.title}”" for mean, one in zip(means, surface.answers, strict=True)]
+    named = [
+        f"{number_text(mean, digits=2)} in “{one.title}”" for mean, one in zip(means, surface.answers, strict=True)
+    ]
     most = 3
     tail = f" and {len(named) - most} more" if len(named) > most else ""
     return f"Mean activity along “{surface.concept}” is {', '.join(named[:most])}{tail}"
@@ -206,5 +215,9 @@ def _highest(frame: pl.DataFrame, column: str) -> Row | None:
 
 def _span(values: pl.Series) -> str:
     """Return the smallest and the largest of the defined values, empty if there is none."""
-    ends = [number_text(float(end), digits=2) for end in np.quantile(values.drop_nulls().to_numpy(), (0, 1))] if values.drop_nulls().len() else []
+    ends = (
+        [number_text(float(end), digits=2) for end in np.quantile(values.drop_nulls().to_numpy(), (0, 1))]
+        if values.drop_nulls().len()
+        else []
+    )
     return " to ".join(dict.fromkeys(ends))

@@ -106,14 +106,18 @@ def _colour_steps() -> list[list[str]]:
 
 def _plain(part: pl.DataFrame, scores: Sequence[str], colours: Sequence[str]) -> dict[str, Any]:
     """Return some conversations as JSON values, column by column."""
-    texts = part.select("id", "dataset", "behaviour", "behavior_label", "label_source", "label_reason", "reason", "answer")
+    texts = part.select(
+        "id", "dataset", "behaviour", "behavior_label", "label_source", "label_reason", "reason", "answer"
+    )
     plain = dict(zip(texts.columns, plain_columns(texts), strict=True))
     tokens = part["tokens"].to_list() if "tokens" in part.columns else [None] * part.height
     whole = []
     for name in colours:
         divisor = _limits(name.removeprefix(COLOURED))[2]
         rounded = part.select(pl.col(name).list.eval((pl.element().cast(pl.Float64) * divisor).round(0)))
-        whole.append([None if one is None else [_whole(value) for value in one] for one in rounded.to_series().to_list()])
+        whole.append(
+            [None if one is None else [_whole(value) for value in one] for one in rounded.to_series().to_list()]
+        )
     return plain | {
         "messages": [_messages(text) for text in part["messages"].to_list()],
         "tokens": tokens,

@@ -144,7 +144,9 @@ def _key(figure: Figure) -> tuple[KeyEntry, ...]:
 
 
 def _dot_key(figure: DotFigure) -> tuple[KeyEntry, ...]:
-    made = [KeyEntry(label, tone(index), "", "■" if index == 1 else "●") for index, label in enumerate(figure.tone_labels)]
+    made = [
+        KeyEntry(label, tone(index), "", "■" if index == 1 else "●") for index, label in enumerate(figure.tone_labels)
+    ]
     if not figure.tone_labels:
         made.append(KeyEntry(figure.first_label, tone(0), "", "●"))
     if figure.second_label:

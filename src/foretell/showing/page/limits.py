@@ -62,7 +62,9 @@ def _words(shown: Overview) -> list[str]:
     def named(row: OverviewRow) -> str:
         return row.behaviour or row.dataset
 
-    told = [f"{named(row)} from token {row.words_alone_from} on" for row in shown.rows if row.words_alone_from is not None]
+    told = [
+        f"{named(row)} from token {row.words_alone_from} on" for row in shown.rows if row.words_alone_from is not None
+    ]
     return [f"The words alone tell some labels, so nothing is foretold there: {_listed(told)}."] if told else []
 
 

@@ -1,7 +1,7 @@
 """The report page: the context of the templates, and one HTML file that works offline and runs no external script.
 
-Plotly, the data of figures, all tables and the conversations are compressed in the page; its script unpacks each of them
-when it is needed, so that the text is readable at once.
+Plotly, the data of figures, all tables and the conversations are compressed in the page; its script unpacks each of
+them when it is needed, so that the text is readable at once.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         "tables": bool(tables),
     }
     names = _NAMES if data.tables else {**_NAMES, "study": "Figures"}
-    script = "(() => {\n\"use strict\";\n" + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
+    script = '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
     payload = {"pictures": pictures, "templates": {theme: to_plotly.template(theme) for theme in ("light", "dark")}}
     return (
         _environment()

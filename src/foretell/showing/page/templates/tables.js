@@ -94,7 +94,7 @@ const showTable = (host, name, table) => {
   grid.append(make("thead", {}, make("tr", {}, ...heads)), body);
   host.append(
     make("div", { class: "table-tools" }, search, csv, pages, count),
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": table.caption }, grid),
+    make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": table.caption }, grid),
   );
   host.printed = (on) => {
     first = on ? 0 : first;
