@@ -45,7 +45,7 @@ def test_nothing_serious_is_wrong_for_a_screen_reader(axe: str, signal_data: Rep
     page = write_report(small, tmp_path / "out", progress=False)
     with opened() as browser:
         for theme in ("light", "dark"):
-            browser.show(page, theme=theme)  # type: ignore[arg-type]
+            browser.show(page, theme=theme)
             browser.unfold()
             browser.page.locator("#conversations").scroll_into_view_if_needed()
             browser.page.wait_for_selector("#conversation-list[data-filled=yes]")

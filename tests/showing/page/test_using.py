@@ -198,7 +198,7 @@ def test_nothing_leaves_the_machine_and_nothing_is_said(browser: Browser) -> Non
 
 def test_it_is_there_in_less_than_a_second_in_both_themes(browser: Browser, folder: Path) -> None:
     for theme in ("light", "dark"):
-        browser.show(folder / "report.html", theme=theme)  # type: ignore[arg-type]
+        browser.show(folder / "report.html", theme=theme)
         assert browser.run("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1000
         dark = browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(18, 21, 26)"
         assert dark == (theme == "dark")

@@ -165,8 +165,8 @@ def _cell_characters() -> frozenset[int]:
 
 def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", width: int = 44) -> None:
     """Set title and labels of an axes, wrapped and without mathematical markup."""
-    if paper_width() is not None:
-        width = min(width, int(axes.get_figure(root=True).get_figwidth() / _columns_of(axes) * 15))
+    if (whole := paper_width()) is not None:
+        width = min(width, int(whole / _columns_of(axes) * 15))
     if title:
         lines = "\n".join(wrapped(title, width=width, lines=2))
         axes.set_title(drawable(lines), parse_math=False)

@@ -81,7 +81,7 @@ def _shrink(canvas: Canvas, width: float) -> None:
     scale = width / canvas.get_figwidth()
     canvas.set_size_inches(width, canvas.get_figheight() * scale)
     for text in canvas.findobj(Text):
-        text.set_fontsize(max(5.0, text.get_fontsize() * scale))
+        text.set_fontsize(max(5.0, float(text.get_fontsize()) * scale))
     for axes in canvas.axes:
         if axes.name == "3d":
             axes.tick_params(axis="y", pad=-4)

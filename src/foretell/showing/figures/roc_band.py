@@ -16,8 +16,8 @@ def roc_band(
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
     """Return the lower and the upper edge of the band at every point of a ROC curve.
 
-    On the normal scale a curve becomes one of another area when it is moved by sqrt(2) times the difference of the normal
-    quantiles of both areas. The edges are the curve moved to both ends of the interval of its area.
+    On the normal scale a curve becomes one of another area when it is moved by sqrt(2) times the difference of the
+    normal quantiles of both areas. The edges are the curve moved to both ends of the interval of its area.
 
     Args:
         y: True positive rates.
