@@ -258,6 +258,27 @@ def make_direction() -> pl.DataFrame:
     return _table("directions", [{"concept": "lying", "n": 200, "n_pairs": 100, **row} for row in rows])
 
 
+def make_conversations(n: int, *, n_tokens: int = 12) -> pl.DataFrame:
+    """Return conversations of a run with made-up answers."""
+    rng = np.random.default_rng(11)
+    words = np.array(["The", " tower", " is", " tall", ",", " they", " say", ".", " It", " was", " built", "\n"])
+    rows = []
+    for at in range(n):
+        tokens = rng.choice(words, n_tokens).tolist()
+        activity, logprob = rng.normal(0, 1, n_tokens), -rng.exponential(1, n_tokens)
+        rows.append(
+            {"id": f"sample-{at:05d}", "dataset": DATASETS[at % 3], "behaviour": "followed the instruction"}
+            | {"behavior_label": (1, 0, 1, None)[at % 4], "label_source": "verifier", "label_reason": f"reason {at}"}
+            | {"reason": None, "answer": "".join(tokens), "tokens": tokens}
+            | {"messages": json.dumps([{"role": "user", "content": f"Question {at}: how tall is it?"}])}
+            | {"score: mean log-probability": float(logprob.mean()), "score: activity “lying”": float(activity.mean())}
+            | {"token: log-probability": logprob.tolist(), "token: activity “lying”": activity.tolist()}
+        )
+    return pl.DataFrame(
+        rows, infer_schema_length=None, schema_overrides={"behavior_label": pl.Int8, "reason": pl.String}
+    )
+
+
 def make_study() -> FakeStudy:
     """Return a made-up study."""
     dropped = (("behavior_label is null", 810), ('layer is "avg"', 8_640), ("head is not an integer", 270))

@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
-from matplotlib.image import imread
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_matplotlib.canvas import drawable, thinned
@@ -28,6 +28,7 @@ NAMES = (
     "hidden-layers",
     "families-increments",
     "roc-single-metrics",
+    "leak",
     "roc-forest",
     "importances",
     "map-pearson",
@@ -121,11 +122,16 @@ def test_plotly_surfaces_are_clipped_but_show_the_score_on_hover() -> None:
     assert (trace.cmin, trace.cmax, trace.showscale) == (-1.0, 1.0, False)
 
 
-def test_half_a_picture_has_half_the_pixels_each_way(signal_data: ReportData) -> None:
-    png = to_matplotlib.render(to_matplotlib.draw(_figures(signal_data)["early"]), "png", dots_per_inch=40)
-    whole, half = (imread(io.BytesIO(one)) for one in (png, to_matplotlib.halved(png)))
-    assert half.shape[:2] == tuple(-(-size // 2) for size in whole.shape[:2])
-    assert half.mean() == pytest.approx(whole.mean(), abs=0.01)
+@pytest.mark.parametrize("name", ["early", "activity"])
+def test_a_still_has_half_the_pixels_each_way_and_the_same_colours(signal_data: ReportData, name: str) -> None:
+    png = to_matplotlib.render(to_matplotlib.draw(_figures(signal_data)[name]), "png", dots_per_inch=60)
+    still = to_matplotlib.still(png)
+    with Image.open(io.BytesIO(png)) as whole, Image.open(io.BytesIO(still)) as half:
+        assert half.format == "WEBP"
+        assert half.size == tuple(-(-size // 2) for size in whole.size)
+        pixels = [np.asarray(one.convert("RGB"), dtype=float) for one in (whole.reduce(2), half)]
+    assert np.abs(pixels[0] - pixels[1]).mean() < 4
+    assert len(still) < len(png)
 
 
 def test_many_tokens_and_answers_stay_drawable() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from foretell.errors import InputError
 from foretell.showing import report as report_module
@@ -44,7 +46,7 @@ def test_every_file_is_there(folder: Path, data: ReportData) -> None:
     }
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {path.stem for path in (folder / "figures").glob("*.svg")}
-    assert len(figures) == 15
+    assert len(figures) == 16
     for name, frame in data.tables.items():
         assert pl.read_parquet(folder / "tables" / f"{name}.parquet").equals(frame)
     assert Surface.read(folder / "surfaces" / "activity-1").table().equals(data.surfaces[0].table())
@@ -53,17 +55,24 @@ def test_every_file_is_there(folder: Path, data: ReportData) -> None:
 
 def test_the_page_loads_nothing_and_is_of_reasonable_size(folder: Path, page: Page) -> None:
     assert page.loads
-    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
+    assert all(load.startswith(("data:image/webp;base64,", "#")) for load in page.loads)
     assert not {"link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
-    assert (folder / "report.html").stat().st_size < 12e6
+    assert (folder / "report.html").stat().st_size < 4e6
+
+
+def unpacked(page: Page, name: str) -> str:
+    """Return what a block of the page holds."""
+    (block,) = (text for attributes, text in page.scripts if attributes.get("id") == f"packed-{name}")
+    return gzip.decompress(base64.b64decode(block)).decode()
 
 
 def test_only_the_pages_own_scripts_may_run(page: Page) -> None:
-    running = [text for attributes, text in page.scripts if attributes.get("type") != "application/json"]
-    assert len(running) == 2
-    for text in running:
+    running = [text for attributes, text in page.scripts if "type" not in attributes]
+    assert len(running) == 1
+    for text in (*running, unpacked(page, "plotly")):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in page.policy
+    assert page.policy.count("sha256") == 2
     assert "default-src 'none'" in page.policy
     assert "'unsafe-eval'" not in page.policy
     script_rule = next(rule for rule in page.policy.split(";") if "script-src" in rule)
@@ -71,33 +80,48 @@ def test_only_the_pages_own_scripts_may_run(page: Page) -> None:
     assert page.handlers == []
 
 
-def test_plotly_is_embedded_once_and_figures_are_valid_json(page: Page) -> None:
-    data_blocks = [text for attributes, text in page.scripts if attributes.get("type") == "application/json"]
-    assert len(data_blocks) == 1
-    pictures = json.loads(data_blocks[0])["pictures"]
-    assert len(pictures) == 2 + 2 + 3 + 1 + 6 + 27 + 3 + 3 + 3 + 3 + 3 + 1
-    assert sum("plotly.js v" in text[:400] for _, text in page.scripts) == 1
+def test_figures_are_valid_json_and_plotly_is_there_once(page: Page) -> None:
+    pictures = json.loads(unpacked(page, "figures"))["pictures"]
+    assert len(pictures) == 2 + 2 + 3 + 3 + 3 + 6 + 27 + 3 + 3 + 3 + 3 + 3 + 1
+    assert "plotly.js v" in unpacked(page, "plotly")[:400]
+    assert not any("plotly.js v" in text for _, text in page.scripts)
+
+
+def test_tables_of_the_page_are_those_of_the_folder(page: Page, folder: Path) -> None:
+    tables = json.loads(unpacked(page, "tables"))
+    assert set(tables) == {path.stem for path in (folder / "tables").glob("*.parquet")} | {"activity"}
+    for name, table in tables.items():
+        stored = pl.read_parquet(folder / f"tables/{name}.parquet") if name != "activity" else make_surface().table()
+        names = [column["name"] for column in table["columns"]]
+        assert names == stored.columns
+        shown = pl.DataFrame(dict(zip(names, table["values"], strict=True)), schema=stored.schema)
+        assert_frame_equal(shown, stored.fill_nan(None), check_exact=True, check_row_order=name != "association")
+
+
+def test_every_figure_says_how_to_read_it_and_leads_to_its_tables(page: Page, data: ReportData) -> None:
+    figures = study_figures(data)
+    assert all(figure.words.how and figure.words.sources for figure in figures)
+    assert sum(text.startswith("How to read:") for text in page.text) == len(page.images)
 
 
 def test_the_page_says_what_a_reader_needs(page: Page) -> None:
     text = " ".join(page.text)
     for words in (
         "Summary",
-        "Question and settings",
+        "What was dropped",
         "87,480 rows read, 77,760 kept",
         'layer is "avg"',
         "2.2e-16",
         "Three shares that sum to 1 have two degrees of freedom",
         "no evidence of a signal",
-        "The strongest 20 of 2,430 rows",
-        "undefined",
+        "Rows split at random leak on 3 of 3 datasets",
         "foretell study demo/attention.csv --seed 0 --to demo/study",
         "You are a helpful assistant.",
     ):
         assert words in text, words
     assert len(page.ids) == len(set(page.ids))
     assert all(image.get("alt") for image in page.images)
-    assert len(page.images) == 15
+    assert len(page.images) == 16
 
 
 def test_hostile_text_is_inert_in_the_page(hostile_data: ReportData) -> None:
@@ -106,27 +130,23 @@ def test_hostile_text_is_inert_in_the_page(hostile_data: ReportData) -> None:
     attack = "</script><script>document.title='hit'</script>"
     html = render_page(hostile_data, figures, stills, title=f"{attack}\x1b[31m\u202e")
     page = parsed(html)
-    assert page.tags.count("script") == 3
+    assert [attributes.get("type") for attributes, _ in page.scripts] == [*["text/plain"] * 3, None]
     assert "\x1b" not in html
     assert "\u202e" not in html
     assert page.handlers == []
-    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
+    assert all(load.startswith(("data:image/webp;base64,", "#")) for load in page.loads)
     assert page.tags.count("img") == len(figures)
     assert any(attack in text for text in page.text)
-    assert "$\\frac{1}{0}$" in html
+    assert "$\\frac{1}{0}$" in " ".join(page.text)
 
 
-def test_tables_show_undefined_with_a_reason(data: ReportData) -> None:
-    tables = {table.name: table for table in page_tables(data)}
-    thresholds = tables["thresholds"]
-    assert thresholds.footnotes == ("the metric is constant",)
-    undefined = [cell for row in thresholds.rows for cell in row if cell.text == "undefined"]
-    assert len(undefined) == 2 * 6
-    assert all(cell.reason == 1 for cell in undefined)
-    assert len(tables["association"].rows) == 20
-    first = dict(zip((name for name, _ in tables["association"].header), tables["association"].rows[0], strict=True))
-    assert first["p_max"].text == "0.003"
-    assert (first["layer"].text, first["head"].text) == ("12", "4")
+def test_heads_come_with_the_strongest_first(data: ReportData) -> None:
+    tables = {table.name: table for table in page_tables(data, study_figures(data))}
+    assert tables["association"].frame.select("p_max", "layer", "head").row(0) == (0.003, 12, 4)
+    kinds = {name: kind for name, kind, _ in tables["association"].columns}
+    assert (kinds["layer"], kinds["n"], kinds["auc"], kinds["p_max"], kinds["reason"]) == (
+        *("index", "count", "number", "p-value", "text"),
+    )
 
 
 def test_a_table_alone_is_enough(tmp_path: Path) -> None:
@@ -226,7 +246,7 @@ def test_a_report_is_made_again_from_its_folder(folder: Path, tmp_path: Path) ->
     html = first.decode()
     assert "<title>A trial</title>" in html
     assert "You are a helpful assistant." in html
-    assert "increments-0" in html
+    assert 'data-picture="increments-0"' in html
     make_surface().write(tmp_path / "surface")
     shown = rerender(small, tmp_path / "shown", surfaces=[tmp_path / "surface"], progress=False)
     assert "Activity by layer and token" in shown.read_text(encoding="utf-8")
@@ -235,7 +255,8 @@ def test_a_report_is_made_again_from_its_folder(folder: Path, tmp_path: Path) ->
 def test_the_whole_report_reads_back(folder: Path, data: ReportData) -> None:
     again, title = read_report_data(folder)
     assert title == "A trial"
-    assert again.facts == data.facts
+    assert replace(again.facts, provenance=()) == data.facts
+    assert dict(again.facts.provenance).keys() == {"report made", "statistics computed on"}
     assert again.study_json == data.study_json
     assert set(again.tables) == set(data.tables)
     assert again.direction is not None

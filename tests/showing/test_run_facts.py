@@ -59,3 +59,14 @@ def test_a_run_of_which_nothing_was_read_has_no_example() -> None:
     made = Run.create(None, JOB)
     made.append("part", {"samples": sample("a", [0, 0, 0, 0, 0], reason="the answer has no tokens")})
     assert run_facts(made).example == ()
+
+
+def test_what_made_a_run_is_named_by_checksums() -> None:
+    job = {**JOB, "weights": "v2:12", "sampling": {"max_new_tokens": 8, "seed": 3}}
+    made = Run.create(None, {**job, "directions": [{"concept": "lying", "vectors": "ab12"}]})
+    made.append("part", {"samples": sample("a", [0, 0, 0, 0, 0], reason="the answer has no tokens")})
+    facts = dict(run_facts(made).provenance)
+    assert facts["weights"] == "v2:12"
+    assert facts["answers"] == "max_new_tokens 8, seed 3"
+    assert facts["direction “lying” (SHA-256)"] == "ab12"
+    assert "tokenizer" not in facts

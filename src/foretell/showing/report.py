@@ -6,10 +6,12 @@ foretell.report(study, "out", surfaces=[surface])      # out/report.html
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -91,6 +93,7 @@ def write_report(
     progress: bool | None = None,
 ) -> Path:
     """Write a report of `ReportData` in place of an earlier one; see `report`."""
+    data = replace(data, facts=_dated(data.facts))
     figures: list[Figure] = [
         *_surfaces(data.surfaces, z_limit=z_limit, scale=scale),
         *study_figures(data),
@@ -225,6 +228,15 @@ def save_causes(
     return Path(to) / "report.html"
 
 
+def _dated(facts: RunFacts) -> RunFacts:
+    """Return the facts with the date and the machine of a new report; one that is rendered again keeps its own."""
+    if any(name == "report made" for name, _ in facts.provenance):
+        return facts
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = f"{platform.system()} {platform.machine()}, processor"
+    return replace(facts, provenance=(*facts.provenance, ("report made", now), ("statistics computed on", machine)))
+
+
 def _surfaces(
     surfaces: Sequence[Surface], *, z_limit: float | None = None, scale: ColourScale, null_band: bool = True
 ) -> list[Figure]:
@@ -267,7 +279,7 @@ def _write_figures_and_page(
         png = to_matplotlib.render(canvas, "png")
         (draft / "figures" / f"{name}.png").write_bytes(png)
         (draft / "figures" / f"{name}.svg").write_bytes(to_matplotlib.render(canvas, "svg"))
-        stills[name] = to_matplotlib.halved(png)
+        stills[name] = to_matplotlib.still(png, scale=0.38 if figure.words.folded else 0.46)
     page = render_page(data, figures, stills, title=title)
     (draft / "report.html").write_text(page, encoding="utf-8", newline="\n")
 

@@ -78,6 +78,10 @@ class RunFacts:
     commands: tuple[str, ...] = ()
     """Command lines that reproduce this report."""
     notes: tuple[str, ...] = ()
+    provenance: tuple[tuple[str, str], ...] = ()
+    """What made the run and the report, by name: weights, template, device, seed, date."""
+    conversations: pl.DataFrame | None = field(default=None, compare=False, repr=False)
+    """As `foretell.showing.run_conversations.run_conversations` returns them."""
 
 
 @dataclass(frozen=True)

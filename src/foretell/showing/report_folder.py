@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,28 @@ from foretell.storage.surfaces import Surface
 __all__ = ["files_of_report", "read_report_data", "write_facts"]
 
 _FACTS = "report.json"
+_CONVERSATIONS = "conversations.parquet"
 
 
 def write_facts(data: ReportData, folder: Path, *, title: str) -> None:
     """Write `report.json`: the facts of a report that are not in its study, and the list of its files.
+
+    The conversations of a run are a table of their own, `conversations.parquet`.
 
     Args:
         data: The content of the report.
         folder: Folder with all other files of the report, and nothing else.
         title: Heading of the page.
     """
+    if data.facts.conversations is not None:
+        data.facts.conversations.write_parquet(folder / _CONVERSATIONS)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    facts = {"title": title, **asdict(data.facts), "files": files}
-    (folder / _FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    facts = {"title": title, **asdict(replace(data.facts, conversations=None)), "files": files}
+    del facts["conversations"]
+    text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+    (folder / _FACTS).write_text(
+        text, encoding="utf-8", errors="backslashreplace"
+    )  # of a lone surrogate: its JSON escape
 
 
 def files_of_report(folder: Path) -> set[Path]:
@@ -104,7 +113,17 @@ def _facts(path: Path) -> tuple[RunFacts, str | None]:
     try:
         example = tuple(ColouredText(**span) for span in value["example"])
         commands, notes = tuple(value["commands"]), tuple(value["notes"])
-        facts = RunFacts(value["model"], value["n_conversations"], value["question"], example, commands, notes)
-        return facts, value["title"]
-    except (KeyError, TypeError) as error:
+        provenance = tuple((str(name), str(fact)) for name, fact in value.get("provenance", ()))
+        listed = path.with_name(_CONVERSATIONS)
+        return RunFacts(
+            model=value["model"],
+            n_conversations=value["n_conversations"],
+            question=value["question"],
+            example=example,
+            commands=commands,
+            notes=notes,
+            provenance=provenance,
+            conversations=_table(listed) if listed.exists() else None,
+        ), value["title"]
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(located(path, f"is not a valid report.json: {error!r}")) from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import polars as pl
 
 from foretell.jobs.attempts import summary_of
 from foretell.showing.report_data import ColouredText, RunFacts
+from foretell.showing.run_conversations import run_conversations
 from foretell.storage.runs import Run
 
 __all__ = ["run_facts"]
@@ -39,7 +41,20 @@ def run_facts(run: Run, *, commands: Sequence[str] = ()) -> RunFacts:
         example=_example(run, samples),
         commands=tuple(commands),
         notes=tuple(notes),
+        provenance=_provenance(job),
+        conversations=run_conversations(run),
     )
+
+
+def _provenance(job: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what determines a run's numbers: checksums of weights and texts, numbers' type, sampling with its seed."""
+    facts = {name: job.get(name) for name in ("model", "weights", "template", "tokenizer", "dtype", "device")}
+    facts["conversations (SHA-256)"] = job.get("conversations")
+    if isinstance(sampling := job.get("sampling"), Mapping):
+        facts["answers"] = ", ".join(f"{name} {value}" for name, value in sampling.items())
+    for direction in job.get("directions") or ():
+        facts[f"direction “{direction['concept']}” (SHA-256)"] = direction.get("vectors")
+    return tuple((name, str(value)) for name, value in facts.items() if value is not None)
 
 
 def _example(run: Run, samples: pl.DataFrame) -> tuple[ColouredText, ...]:

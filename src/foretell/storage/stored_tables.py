@@ -43,6 +43,10 @@ class StoredTables(RunFolder):
             samples = samples.drop(written, strict=False).join(_labels(labels), on="id", how="left")
         return samples.sort("id").select(columns)
 
+    def columns_of(self, table: RunTable, columns: Sequence[str]) -> pl.DataFrame:
+        """Return some columns of a table, its rows in the order of the parts; the others are not read."""
+        return self._read(table, columns)
+
     def n_rows(self, table: RunTable) -> int:
         """Return how many rows a table has, without reading it."""
         return sum(file.n_rows or 0 for part in self.parts for file in part.of_table(table))

@@ -50,9 +50,12 @@ def test_roc_has_a_panel_per_dataset_and_a_curve_per_metric_and_level(data: Repo
 def test_forest_curves_differ_in_more_than_colour(data: ReportData) -> None:
     figure = forest_figure(data)
     assert figure is not None
-    curves = figure.panels[0].curves
-    assert len(curves) == 9
-    assert len({(curve.dash, curve.marker) for curve in curves}) == 9
+    assert [panel.title for panel in figure.panels] == list(DATASETS)
+    for panel in figure.panels:
+        assert len({curve.dash for curve in panel.curves}) == len(panel.curves) == 3
+        assert [curve.label.partition(":")[0] for curve in panel.curves if curve.lower is not None] == [
+            "grouped by sample"
+        ]
 
 
 def test_importances_keep_both_kinds_apart(data: ReportData) -> None:
@@ -120,7 +123,7 @@ def test_captions_and_legends_name_the_level_of_the_study(data: ReportData) -> N
     changed = replace(data, settings={**data.settings, "level": 0.8})
     of_study = [one for one in study_figures(changed) if one.words.name != "direction-by-layer"]
     words = [one.words.caption + getattr(one, "first_label", "") for one in of_study]
-    assert sum("80 % interval" in one for one in words) == 6
+    assert sum("80 % interval" in one for one in words) == 9
     assert not [one for one in words if "95 %" in one]
 
 

@@ -27,7 +27,7 @@ def test_each_behaviour_has_a_panel_named_by_what_happened(signal_data: ReportDa
         titles = [panel.title for panel in figure.panels]
         assert titles[0] == "followed the instruction: alpaca"
         assert titles[3:] == ["answered correctly", "gave in to a false claim", "said something false"]
-        assert figure.words.caption.startswith("How to read: ")
+        assert figure.words.how
 
 
 def test_early_curves_hold_the_table_and_the_best_baseline_of_each_checkpoint(signal_data: ReportData) -> None:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from foretell.showing.draw_matplotlib.canvas import empty_panel, grid, legend, set_labels, write
+from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import BarFigure, BarPanel
 from foretell.showing.figures.palette import tone
 from foretell.showing.untrusted import shortened
@@ -27,6 +28,7 @@ def draw_bars(figure: BarFigure) -> Canvas:
             empty_panel(axes, panel.note)
             continue
         _panel(axes, panel)
+        axes.set_ylim(*figure.y_range(panel.y_label))
     return canvas
 
 
@@ -54,4 +56,10 @@ def _panel(axes: Axes, panel: BarPanel) -> None:
         panel.reference, color="#20242b", linestyle="--", linewidth=1.0, label=f"reference: {panel.reference_label}"
     )
     set_labels(axes, "x", places.tolist(), [shortened(name, 18) for name in panel.categories])
-    legend(axes, ncols=2, bbox_to_anchor=(0.5, -0.1), handlelength=1.6, columnspacing=1.2)
+    legend(
+        axes,
+        ncols=2,
+        bbox_to_anchor=(0.5, -0.1 if paper_width() is None else -0.16),
+        handlelength=1.6,
+        columnspacing=1.2,
+    )

@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.palette import NEUTRAL, Stops
 from foretell.showing.untrusted import visible, wrapped
 
@@ -29,6 +30,7 @@ __all__ = [
     "empty_panel",
     "grid",
     "legend",
+    "outer_labels",
     "paper_style",
     "set_labels",
     "thinned",
@@ -65,6 +67,8 @@ _OTHER_FONTS = (
     "Arial Unicode MS",
 )
 _INK = "#20242b"
+_NARROW = 4.0
+"""Inches below which panels stand below each other."""
 _SELECTORS = dict.fromkeys((0xFE0E, 0xFE0F))  # variation selectors; fonts here have one variant at most
 
 
@@ -120,7 +124,13 @@ def paper_style() -> Iterator[None]:
         "hatch.linewidth": 0.8,
         "svg.fonttype": "path",
         "svg.hashsalt": "foretell",
+        "pdf.fonttype": 42,
+        "ps.fonttype": 42,
     }
+    if paper_width() is not None:
+        small = {"font.size": 7.0, "axes.titlesize": 7.5, "xtick.labelsize": 6.5, "ytick.labelsize": 6.5}
+        thin = {"axes.linewidth": 0.6, "lines.linewidth": 1.1, "xtick.major.width": 0.6, "ytick.major.width": 0.6}
+        settings |= small | thin | {"axes.labelsize": 7.0, "legend.fontsize": 6.5, "xtick.major.size": 2.5}
     with mpl.rc_context(settings):
         yield
 
@@ -155,6 +165,8 @@ def _cell_characters() -> frozenset[int]:
 
 def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", width: int = 44) -> None:
     """Set title and labels of an axes, wrapped and without mathematical markup."""
+    if (whole := paper_width()) is not None:
+        width = min(width, int(whole / _columns_of(axes) * 15))
     if title:
         lines = "\n".join(wrapped(title, width=width, lines=2))
         axes.set_title(drawable(lines), parse_math=False)
@@ -164,20 +176,30 @@ def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", 
         axes.set_ylabel(drawable(y_label), parse_math=False)
 
 
+def _columns_of(axes: Axes) -> int:
+    spec = axes.get_subplotspec()
+    return 1 if spec is None else int(spec.get_gridspec().ncols)
+
+
 def legend(axes: Axes, **options: Any) -> None:
     """Add a legend below the axes, without mathematical markup."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
-    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 1, "handlelength": 3.2}
+    below = -0.16 if paper_width() is None else (-0.26 if _columns_of(axes) < 3 else -0.42)
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, below), "ncols": 1, "handlelength": 3.2}
     made = axes.legend(
-        handles, [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in labels], **(place | options)
+        handles,
+        [drawable("\n".join(wrapped(label, width=60 if paper_width() is None else 44, lines=2))) for label in labels],
+        **(place | options),
     )
     for text in made.get_texts():
         text.set_parse_math(False)
 
 
-def grid(n_panels: int, *, n_columns: int, width: float, height: float, title: str) -> tuple[Canvas, list[Axes]]:
+def grid(
+    n_panels: int, *, n_columns: int, width: float, height: float, title: str, narrow: int = 1
+) -> tuple[Canvas, list[Axes]]:
     """Return a canvas and one axes per panel.
 
     Args:
@@ -186,11 +208,16 @@ def grid(n_panels: int, *, n_columns: int, width: float, height: float, title: s
         width: Width of one panel, in inches.
         height: Height of one panel, in inches.
         title: Title of the canvas.
+        narrow: Maximal number of columns in one column of a paper.
     """
     n_columns = max(1, min(n_columns, n_panels))
+    if (whole := paper_width()) is not None:
+        n_columns = min(n_columns, narrow if whole < _NARROW else 3)
+        height = max(0.8 if narrow > 1 else 1.5, height * min(1.0, (whole / n_columns) / width))
+        width, title = whole / n_columns, ""
     n_rows = math.ceil(n_panels / n_columns)
     lines = wrapped(title, width=int(9 * width * n_columns), lines=2)
-    head = 0.2 + 0.2 * len(lines)
+    head = 0.2 + 0.2 * len(lines) if title else 0.02
     total = height * n_rows + head
     engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05, wspace=0.04, rect=(0, 0, 1, 1 - head / total))
     canvas = Canvas(figsize=(width * n_columns, total), layout=engine)
@@ -199,6 +226,29 @@ def grid(n_panels: int, *, n_columns: int, width: float, height: float, title: s
     ).set_in_layout(False)
     axes = [canvas.add_subplot(n_rows, n_columns, index + 1) for index in range(n_panels)]
     return canvas, axes
+
+
+def outer_labels(every: Sequence[Axes], filled: Sequence[bool]) -> None:
+    """Keep tick labels and names of axes only at the left and at the bottom of a grid of axes with common limits.
+
+    Args:
+        every: All axes, row by row.
+        filled: Whether each has something drawn; one above an empty one keeps its labels.
+    """
+    places = [one.get_subplotspec() for one in every]
+    kept = {
+        (spec.rowspan.start, spec.colspan.start) for spec, drawn in zip(places, filled, strict=True) if spec and drawn
+    }
+    for axes, spec, drawn in zip(every, places, filled, strict=True):
+        if spec is None or not drawn:
+            continue
+        row, column = spec.rowspan.start, spec.colspan.start
+        if (row + 1, column) in kept:
+            axes.tick_params(labelbottom=False)
+            axes.set_xlabel("")
+        if (row, column - 1) in kept:
+            axes.tick_params(labelleft=False)
+            axes.set_ylabel("")
 
 
 def empty_panel(axes: Axes, note: str) -> None:

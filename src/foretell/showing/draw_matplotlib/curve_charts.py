@@ -14,9 +14,11 @@ from foretell.showing.draw_matplotlib.canvas import (
     empty_panel,
     grid,
     legend,
+    outer_labels,
     set_labels,
     write,
 )
+from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import Curve, CurveFigure, CurvePanel
 from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
 from foretell.showing.untrusted import wrapped
@@ -46,6 +48,8 @@ def draw_curves(figure: CurveFigure) -> Canvas:
         write(axes, x_label=figure.x_label, y_label=figure.y_label)
         if not figure.one_legend:
             legend(axes)
+    if figure.roc:
+        outer_labels(every, [panel.note is None for panel in figure.panels])
     if figure.one_legend:
         _one_legend(canvas, every)
     return canvas
@@ -83,9 +87,16 @@ def _one_legend(canvas: Canvas, every: list[Axes]) -> None:
     handles = {label: handle for axes in every for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if handles:
         labels = [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in handles]
-        made = canvas.legend(list(handles.values()), labels, loc="outside lower center", ncols=3, handlelength=3.2)
+        made = canvas.legend(
+            list(handles.values()), labels, loc="outside lower center", ncols=_legend_columns(), handlelength=3.2
+        )
         for text in made.get_texts():
             text.set_parse_math(False)
+
+
+def _legend_columns() -> int:
+    whole = paper_width()
+    return 3 if whole is None or whole > 4 else 2
 
 
 def _line(axes: Axes, curve: Curve, *, thin: bool, shade: float) -> None:

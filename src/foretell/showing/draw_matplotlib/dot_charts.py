@@ -7,6 +7,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from foretell.showing.draw_matplotlib.canvas import drawable, grid, set_labels, write
+from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import DotFigure, DotPanel
 from foretell.showing.figures.palette import NEUTRAL, tone
 from foretell.showing.untrusted import shortened
@@ -20,14 +21,23 @@ def draw_dots(figure: DotFigure) -> Canvas:
     n_columns = 1 if len(figure.panels) == 1 else 2
     width = 7.0 if n_columns == 1 else 5.6
     canvas, every = grid(
-        len(figure.panels), n_columns=n_columns, width=width, height=1.1 + 0.3 * max(most, 2), title=figure.words.title
+        len(figure.panels),
+        n_columns=n_columns,
+        width=width,
+        height=1.1 + (0.3 if paper_width() is None else 0.5) * max(most, 2),
+        title=figure.words.title,
     )
     for axes, panel in zip(every, figure.panels, strict=True):
         _panel(axes, figure, panel)
         if figure.x_range is not None:
             axes.set_xlim(*figure.x_range)
+    whole = paper_width()
     canvas.legend(
-        handles=_handles(figure), loc="outside lower center", ncols=4, fontsize=8, handletextpad=0.4, columnspacing=1.4
+        handles=_handles(figure),
+        loc="outside lower center",
+        ncols=4 if whole is None or whole > 4 else 2,
+        handletextpad=0.4,
+        columnspacing=1.4,
     )
     return canvas
 
@@ -54,7 +64,7 @@ def _panel(axes: Axes, figure: DotFigure, panel: DotPanel) -> None:
             drawable(f"undefined: {shortened(reason, 50)}"),
             transform=axes.get_yaxis_transform(),
             color="#6b7280",
-            fontsize=7.5,
+            fontsize="small",
             va="center",
             parse_math=False,
         )

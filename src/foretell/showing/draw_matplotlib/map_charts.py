@@ -8,7 +8,17 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 
-from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, empty_panel, grid, set_labels, thinned, write
+from foretell.showing.draw_matplotlib.canvas import (
+    colour_map,
+    drawable,
+    empty_panel,
+    grid,
+    outer_labels,
+    set_labels,
+    thinned,
+    write,
+)
+from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import MapFigure, MapPanel
 from foretell.showing.figures.palette import DIVERGING
 
@@ -22,7 +32,7 @@ def draw_maps(figure: MapFigure) -> Canvas:
     width = float(np.clip(0.11 * n_layers + 0.7, 2.8, 5.0))
     height = float(np.clip(0.11 * n_heads + 0.9, 1.7, 4.2))
     canvas, every = grid(
-        len(figure.panels), n_columns=figure.n_columns, width=width, height=height, title=figure.words.title
+        len(figure.panels), n_columns=figure.n_columns, width=width, height=height, title=figure.words.title, narrow=3
     )
     colours = colour_map("diverging", DIVERGING).with_extremes(bad="#c9cdd4")
     limits = Normalize(figure.centre - figure.limit, figure.centre + figure.limit)
@@ -34,9 +44,11 @@ def draw_maps(figure: MapFigure) -> Canvas:
         axes.imshow(panel.values.T, cmap=colours, norm=limits, aspect="auto", interpolation="nearest")
         _marks(axes, panel)
         for axis, names in (("x", panel.layers), ("y", panel.heads)):
-            places = thinned(len(names), 10)
+            places = thinned(len(names), 10 if paper_width() is None else 6)
             set_labels(axes, axis, places, [str(names[place]) for place in places])
         write(axes, x_label="Layer", y_label="Head")
+    if len({(panel.layers, panel.heads) for panel in figure.panels}) == 1:
+        outer_labels(every, [panel.note is None for panel in figure.panels])
     bar = canvas.colorbar(ScalarMappable(limits, colours), ax=every, shrink=0.8, aspect=30, pad=0.02)
     bar.set_label(drawable(figure.value_label), parse_math=False)
     bar.outline.set_visible(False)

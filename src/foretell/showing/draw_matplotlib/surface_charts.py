@@ -13,9 +13,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, to_rgba
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, set_labels, thinned
+from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.draw_matplotlib.small_surfaces import draw_small_surface
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel
 from foretell.showing.figures.palette import COLOUR_SCALES, INTERVAL, NULL_BAND, UNDEFINED_COLOUR
@@ -27,7 +29,7 @@ __all__ = ["draw_surfaces"]
 
 _BAR_WIDTH = 1.15
 _TITLE_HEIGHT, _FOOT_HEIGHT = 0.75, 0.3
-_SHEET, _SHEET_MESH = 0.05, 0.4
+_SHEET, _SHEET_MESH = 0.02, 0.3
 """Opacity of a sheet and of its mesh."""
 _SHEET_TILES = 11
 """Maximal number of tiles of a sheet along each axis: a coarse mesh does not cover the surface's colours."""
@@ -35,7 +37,10 @@ _SHEET_TILES = 11
 
 def draw_surfaces(figure: SurfaceFigure) -> Canvas:
     """Draw the answers side by side, as surfaces or as flat maps."""
+    whole = paper_width()
     n_columns = min(len(figure.panels), 3 if len(figure.panels) == 3 else 2)
+    if whole is not None:
+        n_columns = 1 if whole < 4 else min(n_columns, 2)
     n_rows = math.ceil(len(figure.panels) / n_columns)
     most_tokens = max(len(panel.tokens) for panel in figure.panels)
     width = 5.9 if figure.shape == "surface" else 4.9
@@ -45,9 +50,11 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
     canvas = Canvas(figsize=size)
     colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale]).with_extremes(bad=UNDEFINED_COLOUR)
     limits = Normalize(-figure.z_limit, figure.z_limit)
-    _heading(canvas, figure, size)
+    if whole is None:
+        _heading(canvas, figure, size)
     columns = _text_columns(width)
-    text_height = 0.3 + 0.155 * max(len(_answer_lines(panel, columns)) for panel in figure.panels)
+    n_lines = max(len(_answer_lines(panel, columns)) for panel in figure.panels) if whole is None else 0
+    text_height = 0.3 + 0.155 * n_lines
     for index, panel in enumerate(figure.panels):
         left = (index % n_columns) * width / size[0]
         bottom = (foot + (n_rows - 1 - index // n_columns) * height) / size[1]
@@ -64,7 +71,20 @@ def draw_surfaces(figure: SurfaceFigure) -> Canvas:
     bar = canvas.colorbar(ScalarMappable(limits, colours), cax=bar_axes, extend=figure.extend, extendfrac=0.05)
     bar.set_label(drawable(figure.z_label), parse_math=False)
     bar.set_ticks(np.linspace(-figure.z_limit, figure.z_limit, 5).tolist())
+    if whole is not None:
+        _shrink(canvas, whole)
     return canvas
+
+
+def _shrink(canvas: Canvas, width: float) -> None:
+    """Make a drawing as wide as a column, with letters that can still be read."""
+    scale = width / canvas.get_figwidth()
+    canvas.set_size_inches(width, canvas.get_figheight() * scale)
+    for text in canvas.findobj(Text):
+        text.set_fontsize(max(5.0, float(text.get_fontsize()) * scale))
+    for axes in canvas.axes:
+        if axes.name == "3d":
+            axes.tick_params(axis="y", pad=-4)
 
 
 def _heading(canvas: Canvas, figure: SurfaceFigure, size: tuple[float, float]) -> None:
@@ -103,6 +123,8 @@ def _panel_words(
     x = left + 0.3 / size[0]
     title = wrapped(panel.title, width=int(columns * 0.85), lines=1)
     canvas.text(x, top, drawable("".join(title)), va="top", fontsize=10.5, fontweight="bold", parse_math=False)
+    if paper_width() is not None:
+        return
     canvas.text(
         x, top - 0.2 / size[1], drawable("\n".join(lines)), va="top", fontsize=8.5, linespacing=1.25, parse_math=False
     )
@@ -132,13 +154,14 @@ def _surface(
     axes.set_ylim(0, max(n_tokens - 1, 1))
     # The lowest tick would overlap the last token's label.
     axes.set_zticks(np.linspace(-figure.z_limit, figure.z_limit, 9)[1:])
-    places = thinned(n_tokens, 16)
+    places = thinned(n_tokens, 12)
     labels = [token_label(drawable(panel.tokens[index]), length=14) for index in places]
     set_labels(axes, "y", places, labels, fontsize=6.5, ha="left", va="center", rotation_mode="anchor")
     axes.tick_params(axis="y", pad=-3)
     axes.tick_params(axis="x", pad=-2, labelsize=7.5)
     axes.tick_params(axis="z", pad=0, labelsize=7.5)
     axes.set_xlabel("Layer", labelpad=0)
+    axes.set_ylabel("Token", labelpad=16)
     axes.set_zlabel("")  # the colour bar has the label, and one here would overlap the next panel
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0.97, 0.975, 0.98, 1.0))

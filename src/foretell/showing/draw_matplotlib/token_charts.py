@@ -14,6 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
 
 from foretell.showing.draw_matplotlib.canvas import CELL_FONT, colour_map, drawable
+from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import TokenFigure, TokenPanel
 from foretell.showing.figures.palette import COLOUR_SCALES, UNDEFINED_COLOUR, ink_on, mixed
 from foretell.showing.untrusted import visible, wrapped
@@ -21,8 +22,7 @@ from foretell.showing.untrusted import visible, wrapped
 __all__ = ["draw_tokens"]
 
 _WIDTH = 7.4
-_COLUMNS = 92
-"""Cells per line."""
+_MARGIN = 0.3
 _CELL = 0.07
 """Width in inches; a whole number of dots at 100 and 200 per inch, so that characters stay in their cells."""
 _LINE = 0.215
@@ -45,24 +45,40 @@ class _Run:
 
 def draw_tokens(figure: TokenFigure) -> Canvas:
     """Draw all answers below each other, with one colour bar at the bottom."""
-    laid_out = [_layout(panel.tokens) for panel in figure.panels]
+    width = paper_width() or _WIDTH
+    n_cells = int((width - 2 * _MARGIN) / _CELL)  # per line
+    laid_out = [_layout(panel.tokens, n_cells) for panel in figure.panels]
     blocks = [0.34 + _LINE * (runs[-1].line + 1 if runs else 1) for runs in laid_out]
     height = 0.78 + sum(blocks) + 0.62
-    canvas = Canvas(figsize=(_WIDTH, height))
+    canvas = Canvas(figsize=(width, height))
     axes = canvas.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, _WIDTH), ylim=(0, height))
+    axes.set(xlim=(0, width), ylim=(0, height))
     axes.axis("off")
-    _words(axes, figure.question, (0.3, height - 0.12), fontsize=13, fontweight="bold", columns=70)
-    _words(axes, figure.words.title, (0.3, height - 0.42), fontsize=9.5, color="#4b5563", columns=100)
+    _words(
+        axes,
+        figure.question,
+        (0.3, height - 0.12),
+        fontsize=13 if width > 4 else 9,
+        fontweight="bold",
+        columns=int(9.4 * width),
+    )
+    _words(axes, figure.words.title, (0.3, height - 0.42), fontsize=9.5, color="#4b5563", columns=int(13.5 * width))
     top = height - 0.78
     for panel, runs, block in zip(figure.panels, laid_out, blocks, strict=True):
-        _words(axes, panel.title, (0.3, top), fontsize=9.5, fontweight="bold", columns=90)
+        _words(
+            axes,
+            panel.title,
+            (0.3, top),
+            fontsize=9.5 if width > 4 else 7.5,
+            fontweight="bold",
+            columns=int(12 * width),
+        )
         for run in runs:
             _draw_run(axes, figure, panel, run, top=top - 0.22)
         top -= block
     limits = Normalize(-figure.z_limit, figure.z_limit)
     colours = colour_map(figure.scale, COLOUR_SCALES[figure.scale])
-    bar_axes = canvas.add_axes((0.3 / _WIDTH, 0.42 / height, 0.42, 0.13 / height))
+    bar_axes = canvas.add_axes((0.3 / width, 0.42 / height, 0.42, 0.13 / height))
     bar = canvas.colorbar(
         ScalarMappable(limits, colours), cax=bar_axes, orientation="horizontal", extend=figure.extend, extendfrac=0.03
     )
@@ -77,22 +93,22 @@ def _words(axes: Axes, text: str, at: tuple[float, float], *, columns: int, **fo
     axes.text(*at, "".join(lines), va="top", parse_math=False, **font)  # type: ignore[arg-type]
 
 
-def _layout(tokens: tuple[str, ...]) -> list[_Run]:
-    """Return the tokens in lines of cells; a token that is longer than a line is broken."""
+def _layout(tokens: tuple[str, ...], n_cells: int) -> list[_Run]:
+    """Return the tokens in lines of so many cells; a token that is longer than a line is broken."""
     runs: list[_Run] = []
     line = column = 0
     for token, text in enumerate(tokens):
         rest = drawable(visible(text), in_cells=True).translate(_BRACKETS) or "∅"
         while rest:
-            available = _COLUMNS - column
-            if _cells(rest) > available and column and _cells(rest) <= _COLUMNS:
-                line, column, available = line + 1, 0, _COLUMNS
+            available = n_cells - column
+            if _cells(rest) > available and column and _cells(rest) <= n_cells:
+                line, column, available = line + 1, 0, n_cells
             taken, width = _prefix(rest, available)
             if not taken:
                 line, column = line + 1, 0
                 continue
             if line == _MAX_LINES:
-                return [*runs, _Run("…", line - 1, _COLUMNS + 1, 1, token)]
+                return [*runs, _Run("…", line - 1, n_cells + 1, 1, token)]
             runs.append(_Run(taken, line, column, width, token))
             rest, column = rest[len(taken) :], column + width
     return runs

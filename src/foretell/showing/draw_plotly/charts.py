@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from foretell.showing.draw_plotly.frame import empty_picture, lines, numbers, picture
@@ -17,6 +19,7 @@ __all__ = ["bar_pictures", "curve_pictures", "dot_pictures"]
 
 _PATTERNS = ("", "/", ".", "x", "\\")
 _LEGEND_LINE = 20
+_MOST_POINTS = 120
 
 
 def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
@@ -33,6 +36,7 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
                 go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, showlegend=False, hoverinfo="skip")
             )
         for index, curve in enumerate(panel.curves):
+            curve = _thinned(curve) if figure.roc else curve
             traces += _curve(curve, per_point=not figure.roc, zorder=-index, shade=0.1 if figure.one_legend else 0.2)
         span = list(panel.x_range or _span(panel.curves))
         for level in panel.levels:
@@ -70,6 +74,13 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
     return tuple(made)
 
 
+def _thinned(curve: Curve) -> Curve:
+    """Return a curve with at most as many of its points as can be told apart, the first and the last among them."""
+    kept = np.unique(np.linspace(0, curve.x.size - 1, min(curve.x.size, _MOST_POINTS)).round().astype(np.int64))
+    lower, upper = (None if end is None else end[kept] for end in (curve.lower, curve.upper))
+    return replace(curve, x=curve.x[kept], y=curve.y[kept], lower=lower, upper=upper)
+
+
 def _behind(figure: CurveFigure, panel: CurvePanel) -> list[dict[str, Any]]:
     """Return what is drawn below the curves: greyed ranges and the reference line."""
     made: list[dict[str, Any]] = [
@@ -86,9 +97,9 @@ def _behind(figure: CurveFigure, panel: CurvePanel) -> list[dict[str, Any]]:
 def _height(figure: CurveFigure) -> int:
     """Return the height without legend; a single ROC panel is wide, so it is also tall."""
     if figure.one_legend:
-        return 236
+        return 204
     if not figure.roc:
-        return 360
+        return 280
     return 560 if len(figure.panels) == 1 else 400
 
 
@@ -125,8 +136,8 @@ def _curve(curve: Curve, *, per_point: bool, zorder: int, shade: float) -> list[
         symbols["maxdisplayed"] = 9
     traces.append(
         go.Scatter(
-            x=numbers(curve.x, digits=12),
-            y=numbers(curve.y, digits=12),
+            x=numbers(curve.x, digits=8),
+            y=numbers(curve.y, digits=8),
             mode="lines" if curve.marker is None else "lines+markers",
             name=lines(curve.label, 60),
             line={"color": colour, "dash": dash(curve.dash), "width": 2},
@@ -171,12 +182,12 @@ def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
         chart = picture(
             traces,
             title=panel.title,
-            height=140 + 34 * max(len(names), 3),
+            height=88 + 20 * max(len(names), 3),
             xaxis={"title": {"text": figure.x_label}, "range": list(figure.x_range or ()) or None},
             yaxis={"tickvals": list(range(len(names))), "ticktext": labels, "range": [len(names) - 0.5, -0.5]},
             shapes=shapes,
-            legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "xref": "container"},
-            margin={"l": 40, "r": 12, "t": 40, "b": 84},
+            showlegend=False,  # the page has one for all panels
+            margin={"l": 40, "r": 12, "t": 36, "b": 46},
         )
         for place, (_, reason) in enumerate(panel.undefined, start=len(panel.dots)):
             chart.add_annotation(
@@ -200,7 +211,7 @@ def _dots(chosen: list[tuple[int, Dot]], index: int, name: str) -> go.Scatter:
         y=[place for place, _ in chosen],
         mode="markers",
         name=plotly_text(name),
-        marker={"color": tone(index), "size": 10, "symbol": "square" if index == 1 else "circle"},
+        marker={"color": tone(index), "size": 9, "symbol": "square" if index == 1 else "circle"},
         error_x={"type": "data", "symmetric": False, "array": upper, "arrayminus": lower, "width": 0, "thickness": 2.5},
         text=[plotly_text(dot.label) for _, dot in chosen],
         customdata=[f"{number_text(dot.estimate)}{_interval(dot.lower, dot.upper)}" for _, dot in chosen],
@@ -274,7 +285,7 @@ def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
                 hovermode="x",  # a bar near zero cannot be pointed at
                 xaxis={"tickvals": places}
                 | {"ticktext": [plotly_text(shortened(name, 18)) for name in panel.categories]},
-                yaxis={"title": {"text": panel.y_label}},
+                yaxis={"title": {"text": panel.y_label}, "range": list(figure.y_range(panel.y_label))},
                 shapes=[line | {"line": style}],
                 annotations=[
                     {"text": panel.reference_label, "x": 1, "xref": "paper", "y": panel.reference}

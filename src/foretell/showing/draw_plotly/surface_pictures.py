@@ -102,12 +102,12 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "y": _EYE_DISTANCE * math.cos(elevation) * math.sin(azimuth),
         "z": _EYE_DISTANCE * math.sin(elevation),
     }
-    small = {"tickfont": {"size": 10}, "showspikes": False}
+    small = {"tickfont": {"size": 11}, "showspikes": False}
     heights = np.linspace(-limit, limit, 5)[1:].tolist()  # the lowest tick would overlap the first layer's label
     scene = {
-        "xaxis": {"title": {"text": "layer"}, **small},
-        "yaxis": {"title": {"text": ""}, **_token_ticks(panel, 16, scene_text), **small},
-        "zaxis": {"title": {"text": ""}, "range": [-limit, limit], "tickvals": heights, **small},
+        "xaxis": {"title": {"text": "Layer"}, "nticks": 6, **small},
+        "yaxis": {"title": {"text": "Token"}, **_token_ticks(panel, 10, scene_text), **small},
+        "zaxis": {"title": {"text": "Activity"}, "range": [-limit, limit], "tickvals": heights, **small},
         "aspectmode": "manual",
         "aspectratio": {"x": 1.05, "y": 1.2, "z": 0.65},
         "camera": {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.12}},
@@ -144,7 +144,7 @@ def _sheets(
         go.Surface(
             z=_clipped(end.T, figure.z_limit),
             colorscale=[[0.0, colour], [1.0, colour]],
-            opacity=0.09,
+            opacity=0.06,
             lighting={"ambient": 1.0, "diffuse": 0.0, "specular": 0.0},
             showscale=False,
             hovertemplate=_HOVER,  # a sheet is in front of the surface, so the pointer is on the sheet

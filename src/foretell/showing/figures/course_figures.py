@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from foretell.showing.figures.figure import Curve, CurveFigure, CurvePanel, Level, Words
-from foretell.showing.figures.surface_figures import layers_text
+from foretell.showing.figures.surface_figures import layers_text, scale_label
 from foretell.showing.figures.table_cells import column
+from foretell.showing.figures.titles import steered
 from foretell.showing.rounding import number_text
 from foretell.storage.surfaces import HeldOutComparison, Surface
 
@@ -52,14 +53,28 @@ def course_figure(surface: Surface, *, name: str = "course") -> CurveFigure | No
     )
     words = Words(
         name,
-        f"Activity along “{surface.concept}” by token position",
+        f"“{surface.concept}” {_outside(surface)} along the answers",
         f"Mean over layers {layers_text(course.layers)} of {surface.model} at each token of the answer.{null}"
         f" {comparison_text(surface.held_out, surface.concept)}".rstrip(),
         f"Activity over token position for {len(panels)} answers, with a band of random directions.",
+        how="A line outside the shaded band is more than random directions show; inside it, it means nothing.",
+        sources={name.replace("course", "activity", 1): surface.table()},
         section="surfaces",
     )
     y_range = (float(values.min()) - margin, float(values.max()) + margin)
-    return CurveFigure(words, tuple(panels), "Token of the answer", "Activity", y_range=y_range)
+    return CurveFigure(
+        words, tuple(panels), "Token of the answer", f"Activity ({scale_label(surface)})", y_range=y_range
+    )
+
+
+def _outside(surface: Surface) -> str:
+    """Say how many tokens are outside the band of random directions."""
+    course = surface.course
+    if course is None or not course.n_random:
+        return "rises and falls"
+    ends = zip(course.mean, course.null_lower, course.null_upper, strict=True)
+    beyond = [not low <= value <= high for lines in ends for value, low, high in zip(*lines, strict=True)]
+    return f"is outside the band of random directions at {sum(beyond)} of {len(beyond)} tokens"
 
 
 def comparison_text(comparison: HeldOutComparison | None, concept: str) -> str:
@@ -114,13 +129,15 @@ def steering_figure(table: pl.DataFrame) -> CurveFigure:
     n_pairs = int(table.item(0, "n_pairs"))
     words = Words(
         "steering",
-        "Effect of steering along the direction",
+        steered(table),
         "Shift of the log-odds of the positive over the negative answer when the direction is added: mean of "
         f"{n_pairs} pairs that it was not fitted on, with 95 % interval. A dose of 1 is one standard deviation on the "
         "calibration tokens, divided among the layers. Random directions of the same length are added for comparison. "
         "Adding any vector makes the model less confident; the component that changes sign with the dose is specific "
         f"to the direction.{_steered_words(table)}",
         "Shift of log-odds over dose for the direction and for random directions.",
+        how="The direction does something of its own where its line leaves the band of random directions.",
+        sources={"steering": table},
     )
     return CurveFigure(words, tuple(panels), "Dose (standard deviations)", "Shift of log-odds (nats)")
 

@@ -12,7 +12,10 @@ from foretell.showing.figures.figure import (
     Level,
     Words,
 )
+from foretell.showing.figures.roc_band import roc_band
 from foretell.showing.figures.table_cells import column, listed, matching, ordered, reasons
+from foretell.showing.figures.titles import forest_protocols, probabilities, separating_layer, single_metrics
+from foretell.showing.overview import ALL_BASELINES
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 
@@ -55,12 +58,14 @@ def roc_figure(data: ReportData) -> CurveFigure | None:
         panels.append(CurvePanel(dataset, tuple(curves), note=None if curves else reasons(rows)))
     words = Words(
         name="roc-single-metrics",
-        title="ROC of single metrics, per dataset",
+        title=single_metrics(roc),
+        how="A curve above the grey diagonal is a metric that is higher where label 1 is; the legend gives its AUC.",
         caption=(
             "Each metric as a score for the label. Solid: one value per sample (mean over its layers and heads). "
-            f"Dotted: every row of the table. The legend gives the AUC with its {data.interval}, clustered by group. "
-            "The grey diagonal is chance."
+            f"Dotted: every row of the table. AUCs have their {data.interval}, clustered by group."
         ),
+        sources={"roc": roc, "roc_points": points},
+        folded=True,
         alt="ROC curves of each metric, one panel per dataset. "
         + listed(f"{row['dataset']} {row['metric']} {row['level']} {estimate_text(row['auc'], None, None)}"
                   for row in roc.to_dicts()),
@@ -69,73 +74,99 @@ def roc_figure(data: ReportData) -> CurveFigure | None:
 
 
 def forest_figure(data: ReportData) -> CurveFigure | None:
-    """Return the forest's ROC curves of all datasets and protocols in one panel."""
+    """Return the forest's ROC curves, one panel per dataset with a curve per protocol.
+
+    The curve of the grouped split has a band that goes with the interval of its AUC; see `roc_band`.
+    """
     forest, points = data.table("forest"), data.table("forest_points")
     if forest.is_empty():
         return None
-    datasets = ordered(forest, "dataset")
-    curves = []
-    for row in forest.to_dicts():
-        line = points.filter((pl.col("dataset") == row["dataset"]) & (pl.col("protocol") == row["protocol"]))
-        if line.is_empty() or row["auc"] is None:
-            continue
-        protocol = list(PROTOCOLS).index(row["protocol"]) if row["protocol"] in PROTOCOLS else len(PROTOCOLS)
-        text = estimate_text(row["auc"], row["auc_lower"], row["auc_upper"])
-        index = datasets.index(row["dataset"])
-        curves.append(
-            Curve(
-                label=f"{row['dataset']}, {PROTOCOLS.get(row['protocol'], row['protocol'])}: {text}",
-                x=column(line, "false_positive_rate"),
-                y=column(line, "true_positive_rate"),
-                tone=index,
-                dash=(2, 0, 1, 3)[protocol],
-                marker=index,
-            )
-        )
+    panels = []
+    for dataset in ordered(forest, "dataset"):
+        rows = matching(forest, dataset=dataset)
+        curves = []
+        for row in rows:
+            line = points.filter((pl.col("dataset") == dataset) & (pl.col("protocol") == row["protocol"]))
+            if line.is_empty() or row["auc"] is None:
+                continue
+            index = list(PROTOCOLS).index(row["protocol"]) if row["protocol"] in PROTOCOLS else len(PROTOCOLS)
+            text = estimate_text(row["auc"], row["auc_lower"], row["auc_upper"])
+            x, y = column(line, "false_positive_rate"), column(line, "true_positive_rate")
+            ends = [row[name] for name in ("auc", "auc_lower", "auc_upper")]
+            lower, upper = (None, None) if row["protocol"] != "grouped" or None in ends else roc_band(y, *ends)
+            label = f"{PROTOCOLS.get(row['protocol'], row['protocol'])}: {text}"
+            curves.append(Curve(label, x, y, index, (2, 0, 1, 3)[index], None, lower, upper))
+        panels.append(CurvePanel(dataset, tuple(curves), note=None if curves else reasons(rows)))
     words = Words(
         name="roc-forest",
-        title="Random forest on the metrics: ROC by dataset and protocol",
+        title=forest_protocols(forest),
+        how="Where the dashed curve is above the solid one and the dotted one is above the diagonal, the split leaks.",
         caption=(
-            "Dashed: random split of rows, as in the source study, with rows of one sample in both training and test "
-            "sets. Solid: whole samples held out. Dotted: random split of rows with labels dealt anew by whole groups; "
-            "an AUC above 0.5 is leakage. Colour and marker give the dataset."
+            "Random forest on the metrics. Dashed: random split of rows, as in the source study, with rows of one "
+            "sample in both training and test sets. Solid: whole samples held out; its band is the curve moved to "
+            "both ends of its AUC's interval. Dotted: random split of rows with labels dealt anew by whole groups; an "
+            f"AUC above 0.5 is leakage. The legend gives AUCs with their {data.interval}."
         ),
         alt="ROC curves of the random forest. "
         + listed(f"{row['dataset']} {row['protocol']} {estimate_text(row['auc'], None, None)}"
                   for row in forest.to_dicts()),
+        sources={"forest": forest, "forest_points": points},
+        section="leak",
+        folded=True,
     )  # fmt: skip
-    panel = CurvePanel("", tuple(curves), note=None if curves else reasons(forest.to_dicts()))
-    return CurveFigure(words, (panel,), "False positive rate", "True positive rate", roc=True)
+    return CurveFigure(words, tuple(panels), "False positive rate", "True positive rate", roc=True)
+
+
+_MOST_CALIBRATED = 3
 
 
 def reliability_figure(data: ReportData) -> CurveFigure | None:
-    """Return the reliability diagram, one panel per dataset."""
+    """Return the reliability diagram, one panel per dataset.
+
+    At most three detectors have a curve: all baselines together, and the detectors with the highest AUCs.
+    """
     reliability = data.table("reliability")
     if reliability.is_empty():
         return None
-    detectors = ordered(reliability, "detector")
+    detectors = _calibrated(data, ordered(reliability, "detector"))
     panels = []
     for part in reliability.partition_by("dataset", maintain_order=True):
-        curves = [
-            Curve(
-                label=line.item(0, "detector"),
-                x=column(line, "mean_probability"),
-                y=column(line, "observed"),
-                tone=detectors.index(line.item(0, "detector")),
-                marker=detectors.index(line.item(0, "detector")),
-            )
-            for line in part.partition_by("detector", maintain_order=True)
-        ]
+        curves = []
+        for index, detector in enumerate(detectors):
+            line = part.filter(pl.col("detector") == detector)
+            if line.is_empty():
+                continue
+            ends = column(line, "lower"), column(line, "upper")
+            x, y = column(line, "mean_probability"), column(line, "observed")
+            curves.append(Curve(detector, x, y, index, index, index, *ends))
         panels.append(CurvePanel(str(part.item(0, "dataset")), tuple(curves)))
+    left = [name for name in ordered(reliability, "detector") if name not in detectors]
     words = Words(
         "reliability",
-        "Calibration of predicted probabilities",
-        "Mean predicted probability of held-out samples, in bins of equal counts, against the share of samples with "
-        "label 1. Calibrated probabilities are on the diagonal.",
+        probabilities(data.table("detectors"), detectors),
+        "Held-out samples in bins of equal counts: mean predicted probability against the share with label 1, with the "
+        f"{data.interval} of the share." + (f" Not drawn: {', '.join(left)}." if left else ""),
         "Predicted probability against observed frequency per dataset and detector.",
+        how="Calibrated probabilities are on the diagonal; a curve below it is too sure of label 1.",
+        sources={"reliability": reliability},
         folded=True,
     )
-    return CurveFigure(words, tuple(panels), "Predicted probability", "Observed share", roc=True)
+    return CurveFigure(words, tuple(panels), "Predicted probability of label 1", "Observed share of label 1", roc=True)
+
+
+def _calibrated(data: ReportData, named: list[str]) -> list[str]:
+    """Return the detectors with a curve, in the order of the table."""
+    if len(named) <= _MOST_CALIBRATED:
+        return named
+    areas = data.table("detectors").filter(pl.col("detector").is_in(named) & pl.col("auc").is_not_null())
+    means = (
+        areas.filter(pl.col("role") != "baseline")
+        .group_by("detector")
+        .agg(pl.col("auc").mean())
+        .sort("auc", "detector")
+    )
+    kept = {*means["detector"].to_list()[-(_MOST_CALIBRATED - 1) :], ALL_BASELINES}
+    return [name for name in named if name in kept] or named[:_MOST_CALIBRATED]
 
 
 def _layer_curve(frame: pl.DataFrame, label: str, value: str, index: int) -> Curve:
@@ -155,7 +186,7 @@ def direction_figure(data: ReportData) -> CurveFigure | None:
     direction = data.direction
     if direction is None or direction.is_empty():
         return None
-    null = data.table("direction_null")
+    null, scores = data.table("direction_null"), direction.filter(pl.col("measure") == "score")
     panels = tuple(_direction_panel(part, null) for part in direction.partition_by("concept", maintain_order=True))
     values = [
         *(y for panel in panels for curve in panel.curves for y in (curve.y, curve.lower) if y is not None),
@@ -164,12 +195,14 @@ def direction_figure(data: ReportData) -> CurveFigure | None:
     lowest = min((float(np.nanmin(y)) for y in values if np.isfinite(y).any()), default=0.5)
     words = Words(
         "direction-by-layer",
-        "Held-out AUC of the direction, by layer",
+        separating_layer(scores, "On held-out topics the direction separates"),
         "AUC on topics the direction was not fitted on, with 95 % interval; dotted: over pairs of one topic only. "
         + ("" if null.is_empty() else "Random directions: mean, with the 5th to 95th percentile of their AUC. ")
         + "Horizontal lines are baselines without the model's internals, such as the answer's log-probability; a "
         "direction below them adds nothing to them.",
         "Line of held-out AUC per layer with baselines as horizontal lines.",
+        how="The direction is worth something where its line and band are above every horizontal line.",
+        sources={"direction": direction} | ({} if null.is_empty() else {"direction_null": null}),
         section="surfaces",
     )
     return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))

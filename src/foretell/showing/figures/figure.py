@@ -9,10 +9,12 @@ nothing is estimated here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float
 
 from foretell.showing.figures.palette import ColourScale
@@ -41,15 +43,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Words:
-    """Name, title, caption and alternative text of a figure."""
+    """Name, title, caption and alternative text of a figure, and the tables that it shows."""
 
     name: str
     """File name without extension."""
     title: str
+    """A sentence: what the figure shows."""
     caption: str
     alt: str
     """Alternative text for screen readers."""
-    section: Literal["signals", "figures", "surfaces"] = "figures"
+    how: str = ""
+    """One line on how to read it."""
+    sources: Mapping[str, pl.DataFrame] = field(default_factory=dict, compare=False, repr=False)
+    """The tables with its numbers, by name."""
+    section: Literal["signals", "heads", "leak", "figures", "surfaces"] = "figures"
     """Part of the page."""
     folded: bool = False
     """Whether the page shows the figure only when it is asked for."""
@@ -199,6 +206,20 @@ class BarFigure:
     words: Words
     panels: tuple[BarPanel, ...]
     n_columns: int
+
+    def y_range(self, y_label: str) -> tuple[float, float]:
+        """Return common limits of all panels with the same y axis."""
+        alike = [panel for panel in self.panels if panel.y_label == y_label]
+        numbers = [panel.reference for panel in alike] + [
+            number
+            for panel in alike
+            for series in panel.series
+            for number in (*series.values, *series.lower, *series.upper)
+            if number is not None
+        ]
+        low, high = min(0.0, *numbers), max(0.0, *numbers)
+        margin = 0.06 * (high - low) or 0.05
+        return (low - margin if low < 0 else 0.0, high + margin)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,18 @@ from foretell.showing.figures.figure import (
     Words,
 )
 from foretell.showing.figures.table_cells import listed, matching, of_attention, ordered, reasons
+from foretell.showing.figures.titles import (
+    areas_of_detectors,
+    gains_of_detectors,
+    importance_of_columns,
+    leaks,
+    threshold_rules,
+    transferred,
+)
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 
-__all__ = ["detector_figures", "importance_figure", "threshold_figure", "transfer_figure"]
+__all__ = ["detector_figures", "importance_figure", "leak_figure", "threshold_figure", "transfer_figure"]
 
 Row = dict[str, Any]
 
@@ -59,15 +67,59 @@ def importance_figure(data: ReportData) -> BarFigure | None:
             panels.append(BarPanel(title, metrics, tuple(series), y_label, reference, reference_label, note))
     words = Words(
         name="importances",
-        title="Feature importances of the forest",
+        title=importance_of_columns(importances),
+        how="A column matters where the solid bar on the right is above 0 with its whole whisker.",
         caption=(
             f"Left: impurity importance. {len(metrics)} exchangeable columns have 1/{len(metrics)} each (dashed line) "
             "even on pure noise, so equal bars are not a result. Right: permutation importance, the held-out AUC lost "
             f"when a column is shuffled; 0 (dashed line) means no effect. Whiskers: {data.interval}."
         ),
         alt="Bars of impurity and permutation importance per dataset and metric.",
+        sources={"importances": importances},
+        section="leak",
+        folded=True,
     )
     return BarFigure(words, tuple(panels), n_columns=2)
+
+
+def leak_figure(data: ReportData) -> DotFigure | None:
+    """Return the forest's AUC by protocol, one panel per dataset."""
+    forest = data.table("forest")
+    if forest.is_empty():
+        return None
+    order = list(PROTOCOLS)
+
+    def label(row: Row) -> str:
+        return PROTOCOLS.get(row["protocol"], str(row["protocol"]))
+
+    def dot(row: Row) -> Dot:
+        tone = order.index(row["protocol"]) if row["protocol"] in order else len(order)
+        return Dot(label(row), row["auc"], row["auc_lower"], row["auc_upper"], tone)
+
+    words = Words(
+        "leak",
+        leaks(forest),
+        f"AUC of the random forest with {data.interval}. Rows: random split of rows, as in the source study, with rows "
+        "of one sample in both training and test sets. Grouped: whole samples held out. Placebo: rows split at random, "
+        "labels dealt anew by whole groups. A leak is called one where the placebo is at least 0.05 above chance, with "
+        "its interval above it, and rows are at least 0.05 above grouped.",
+        "AUC of the forest by dataset and protocol. "
+        + listed(
+            f"{row['dataset']} {row['protocol']} {estimate_text(row['auc'], None, None)}" for row in forest.to_dicts()
+        ),
+        how="Rows and placebo right of the dashed line, grouped on it: the forest recognises samples, not behaviour.",
+        sources={"forest": forest},
+        section="leak",
+    )
+    return DotFigure(
+        words,
+        _panels(forest, "auc", label, dot),
+        x_label="AUC",
+        first_label=f"AUC, {data.interval}",
+        reference=0.5,
+        reference_label="chance",
+        tone_labels=tuple(PROTOCOLS.values()),
+    )
 
 
 def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
@@ -80,7 +132,7 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
     auc = DotFigure(
         Words(
             "detectors",
-            "Detectors and baselines",
+            areas_of_detectors(detectors),
             f"AUC on held-out samples, with {data.interval}. Detectors (blue) use the model's internals; baselines "
             "(orange) use only what is known without them, such as lengths or log-probability. Open diamonds: AUC "
             "within strata, which removes the effect of the task type. The dashed line is chance.",
@@ -89,6 +141,9 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
                 f"{row['dataset']} {row['detector']} {estimate_text(row['auc'], row['auc_lower'], row['auc_upper'])}"
                 for row in detectors.to_dicts()
             ),
+            how="A detector is worth something where its blue dot is to the right of every orange one.",
+            sources={"detectors": data.table("detectors")},
+            section="signals",
         ),
         areas,
         x_label="Held-out AUC",
@@ -104,11 +159,14 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
     gain = DotFigure(
         Words(
             "increments",
-            "Increment over all baselines",
+            gains_of_detectors(detectors.filter(pl.col("role") != "baseline")),
             "Held-out AUC of all baselines and the detector together minus that of all baselines, of nested models on "
             f"the same samples, within strata where there are strata, with {data.interval}. Where the interval "
             "includes 0 (dashed line), no improvement over the baselines is shown.",
             "Increment in AUC over all baselines, per dataset and detector.",
+            how="A dot to the right of the dashed line, with its whole interval, knows more than all baselines do.",
+            sources={"detectors": data.table("detectors")},
+            section="signals",
         ),
         increments,
         x_label="Increment of AUC",
@@ -159,10 +217,12 @@ def threshold_figure(data: ReportData) -> DotFigure | None:
 
     words = Words(
         "thresholds",
-        "Threshold rules",
+        threshold_rules(thresholds),
         "The rule “predict 1 if the metric is above (or below) t”. Filled: the objective on held-out groups, with "
         f"{data.interval}. Open: the same on the training groups, where t was chosen; the difference is optimism.",
         "Held-out and training value of each threshold rule per dataset and metric.",
+        how="The wider the gap between open and filled marks, the more of the rule is fitted to chance.",
+        sources={"thresholds": thresholds},
         folded=True,
     )
     return DotFigure(
@@ -190,10 +250,12 @@ def transfer_figure(data: ReportData) -> DotFigure | None:
 
     words = Words(
         "transfer",
-        "Transfer to other datasets",
+        transferred(transfer),
         f"AUC with {data.interval} of a detector fitted on other datasets, and held-out AUC of one fitted on the "
         "dataset itself. A signal that is not specific to a dataset transfers.",
         "AUC of detectors fitted on each dataset, one panel per evaluated dataset.",
+        how="A signal that is not specific to one dataset has dots right of chance, wherever it was fitted.",
+        sources={"transfer": transfer},
         folded=True,
     )
     return DotFigure(

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from foretell.showing.figures.figure import MapFigure, MapPanel, Words
+from foretell.showing.figures.titles import significant_heads
 from foretell.showing.report_data import ReportData
 
 __all__ = ["map_figures"]
@@ -18,6 +19,7 @@ _STATISTICS = {
     "spearman": ("Spearman rank correlation with the label", 0.0),
     "auc": ("AUC for the label", 0.5),
 }
+_SHORT = {"pearson": "Pearson correlation", "spearman": "rank correlation", "auc": "AUC"}
 
 
 def map_figures(data: ReportData) -> tuple[MapFigure, ...]:
@@ -45,12 +47,16 @@ def _map_figure(association: pl.DataFrame, statistic: str) -> MapFigure:
     cells = sum(int(np.isfinite(panel.values).sum()) for panel in panels)
     words = Words(
         f"map-{statistic}",
-        f"{value_label}, per layer and head",
-        f"White is no association ({centre:g}); red: the metric is higher where the behaviour happened, blue: lower. "
+        f"{significant_heads(marked, cells)} ({_SHORT[statistic]})",
+        f"{value_label}, per layer and head. White is no association ({centre:g}); red: the metric is higher where the "
+        "behaviour happened, blue: lower. "
         f"Rings mark cells whose max-statistic p-value (corrected for all heads and metrics of the dataset) is below "
         f"{_SIGNIFICANT:g}: {marked} of {cells}. Grey cells are undefined.",
         f"Colour maps of {value_label} by layer and head, one per dataset and metric; {marked} of {cells} cells "
         "are significant.",
+        how="Look for rings: colours without them are expected by chance among so many cells.",
+        sources={"association": association},
+        section="heads",
         folded=True,
     )
     return MapFigure(words, panels, len(metrics), centre, float(limit), value_label)

@@ -51,7 +51,7 @@ UNDEFINED_COLOUR = "#e5e7eb"
 INTERVAL = "#6b7280"
 """Sheets of an interval."""
 
-NULL_BAND = "#1f4fd8"
+NULL_BAND = "#5f7fbf"
 """Sheets of random directions: a blue that is in no colour scale of the surfaces."""
 
 DIVERGING: Stops = ((0.0, "#2166ac"), (0.25, "#92c5de"), (0.5, "#f7f7f7"), (0.75, "#f4a582"), (1.0, "#b2182b"))

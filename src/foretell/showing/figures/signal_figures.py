@@ -24,6 +24,7 @@ from foretell.showing.figures.figure import (
     Words,
 )
 from foretell.showing.figures.table_cells import column, listed, reasons
+from foretell.showing.figures.titles import early_signals, gains_of_signals, separating_layer
 from foretell.showing.overview import ALL_BASELINES, BASELINE, Overview, OverviewRow, families, overview
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
@@ -86,9 +87,8 @@ def _early(data: ReportData, shown: Overview) -> CurveFigure:
     omitted = f" Not drawn, to stay readable: {', '.join(left)} (see tables/early.parquet)." if left else ""
     words = Words(
         "early",
-        "How early a signal tells the behaviour",
-        "How to read: a signal is worth something where its line is above the dotted one, the best baseline after the "
-        f"same number of generated tokens. Held-out AUC over all samples, with {data.interval}; an answer that has "
+        early_signals(shown),
+        f"Held-out AUC over all samples, with {data.interval}; an answer that has "
         "ended counts as it is. Grey: the words so far tell the label by themselves, so nothing there is foretold."
         + omitted,
         "Held-out AUC against the number of generated tokens, per behaviour. "
@@ -97,6 +97,8 @@ def _early(data: ReportData, shown: Overview) -> CurveFigure:
             for row in shown.rows
             for cell in row.cells
         ),
+        how="A signal is worth something where its line is above the dotted one: the best baseline by then.",
+        sources={"early": early},
         section="signals",
     )
     return CurveFigure(
@@ -203,12 +205,14 @@ def _layers(data: ReportData, shown: Overview) -> CurveFigure | None:
         return None
     words = Words(
         "hidden-layers",
-        "In which layers hidden states tell the behaviour",
-        "How to read: each point is the held-out AUC of one layer's hidden states alone, with "
+        separating_layer(layers, "Hidden states separate"),
+        "Each point is the held-out AUC of one layer's hidden states alone, with "
         f"{data.interval}, at the last number of tokens that counts; the dashed line is all baselines there. The "
         "highest of many layers is optimistic: the detector of the table above chooses its layer on training groups.",
         "Held-out AUC of hidden states by layer and pool, per behaviour, with the baselines as a line.",
-        section="signals",
+        how="A layer is worth something where its point and band are above the dashed line.",
+        sources={"hidden_layers": layers},
+        section="heads",
     )
     return CurveFigure(
         words, tuple(panels), "Layer", "Held-out AUC", y_range=_range(panels), reference=0.5, one_legend=True
@@ -242,13 +246,14 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
         return None
     words = Words(
         "families-increments",
-        "How much each signal adds to the baselines",
-        "How to read: a dot to the right of the dashed line, with its whole interval, is a signal that knows more than "
-        "all baselines do. AUC of all baselines and the signal together minus that of all baselines, within task types "
+        gains_of_signals(shown),
+        "AUC of all baselines and the signal together minus that of all baselines, within task types "
         f"where there are any, with {data.interval}, at the last number of tokens that counts. Blue: the verdict is "
         "signal or weak signal, after adjustment for all signals of the study. Below the families: detectors of the "
         "literature on the same signals.",
         "Increment in AUC over all baselines, per behaviour and signal.",
+        how="A dot to the right of the dashed line, with its whole interval, knows more than all baselines do.",
+        sources={name: data.table(name) for name in ("verdicts", "early") if not data.table(name).is_empty()},
         section="signals",
     )
     return DotFigure(

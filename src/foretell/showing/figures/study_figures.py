@@ -14,6 +14,7 @@ from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.interval_figures import (
     detector_figures,
     importance_figure,
+    leak_figure,
     threshold_figure,
     transfer_figure,
 )
@@ -37,6 +38,7 @@ def study_figures(data: ReportData) -> tuple[Figure, ...]:
     candidates: list[Figure | None] = [
         *signals,
         roc_figure(data),
+        leak_figure(data),
         forest_figure(data),
         importance_figure(data),
         *map_figures(data),

@@ -12,6 +12,7 @@ from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel, Words
 from foretell.showing.figures.palette import ColourScale
 from foretell.showing.figures.surface_bars import is_small
 from foretell.showing.figures.surface_camera import best_camera
+from foretell.showing.figures.titles import level_of_answers
 from foretell.showing.rounding import number_text
 from foretell.storage.surfaces import AnswerActivity, Surface
 
@@ -156,12 +157,15 @@ def _figure(
     likely = " Log-probabilities are in nats per token." if known else ""
     words = Words(
         name,
-        f"Activity along “{surface.concept}” by layer and token",
+        level_of_answers(surface) if solid else f"The same activity along “{surface.concept}” as flat maps",
         f"One point per layer and generated token of {surface.model}: the projection of the hidden state on the "
         f"direction “{surface.concept}” ({unit}; higher is more of the concept). All panels have the same "
         f"scale.{clipped}{gaps}{ends}{sheets}{bars}{likely}",
         f"Activity {'surfaces' if shape == 'surface' else 'maps'} over layers {surface.layers[0]} to "
         f"{surface.layers[-1]} for {len(panels)} answers to one question.",
+        how=f"{'Height and colour are' if solid else 'Colour is'} the activity at a layer and token: red is more of "
+        f"the concept, {'green' if scale == 'green-red' else 'blue'} less.",
+        sources={name.removesuffix("-flat"): surface.table()},
         section="surfaces",
         folded=not solid,
     )

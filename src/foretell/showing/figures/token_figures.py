@@ -53,7 +53,7 @@ def token_figure(
     missing = int(np.isnan(values).sum())
     words = Words(
         name,
-        f"Activity along “{surface.concept}”, as coloured text",
+        _title(surface.concept, n_outside, len(values), banded=banded),
         f"Each token of the answer is coloured by its activity, {what} of {surface.model} "
         f"({scale_label(surface)}; higher is more of “{surface.concept}”)."
         f"{clipped if below + above else ''}"
@@ -65,6 +65,9 @@ def token_figure(
             else ""
         ),
         f"The tokens of {len(panels)} answers, coloured by activity.",
+        how=f"Red tokens are more of “{surface.concept}” than usual, "
+        f"{'green' if scale == 'green-red' else 'blue'} ones less.",
+        sources={name.replace("tokens", "activity", 1): surface.table()},
         section="surfaces",
     )
     return TokenFigure(
@@ -76,6 +79,12 @@ def token_figure(
         scale=scale,
         extend="both" if below and above else "min" if below else "max" if above else "neither",
     )
+
+
+def _title(concept: str, n_outside: int, n: int, *, banded: bool) -> str:
+    if not banded:
+        return f"The words of the answers show where “{concept}” is active"
+    return f"{n_outside} of {n} tokens are more or less “{concept}” than random directions are"
 
 
 def _chosen(surface: Surface, layers: Sequence[int] | None) -> tuple[int, ...]:

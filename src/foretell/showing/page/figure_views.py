@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foretell.showing.draw_plotly import to_plotly
-from foretell.showing.figures.figure import BarFigure, CurveFigure, Figure, SurfaceFigure, TokenFigure
+from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, SurfaceFigure, TokenFigure
 from foretell.showing.figures.palette import COLOUR_SCALES, NEUTRAL, dash, marker, tone
 from foretell.showing.page.coloured_text import ColouredToken, coloured_tokens
 
@@ -57,6 +57,9 @@ class FigureView:
     panels: tuple[Panel, ...]
     n_columns: int
     css: str = ""
+    how: str = ""
+    sources: tuple[str, ...] = ()
+    """Names of the tables with the figure's numbers."""
     surface: bool = False
     answers: bool = False
     """Panels side by side with a heading each, whose pictures are aligned at the top."""
@@ -72,7 +75,7 @@ def figure_view(figure: Figure, still: bytes) -> tuple[FigureView, dict[str, Any
 
     Args:
         figure: The figure.
-        still: A png of it, for print and pages without scripts.
+        still: A WebP picture of it, for print and pages without scripts.
     """
     words = figure.words
     pictures = {
@@ -85,7 +88,7 @@ def figure_view(figure: Figure, still: bytes) -> tuple[FigureView, dict[str, Any
             Panel(name, panel.title, panel.answer) for name, panel in zip(pictures, figure.panels, strict=True)
         )
         n_columns, bar = min(len(panels), 2), _bar(figure)
-        title = f"{figure.question} {words.title}" + (" (flat)" if figure.shape == "flat" else "")
+        title = f"{figure.question} {words.title}"
     elif isinstance(figure, TokenFigure):
         panels = tuple(Panel("", panel.title, tokens=coloured_tokens(figure, panel)) for panel in figure.panels)
         n_columns, bar, title = 1, _bar(figure), f"{figure.question} {words.title}"
@@ -99,7 +102,7 @@ def figure_view(figure: Figure, still: bytes) -> tuple[FigureView, dict[str, Any
         n_columns = min(len(panels), 3 if words.section == "signals" else 2)
     elif hasattr(figure, "n_columns"):
         n_columns = min(figure.n_columns, 3)
-    source = f"data:image/png;base64,{base64.b64encode(still).decode()}"
+    source = f"data:image/webp;base64,{base64.b64encode(still).decode()}"
     view = FigureView(
         name=words.name,
         title=title,
@@ -109,10 +112,12 @@ def figure_view(figure: Figure, still: bytes) -> tuple[FigureView, dict[str, Any
         panels=panels,
         n_columns=n_columns,
         css=css,
+        how=words.how,
+        sources=tuple(name for name, frame in words.sources.items() if not frame.is_empty()),
         surface=isinstance(figure, SurfaceFigure) and figure.shape == "surface",
         answers=isinstance(figure, SurfaceFigure),
         bar=bar,
-        key=_key(figure) if isinstance(figure, CurveFigure) and figure.one_legend else (),
+        key=_key(figure),
         section=words.section,
         folded=words.folded,
     )
@@ -131,8 +136,27 @@ _DASHES = {"solid": "", "dot": "2 4", "dash": "8 4", "dashdot": "8 4 2 4", "long
 _SYMBOLS = {"circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "x": "✖", "star": "★"}
 
 
-def _key(figure: CurveFigure) -> tuple[KeyEntry, ...]:
-    """Return the legend that all panels share."""
+def _key(figure: Figure) -> tuple[KeyEntry, ...]:
+    """Return the legend that all panels share; empty where each has its own."""
+    if isinstance(figure, DotFigure):
+        return _dot_key(figure)
+    return _curve_key(figure) if isinstance(figure, CurveFigure) and figure.one_legend else ()
+
+
+def _dot_key(figure: DotFigure) -> tuple[KeyEntry, ...]:
+    made = [
+        KeyEntry(label, tone(index), "", "■" if index == 1 else "●") for index, label in enumerate(figure.tone_labels)
+    ]
+    if not figure.tone_labels:
+        made.append(KeyEntry(figure.first_label, tone(0), "", "●"))
+    if figure.second_label:
+        made.append(KeyEntry(figure.second_label, NEUTRAL, "0 99", "◇"))
+    if figure.reference is not None:
+        made.append(KeyEntry(figure.reference_label, NEUTRAL, "5 3", ""))
+    return tuple(made)
+
+
+def _curve_key(figure: CurveFigure) -> tuple[KeyEntry, ...]:
     found: dict[str, KeyEntry] = {}
     for panel in figure.panels:
         for curve in panel.curves:

@@ -1,8 +1,10 @@
-"""The first screen of the page: the table behaviour x signal and its sentences, as text for the template."""
+"""The first screen of the page: the table behaviour x signal and its sentences; verdicts on other signals, counted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import polars as pl
 
 from foretell.showing.behaviour_sentences import (
     FINDING_RULE,
@@ -12,11 +14,11 @@ from foretell.showing.behaviour_sentences import (
     increment_text,
     share_text,
 )
-from foretell.showing.overview import Overview, OverviewRow, SignalCell, overview
+from foretell.showing.overview import Overview, OverviewRow, SignalCell, families, overview, published_detectors
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text, number_text, p_text
 
-__all__ = ["FirstScreen", "MatrixCell", "MatrixRow", "first_screen", "verdict_css"]
+__all__ = ["FirstScreen", "MatrixCell", "MatrixRow", "VerdictCount", "first_screen", "verdict_counts", "verdict_css"]
 
 _VERDICTS = ("signal", "weak signal", "no signal found", "leak", "not enough data")
 
@@ -62,6 +64,34 @@ class FirstScreen:
     notes: tuple[str, ...]
     """How to read the table, one line each."""
     rule: str = FINDING_RULE
+
+
+@dataclass(frozen=True)
+class VerdictCount:
+    """How many signals got one verdict; they are named unless there is nothing to say about them."""
+
+    verdict: str
+    css: str
+    n: int
+    named: tuple[str, ...]
+
+
+_NAMED = ("signal", "weak signal", "leak")
+
+
+def verdict_counts(data: ReportData) -> tuple[VerdictCount, ...]:
+    """Return the verdicts on signals that are no column of the first screen, counted, in the order of the colours."""
+    verdicts = data.table("verdicts")
+    if verdicts.is_empty() or not families(data):
+        return ()
+    verdicts = verdicts.filter(~pl.col("signal").is_in([*families(data), *published_detectors(data)]))
+    made = []
+    for verdict in [*_VERDICTS, *sorted(set(verdicts["verdict"].to_list()) - set(_VERDICTS))]:
+        rows = verdicts.filter(pl.col("verdict") == verdict).select("signal", "dataset").rows()
+        if rows:
+            named = tuple(f"{signal} on {dataset}" for signal, dataset in rows) if verdict in _NAMED else ()
+            made.append(VerdictCount(verdict, verdict_css(verdict), len(rows), named))
+    return tuple(made)
 
 
 def verdict_css(verdict: str | None) -> str:

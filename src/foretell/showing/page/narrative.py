@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from foretell.showing.figures.table_cells import of_attention, strongest_first
+from foretell.showing.figures.titles import LEAK
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import (
     count_text,
@@ -34,8 +35,6 @@ VERDICT_WORDS = {
 
 _EQUAL_SHARES = 0.03
 _SIGNIFICANT = 0.05
-_LEAK = 0.05
-"""Smallest AUC, of the placebo above one half and of the row split above the grouped one, that is called leakage."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def rules() -> dict[str, str]:
         "head": f"the row with the smallest max-statistic p-value; it is significant below {_SIGNIFICANT:g}. With "
         "baselines, the p-value is that of what these leave of label and metric; with strata, within these",
         "leak": "the AUC of the row split minus that of the grouped split; there is leakage where it is at least "
-        f"{_LEAK:g} and the AUC of the placebo at least {0.5 + _LEAK:g}, with an interval above 0.5",
+        f"{LEAK:g} and the AUC of the placebo at least {0.5 + LEAK:g}, with an interval above 0.5",
         "accuracy": "the accuracy of the grouped forest compared with that of always predicting the majority class",
         "impurity": f"applies where all impurity importances are within {_EQUAL_SHARES:g} of an equal share",
         "permutation": "the columns whose permutation importance (grouped) has an interval above 0",
@@ -239,8 +238,8 @@ def _leak(data: ReportData, dataset: str) -> list[Sentence]:
 def _leak_words(placebo: dict[str, Any], gap: float) -> str:
     if placebo["auc_lower"] is None or placebo["auc_lower"] <= 0.5:
         return "no leakage is shown on this table."
-    if placebo["auc"] < 0.5 + _LEAK or gap < _LEAK:
-        return f"no leakage of {_LEAK:g} or more is shown on this table."
+    if placebo["auc"] < 0.5 + LEAK or gap < LEAK:
+        return f"no leakage of {LEAK:g} or more is shown on this table."
     return "it recognises samples instead of predicting behaviour, and this part of its AUC is leakage."
 
 

@@ -1,116 +1,100 @@
-"""Result tables of the page: rounded, shortened, with a reason for every undefined number."""
+"""Tables of the page: those of the study and those behind its figures, with every row and every digit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from foretell.schema.tables import TABLES
+from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.table_cells import strongest_first
-from foretell.showing.overview import ALL_BASELINES, BASELINE
+from foretell.showing.page.packed import plain_columns
 from foretell.showing.report_data import ReportData
-from foretell.showing.rounding import UNDEFINED, count_text, number_text, p_text
-from foretell.showing.untrusted import shortened, visible
 
-__all__ = ["Cell", "PageTable", "page_tables"]
+__all__ = ["PageTable", "page_tables", "table_payload"]
 
-_TOP = 20
+Kind = Literal["text", "yes-no", "count", "index", "number", "p-value"]
+
 _CAPTIONS = {
     "verdicts": "Verdicts, with the rule that applied",
     "told_by": "Told by which number of generated tokens",
-    "early": "Signals and all baselines by generated tokens",
+    "early": "Signals and baselines by generated tokens",
     "hidden_layers": "Hidden states, layer by layer",
-    "roc": "Single metrics",
-    "forest": "Random forest, three protocols",
-    "importances": "Importances",
+    "association": "Layers and heads, the strongest first",
     "detectors": "Detectors and baselines",
-    "transfer": "Fitted on one dataset, evaluated on another",
+    "forest": "Random forest, three protocols",
+    "forest_points": "Random forest, points of the ROC curves",
+    "importances": "Importances of the forest's columns",
+    "roc": "Single metrics",
+    "roc_points": "Single metrics, points of the ROC curves",
     "thresholds": "Threshold rules",
-    "association": "Strongest layers and heads",
+    "transfer": "Fitted on one dataset, evaluated on another",
+    "reliability": "Predicted probabilities in bins",
+    "direction": "The direction, layer by layer",
+    "direction_null": "Random directions, layer by layer",
+    "steering": "Steering along the direction, dose by dose",
 }
-_P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max", "p_adjusted", "p")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One value as text."""
-
-    text: str
-    number: bool = False
-    reason: int | None = None
-    """Number of the footnote with the reason why it is undefined."""
+_SCHEMAS = {"direction": "directions"}
+_P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max", "p_adjusted", "p", "directed_p")
+_INDICES = ("layer", "head", "n_generated", "position", "answer_position", "bin")
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table prepared for the HTML template."""
+    """One table, as the page's script shows it."""
 
     name: str
     caption: str
-    header: tuple[tuple[str, str], ...]
-    """Column and its meaning."""
-    rows: tuple[tuple[Cell, ...], ...]
-    footnotes: tuple[str, ...]
-    note: str | None = None
+    columns: tuple[tuple[str, Kind, str], ...]
+    """Name, what its values are, and their meaning."""
+    frame: pl.DataFrame
+
+    @property
+    def file(self) -> str:
+        """Where the same table is in the report's folder; empty where it is part of another file."""
+        return f"tables/{self.name}.parquet" if self.name in _CAPTIONS and self.name != "steering" else ""
 
 
-def page_tables(data: ReportData) -> tuple[PageTable, ...]:
-    """Return the result tables of the page in reading order, without empty ones.
-
-    The association table has a row per layer, head and metric; the 20 rows with the smallest corrected p-values are
-    shown.
-    """
-    made = []
-    for name, caption in _CAPTIONS.items():
-        frame = data.table(name)
-        if frame.is_empty():
-            continue
-        note = None
-        if name == "early":
-            frame = frame.filter((pl.col("signal") != BASELINE) | (pl.col("detector") == ALL_BASELINES))
-            note = "The single baselines are in tables/early.parquet."
-        if name == "association" and frame.height > _TOP:
-            note = f"The strongest {_TOP} of {count_text(frame.height)} rows; all are in tables/association.parquet."
-            frame = strongest_first(frame).head(_TOP)
-        made.append(_page_table(name, caption, frame, note))
-    return tuple(made)
+def page_tables(data: ReportData, figures: Iterable[Figure]) -> tuple[PageTable, ...]:
+    """Return every table that has rows: first those of the study in reading order, then others behind figures."""
+    frames: dict[str, pl.DataFrame] = {name: data.table(name) for name in _CAPTIONS if name in data.tables}
+    for figure in figures:
+        for name, frame in figure.words.sources.items():
+            frames.setdefault(name, frame)
+    ordered = [*(name for name in _CAPTIONS if name in frames), *(name for name in frames if name not in _CAPTIONS)]
+    return tuple(_page_table(name, frames[name]) for name in ordered if not frames[name].is_empty())
 
 
-def _page_table(name: str, caption: str, frame: pl.DataFrame, note: str | None) -> PageTable:
-    meanings = {column.name: column.meaning for column in TABLES[name].columns} if name in TABLES else {}
-    shown = [column for column in frame.columns if column != "reason"]
-    footnotes: dict[str, int] = {}
-    rows = []
-    for row in frame.to_dicts():
-        cells = []
-        for column in shown:
-            cell = _cell(row[column], column)
-            if cell.text == UNDEFINED:
-                reason = visible(str(row.get("reason") or _default_reason(column)))
-                cell = Cell(UNDEFINED, number=True, reason=footnotes.setdefault(reason, len(footnotes) + 1))
-            cells.append(cell)
-        rows.append(tuple(cells))
-    header = tuple((visible(column), meanings.get(column, "")) for column in shown)
-    return PageTable(name, caption, header, tuple(rows), tuple(footnotes), note)
+def _page_table(name: str, frame: pl.DataFrame) -> PageTable:
+    schema = _SCHEMAS.get(name, name)
+    meanings = {column.name: column.meaning for column in TABLES[schema].columns} if schema in TABLES else {}
+    if name == "association":
+        frame = strongest_first(frame)
+    columns = tuple((column.name, _kind(column), meanings.get(column.name, "")) for column in frame)
+    return PageTable(name, _CAPTIONS.get(name, f"Scores of {name}, by layer and token"), columns, frame)
 
 
-def _default_reason(column: str) -> str:
-    if column.startswith("increment"):
-        return "baselines have no increment"
-    return "not estimated for this row"
+def _kind(column: pl.Series) -> Kind:
+    if column.dtype == pl.Boolean:
+        return "yes-no"
+    if column.dtype.is_integer():
+        return "index" if column.name in _INDICES else "count"
+    if column.dtype.is_float():
+        return "p-value" if column.name in _P_VALUES else "number"
+    return "text"
 
 
-def _cell(value: Any, column: str) -> Cell:
-    if value is None:
-        return Cell(UNDEFINED, number=True)
-    if isinstance(value, bool):
-        return Cell("yes" if value else "no")
-    if isinstance(value, int):
-        return Cell(str(value) if column in {"layer", "head", "n_generated"} else count_text(value), number=True)
-    if isinstance(value, float):
-        write: Callable[[float | None], str] = p_text if column in _P_VALUES else number_text
-        return Cell(write(value), number=True)
-    return Cell(shortened(str(value), 300))
+def table_payload(tables: Iterable[PageTable]) -> Mapping[str, Any]:
+    """Return the tables as plain JSON values, column by column."""
+    return {
+        table.name: {
+            "caption": table.caption,
+            "file": table.file,
+            "columns": [{"name": name, "kind": kind, "meaning": meaning} for name, kind, meaning in table.columns],
+            "values": plain_columns(table.frame),
+        }
+        for table in tables
+    }

@@ -24,6 +24,9 @@ from foretell.stats.folds import group_codes
 
 __all__ = ["MAJORITY", "Detector", "Known", "judge_detectors"]
 
+_RELIABILITY_BINS = 5
+"""Few enough for each to hold samples of both labels."""
+
 MAJORITY = "majority"
 
 
@@ -267,7 +270,9 @@ class _Judge:
             *against,
             None if chance is None else brier_score(chance, self.label),
             None if chance is None else expected_calibration_error(chance, self.label),
-            () if chance is None else tuple(reliability(chance, self.label, level=self.level)),
+            ()
+            if chance is None
+            else tuple(reliability(chance, self.label, n_bins=_RELIABILITY_BINS, level=self.level)),
             area.reason if area.estimate is None else None,
             one.signal if one.role == "detector" else "baseline",
         )
