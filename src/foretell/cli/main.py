@@ -29,6 +29,7 @@ from foretell.cli.options import (
     conversations_argument,
     error_rate_option,
     errors_option,
+    format_option,
     hidden_option,
     ignore_option,
     model_argument,
@@ -44,12 +45,12 @@ from foretell.cli.options import (
     seed_option,
     signals_option,
     temperature_option,
-    trust_option,
     workers_options,
 )
 from foretell.cli.run_verbs import check, show
 from foretell.cli.serve_verb import serve
-from foretell.errors import ForetellError, InputError, missing_extra
+from foretell.cli.spans_verb import spans
+from foretell.errors import ForetellError, missing_extra
 from foretell.storage import writer_lock
 from foretell.storage.targets import DEMO, MANIFEST, check_folder, next_free
 
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
     from foretell.records.label_rows import LabelRows
 
 __all__ = ["cli", "main"]
-
-_FORMATS = ("auto", "jsonl", "parquet", "csv", "alpaca", "sharegpt", "flan")
 
 
 class _Verbs(click.Group):
@@ -125,42 +124,7 @@ def demo(to: Path, **options: Any) -> None:
     say(f"report: {report}", style="green")
 
 
-@cli.command()
-@model_argument
-@conversations_argument
-@click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
-@click.option(
-    "--limit", type=click.IntRange(0), default=3, show_default=True, help="Number of conversations; 0 shows all."
-)
-@errors_option
-@ignore_option
-@scorer_option
-@trust_option
-def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, **options: Any) -> None:
-    """Show the segments of each text (system, prompt, query, template, generated) in MODEL's tokens.
-
-    MODEL is smollm2 (the embedded model), a folder, or a hub id; only its tokenizer is loaded. CONVERSATIONS is a
-    file, "builtin", or one built-in set, such as "builtin:questions".
-
-    \b
-    Examples:
-      foretell spans smollm2 builtin
-      foretell spans ./my-model prompts.jsonl --limit 0
-    """
-    from foretell.reading.chat.spans import render
-    from foretell.reading.models.load import load_tokenizer
-    from foretell.showing.terminal import say, show_spans
-
-    samples = opened_conversations(conversations, options)
-    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
-    for sample in samples[:limit] if limit > 0 else samples:
-        try:
-            rendered = render(tokenizer, sample, answer=sample.answer, answer_token_ids=sample.answer_token_ids)
-        except InputError as error:
-            say(f"{sample.id}: not read: {error}", style="yellow")
-            continue
-        counts = ", ".join(f"{name} {count}" for name, count in rendered.counts.items() if count)
-        show_spans(f"{sample.id} ({counts})", rendered.pieces)
+cli.add_command(spans)
 
 
 @cli.command()
@@ -168,7 +132,7 @@ def spans(model: str, conversations: str, limit: int, trust_remote_code: bool, *
 @conversations_argument
 @click.option("--to", type=RUN_FOLDER, required=True, help="Folder or URL of the run; an unfinished run is resumed.")
 @click.option("--answers", type=click.Choice(["given", "generate"]), default="given", show_default=True)
-@click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True)
+@format_option
 @errors_option
 @ignore_option
 @scorer_option

@@ -33,6 +33,7 @@ __all__ = [
     "conversations_argument",
     "error_rate_option",
     "errors_option",
+    "format_option",
     "given_layers",
     "given_numbers",
     "hidden_option",
@@ -81,6 +82,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 """A file that is written."""
 FOLDER = click.Path(file_okay=False, path_type=Path)
 """A folder that is written."""
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["auto", "jsonl", "parquet", "csv", "alpaca", "sharegpt", "flan"]),
+    default="auto",
+    show_default=True,
+)
 errors_option = click.option(
     "--errors",
     type=click.Choice(["refuse", "skip"]),
