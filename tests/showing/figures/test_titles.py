@@ -25,7 +25,9 @@ def test_no_column_matters_where_every_interval_includes_zero(data: ReportData) 
     )
     chosen = (pl.col("dataset") == "flan") & (pl.col("metric") == "QAM_norm")
     one = table.with_columns(lower=pl.when(chosen).then(0.04).otherwise("lower"), importance=pl.lit(0.06))
-    assert titles.importance_of_columns(one).startswith("1 of 9 columns matter, most of all QAM_norm on flan: shuffling")
+    assert titles.importance_of_columns(one).startswith(
+        "1 of 9 columns matter, most of all QAM_norm on flan: shuffling"
+    )
     assert "no interval" in titles.importance_of_columns(_constant(table, lower=None))
 
 
@@ -64,7 +66,10 @@ def test_signals_are_counted_by_behaviour_and_by_comparison(signal_data: ReportD
     assert titles.early_signals(shown) == "Signals inside the model tell 2 of 4 behaviours better than the baselines"
     telling = sum(cell.predicts for row in shown.rows for cell in row.cells)
     assert titles.gains_of_signals(shown).startswith(f"{telling} of ")
-    none = replace(signal_data, tables={**signal_data.tables, "verdicts": _constant(signal_data.table("verdicts"), verdict="no signal found")})
+    none = replace(
+        signal_data,
+        tables={**signal_data.tables, "verdicts": _constant(signal_data.table("verdicts"), verdict="no signal found")},
+    )
     assert titles.early_signals(overview(none)) == "No signal tells any of 4 behaviours better than the baselines"
     assert titles.gains_of_signals(overview(none)).startswith("None of ")
 
