@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from foretell.showing.figures.figure import (
     Curve,
@@ -12,19 +16,19 @@ from foretell.showing.figures.figure import (
     Level,
     Words,
 )
-from foretell.showing.figures.roc_band import roc_band
 from foretell.showing.figures.table_cells import column, listed, matching, ordered, reasons
 from foretell.showing.figures.titles import forest_protocols, probabilities, separating_layer, single_metrics
 from foretell.showing.overview import ALL_BASELINES
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 
-__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "reliability_figure", "roc_figure"]
+__all__ = ["PROTOCOLS", "direction_figure", "forest_figure", "reliability_figure", "roc_band", "roc_figure"]
 
 PROTOCOLS = {"rows": "rows (source)", "grouped": "grouped by sample", "placebo": "placebo labels"}
 """Names of the forest protocols in figures."""
 
 _LEVELS = ("sample", "row")
+_NORMAL = NormalDist()
 
 
 def roc_figure(data: ReportData) -> CurveFigure | None:
@@ -115,6 +119,43 @@ def forest_figure(data: ReportData) -> CurveFigure | None:
         folded=True,
     )  # fmt: skip
     return CurveFigure(words, tuple(panels), "False positive rate", "True positive rate", roc=True)
+
+
+def roc_band(
+    y: Float[np.ndarray, " point"], area: float, lower: float, upper: float
+) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
+    """Return the lower and the upper edge of the band at every point of a ROC curve.
+
+    On the normal scale a curve becomes one of another area when it is moved by sqrt(2) times the difference of the
+    normal quantiles of both areas. The edges are the curve moved to both ends of the interval of its area.
+
+    Args:
+        y: True positive rates.
+        area: The curve's AUC, in 0 to 1.
+        lower: Lower end of the interval of the AUC.
+        upper: Upper end.
+
+    Source:
+        The binormal model: Hanley 1988, Medical Decision Making 8. Where scores are normal in both classes, the edges
+        are the curves of these areas.
+
+    Example:
+        >>> low, high = roc_band(np.array([0.0, 0.5, 1.0]), 0.7, 0.6, 0.8)
+        >>> [round(float(one), 2) for one in (low[1], high[1])]
+        [0.35, 0.67]
+    """
+    middle = _quantile(area)
+    moves = (math.sqrt(2) * (_quantile(end) - middle) for end in (lower, upper))
+    low, high = (np.array([_moved(value, move) for value in y.tolist()]) for move in moves)
+    return low, high
+
+
+def _quantile(area: float) -> float:
+    return _NORMAL.inv_cdf(min(max(area, 1e-6), 1 - 1e-6))
+
+
+def _moved(value: float, move: float) -> float:
+    return _NORMAL.cdf(_NORMAL.inv_cdf(value) + move) if 0 < value < 1 else value
 
 
 _MOST_CALIBRATED = 3

@@ -40,12 +40,12 @@ Row = dict[str, Any]
 def early_signals(shown: Overview) -> str:
     """Say how many behaviours some signal tells beyond the baselines."""
     every = {row.behaviour or row.dataset for row in shown.rows}
-    told = {row.behaviour or row.dataset for row in shown.rows if any(cell.predicts for cell in row.cells)}
+    telling = {row.behaviour or row.dataset for row in shown.rows if any(cell.predicts for cell in row.cells)}
     behaviours = "behaviour" if len(every) == 1 else "behaviours"
-    if not told:
+    if not telling:
         which = "the behaviour" if len(every) == 1 else f"any of {len(every)} behaviours"
         return f"No signal tells {which} better than the baselines"
-    return f"Signals inside the model tell {len(told)} of {len(every)} {behaviours} better than the baselines"
+    return f"Signals inside the model tell {len(telling)} of {len(every)} {behaviours} better than the baselines"
 
 
 def gains_of_signals(shown: Overview) -> str:

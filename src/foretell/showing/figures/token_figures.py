@@ -84,7 +84,7 @@ def token_figure(
 def _title(concept: str, n_outside: int, n: int, *, banded: bool) -> str:
     if not banded:
         return f"The words of the answers show where “{concept}” is active"
-    return f"{n_outside} of {n} tokens are more or less “{concept}” than random directions are"
+    return f"{n_outside} of {n} tokens are outside the band of random directions for “{concept}”"
 
 
 def _chosen(surface: Surface, layers: Sequence[int] | None) -> tuple[int, ...]:

@@ -62,10 +62,10 @@ def _words(shown: Overview) -> list[str]:
     def named(row: OverviewRow) -> str:
         return row.behaviour or row.dataset
 
-    told = [
+    telling = [
         f"{named(row)} from token {row.words_alone_from} on" for row in shown.rows if row.words_alone_from is not None
     ]
-    return [f"The words alone tell some labels, so nothing is foretold there: {_listed(told)}."] if told else []
+    return [f"The words alone tell some labels, so nothing is foretold there: {_listed(telling)}."] if telling else []
 
 
 def _power(data: ReportData) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from foretell.showing.figures.roc_band import roc_band
+from foretell.showing.figures.curve_figures import roc_band
 
 
 @pytest.mark.parametrize(("area", "lower", "upper"), [(0.7, 0.6, 0.8), (0.5, 0.45, 0.55), (0.9, 0.85, 1.0)])

@@ -1,11 +1,10 @@
-"""Conversations and limits of the page: what is listed, in which form, and what is said to be unknown."""
+"""Conversations of the page: which are listed, and in which form."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -13,10 +12,7 @@ import pytest
 
 from foretell.showing.page import conversation_list as listing
 from foretell.showing.page.conversation_list import conversation_list
-from foretell.showing.page.first_screen import verdict_counts
-from foretell.showing.page.limits import limits
 from foretell.showing.page.packed import packed, plain_columns
-from foretell.showing.report_data import ReportData
 from tests.showing.conftest import make_conversations
 from tests.showing.hostile import HOSTILE, hostile_conversations
 
@@ -69,25 +65,3 @@ def test_a_page_lists_no_more_than_it_can_hold(monkeypatch: pytest.MonkeyPatch) 
     assert found is not None
     assert 0 < found.n_listed < found.n == 2000
     assert conversation_list(None) is conversation_list(make_conversations(1).clear()) is None
-
-
-def test_limits_are_those_of_the_tables(signal_data: ReportData) -> None:
-    said = " ".join(limits(signal_data))
-    few = signal_data.table("verdicts").filter(verdict="not enough data").height
-    assert f"{few} of {signal_data.table('verdicts').height} comparisons have not enough data" in said
-    assert "gave in to a false claim from token 4 on" in said
-    assert "two degrees of freedom" in said
-    assert "A surface is one example" in said
-    known = signal_data.table("verdicts").with_columns(verdict=pl.lit("signal"))
-    sure = " ".join(limits(replace(signal_data, tables={**signal_data.tables, "verdicts": known}, surfaces=())))
-    assert "not enough data" not in sure
-    assert "no proof of absence" not in sure
-    assert "A surface" not in sure
-    assert limits(ReportData(tables={})) == ()
-
-
-def test_verdicts_that_say_nothing_are_one_line_with_a_count(signal_data: ReportData) -> None:
-    counts = {one.verdict: one for one in verdict_counts(signal_data)}
-    assert (counts["no signal found"].n, counts["no signal found"].named) == (1, ())
-    assert counts["leak"].named == ("forest on alpaca", "forest on flan")
-    assert verdict_counts(ReportData(tables={})) == ()
