@@ -29,7 +29,7 @@ def main(direction: Path) -> None:
     """Ask the example's question and take a picture of what the page shows."""
     catalogue = Catalogue.found({"smollm2": lambda: foretell.load_model("smollm2")}, directions=[direction])
     catalogue.model("smollm2")
-    with tempfile.TemporaryDirectory() as folder, served(catalogue) as address, opened(Path(folder)) as browser:
+    with tempfile.TemporaryDirectory() as folder, served(catalogue) as address, opened(local=True) as browser:
         visit(browser, f"{address}/?token={TOKEN}", width=SIZE[0], height=SIZE[1])
         click(browser, "#example")
         click(browser, "#add")

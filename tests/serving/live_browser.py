@@ -1,4 +1,4 @@
-"""The live page in a real browser, by the protocol that the report's tests use."""
+"""The live page in a real browser."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ __all__ = ["ask", "click", "shown_tokens", "visit", "wait", "write"]
 
 def visit(browser: Browser, address: str, *, width: int = 1440, height: int = 1000, dark: bool = False) -> None:
     """Open the page and wait until it can be used."""
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    browser._send("Emulation.setDeviceMetricsOverride", **size)
-    theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    browser._send("Emulation.setEmulatedMedia", features=theme)
-    browser._send("Page.navigate", url=address)
+    browser.page.set_viewport_size({"width": width, "height": height})
+    browser.page.emulate_media(color_scheme="dark" if dark else "light")
+    browser.page.goto(address)
     wait(browser, "document.documentElement?.dataset.ready === 'yes'")
 
 

@@ -15,7 +15,7 @@ from foretell.reading.models.load import Model
 from foretell.serving.catalogue import Catalogue
 from tests.serving.conftest import TOKEN, SlowModel, asked, events_of, served
 from tests.serving.live_browser import ask, click, shown_tokens, visit, wait, write
-from tests.showing.browser import Browser, opened
+from tests.showing.browser import Browser, another, opened
 
 pytestmark = [pytest.mark.page, pytest.mark.slow]
 
@@ -38,8 +38,8 @@ ATTACKS = (
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    with opened(tmp_path / "profile") as one:
+def browser() -> Iterator[Browser]:
+    with opened(local=True) as one:
         yield one
 
 
@@ -112,12 +112,10 @@ def test_everything_drawn_has_marks_and_the_keyboard_reaches_it(page: Browser) -
     check_quiet(page)
 
 
-def test_the_stop_button_and_the_queue_of_two_browsers(
-    page: Browser, address: str, slow: SlowModel, tmp_path: Path
-) -> None:
+def test_the_stop_button_and_the_queue_of_two_browsers(page: Browser, address: str, slow: SlowModel) -> None:
     slow.seconds = 0.04
     try:
-        with opened(tmp_path / "other") as other:
+        with another(page) as other:
             visit(other, f"{address}/?token={TOKEN}")
             for one, text in ((page, "first"), (other, "second")):
                 one.run("document.getElementById('model').value = 'slow'")
@@ -182,7 +180,7 @@ def test_a_sample_of_a_run_is_loaded_and_read_again(page: Browser) -> None:
 
 def test_a_report_opens_in_an_origin_of_its_own(browser: Browser, address: str) -> None:
     visit(browser, f"{address}/?token={TOKEN}")
-    browser._send("Page.navigate", url=f"{address}/reports/report-1")
+    browser.page.goto(f"{address}/reports/report-1")
     wait(browser, "document.body?.textContent.includes('Findings.')")
     assert browser.run("window.origin") == "null"
 
@@ -214,13 +212,13 @@ def test_hostile_texts_are_shown_as_text(page: Browser) -> None:
     check_quiet(page)
 
 
-def test_hostile_names_and_messages_of_the_server_are_text(tiny: Model, folder: Path, tmp_path: Path) -> None:
+def test_hostile_names_and_messages_of_the_server_are_text(tiny: Model, folder: Path) -> None:
     attack = ATTACKS[1]
     found = Catalogue.found({attack: lambda: tiny}, folder=folder)
     for kind in ("directions", "monitors", "runs", "reports"):
         entries: Any = getattr(found, kind)
         setattr(found, kind, {key: _renamed(value, attack) for key, value in entries.items()})
-    with served(found) as address, opened(tmp_path / "profile") as browser:
+    with served(found) as address, opened(local=True) as browser:
         visit(browser, f"{address}/?token={TOKEN}")
         write(browser, "#query", "a" * 900)
         ask(browser)
@@ -256,12 +254,12 @@ def test_nothing_is_wider_than_the_window(browser: Browser, address: str, width:
 
 
 @pytest.mark.model
-def test_the_embedded_model_answers_as_it_does_without_a_page(smollm2: Model, tmp_path: Path) -> None:
+def test_the_embedded_model_answers_as_it_does_without_a_page(smollm2: Model) -> None:
     import foretell
 
     found = Catalogue.found({"smollm2": lambda: smollm2})
     run = foretell.read(smollm2, "What is the capital of France?", answers="generate", max_new_tokens=8, progress=False)
-    with served(found) as address, opened(tmp_path / "profile") as browser:
+    with served(found) as address, opened(local=True) as browser:
         visit(browser, f"{address}/?token={TOKEN}")
         write(browser, "#query", "What is the capital of France?")
         write(browser, "#longest", "8")

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from playwright.sync_api import Browser as PlaywrightBrowser
 from playwright.sync_api import Page, Request, sync_playwright
 
 from tests.optional import missing
 
-__all__ = ["Browser", "opened"]
+__all__ = ["Browser", "another", "opened"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _OPTIONS = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader")
@@ -85,13 +86,34 @@ def program() -> str:
 
 
 @contextmanager
-def opened() -> Iterator[Browser]:
-    """Start a browser with an empty profile and no network; it ends with the block."""
+def opened(*, local: bool = False) -> Iterator[Browser]:
+    """Start a browser with an empty profile; it ends with the block.
+
+    Args:
+        local: Whether it reaches servers on this machine; otherwise it reaches nothing.
+    """
     executable = program()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(_OPTIONS))
         try:
-            context = browser.new_context(offline=True, reduced_motion="reduce")
-            yield Browser(context.new_page())
+            yield _fresh(browser, local=local)
         finally:
             browser.close()
+
+
+@contextmanager
+def another(beside: Browser) -> Iterator[Browser]:
+    """Open a page of somebody else beside that of `opened(local=True)`: it shares no cookies with it."""
+    browser = beside.page.context.browser
+    assert browser is not None
+    found = _fresh(browser, local=True)
+    try:
+        yield found
+    finally:
+        found.page.context.close()
+
+
+def _fresh(browser: PlaywrightBrowser, *, local: bool) -> Browser:
+    context = browser.new_context(offline=not local, reduced_motion="reduce")
+    context.route(lambda url: not url.startswith((*_LOCAL, "http://127.0.0.1:")), lambda route: route.abort())
+    return Browser(context.new_page())

@@ -130,6 +130,8 @@ def _checkpoint(
 
 def _rows(reading: Reading, row_mass: Float[np.ndarray, "layer head generated segment"]) -> pl.DataFrame:
     layer, head, row = np.indices(row_mass.shape[:3])
+    known = reading.signals.row_previous
+    previous = np.full(row_mass.shape[:3], np.nan) if known is None else known
     masses = {name: pl.Series(row_mass[..., segment].ravel(), dtype=pl.Float16) for segment, name in enumerate(MASSES)}
     frame = pl.DataFrame(
         {
@@ -139,7 +141,7 @@ def _rows(reading: Reading, row_mass: Float[np.ndarray, "layer head generated se
             "position": _positions(reading)[row.ravel()],
             "answer_position": row.ravel(),
             **masses,
-            "previous_token": pl.Series(np.ravel(reading.signals.row_previous), dtype=pl.Float16),
+            "previous_token": pl.Series(previous.ravel(), dtype=pl.Float16),
         }
     )
     return conform(frame.with_columns(pl.selectors.float().fill_nan(None)), TABLES["rows"])
