@@ -134,7 +134,7 @@ def test_the_stop_button_and_the_queue_of_two_browsers(page: Browser, address: s
             assert page.run("document.querySelector('.state').textContent").startswith("stopped")
             wait(other, "document.querySelectorAll('.token').length > 0")
             n_tokens = page.run("document.querySelectorAll('.token').length")
-            other.run("location.reload()")
+            other.page.reload()
             wait(other, "document.documentElement?.dataset.ready === 'yes'")
             wait(other, "document.getElementById('queue').textContent === 'ready'")
             assert page.run("document.querySelectorAll('.token').length") == n_tokens
