@@ -102,20 +102,29 @@ def watch(
                 return generate(*arguments, **options)
             bound = dict(inspect.signature(generate).bind_partial(*arguments, **options).arguments)
             bound.update(bound.pop("kwargs", {}))
-            with call.taken():
-                return _generated(model, watching, codes, bound, _Until(call, stop=stop))
+            try:
+                with call.taken():
+                    return _generated(model, watching, codes, bound, _Until(call, stop=stop))
+            finally:
+                # What listens in a call that ends late puts back what it found.
+                if call.is_left and vars(model.model).get("generate") is watched:
+                    restore()
 
         own = vars(model.model).get("generate")
+
+        def restore() -> None:
+            if own is None:
+                vars(model.model).pop("generate", None)
+            else:
+                vars(model.model)["generate"] = own
+
         vars(model.model)["generate"] = watched
         try:
             with scope.entered():
                 yield watching
         finally:
             call.leave()
-            if own is None:
-                del vars(model.model)["generate"]
-            else:
-                vars(model.model)["generate"] = own
+            restore()
 
 
 def _codes(model: Model, segments: Any, conversations: Any) -> np.ndarray | None:

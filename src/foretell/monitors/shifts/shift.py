@@ -66,7 +66,8 @@ def shift(
         monitor: A fitted monitor.
         runs: Labelled runs by name; one run has the name of its folder.
         by: Parts of each run: "dataset", "stratum", "length" (answers of at most as many tokens as the median
-            calibration answer, and longer ones), another column of its samples, or the part of each id. None: none.
+            calibration answer, or the run's where the monitor does not keep it, and longer ones), another column of its
+            samples, or the part of each id. None: none.
         behaviour: Which behaviour, or dataset, of the runs; None: the monitor's.
         allow: "weights" (quantised ones, say, or those of another model), "template", "precision": what may differ from
             the monitor's model. What is not named here is refused, because it is seldom wanted.
@@ -147,7 +148,7 @@ def _parts(monitor: Monitor, tried: TriedRun, by: By) -> Iterator[tuple[str, Boo
         part = pl.Series([by.get(one) for one in ids], dtype=pl.String)
     elif by == _LENGTH:
         tokens = samples.get_column("n_tokens_generated")
-        known = monitor.reference
+        known = None if isinstance(monitor.scored_at, int) else monitor.reference
         usual = tokens if known is None else known.values[:, known.names.index(_TOKENS)]
         middle = int(np.median(np.asarray(usual)))
         part = pl.Series([f"{'at most' if one <= middle else 'more than'} {middle} tokens" for one in tokens])
