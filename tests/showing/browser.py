@@ -51,7 +51,7 @@ class Browser:
     ) -> None:
         """Open a report at that window size and wait until its figures are drawn."""
         self.page.set_viewport_size({"width": width, "height": height})
-        self.page.emulate_media(color_scheme=theme)
+        self.page.emulate_media(media="screen", color_scheme=theme)
         self.page.goto(path.as_uri())
         self.wait_until_drawn()
 
