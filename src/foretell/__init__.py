@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from foretell.reading.runs.read import read as read
     from foretell.showing.report import report as report
     from foretell.stats.comparison.compared import compare as compare
+    from foretell.stats.comparison.comparison import Comparison as Comparison
     from foretell.stats.heads.out_of_core import stream_association as stream_association
     from foretell.stats.study import Study as Study
     from foretell.stats.study import study as study
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from foretell.storage.surfaces import Surface as Surface
 
 _HOME = {
+    "Comparison": "foretell.stats.comparison.comparison",
     "ContrastPair": "foretell.conversations.pairs",
     "Conversation": "foretell.conversations.conversation",
     "Direction": "foretell.directions.direction",

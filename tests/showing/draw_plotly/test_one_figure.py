@@ -25,7 +25,7 @@ def test_nothing_of_a_panel_is_lost(figure: Figure) -> None:
     for made, trace in zip(whole.data, traces, strict=True):
         assert str(made.y) == str(trace.y)
     assert len(whole.layout.shapes) == sum(len(picture.layout.shapes) for picture in pictures)
-    shown = [trace.legendgroup for trace in whole.data if trace.showlegend and trace.legendgroup]
+    shown = [(trace.legendgroup, trace.name) for trace in whole.data if trace.showlegend and trace.legendgroup]
     assert len(shown) == len(set(shown))
     whole.to_json()
 
@@ -58,3 +58,18 @@ def test_coloured_text_is_refused() -> None:
     assert isinstance(figure, TokenFigure)
     with pytest.raises(InputError, match="coloured text"):
         one_figure(figure)
+
+
+def test_an_empty_panel_says_why_in_its_place() -> None:
+    whole = one_figure(FIGURES["early"])
+    (note,) = (one for one in whole.layout.annotations if one.text.startswith("undefined"))
+    axes = whole.get_subplot(2, 3)
+    assert (note.xref, note.yref) == ("paper", "paper")
+    assert axes.xaxis.domain[0] < note.x < axes.xaxis.domain[1]
+    assert axes.yaxis.domain[0] < note.y < axes.yaxis.domain[1]
+
+
+def test_curves_with_names_of_their_own_are_listed_by_panel() -> None:
+    whole = one_figure(FIGURES["roc-single-metrics"])
+    titles = {trace.legendgrouptitle.text for trace in whole.data if trace.name is not None}
+    assert titles == {panel.title for panel in FIGURES["roc-single-metrics"].panels}

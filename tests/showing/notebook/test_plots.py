@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,25 @@ def test_the_first_figure_of_a_study_is_that_of_the_first_screen(study: Study) -
             assert (dot.estimate, dot.lower, dot.upper) == tuple(
                 known[label][name] for name in ("auc", "auc_lower", "auc_upper")
             )
+
+
+def strings(value: object) -> list[str]:
+    """Every text in a value of JSON."""
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in strings(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in strings(one)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "plotly"])
+def test_hostile_texts_are_text_in_figures(library: str) -> None:
+    attack = "<script>alert(1)</script> $x^2$ \x1b[31m \u202eevil </td>"
+    for shown in (made_surface(attack), made_direction(attack), made_monitor(attack), made_comparison(attack)):
+        drawn = shown.plot(library=library)
+        if library == "matplotlib":
+            assert drawn._repr_png_().startswith(PNG)
+            continue
+        for text in strings(json.loads(drawn.to_json())):
+            assert not re.search(r"<(?!br>|/?extra>)", text)
+            assert not set("\x1b\u202e$") & set(text)
