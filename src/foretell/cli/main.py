@@ -122,6 +122,7 @@ def demo(to: Path, **options: Any) -> None:
     report = run_demo(to, print_line=say, **options)
     show_overview(read_report_data(report.parent)[0])
     say(f"report: {report}", style="green")
+    say(f"live page: foretell serve --folder {to}")
 
 
 cli.add_command(spans)

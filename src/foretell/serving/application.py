@@ -122,7 +122,8 @@ def serve(catalogue: Catalogue, *, port: int | None, on_ready: Callable[[str], o
             timeout_graceful_shutdown=_LAST_SECONDS,
         )
         server = _Server(settings, lambda: on_ready(f"http://{LOOPBACK}:{own}/?token={token}"))
-        server.run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # which ends it as it should be ended
+            server.run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):

@@ -128,6 +128,8 @@ class Catalogue:
             NotReadableError: It cannot be read exactly.
         """
         load = _known(self.loaders, name, "model")
+        if name in self._models:  # without waiting for another that is being loaded
+            return self._models[name]
         with self._lock:
             if name not in self._models:
                 from foretell.serving.one_answer import warmed_up

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -61,7 +62,8 @@ class EventStream(Response):
     async def _next(self, gone: asyncio.Future[None]) -> str | None:
         """Return the next event as text; None at the end, or when the reader is gone."""
         coming = asyncio.ensure_future(self._job.events.get())
-        await asyncio.wait({gone, coming}, timeout=_SILENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        either: tuple[asyncio.Future[Any], ...] = (gone, coming)
+        await asyncio.wait(either, timeout=_SILENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if coming.done():
             event: Event | None = coming.result()
             return None if event is None else f"data: {json.dumps(event, ensure_ascii=False, allow_nan=False)}\n\n"

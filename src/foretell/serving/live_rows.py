@@ -101,4 +101,6 @@ def plain_numbers(values: Any) -> Any:
         [[0.1234568, None]]
     """
     array = np.asarray(values, dtype=np.float64)
-    return np.where(np.isfinite(array), np.round(array, _DIGITS), None).tolist()
+    rounded = np.array(np.round(array, _DIGITS), dtype=object)
+    rounded[~np.isfinite(array)] = None
+    return rounded.tolist()
