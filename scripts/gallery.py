@@ -17,7 +17,7 @@ from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.figures.course_figures import course_figure
 from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.study_figures import study_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.figures.token_figures import token_figure
 from foretell.showing.report_folder import read_report_data
 from foretell.storage.atomic import written_whole

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from foretell.showing.draw_matplotlib import to_matplotlib
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.storage.atomic import written_whole
 from foretell.storage.surfaces import Surface
 

@@ -37,6 +37,7 @@ WITHOUT_SOURCE_MODULE = {
     "reading/models/test_dispatched.py": "models spread over devices",
     "reading/models/test_every_architecture.py": "every architecture of the installed library",
     "reading/models/test_gemma3.py": "one large model, only when it is asked for",
+    "reading/signals/test_previous_token.py": "weights on the token before, in captures",
     "reading/runs/test_answer_tokens.py": "runs that are read again from their own answers",
     "reading/runs/test_hidden_states.py": "hidden states of runs, from reading to resuming",
     "reading/runs/test_workers.py": "runs that several processes read",

@@ -10,7 +10,7 @@ import pytest
 from foretell.errors import InputError
 from foretell.reading.models.load import Model
 from foretell.serving.catalogue import Catalogue
-from foretell.serving.limits import RefusedError
+from foretell.serving.request_bounds import RefusedError
 from tests.reading.tiny import tiny_model
 
 

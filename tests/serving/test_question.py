@@ -9,8 +9,8 @@ import pytest
 
 from foretell.conversations.conversation import Span
 from foretell.jobs.reading_settings import Sampling
-from foretell.serving.limits import MAX_ANSWERS, MAX_NEW_TOKENS, RefusedError
 from foretell.serving.question import AskedAnswer, Steering, parse_question
+from foretell.serving.request_bounds import MAX_ANSWERS, MAX_NEW_TOKENS, RefusedError
 from tests.serving.conftest import asked
 
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from foretell.schema.tables import SEGMENTS
 from foretell.serving.catalogue import Catalogue
 from foretell.serving.exports import FILES
-from foretell.serving.limits import MAX_BODY_BYTES
+from foretell.serving.request_bounds import MAX_BODY_BYTES
 from tests.serving.conftest import ASKED, PORT, REPORT, TOKEN, asked, asked_as, events_of
 
 ORIGIN = f"http://127.0.0.1:{PORT}"

@@ -17,7 +17,7 @@ from foretell.showing.draw_matplotlib.canvas import drawable, thinned
 from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.figure import BarFigure, BarPanel, BarSeries, CurveFigure, Figure, Words
 from foretell.showing.figures.study_figures import study_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.report_data import ReportData
 from tests.showing.conftest import make_surface
 

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 from foretell.errors import InputError
 from foretell.showing import report as report_module
 from foretell.showing.figures.study_figures import study_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.page.page import render_page
 from foretell.showing.page.page_tables import page_tables
 from foretell.showing.report import report, rerender, save_steering, save_surface, write_report

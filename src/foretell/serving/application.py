@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from foretell.errors import ForetellError, InputError
 from foretell.serving.catalogue import Catalogue
 from foretell.serving.guard import Guard, cookie_name
-from foretell.serving.limits import RefusedError
+from foretell.serving.request_bounds import RefusedError
 from foretell.serving.routes import Serving, routes
 
 __all__ = ["LOOPBACK", "PORT", "live_page", "loopback_socket", "serve"]

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from foretell.errors import RunError
-from foretell.serving.limits import RefusedError
+from foretell.serving.request_bounds import RefusedError
 from foretell.storage.runs import Run, open_run
 
 __all__ = ["ROWS", "opened_run", "sample_of", "samples_of"]

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from foretell.directions.direction import Direction
 from foretell.errors import ForetellError, TemplateWarning
 from foretell.monitors.monitor import Monitor
-from foretell.serving.limits import RefusedError
+from foretell.serving.request_bounds import RefusedError
 from foretell.storage.targets import MANIFEST
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import polars as pl
 
 from foretell.schema.tables import SEGMENTS
 from foretell.serving.all_answers import Result
-from foretell.serving.limits import RefusedError
 from foretell.serving.live_rows import LiveToken
+from foretell.serving.request_bounds import RefusedError
 from foretell.storage.surfaces import AnswerActivity, Surface
 
 __all__ = ["FILES", "exported", "surface_of"]
@@ -118,7 +118,7 @@ def _csv(frame: pl.DataFrame) -> bytes:
 def _picture(kind: str) -> Callable[[Result], bytes]:
     def picture(result: Result) -> bytes:
         from foretell.showing.draw_matplotlib.to_matplotlib import draw, render
-        from foretell.showing.figures.surface_figures import surface_figures
+        from foretell.showing.figures.surfaces.surface_figures import surface_figures
 
         figure = surface_figures(surface_of(result))[0]
         return render(draw(figure), "png" if kind == "png" else "svg")

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from foretell.serving.limits import MAX_BODY_BYTES, RefusedError
+from foretell.serving.request_bounds import MAX_BODY_BYTES, RefusedError
 
 __all__ = ["TOKEN_HEADER", "Guard", "cookie_name"]
 

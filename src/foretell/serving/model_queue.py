@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from foretell.errors import ForetellError
 from foretell.serving.all_answers import Event
-from foretell.serving.limits import MAX_WAITING, RefusedError
 from foretell.serving.question import Question
+from foretell.serving.request_bounds import MAX_WAITING, RefusedError
 
 __all__ = ["Job", "ModelQueue"]
 

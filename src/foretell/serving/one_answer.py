@@ -34,9 +34,9 @@ from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts
 from foretell.reading.runs.answers import generation_options
-from foretell.serving.limits import MAX_TOKENS
 from foretell.serving.live_rows import LiveRows, LiveToken
 from foretell.serving.question import Steering
+from foretell.serving.request_bounds import MAX_TOKENS
 
 __all__ = ["Answering", "Outcome", "ReadAnswer", "warmed_up"]
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from foretell.conversations.conversation import Conversation, Message, messages_from_entries
 from foretell.errors import ConversationError
 from foretell.jobs.reading_settings import Sampling
-from foretell.serving.limits import MAX_ANSWERS, MAX_DOSE, MAX_NEW_TOKENS, MAX_TITLE, RefusedError
+from foretell.serving.request_bounds import MAX_ANSWERS, MAX_DOSE, MAX_NEW_TOKENS, MAX_TITLE, RefusedError
 
 __all__ = ["AskedAnswer", "Question", "Steering", "parse_question"]
 

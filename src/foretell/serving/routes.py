@@ -31,7 +31,9 @@ from foretell.serving.catalogue import Catalogue
 from foretell.serving.event_stream import EventStream
 from foretell.serving.exports import FILES, exported
 from foretell.serving.guard import same_token
-from foretell.serving.limits import (
+from foretell.serving.model_queue import Job, ModelQueue
+from foretell.serving.question import Question, parse_question
+from foretell.serving.request_bounds import (
     MAX_ANSWERS,
     MAX_BODY_BYTES,
     MAX_DOSE,
@@ -39,8 +41,6 @@ from foretell.serving.limits import (
     MAX_NEW_TOKENS,
     RefusedError,
 )
-from foretell.serving.model_queue import Job, ModelQueue
-from foretell.serving.question import Question, parse_question
 from foretell.storage.surfaces import builtin_surface_question
 
 __all__ = ["Serving", "routes"]

@@ -23,7 +23,7 @@ from foretell.showing.figures.course_figures import course_figure, steering_figu
 from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.palette import ColourScale
 from foretell.showing.figures.study_figures import study_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.figures.token_figures import token_figure
 from foretell.showing.page.page import render_page
 from foretell.showing.report_data import ReportData, RunFacts, StudyLike

@@ -11,7 +11,7 @@ from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.curve_figures import direction_figure, forest_figure
 from foretell.showing.figures.interval_figures import importance_figure, leak_figure
 from foretell.showing.figures.map_figures import map_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.figures.token_figures import token_figure
 from foretell.showing.report_data import ReportData
 from tests.showing.conftest import make_surface

@@ -9,7 +9,7 @@ from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.draw_plotly.one_figure import one_figure
 from foretell.showing.figures.figure import Figure, MapFigure, TokenFigure
 from foretell.showing.figures.study_figures import study_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.figures.token_figures import token_figure
 from tests.showing.conftest import make_signal_data, make_surface
 

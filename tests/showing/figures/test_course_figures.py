@@ -17,7 +17,7 @@ from foretell.showing.figures.course_figures import comparison_text, course_figu
 from foretell.showing.figures.curve_figures import direction_figure
 from foretell.showing.figures.figure import SurfaceFigure
 from foretell.showing.figures.palette import NULL_BAND
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.report import save_steering, save_surface
 from foretell.showing.report_data import ReportData
 from foretell.stats.directions.dose_response import dose_response

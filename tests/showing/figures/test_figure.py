@@ -24,7 +24,7 @@ from foretell.showing.figures.interval_figures import (
 )
 from foretell.showing.figures.map_figures import map_figures
 from foretell.showing.figures.study_figures import study_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.report_data import LedgerFacts, ReportData
 from tests.showing.conftest import DATASETS, METRICS, N_HEADS, N_LAYERS, make_study, make_surface
 

@@ -26,16 +26,13 @@ __all__ = ["Capture", "TokenResults"]
 
 
 _AXES = {
-    "mass": "sample, layer, head, segment",
+    "mass, lift, contribution": "sample, layer, head, segment",
     "row_mass": "sample, layer, head, row, segment",
-    "lift": "sample, layer, head, segment",
-    "contribution": "sample, layer, head, segment",
     "entropy, lookback": "sample, layer, head",
     "activity": "sample, layer, token, direction",
     "logprob, token_entropy, margin": "sample, token",
     "hidden(pool)": "sample, layer, width",
 }
-"""Arrays of a capture; some need an option of `listen`."""
 
 
 class TokenResults(CountedRows):
@@ -173,13 +170,9 @@ class Capture(Displayed, TokenResults):
 
     def facts(self) -> Facts:
         """Return what was fed so far, and which arrays there are; nothing is computed."""
-        recording = self._recording
-        n_samples, n_given = recording.segments.shape
-        known = [
-            ("model", recording.model_name),
-            ("fed", f"{recording.n_columns} tokens of {n_samples} samples; segments were given for {n_given}"),
-            ("block", "left" if self._block is None else "open"),
-        ]
+        n_samples, n_given = self._recording.segments.shape
+        fed = f"{self._recording.n_columns} tokens of {n_samples} samples; segments were given for {n_given}"
+        known = [("model", self._recording.model_name), ("fed", fed), ("block", ["open", "left"][self._block is None])]
         return Facts("Capture", "", known, ("array", "axes"), [*_AXES.items()])
 
     def forget(self) -> None:
@@ -229,9 +222,6 @@ class Capture(Displayed, TokenResults):
 
         Undefined:
             nan beyond a sample's rows, where `listen` was not asked for it, and where no weights are seen.
-
-        Raises:
-            InputError: Rows were not kept.
         """
         return self._every_row("previous_token", "row_previous_token", 1)[..., 0]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -85,25 +86,14 @@ class Model(Displayed):
         return 0
 
     def facts(self) -> Facts:
-        """Return what can be said of it without running it."""
-        return Facts("Model", self.name, _model_facts(self))
-
-
-def _model_facts(model: Model) -> list[tuple[str, str]]:
-    """Return what can be said of a model without running it; what an unusual one does not say is left out."""
-    found = [("class", type(model.model).__name__)]
-    asked: dict[str, Callable[[], str]] = {
-        "blocks": lambda: f"{model.n_layers} of width {model.width}, {model.n_heads or 'unknown'} heads each",
-        "parameters": lambda: f"{model.model.num_parameters():,} in {str(model.dtype).removeprefix('torch.')}",
-        "device": lambda: str(model.device),
-        "tokenizer": lambda: f"{type(model.tokenizer).__name__}, {len(model.tokenizer):,} tokens",
-    }
-    for name, ask in asked.items():
-        try:
-            found.append((name, ask()))
-        except (AttributeError, TypeError, ValueError, ForetellError):
-            continue
-    return found
+        """Return what can be said of it without running it; what an unusual one does not say is left out."""
+        found = [("class", type(self.model).__name__)]
+        with suppress(AttributeError, TypeError, ValueError, ForetellError):
+            found.append(("parameters", f"{self.model.num_parameters():,} in {str(self.dtype).removeprefix('torch.')}"))
+            found.append(("tokenizer", f"{type(self.tokenizer).__name__}, {len(self.tokenizer):,} tokens"))
+            found.append(("blocks", f"{self.n_layers} of width {self.width}, {self.n_heads or 'unknown'} heads each"))
+            found.append(("device", str(self.device)))
+        return Facts("Model", self.name, found)
 
 
 def device_of(model: PreTrainedModel) -> torch.device:

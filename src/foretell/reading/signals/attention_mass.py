@@ -124,10 +124,10 @@ class RowReader:
             mask = rows.visible(call.mask, indicators, causal=causal)
             if plain:
                 weights, entropy = self._plain(calls, rows, mask)
-                sums = _sums(weights, indicators)
-                return self._of_chunk(rows, n_queries, sums, weights, mask.share, values, entropy=entropy)
+                sums, previous = _sums(weights, indicators), self._previous(rows, n_queries, weights)
+                return self._of_chunk(sums, weights, mask.share, values, entropy=entropy, previous=previous)
             sums, given = _by_own_function(call, rows, mask, indicators)
-            return self._of_chunk(rows, n_queries, sums, given, mask.share, values)
+            return self._of_chunk(sums, given, mask.share, values, previous=self._previous(rows, n_queries, given))
 
         # An own function makes scores, their softmax and copies of both.
         return self._in_chunks(read, call.query.device, (1 if plain else 3) * n_samples * n_heads * n_keys * 4)
@@ -139,8 +139,8 @@ class RowReader:
         def read(rows: QueryRows) -> SegmentMass:
             chosen = rows.of(weights.detach()).float()
             seen = (chosen > 0).any(1).float() @ indicators.transpose(1, 2)
-            sums = _sums(chosen, indicators)
-            return self._of_chunk(rows, weights.shape[2], sums, chosen, visible_shares(seen), None)
+            previous = self._previous(rows, weights.shape[2], chosen)
+            return self._of_chunk(_sums(chosen, indicators), chosen, visible_shares(seen), None, previous=previous)
 
         return self._in_chunks(read, weights.device, weights.shape[0] * weights.shape[1] * weights.shape[3] * 4)
 
@@ -177,27 +177,27 @@ class RowReader:
 
     def _of_chunk(
         self,
-        rows: QueryRows,
-        n_queries: int,
         sums: Float[Tensor, "sample head row code"],
         weights: Tensor | None,
         share: Tensor,
         values_and_factors: tuple[Tensor | None, Tensor | None] | None,
         *,
         entropy: Tensor | None = None,
+        previous: Tensor | None = None,
     ) -> SegmentMass:
-        wanted, contribution, previous = self._quantities, None, None
+        wanted, contribution = self._quantities, None
         values, factors = values_and_factors or (None, None)
         if wanted.entropy and entropy is None and weights is not None:
             entropy = _entropy(weights)
         if wanted.contribution and weights is not None and values is not None:
             contribution = self._contribution(weights, values, factors)
-        if wanted.previous_token and weights is not None:
-            keys = self._segments.previous_keys(rows.rows, n_queries, weights.shape[3]).to(weights.device)[
-                :, None, :, None
-            ]
-            previous = weights.take_along_dim(keys.clamp_min(0), 3).masked_fill(keys < 0, torch.nan)[..., 0]
         return SegmentMass(sums[..., :N_SEGMENTS], sums[..., N_SEGMENTS], share, entropy, contribution, previous)
+
+    def _previous(self, rows: QueryRows, n_queries: int, weights: Tensor | None) -> Tensor | None:
+        if weights is None or not self._quantities.previous_token:
+            return None
+        keys = self._segments.previous_keys(rows.rows, n_queries, weights.shape[3])[:, None, :, None].to(weights.device)
+        return weights.take_along_dim(keys.clamp_min(0), 3).masked_fill(keys < 0, torch.nan)[..., 0]
 
     def _contribution(self, weights: Tensor, values: Tensor, factors: Tensor | None) -> Tensor:
         n_samples, n_heads, _, n_keys = weights.shape

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from foretell.showing.draw_matplotlib.canvas import drawable, empty_panel, legend, set_labels, thinned, write
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel
 from foretell.showing.figures.palette import INTERVAL, NULL_BAND
-from foretell.showing.figures.surface_bars import bars_of
+from foretell.showing.figures.surfaces.surface_bars import bars_of
 
 __all__ = ["draw_small_surface"]
 

@@ -21,8 +21,8 @@ from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.draw_matplotlib.small_surfaces import draw_small_surface
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel
 from foretell.showing.figures.palette import COLOUR_SCALES, INTERVAL, NULL_BAND, UNDEFINED_COLOUR
-from foretell.showing.figures.surface_bars import is_small
-from foretell.showing.figures.surface_camera import BOX
+from foretell.showing.figures.surfaces.surface_bars import is_small
+from foretell.showing.figures.surfaces.surface_camera import BOX
 from foretell.showing.untrusted import token_label, wrapped
 
 __all__ = ["draw_surfaces"]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from foretell.showing.draw_plotly.frame import empty_picture, numbers, picture
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel
 from foretell.showing.figures.palette import COLOUR_SCALES, INTERVAL, NULL_BAND, mixed
-from foretell.showing.figures.surface_bars import bars_of, is_small
+from foretell.showing.figures.surfaces.surface_bars import bars_of, is_small
 from foretell.showing.rounding import number_text
 from foretell.showing.untrusted import plotly_text, scene_text, token_label
 

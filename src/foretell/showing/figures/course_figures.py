@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from foretell.showing.figures.figure import Curve, CurveFigure, CurvePanel, Level, Words
-from foretell.showing.figures.surface_figures import layers_text, scale_label
+from foretell.showing.figures.surfaces.surface_figures import layers_text, scale_label
 from foretell.showing.figures.table_cells import column
 from foretell.showing.figures.titles import steered
 from foretell.showing.rounding import number_text

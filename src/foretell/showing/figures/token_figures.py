@@ -10,7 +10,7 @@ from jaxtyping import Float
 from foretell.errors import InputError
 from foretell.showing.figures.figure import TokenFigure, TokenPanel, Words
 from foretell.showing.figures.palette import ColourScale
-from foretell.showing.figures.surface_figures import answer_title, default_limit, layers_text, scale_label
+from foretell.showing.figures.surfaces.surface_figures import answer_title, default_limit, layers_text, scale_label
 from foretell.storage.surfaces import AnswerActivity, Surface
 
 __all__ = ["token_figure"]
@@ -29,7 +29,7 @@ def token_figure(
     Args:
         surface: One question with its answers.
         layers: One layer, or several to average; None: those of the surface's course, else all.
-        z_limit: As in `foretell.showing.figures.surface_figures.surface_figures`.
+        z_limit: As in `foretell.showing.figures.surfaces.surface_figures.surface_figures`.
         scale: Colours from low to high.
         name: File name without extension.
 

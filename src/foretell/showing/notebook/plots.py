@@ -14,7 +14,7 @@ from foretell.errors import ForetellError, InputError
 from foretell.showing.figures.course_figures import course_figure
 from foretell.showing.figures.figure import Figure
 from foretell.showing.figures.study_figures import study_figures
-from foretell.showing.figures.surface_figures import surface_figures
+from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.figures.token_figures import token_figure
 from foretell.showing.notebook.object_figures import overview_figure, run_heads_figure
 from foretell.showing.report_data import ReportData, StudyLike

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 from mpl_toolkits.mplot3d import proj3d
 from scipy.interpolate import RegularGridInterpolator
 
-from foretell.showing.figures.surface_camera import BOX, best_camera, hidden_points
+from foretell.showing.figures.surfaces.surface_camera import BOX, best_camera, hidden_points
 
 
 def seen(height: np.ndarray, at: tuple[int, int], camera: tuple[float, float]) -> bool:

@@ -10,8 +10,8 @@ import numpy as np
 from foretell.errors import InputError
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel, Words
 from foretell.showing.figures.palette import ColourScale
-from foretell.showing.figures.surface_bars import is_small
-from foretell.showing.figures.surface_camera import best_camera
+from foretell.showing.figures.surfaces.surface_bars import is_small
+from foretell.showing.figures.surfaces.surface_camera import best_camera
 from foretell.showing.figures.titles import level_of_answers
 from foretell.showing.rounding import number_text
 from foretell.storage.surfaces import AnswerActivity, Surface
