@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
@@ -305,28 +306,32 @@ def test_a_callback_that_waits_for_the_loop_that_leaves_does_not_block_it_for_ev
     model: Model, checkpoints: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("foretell.monitors.live.watch._PATIENCE", 0.1)
-    started = threading.Event()
-
-    async def answer() -> None:
-        loop, scores = asyncio.get_running_loop(), asyncio.Queue[Scored](maxsize=1)
-
-        def pass_on(one: Scored) -> None:
-            started.set()
-            asyncio.run_coroutine_threadsafe(scores.put(one), loop).result(10)
-
-        with foretell.watch(model, checkpoints, pass_on, conversations=ASKED[:6], every=1):
-            loop.run_in_executor(None, copy_context().run, generate, model)
-            await asyncio.to_thread(started.wait, 10)
-            raise RuntimeError("the consumer crashed")
+    started, leaving = threading.Event(), threading.Event()
 
     async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        calls = []
+
+        def ask_loop(_: Scored) -> None:
+            started.set()
+            leaving.wait(30)
+            turn: Future[None] = Future()
+            loop.call_soon_threadsafe(turn.set_result, None)
+            turn.result(30)
+
+        async def answer() -> None:
+            with foretell.watch(model, checkpoints, ask_loop, conversations=ASKED[:6], every=1):
+                calls.append(loop.run_in_executor(None, copy_context().run, generate, model))
+                await asyncio.to_thread(started.wait, 30)
+                leaving.set()
+                raise RuntimeError("the consumer crashed")
+
         with pytest.raises(RuntimeError, match="the consumer crashed"):
             await answer()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        with pytest.raises(InputError, match="the block was left while this call was generating"):
+            await calls[0]
 
     asyncio.run(serve())
-    # The loop waits for its threads when it ends.
     assert "generate" not in vars(model.model)
     assert watched_answers(model, checkpoints, ["one"])[0].scores
 
