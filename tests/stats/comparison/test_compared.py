@@ -175,6 +175,7 @@ def test_runs_without_labels_are_compared_by_attention(tmp_path: Path) -> None:
     assert found.table["kind"].to_list() == ["attention"]
     assert found.table["what"][0].startswith("layer 1, head 0")
     assert found.names == tuple(map(str, runs))
+    assert found.notes == ("made: no AUC of heads is compared, because a side does not have both labels",)
 
 
 @pytest.mark.slow

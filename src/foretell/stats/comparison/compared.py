@@ -190,6 +190,8 @@ def _of_heads(pair: Pair, notes: list[str]) -> Iterable[tuple[str, tuple[str, ..
     if all(len(np.unique(side.label)) == 2 and np.isfinite(side.label).all() for side in (first, second)):
         parts = [auc_part(one, side.label == 1, codes, pair.n_groups) for one, side, codes in sides]
         yield "head AUC", metrics, contrast(*parts)
+    else:
+        notes.append(f"{pair.dataset}: no AUC of heads is compared, because a side does not have both labels")
 
 
 def _shape(side: Side) -> str:
