@@ -128,8 +128,10 @@ def test_a_still_has_half_the_pixels_each_way_and_the_same_colours(signal_data: 
     still = to_matplotlib.still(png)
     with Image.open(io.BytesIO(png)) as whole, Image.open(io.BytesIO(still)) as half:
         assert half.format == "WEBP"
-        assert half.size == tuple(-(-size // 2) for size in whole.size)
-        pixels = [np.asarray(one.convert("RGB"), dtype=float) for one in (whole.reduce(2), half)]
+        assert half.size == tuple(round(size / 2) for size in whole.size)
+        pixels = [
+            np.asarray(one.convert("RGB"), dtype=float) for one in (whole.resize(half.size, Image.Resampling.BOX), half)
+        ]
     assert np.abs(pixels[0] - pixels[1]).mean() < 4
     assert len(still) < len(png)
 

@@ -279,7 +279,7 @@ def _write_figures_and_page(
         png = to_matplotlib.render(canvas, "png")
         (draft / "figures" / f"{name}.png").write_bytes(png)
         (draft / "figures" / f"{name}.svg").write_bytes(to_matplotlib.render(canvas, "svg"))
-        stills[name] = to_matplotlib.still(png, scale=0.38 if figure.words.folded else 0.46)
+        stills[name] = to_matplotlib.still(png, scale=1 / 3 if figure.words.folded else 0.5)
     page = render_page(data, figures, stills, title=title)
     (draft / "report.html").write_text(page, encoding="utf-8", newline="\n")
 

@@ -51,4 +51,4 @@ def test_a_paper_and_the_page_draw_the_same_numbers(data: ReportData, style: Sty
     (axes,) = to_matplotlib.draw(figure, style=style).axes
     shown = [trace for trace in to_plotly.draw(figure)[0].data if trace.hoverinfo != "skip"]
     for line, trace in zip(axes.get_lines(), shown, strict=False):
-        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), np.array(trace.y, dtype=float), rtol=1e-6)
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), float), np.array(trace.y, float), rtol=1e-6)

@@ -237,7 +237,7 @@ def test_curves_show_points_of_their_table(report_page: Browser, data: ReportDat
     rates = ["false_positive_rate", "true_positive_rate"]
     for picture, table in (("roc-single-metrics-2", "roc_points"), ("roc-forest-2", "forest_points")):
         title, labels = pointed(report_page, picture)
-        assert len(labels) > 20
+        assert len(labels) > 10
         for label in labels:
             name = label.name.partition(":")[0]
             frame = data.table(table).filter(dataset=title)
