@@ -34,11 +34,14 @@ CALLS: dict[str, list[str]] = {
     "steer": ["model", "--pairs", "pairs.csv", "--to", "made"],
     "monitor": ["fit", "run", "--to", "made.safetensors"],
     "watch": ["model", "monitor.safetensors"],
+    "serve": ["model"],
+    "causes": ["model", "run", "--to", "made"],
     "study": ["table.csv", "--to", "made"],
+    "compare": ["table.csv", "table.csv", "--to", "made"],
     "report": ["run"],
 }
 """A call of every verb; the files it names need not hold anything."""
-WITH_FOLDER = ("demo", "read", "surface", "steer", "study", "report")
+WITH_FOLDER = ("demo", "read", "surface", "steer", "causes", "study", "compare", "report")
 """Verbs that write a folder."""
 
 
@@ -48,7 +51,7 @@ def _call(verb: str, to: str) -> list[str]:
     return [verb, *(words[: words.index("--to")] if "--to" in words else words), "--to", to]
 
 
-WITHOUT_MODELS = {"check", "show", "label", "export", "monitor", "study", "report"}
+WITHOUT_MODELS = {"check", "show", "label", "export", "monitor", "study", "compare", "report"}
 
 ALL_VERBS = """
 import contextlib, io, json, sys
@@ -280,7 +283,8 @@ def test_every_verb_writes_to_a_pipe_that_is_not_utf_8(monkeypatch: pytest.Monke
         "surface": [*CALLS["surface"], *saved, "--no-band"],
         "steer": ["model", "--pairs", "others.csv", *saved, "--to", "steered"],
     }
-    encodings = dict.fromkeys(("demo", "study", "report", "monitor", "watch"), ()) | {"spans": ("ascii", "cp1252")}
+    long = ("demo", "study", "report", "monitor", "watch", "serve", "causes", "compare")
+    encodings = dict.fromkeys(long, ()) | {"spans": ("ascii", "cp1252")}
     Path("run").rmdir()
     for verb in cli.commands:
         for encoding in encodings.get(verb, ("cp1252",)):

@@ -61,7 +61,8 @@ CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
 
 
 def test_every_verifier_has_hand_written_answers() -> None:
-    assert {specification["name"] for specification, _, _ in CASES} == set(VERIFIERS) - {"without_label"}
+    own = {name for name, verifier in VERIFIERS.items() if verifier.__module__.startswith("foretell.")}
+    assert {specification["name"] for specification, _, _ in CASES} == own - {"without_label"}
 
 
 @pytest.mark.parametrize(("specification", "followed", "violated"), CASES, ids=lambda case: str(case)[:40])

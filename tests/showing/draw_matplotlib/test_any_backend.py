@@ -25,7 +25,7 @@ print(os.environ.get("MPLBACKEND"), matplotlib.get_backend(auto_select=False))
 @pytest.mark.parametrize(
     ("inherited", "kept"),
     [
-        ("module://matplotlib_inline.backend_inline", False),
+        ("module://not_installed.backend_inline", False),
         ("module://ipympl.backend_nbagg", False),
         ("no such thing", False),
         ("qtagg", True),

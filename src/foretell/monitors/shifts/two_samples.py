@@ -76,4 +76,5 @@ def _distance(
     weight: Float[np.ndarray, " row"], order: Int[np.ndarray, "row number"], is_last: Bool[np.ndarray, "row number"]
 ) -> Float[np.ndarray, " number"]:
     """Return the largest distance of the distribution functions; of equal values only the last counts."""
-    return np.asarray(np.where(is_last, np.abs(np.cumsum(weight[order], axis=0)), 0.0).max(axis=0))
+    furthest = np.where(is_last, np.abs(np.cumsum(weight[order], axis=0)), 0.0).max(axis=0)
+    return np.asarray(np.minimum(furthest, 1.0))  # sums of shares exceed 1 by rounding
