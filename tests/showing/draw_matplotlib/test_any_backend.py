@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -25,7 +26,7 @@ print(os.environ.get("MPLBACKEND"), matplotlib.get_backend(auto_select=False))
 @pytest.mark.parametrize(
     ("inherited", "kept"),
     [
-        ("module://not_installed.backend_inline", False),
+        ("module://matplotlib_inline.backend_inline", find_spec("matplotlib_inline") is not None),
         ("module://ipympl.backend_nbagg", False),
         ("no such thing", False),
         ("qtagg", True),
