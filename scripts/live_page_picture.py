@@ -34,7 +34,7 @@ def main(direction: Path) -> None:
         click(browser, "#example")
         click(browser, "#add")
         write(browser, "#longest", "30")
-        ask(browser, seconds=300)
+        ask(browser)
         picture = Path(folder) / "page.png"
         browser.picture(picture)
         content = io.BytesIO(picture.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from tests.showing.browser import Browser
@@ -19,13 +18,9 @@ def visit(browser: Browser, address: str, *, width: int = 1440, height: int = 10
     wait(browser, "document.documentElement?.dataset.ready === 'yes'")
 
 
-def wait(browser: Browser, condition: str, seconds: float = 60.0) -> None:
+def wait(browser: Browser, condition: str) -> None:
     """Wait until an expression on the page is true."""
-    end = time.monotonic() + seconds
-    while not browser.run(condition):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{condition}: not after {seconds} s; the console said {browser.console}")
-        time.sleep(0.03)
+    browser.wait_until(condition)
 
 
 def click(browser: Browser, selector: str) -> None:
@@ -40,10 +35,10 @@ def write(browser: Browser, selector: str, text: str) -> None:
     browser.run(f"((field) => {{ field.value = {json.dumps(text)}; {happened} }})({field})")
 
 
-def ask(browser: Browser, *, seconds: float = 60.0) -> None:
+def ask(browser: Browser) -> None:
     """Ask, and wait until everything has come."""
     click(browser, "#go")
-    wait(browser, "document.documentElement.dataset.running === 'no'", seconds)
+    wait(browser, "document.documentElement.dataset.running === 'no'")
     browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

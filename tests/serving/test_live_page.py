@@ -263,6 +263,6 @@ def test_the_embedded_model_answers_as_it_does_without_a_page(smollm2: Model) ->
         visit(browser, f"{address}/?token={TOKEN}")
         write(browser, "#query", "What is the capital of France?")
         write(browser, "#longest", "8")
-        ask(browser, seconds=120)
+        ask(browser)
         assert "".join(token["held"] for token in shown_tokens(browser)) == run.samples["answer"][0]
         check_quiet(browser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,14 @@ class Browser:
     def run(self, script: str) -> Any:
         """Return the value of an expression on the page, awaited if it is a promise."""
         return self.page.evaluate(script)
+
+    def wait_until(self, condition: str) -> None:
+        """Wait until an expression on the page is true; it is asked from here, where the page's policy allows it."""
+        end = time.monotonic() + _SECONDS
+        while not self.run(condition):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{condition}: not after {_SECONDS:g} s; the console said {self.console}")
+            self.page.wait_for_timeout(30)
 
     def point(self, x: float, y: float) -> None:
         """Move the mouse to a place in the window."""

@@ -19,7 +19,7 @@ from foretell.showing.figures.study_figures import study_figures
 from foretell.showing.figures.surfaces.surface_figures import surface_figures
 from foretell.showing.page.page import render_page
 from foretell.showing.page.page_tables import page_tables
-from foretell.showing.report import report, rerender, save_steering, save_surface, write_report
+from foretell.showing.report import report, rerender, save_surface, save_table, write_report
 from foretell.showing.report_data import ReportData
 from foretell.showing.report_folder import read_report_data
 from foretell.storage.surfaces import Surface
@@ -213,7 +213,7 @@ def test_a_folder_that_holds_something_is_replaced_only_when_asked_to(tmp_path: 
     with refused:
         save_surface(make_surface(), folder)
     with refused:
-        save_steering(steered, folder, model="tiny")
+        save_table(steered, folder, model="tiny", kind="steering")
     with refused:
         rerender(folder, tmp_path, progress=False)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before

@@ -110,7 +110,7 @@ def causes(model: str, run: Path, saved: Path | None, to: Path, overwrite: bool,
 
     monitor = None if saved is None else foretell.Monitor.load(saved)
     directions = [foretell.Direction.load(path) for path in options.pop("directions")]
-    from foretell.showing.report import save_causes
+    from foretell.showing.report import save_table
     from foretell.showing.terminal import say, show_table
 
     loaded = opened_model(model, options)
@@ -118,5 +118,5 @@ def causes(model: str, run: Path, saved: Path | None, to: Path, overwrite: bool,
     show_table("What predicts, and what causes", list(_SHOWN), table.select(_SHOWN).rows())
     for component, reason in table.filter(table["reason"].is_not_null()).select("component", "reason").iter_rows():
         say(f"{component}: {reason}", style="yellow")
-    page = save_causes(table, to, model=loaded.name, overwrite=overwrite, progress=options["progress"])
+    page = save_table(table, to, model=loaded.name, overwrite=overwrite, progress=options["progress"], kind="causes")
     say(f"causes: {page}", style="green")

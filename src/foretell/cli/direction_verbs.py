@@ -239,7 +239,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, overwrit
 
     known = None if saved is None else foretell.Direction.load(saved)
     from foretell.directions.fit_and_judge import split_topics
-    from foretell.showing.report import save_steering
+    from foretell.showing.report import save_table
     from foretell.showing.terminal import say, show_table
 
     n_random = options.pop("n_random")
@@ -251,5 +251,5 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, overwrit
     curve = foretell.steer(loaded, known, contrasts, layers=layers or (), doses=doses, n_random=n_random, **options)
     columns = ["kind", "dose", "shift", "shift_lower", "shift_upper", "directed", "directed_lower", "directed_upper"]
     show_table(f"{known.concept}: shift of log-odds", columns, curve.select(columns).rows())
-    page = save_steering(curve, to, model=loaded.name, overwrite=overwrite, progress=options["progress"])
+    page = save_table(curve, to, model=loaded.name, overwrite=overwrite, progress=options["progress"], kind="steering")
     say(f"steering: {page}", style="green")

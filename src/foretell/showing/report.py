@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -31,10 +32,13 @@ from foretell.showing.report_folder import files_of_report, read_report_data, wr
 from foretell.storage.surfaces import Surface
 from foretell.storage.targets import check_folder
 
-__all__ = ["report", "rerender", "save_causes", "save_steering", "save_surface", "write_report"]
+__all__ = ["report", "rerender", "save_surface", "save_table", "write_report"]
 
-_CAUSES_TITLE = "Does what predicts the behaviour also cause it?"
-_STEERING_TITLE = "Does adding the direction change what the model prefers?"
+_ONE_FIGURE: dict[str, tuple[str, Callable[[pl.DataFrame], Figure]]] = {
+    "causes": ("Does what predicts the behaviour also cause it?", cause_figure),
+    "steering": ("Does adding the direction change what the model prefers?", steering_figure),
+}
+"""Title and figure of tables that have a page of their own."""
 _TITLE = "Do the model's internals predict what it does?"
 
 
@@ -179,14 +183,21 @@ def save_surface(
     return Path(to) / "report.html"
 
 
-def save_steering(
-    table: pl.DataFrame, to: Path | str, *, model: str, overwrite: bool = False, progress: bool | None = None
+def save_table(
+    table: pl.DataFrame,
+    to: Path | str,
+    *,
+    kind: Literal["steering", "causes"],
+    model: str,
+    overwrite: bool = False,
+    progress: bool | None = None,
 ) -> Path:
-    """Write a dose-response curve as a page, as png and svg, and as a table, and return the path of the page.
+    """Write a table that has one figure as a page, as png and svg, and as Parquet, and return the path of the page.
 
     Args:
-        table: The result of `foretell.steer`.
+        table: The result of `foretell.steer` ("steering") or `foretell.causes` ("causes").
         to: Output folder.
+        kind: Which of them.
         model: Name of the model.
         overwrite: See `report`.
         progress: Show a bar; None shows it only on a terminal.
@@ -195,36 +206,12 @@ def save_steering(
         InputError: `to` holds something already, is a file, or cannot be written.
     """
     check_folder(to, overwrite=overwrite)
-    figures: list[Figure] = [steering_figure(table)]
-    data = ReportData(tables={}, facts=RunFacts(model=model, question=_STEERING_TITLE))
+    title, figure = _ONE_FIGURE[kind]
+    data = ReportData(tables={}, facts=RunFacts(model=model, question=title))
     with _whole_folder(to) as draft:
-        _write_figures_and_page(draft, data, figures, title=_STEERING_TITLE, progress=progress)
-        table.write_parquet(draft / "steering.parquet")
-        write_facts(data, draft, title=_STEERING_TITLE)
-    return Path(to) / "report.html"
-
-
-def save_causes(
-    table: pl.DataFrame, to: Path | str, *, model: str, overwrite: bool = False, progress: bool | None = None
-) -> Path:
-    """Write what predicts and what causes as a page, as png and svg, and as a table, and return the path of the page.
-
-    Args:
-        table: The result of `foretell.causes`.
-        to: Output folder.
-        model: Name of the model.
-        overwrite: See `report`.
-        progress: Show a bar; None shows it only on a terminal.
-
-    Raises:
-        InputError: `to` holds something already, is a file, or cannot be written.
-    """
-    check_folder(to, overwrite=overwrite)
-    data = ReportData(tables={}, facts=RunFacts(model=model, question=_CAUSES_TITLE))
-    with _whole_folder(to) as draft:
-        _write_figures_and_page(draft, data, [cause_figure(table)], title=_CAUSES_TITLE, progress=progress)
-        table.write_parquet(draft / "causes.parquet")
-        write_facts(data, draft, title=_CAUSES_TITLE)
+        _write_figures_and_page(draft, data, [figure(table)], title=title, progress=progress)
+        table.write_parquet(draft / f"{kind}.parquet")
+        write_facts(data, draft, title=title)
     return Path(to) / "report.html"
 
 

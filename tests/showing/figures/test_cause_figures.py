@@ -12,7 +12,7 @@ from foretell.schema.tables import CAUSES, conform
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.cause_figures import cause_figure
-from foretell.showing.report import save_causes
+from foretell.showing.report import save_table
 
 COUNTS = dict.fromkeys(("n_controls", "n_label_groups", "n_odds_groups", "n_unlabelled"), 20)
 
@@ -74,7 +74,7 @@ def test_both_libraries_draw_it(frame: pl.DataFrame) -> None:
 
 
 def test_the_page_has_the_figure_and_the_table(tmp_path: Path) -> None:
-    page = save_causes(TABLE, tmp_path / "out", model="toy", progress=False)
+    page = save_table(TABLE, tmp_path / "out", model="toy", progress=False, kind="causes")
     assert "Does what predicts the behaviour also cause it?" in page.read_text(encoding="utf-8")
     assert pl.read_parquet(tmp_path / "out" / "causes.parquet").equals(TABLE)
     assert (tmp_path / "out" / "figures" / "causes.png").exists()

@@ -18,7 +18,7 @@ from foretell.showing.figures.curve_figures import direction_figure
 from foretell.showing.figures.figure import SurfaceFigure
 from foretell.showing.figures.palette import NULL_BAND
 from foretell.showing.figures.surfaces.surface_figures import surface_figures
-from foretell.showing.report import save_steering, save_surface
+from foretell.showing.report import save_surface, save_table
 from foretell.showing.report_data import ReportData
 from foretell.stats.directions.dose_response import dose_response
 from foretell.stats.directions.surface_means import mean_surface
@@ -108,7 +108,7 @@ def test_steering_shows_the_table(steering: pl.DataFrame, tmp_path: Path) -> Non
     alone = steering_figure(steering.filter(pl.col("dose") >= 0).with_columns(directed=pl.lit(None, pl.Float64)))
     assert len(alone.panels) == 1
     assert "cannot be computed" in alone.words.caption
-    page = save_steering(steering, tmp_path / "out", model="tiny", progress=False)
+    page = save_table(steering, tmp_path / "out", model="tiny", progress=False, kind="steering")
     assert page.exists()
     assert pl.read_parquet(tmp_path / "out" / "steering.parquet").equals(steering)
     assert (tmp_path / "out" / "figures" / "steering.png").stat().st_size > 5000
