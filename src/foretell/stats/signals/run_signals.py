@@ -23,7 +23,7 @@ from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
 from foretell.stats.signals.given import GivenFamily
 from foretell.stats.signals.hidden_so_far import HIDDEN_STATES, HasHiddenStates, HiddenStates
 from foretell.stats.signals.moment import Moment, checkpoints
-from foretell.stats.signals.recurrent_confidence import RAUQ, rauq_family
+from foretell.stats.signals.recurrent_confidence import PREVIOUS, RAUQ, rauq_family
 from foretell.storage.runs import Run
 
 __all__ = ["FAMILIES", "RESERVED", "RunSignals", "SampleSignals"]
@@ -70,8 +70,8 @@ class RunSignals:
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        """The run's table rows; empty where single rows were not stored."""
-        return self.run.rows
+        """What RAUQ needs of the run's table rows; empty where single rows were not stored."""
+        return self.run.columns_of("rows", ["id", "layer", "head", "answer_position", PREVIOUS])
 
     @cached_property
     def lengths(self) -> dict[str, int]:
