@@ -28,7 +28,7 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 import foretell
-from foretell.stats.verdicts.error_rate import adjusted
+from foretell.stats.verdicts.error_rate import adjusted, holm
 from foretell.stats.verdicts.rules import Evidence, usable_p
 from study_worlds import NULL, PLANTED, World
 
@@ -36,14 +36,6 @@ RESULTS = Path(__file__).parent / "results"
 QUICK: dict[str, Any] = {"n_trees": 20, "n_permutations": 199, "detector_repeats": 2, "n_jobs": 1, "progress": False}
 RATE = 0.05
 WORLDS = {world.name: world for world in (*NULL, *PLANTED)}
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return Holm's adjusted p-values; nan stays nan."""
-    found = np.full(len(p), np.nan)
-    order = np.argsort(p)[: int(np.sum(~np.isnan(p)))]
-    found[order] = np.minimum(np.maximum.accumulate(p[order] * (len(order) - np.arange(len(order)))), 1.0)
-    return found
 
 
 def primary(p: np.ndarray, names: Sequence[str]) -> bool:

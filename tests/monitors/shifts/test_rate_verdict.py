@@ -12,9 +12,9 @@ from foretell.monitors.shifts.rate_verdict import (
     CANNOT_SAY,
     HOLDS,
     adjusted_p_values,
-    holm,
     rate_verdicts,
 )
+from foretell.stats.verdicts.error_rate import holm
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.3])

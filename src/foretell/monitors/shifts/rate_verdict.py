@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import binom
 
-__all__ = ["BREAKS", "CANNOT_SAY", "HOLDS", "RateVerdict", "adjusted_p_values", "holm", "rate_verdicts"]
+from foretell.stats.verdicts.error_rate import holm
+
+__all__ = ["BREAKS", "CANNOT_SAY", "HOLDS", "RateVerdict", "adjusted_p_values", "rate_verdicts"]
 
 HOLDS, BREAKS, CANNOT_SAY = "holds", "breaks", "cannot say yet"
 _MOST_MORE = 100_000
@@ -83,19 +85,6 @@ def adjusted_p_values(counts: Sequence[tuple[int, int]], rate: float) -> Float[n
     alarms, n = np.array(counts, dtype=np.int64).reshape(-1, 2).T
     p_values = (binom.cdf(alarms, n, rate), binom.sf(alarms - 1, n, rate))
     return np.stack([holm(np.asarray(one)) for one in p_values])
-
-
-def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Return Holm's adjusted p-values: one below a is wrong in a share of at most a of all families.
-
-    Example:
-        >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
-        [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p, kind="stable")
-    found = np.empty(len(p))
-    found[order] = np.minimum(np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]), 1.0)
-    return found
 
 
 def _more_needed(alarms: int, n: int, rate: float, error: float) -> int | None:
