@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
-from foretell.errors import TableError
+from foretell.errors import InputError, TableError
 
 __all__ = [
     "DATASET",
@@ -18,6 +18,7 @@ __all__ = [
     "UNDEFINED",
     "Column",
     "Table",
+    "as_pandas",
     "conform",
     "count",
     "empty",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     DType: TypeAlias = pl.DataType
 else:  # run-time type checkers reject polars' dtypes
     DType = object
@@ -61,6 +64,18 @@ class Table:
 def empty(table: Table) -> pl.DataFrame:
     """Return an empty frame with the table's columns."""
     return pl.DataFrame(schema=table.dtypes)
+
+
+def as_pandas(table: pl.DataFrame) -> pd.DataFrame:
+    """Return a table for pandas.
+
+    Raises:
+        InputError: pandas or pyarrow is not installed.
+    """
+    try:
+        return table.to_pandas()
+    except ModuleNotFoundError as error:
+        raise InputError(f"to_pandas needs {error.name}: pip install pandas pyarrow") from error
 
 
 def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:

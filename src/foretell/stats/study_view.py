@@ -12,6 +12,7 @@ import polars as pl
 
 from foretell.display import Displayed, Facts, from_showing
 from foretell.errors import InputError
+from foretell.schema.columns import as_pandas
 from foretell.stats.settings import Settings
 from foretell.stats.table.joined import StudyTable
 
@@ -102,8 +103,4 @@ class StudyView(Displayed):
         """
         if table not in TABLE_NAMES:
             raise InputError(f"there is no table {table!r}: choose among {', '.join(TABLE_NAMES)}")
-        found: pl.DataFrame = getattr(self, table)
-        try:
-            return found.to_pandas()
-        except ModuleNotFoundError as error:
-            raise InputError(f"to_pandas needs {error.name}: pip install pandas pyarrow") from error
+        return as_pandas(getattr(self, table))

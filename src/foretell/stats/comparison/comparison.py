@@ -11,6 +11,7 @@ import polars as pl
 
 from foretell.display import Displayed, Facts, from_showing
 from foretell.errors import InputError
+from foretell.schema.columns import as_pandas
 from foretell.storage.atomic import written_whole
 
 if TYPE_CHECKING:
@@ -74,11 +75,7 @@ class Comparison(Displayed):
         """
         if table not in {"table", "heads"}:
             raise InputError(f"there is no table {table!r}: choose among table, heads")
-        found: pl.DataFrame = getattr(self, table)
-        try:
-            return found.to_pandas()
-        except ModuleNotFoundError as error:
-            raise InputError(f"to_pandas needs {error.name}: pip install pandas pyarrow") from error
+        return as_pandas(getattr(self, table))
 
     def to_json(self) -> str:
         """Return names, settings, notes and the table as JSON text; undefined is null."""

@@ -15,6 +15,7 @@ import polars as pl
 from foretell.display import Displayed, Facts, from_showing
 from foretell.errors import InputError, RunError
 from foretell.schema import tables as schema
+from foretell.schema.columns import as_pandas
 from foretell.storage.commits.part_commit import RunTable
 from foretell.storage.stored_tables import StoredTables
 from foretell.storage.views.dense_arrays import DenseArray, dense_array
@@ -102,11 +103,7 @@ class RunView(Displayed, StoredTables):
         Raises:
             InputError: There is no such table, or pandas or pyarrow is not installed.
         """
-        found = self.table_named(table)
-        try:
-            return found.to_pandas()
-        except ModuleNotFoundError as error:
-            raise InputError(f"to_pandas needs {error.name}: pip install pandas pyarrow") from error
+        return as_pandas(self.table_named(table))
 
     def to_numpy(self, column: str = "PAM_norm", *, concept: str | None = None) -> DenseArray:
         """Return one column of numbers as a dense array.
