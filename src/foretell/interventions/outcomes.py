@@ -23,6 +23,7 @@ from foretell.interventions.changing.intervened import References, intervened
 from foretell.interventions.changing.intervention import Intervention
 from foretell.interventions.changing.text_batches import batched
 from foretell.labels.verifiers import verify
+from foretell.monitors.live.watch import end_ids
 from foretell.reading.chat.rendered import Batch, Rendered, pad_batch
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
@@ -132,11 +133,10 @@ class Measured:
                 attention_mask=batch.attention_mask.to(model.device),
                 **options,
             )
-        ends = options["generation_config"].eos_token_id
-        known_ends = set(ends if isinstance(ends, list) else [ends])
+        ends = end_ids(model, options)
         labels = []
         for conversation, ids in zip(conversations, output[:, batch.token_ids.shape[1] :].tolist(), strict=True):
-            n_tokens = next((at for at, one in enumerate(ids) if one in known_ends), len(ids))
+            n_tokens = next((at for at, one in enumerate(ids) if one in ends), len(ids))
             answer = str(model.tokenizer.decode(ids[:n_tokens], skip_special_tokens=True))
             verdict = None if conversation.verifier is None else verify(answer, conversation.verifier).followed
             labels.append(np.nan if verdict is None else float(verdict))

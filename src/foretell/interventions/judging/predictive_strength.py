@@ -7,6 +7,7 @@ ridge logistic regression on the training groups.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -34,6 +35,11 @@ class JudgedSamples:
     held: Bool[np.ndarray, " sample"]
     known: Float[np.ndarray, "sample baseline"]
     """What is known without the model's internals; nan where missing."""
+
+    @cached_property
+    def baseline(self) -> Float[np.ndarray, " sample"]:
+        """The score of what is known, the same beside every part."""
+        return _held_out_score(self.known, self)
 
 
 @dataclass(frozen=True)
@@ -81,10 +87,10 @@ def predictive_strength(
     if reason is not None:
         return Predictive(area, within, None, None, reason)
     p = _score_test(score[held], label, group, stratum, known=None)
-    baseline = _held_out_score(samples.known, samples)
+    baseline = samples.baseline[held]
     p_added = None
-    if np.isfinite(baseline[held]).all():
-        p_added = _score_test(score[held], label, group, stratum, known=baseline[held])
+    if np.isfinite(baseline).all():
+        p_added = _score_test(score[held], label, group, stratum, known=baseline)
     return Predictive(area, within, p, p_added, None if p is not None else "too few comparable groups: no p-value")
 
 
@@ -145,8 +151,8 @@ def _score_test(
             left[here] = left[here] - left[here].mean() if mixed else 0.0
             residual[here] -= residual[here].mean()
         n_nuisance -= 1
-    contributions = np.bincount(np.unique(group, return_inverse=True)[1], weights=left * residual)
-    size = np.bincount(np.unique(group, return_inverse=True)[1], weights=np.abs(left * residual))
+    codes, each = np.unique(group, return_inverse=True)[1], left * residual
+    contributions, size = (np.bincount(codes, weights=weights) for weights in (each, np.abs(each)))
     n_groups = int(np.count_nonzero(size))
     degrees = n_groups - n_nuisance
     if n_groups == 0 or float(np.abs(contributions).max()) <= 1e-12 * max(float(np.abs(score).max()), 1.0):
