@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.showing.browser import Browser
 
-__all__ = ["ask", "click", "shown_tokens", "visit", "wait", "write"]
+__all__ = ["ask", "click", "shown_tokens", "visit", "write"]
 
 
 def visit(browser: Browser, address: str, *, width: int = 1440, height: int = 1000, dark: bool = False) -> None:
@@ -15,12 +15,7 @@ def visit(browser: Browser, address: str, *, width: int = 1440, height: int = 10
     browser.page.set_viewport_size({"width": width, "height": height})
     browser.page.emulate_media(color_scheme="dark" if dark else "light")
     browser.page.goto(address)
-    wait(browser, "document.documentElement?.dataset.ready === 'yes'")
-
-
-def wait(browser: Browser, condition: str) -> None:
-    """Wait until an expression on the page is true."""
-    browser.wait_until(condition)
+    browser.wait_until("document.documentElement?.dataset.ready === 'yes'")
 
 
 def click(browser: Browser, selector: str) -> None:
@@ -38,7 +33,7 @@ def write(browser: Browser, selector: str, text: str) -> None:
 def ask(browser: Browser) -> None:
     """Ask, and wait until everything has come."""
     click(browser, "#go")
-    wait(browser, "document.documentElement.dataset.running === 'no'")
+    browser.wait_until("document.documentElement.dataset.running === 'no'")
     browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

@@ -14,7 +14,7 @@ import pytest
 from foretell.reading.models.load import Model
 from foretell.serving.catalogue import Catalogue
 from tests.serving.conftest import TOKEN, SlowModel, asked, events_of, served
-from tests.serving.live_browser import ask, click, shown_tokens, visit, wait, write
+from tests.serving.live_browser import ask, click, shown_tokens, visit, write
 from tests.showing.browser import Browser, another, opened
 
 pytestmark = [pytest.mark.page, pytest.mark.slow]
@@ -74,7 +74,7 @@ def test_the_tokens_shown_are_those_of_the_server(page: Browser, address: str) -
     assert len({token["paper"] for token in shown}) > 1
     assert all(token["paper"].startswith("rgb") for token in shown)
     page.run("document.querySelector('.numbers').open = true")
-    wait(page, "document.querySelectorAll('.numbers tbody tr').length > 0")
+    page.wait_until("document.querySelectorAll('.numbers tbody tr').length > 0")
     rows = page.run(
         "[...document.querySelectorAll('.numbers tbody tr')].map((row) => "
         "[...row.cells].map((cell) => cell.textContent))"
@@ -104,11 +104,11 @@ def test_everything_drawn_has_marks_and_the_keyboard_reaches_it(page: Browser) -
     assert page.run("document.querySelectorAll('.token.chosen').length") == 1
     before = page.run("document.querySelector('.panel canvas').toDataURL()")
     write(page, "#shape", "turning")
-    wait(page, "document.querySelector('.panel canvas').classList.contains('turning')")
+    page.wait_until("document.querySelector('.panel canvas').classList.contains('turning')")
     turned = page.run("document.querySelector('.panel canvas').toDataURL()")
     assert turned != before
     page.run("document.querySelector('.panel canvas').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))")
-    wait(page, f"document.querySelector('.panel canvas').toDataURL() !== {json.dumps(turned)}")
+    page.wait_until(f"document.querySelector('.panel canvas').toDataURL() !== {json.dumps(turned)}")
     check_quiet(page)
 
 
@@ -125,18 +125,18 @@ def test_the_stop_button_and_the_queue_of_two_browsers(page: Browser, address: s
                 write(one, "#longest", "300")
                 write(one, "#temperature", "3")
             click(page, "#go")
-            wait(page, "document.querySelectorAll('.token').length > 2")
+            page.wait_until("document.querySelectorAll('.token').length > 2")
             click(other, "#go")
-            wait(other, "document.getElementById('queue').textContent === 'next in the queue'")
+            other.wait_until("document.getElementById('queue').textContent === 'next in the queue'")
             assert other.run("document.querySelectorAll('.token').length") == 0
             click(page, "#stop")
-            wait(page, "document.documentElement.dataset.running === 'no'")
+            page.wait_until("document.documentElement.dataset.running === 'no'")
             assert page.run("document.querySelector('.state').textContent").startswith("stopped")
-            wait(other, "document.querySelectorAll('.token').length > 0")
+            other.wait_until("document.querySelectorAll('.token').length > 0")
             n_tokens = page.run("document.querySelectorAll('.token').length")
             other.page.reload()
-            wait(other, "document.documentElement?.dataset.ready === 'yes'")
-            wait(other, "document.getElementById('queue').textContent === 'ready'")
+            other.wait_until("document.documentElement?.dataset.ready === 'yes'")
+            other.wait_until("document.getElementById('queue').textContent === 'ready'")
             assert page.run("document.querySelectorAll('.token').length") == n_tokens
             check_quiet(other)
         check_quiet(page)
@@ -154,7 +154,7 @@ def test_marked_text_becomes_segments(page: Browser, address: str) -> None:
     click(page, "#mark-buttons .of-prompt")
     assert page.run("document.getElementById('marks').textContent").startswith("prompt: Context here.")
     page.run("document.getElementById('preview').open = true")
-    wait(page, "document.querySelectorAll('#preview-text .of-prompt').length > 0")
+    page.wait_until("document.querySelectorAll('#preview-text .of-prompt').length > 0")
     marked = page.run("document.querySelector('#preview-text .of-prompt').textContent")
     assert marked.strip() == "Context here."
     write(page, "#query", f"So: {text}")
@@ -168,9 +168,9 @@ def test_marked_text_becomes_segments(page: Browser, address: str) -> None:
 
 def test_a_sample_of_a_run_is_loaded_and_read_again(page: Browser) -> None:
     page.run("document.querySelector('#browse details').open = true")
-    wait(page, "document.querySelectorAll('#browse tbody tr').length > 0")
+    page.wait_until("document.querySelectorAll('#browse tbody tr').length > 0")
     click(page, "#browse tbody button")
-    wait(page, "document.getElementById('query').value !== ''")
+    page.wait_until("document.getElementById('query').value !== ''")
     ask(page)
     assert page.run("document.querySelector('.panel h2').textContent") == "stored"
     assert len(shown_tokens(page)) > 0
@@ -181,7 +181,7 @@ def test_a_sample_of_a_run_is_loaded_and_read_again(page: Browser) -> None:
 def test_a_report_opens_in_an_origin_of_its_own(browser: Browser, address: str) -> None:
     visit(browser, f"{address}/?token={TOKEN}")
     browser.page.goto(f"{address}/reports/report-1")
-    wait(browser, "document.body?.textContent.includes('Findings.')")
+    browser.wait_until("document.body?.textContent.includes('Findings.')")
     assert browser.run("window.origin") == "null"
 
 
