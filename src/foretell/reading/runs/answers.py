@@ -159,8 +159,8 @@ def _wanted(
 ) -> dict[str, Any]:
     """Return what is asked of `listen`; `rows`: whether every row is stored."""
     layers = () if states is None else states.layers
-    details = dict.fromkeys(("contribution", "entropy"), detail)
-    return {"directions": directions, "hidden": layers, **details, "previous_token": rows}
+    more = {"contribution": detail, "entropy": detail, "previous_token": rows}
+    return {"directions": directions, "hidden": layers, **more}
 
 
 def generation_options(model: Model, sampling: Sampling, names: Sequence[str]) -> dict[str, Any]:
