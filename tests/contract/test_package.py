@@ -9,10 +9,14 @@ import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import metadata as installed
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from tests.optional import missing
 
@@ -81,3 +85,16 @@ def test_a_package_can_be_built_from_the_source_archive(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "src/foretell/py.typed", "src/foretell/data/facts.csv"} <= names
     assert not any(name.startswith((".venv", "dist/", "demo/")) for name in names)
+
+
+def test_every_tested_version_can_be_installed_on_every_supported_python() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for name, version in pinned.items():
+        try:
+            found = installed(name)
+        except PackageNotFoundError:
+            continue
+        if Version(found["Version"]).public == version:
+            allowed = SpecifierSet(found["Requires-Python"] or "")
+            assert all(python in allowed for python in ("3.11.0", "3.12.0", "3.13.0")), (name, version, str(allowed))
