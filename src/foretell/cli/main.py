@@ -29,6 +29,7 @@ from foretell.cli.options import (
     conversations_argument,
     error_rate_option,
     errors_option,
+    first_tokens_option,
     format_option,
     hidden_option,
     ignore_option,
@@ -247,6 +248,7 @@ cli.add_command(causes)
 )
 @errors_option
 @error_rate_option
+@first_tokens_option
 @signals_option
 @click.option("--to", type=FOLDER, required=True, help="Folder for the report, its tables and figures.")
 @overwrite_option

@@ -33,6 +33,7 @@ __all__ = [
     "conversations_argument",
     "error_rate_option",
     "errors_option",
+    "first_tokens_option",
     "format_option",
     "given_layers",
     "given_numbers",
@@ -153,6 +154,12 @@ error_rate_option = click.option(
     default=0.05,
     show_default=True,
     help="Share of studies of noise that may say signal or weak signal of anything.",
+)
+first_tokens_option = click.option(
+    "--first-tokens",
+    type=click.IntRange(0),
+    default=None,
+    help="Judge a run's signals in the first so many tokens of each answer: 0 (before it), 1, 2, 4, 8, ...",
 )
 quiet_option = click.option("--quiet", "progress", flag_value=False, default=None, help="No progress bars.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what --to holds already.")

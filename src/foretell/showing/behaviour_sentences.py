@@ -115,7 +115,7 @@ def _telling(row: OverviewRow, best: SignalCell) -> str:
     text = f"{_capital(best.signal)} {verb} it{weakly}: AUC {area}"
     if best.increment.value is not None:
         text += f", {increment_text(best.increment)} over {_baselines(row)}"
-    if row.n_whole is not None:
+    if row.n_counted is not None:
         text += f", {from_token_text(best.from_token, row.n_whole)}"
     others = []
     for cell in row.cells:
@@ -138,13 +138,19 @@ def _silent(quiet: Sequence[OverviewRow], row: OverviewRow, best: SignalCell) ->
 
 
 def _words(row: OverviewRow) -> str:
-    """Say from where on the words alone tell the behaviour."""
+    """Say up to where signals are judged: where words alone tell the behaviour, or where the study ends."""
     if row.words_alone_from is None:
-        return ""
+        return "" if row.n_counted is None or row.n_whole is not None else f" {_judged_text(row.n_counted)}"
     if row.words_alone_from == 0 or row.n_counted is None:
         return " The words of the prompt alone tell it, so no number here is about foretelling."
     tokens = f"token {row.words_alone_from}"
     return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
+
+
+def _judged_text(n_counted: int) -> str:
+    if n_counted == 0:
+        return "Judged before the first token of each answer."
+    return f"Judged in the first {n_counted} token{'s' if n_counted > 1 else ''} of each answer."
 
 
 def _place(rows: Sequence[OverviewRow], every: Sequence[OverviewRow]) -> str:

@@ -92,7 +92,7 @@ class OverviewRow:
     within: bool
     """Whether the AUCs compare pairs of one stratum."""
     n_whole: int | None
-    """The last checkpoint, at which every answer is whole."""
+    """The checkpoint at which every answer is whole; None where the study judges their first tokens only."""
     n_counted: int | None
     """The last checkpoint at which the words so far do not tell the label yet; None: they do at every one."""
     words_alone_from: int | None
@@ -166,10 +166,11 @@ def _row(data: ReportData, dataset: str, of_run: tuple[str, ...] | None) -> Over
     known = {row["signal"]: row for row in verdicts.to_dicts()}
     first = {row["signal"]: row for row in _of(data, "told_by", dataset).to_dicts()}
     counts: dict[int, bool | None] = {} if early.is_empty() else dict(early.select("n_generated", "counts").iter_rows())
-    whole = max(counts, default=None)
+    judged = max(counts, default=None)
     counted = max((k for k, one in counts.items() if one), default=None)
     words = min((k for k, one in counts.items() if one is False), default=None)
-    last = whole if counted is None else counted
+    last = judged if counted is None else counted
+    whole = judged if judged is not None and _is_whole(early, judged) else None
     at_last = {} if last is None else _by_signal(early, last)
     cells = [_cell(dataset, name, known, at_last, first) for name in (of_run or known)]
     published = [_cell(dataset, name, known, {}, {}) for name in published_detectors(data)]
@@ -189,6 +190,14 @@ def _row(data: ReportData, dataset: str, of_run: tuple[str, ...] | None) -> Over
         words,
         tuple(cell for cell in published if cell is not None),
     )
+
+
+def _is_whole(early: pl.DataFrame, n_generated: int) -> bool:
+    """Tell whether all answers are whole by then; studies before `share_written` judged whole answers last."""
+    if "share_written" not in early.columns:
+        return True
+    written = early.filter(pl.col("n_generated") == n_generated)["share_written"].drop_nulls()
+    return bool((written == 1).all())
 
 
 def _by_signal(early: pl.DataFrame, n_generated: int) -> dict[str, Row]:

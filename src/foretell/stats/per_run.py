@@ -101,6 +101,7 @@ class EarlyResults:
         curve = early_curve(
             samples,
             signals,
+            moments=_moments(signals, settings),
             words_auc=settings.words_auc,
             advance=lambda after: steps.advance("tokens", str(after), dataset),
         )
@@ -163,4 +164,10 @@ def early_steps(table: StudyTable, signals: RunSignals | None, settings: Setting
     if signals is None or not settings.early:
         return 0
     ids = table.samples.group_by("dataset").agg("id").get_column("id").to_list()
-    return sum(len(signals.of(one).checkpoints) + 2 for one in ids)
+    return sum(len(_moments(signals.of(one), settings)) + 2 for one in ids)
+
+
+def _moments(signals: SampleSignals, settings: Settings) -> list[int]:
+    """Return the numbers of generated tokens at which signals are judged."""
+    most = settings.first_tokens
+    return [after for after in signals.checkpoints if most is None or after <= most]

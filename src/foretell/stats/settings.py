@@ -43,6 +43,8 @@ class Settings:
     """Whether a run's signals are judged after 0, 1, 2, 4, ... tokens as well."""
     early_repeats: int = 2
     """Repeats of the folds for early curves."""
+    first_tokens: int | None = None
+    """A run's signals are judged in the first so many tokens of each answer (0: before the answer); None: in all."""
     words_auc: float = 0.9
     """Held-out AUC at which the words of the answer so far tell the label by themselves; signals count before that."""
     saplma: bool = False
@@ -79,6 +81,11 @@ class Settings:
             raise InputError(f"error_rate is {self.error_rate}: it must be above 0 and below 0.5")
         if not 0.5 < self.words_auc <= 1:
             raise InputError(f"words_auc is {self.words_auc}: it must be above 0.5 and at most 1")
+        first = self.first_tokens or 0
+        if first < 0 or first.bit_count() > 1:
+            raise InputError(
+                f"first_tokens is {first}: signals are stored after 0, 1, 2, 4, 8, ... tokens, so choose one of these"
+            )
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown:
             raise InputError(f'unknown objective "{unknown[0]}": choose among {", ".join(OBJECTIVES)}')

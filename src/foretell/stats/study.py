@@ -326,6 +326,10 @@ def study(
         own = run_of(table_or_run)
         families = run_signals(own, signals)
         table = read_table(table_or_run if own is None else own, metrics=metrics, errors=errors, **asked)
+    if families is None and settings.get("first_tokens") is not None:
+        raise InputError(
+            "first_tokens belongs to a run, whose signals are stored token by token: give the run, or its folder"
+        )
     chosen = Settings(
         metrics=table.metrics,
         seed=seed,

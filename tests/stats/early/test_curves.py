@@ -187,3 +187,35 @@ def test_noise_has_no_first_moment_in_95_of_100_studies(tmp_path: Path) -> None:
         found = study(run, **QUICK, compute=False)
         said += any(one is not None for one in first_moments(found).values())
     assert said <= binom.isf(0.01, STUDIES, 0.05)
+
+
+@pytest.fixture(scope="module")
+def of_first_tokens(hidden: Study) -> Study:
+    assert hidden.signals is not None
+    return study(hidden.signals.run, first_tokens=4, **QUICK)
+
+
+def test_first_tokens_are_judged_as_in_a_study_of_whole_answers(hidden: Study, of_first_tokens: Study) -> None:
+    assert list(curve(of_first_tokens, "hidden states")) == [0, 1, 2, 4]
+    assert of_first_tokens.early.equals(hidden.early.filter(pl.col("n_generated") <= 4))
+    assert set(of_first_tokens.hidden_layers["n_generated"]) == {4}
+
+
+def test_what_begins_later_is_no_signal_in_the_first_tokens(of_first_tokens: Study) -> None:
+    verdicts = {row["signal"]: row for row in of_first_tokens.verdicts.to_dicts()}
+    assert verdicts["hidden states"]["verdict"] == "no signal found"
+    assert "after 4 tokens" in verdicts["hidden states"]["why"]
+    assert first_moments(of_first_tokens)["hidden states"] is None
+
+
+@pytest.mark.parametrize("wrong", [3, 12, -1, -4])
+def test_first_tokens_are_a_moment_at_which_signals_are_stored(wrong: int, hidden: Study) -> None:
+    assert hidden.signals is not None
+    with pytest.raises(InputError, match=f"first_tokens is {wrong}: signals are stored after 0, 1, 2, 4, 8"):
+        study(hidden.signals.run, first_tokens=wrong, **QUICK)
+
+
+def test_first_tokens_need_a_run() -> None:
+    rows = {"id": ["a", "b"], "dataset": "x", "layer": 0, "head": 0, "score": [0.1, 0.9], "behavior_label": [0, 1]}
+    with pytest.raises(InputError, match="first_tokens belongs to a run"):
+        study(pl.DataFrame(rows), metrics=["score"], first_tokens=0, **QUICK)

@@ -85,11 +85,6 @@ class Curve:
         return tuple(one for one in self.points if self.words_from is None or one.after < self.words_from)
 
     @property
-    def end(self) -> Point:
-        """The moment when all answers are whole."""
-        return self.points[-1]
-
-    @property
     def last(self) -> Point:
         """The last moment that counts."""
         return self.counting[-1]
@@ -109,6 +104,7 @@ def early_curve(
     samples: CurveSamples,
     signals: SampleSignals,
     *,
+    moments: Sequence[int] | None = None,
     words_auc: float = 0.9,
     advance: Callable[[int], None] | None = None,
 ) -> Curve:
@@ -120,12 +116,13 @@ def early_curve(
     Args:
         samples: Labels, groups, and what is known before the answer.
         signals: Of the same samples.
+        moments: Numbers of generated tokens; None: up to whole answers.
         words_auc: Held-out AUC at which the words of the answer so far tell the label by themselves.
         advance: Called with the number of tokens after every moment.
     """
     names: tuple[str, ...] = ()
     points, notes = [], dict[str, None]()
-    for after in signals.checkpoints:
+    for after in signals.checkpoints if moments is None else moments:
         families = signals.families(after)
         names = tuple(one.name for one in families)
         notes |= dict.fromkeys(note for one in families for note in one.notes)

@@ -103,7 +103,7 @@ def curve_evidence(samples: Samples, curve: Curve, published: Point) -> list[Evi
     """
     facts: dict[str, Any] = {"n_positive": samples.n_groups(1), "n_negative": samples.n_groups(0)}
     last = curve.last
-    when = "of whole answers" if last is curve.end else f"after {last.after} tokens"
+    when = "of whole answers" if last.share_written == 1 else f"after {last.after} tokens"
     numbers = when if curve.words is None else f"{when} ({curve.words})"
     found = []
     for point in (last, published):
