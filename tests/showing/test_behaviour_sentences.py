@@ -80,6 +80,21 @@ def test_words_that_predict_by_themselves_are_named(
     assert said is None or text.endswith(said)
 
 
+@pytest.mark.parametrize(
+    ("counted", "said"),
+    [
+        (0, "Judged before the first token of each answer."),
+        (1, "Judged in the first token of each answer."),
+        (4, "Judged in the first 4 tokens of each answer."),
+    ],
+)
+@pytest.mark.parametrize("verdict", ["signal", "no signal found"])
+def test_a_study_of_first_tokens_says_so_once(counted: int, said: str, verdict: str) -> None:
+    rows = [replace(row(cell("attention", verdict), dataset=name, counted=counted), n_whole=None) for name in "ab"]
+    assert say(rows[0]).text.endswith(said)
+    assert say(*rows).text.count(said) == (2 if verdict == "signal" else 1)
+
+
 def test_too_few_data_are_no_null_result() -> None:
     found = say(row(cell("attention", "not enough data", None, why="3 groups have label 1; each needs 10.")))
     assert found.outcome == "unknown"

@@ -55,7 +55,8 @@ def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
     if quiet:
         row = max(quiet, key=lambda one: _size(_strongest(one.cells)))
         named.append(_strongest(row.cells))
-        parts.append(_place(quiet, rows) + _silent(quiet, row, named[-1]) + (_words(row) if len(rows) == 1 else ""))
+        of_all = _words(row) if not telling and len({_words(one) for one in quiet}) == 1 else ""
+        parts.append(_place(quiet, rows) + _silent(quiet, row, named[-1]) + of_all)
     if untested:
         cells = [cell for row in untested for cell in row.cells]
         reasons = "; ".join(dict.fromkeys(cell.why.rstrip(".") for cell in cells if cell.why))
@@ -150,7 +151,7 @@ def _words(row: OverviewRow) -> str:
 def _judged_text(n_counted: int) -> str:
     if n_counted == 0:
         return "Judged before the first token of each answer."
-    return f"Judged in the first {n_counted} token{'s' if n_counted > 1 else ''} of each answer."
+    return f"Judged in the first {'token' if n_counted == 1 else f'{n_counted} tokens'} of each answer."
 
 
 def _place(rows: Sequence[OverviewRow], every: Sequence[OverviewRow]) -> str:
