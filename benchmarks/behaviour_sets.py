@@ -44,6 +44,8 @@ class BehaviourSet:
     max_new_tokens: int
     """Longest generated answer."""
     load: Callable[[], list[Conversation]]
+    first_tokens: int | None = None
+    """Moment of a second study, which an earlier model's curve suggested; None: there is none."""
 
     def sample(self, n_samples: int, *, seed: int) -> list[Conversation]:
         """Return whole groups, drawn at random, of about `n_samples` conversations that can have a label.
@@ -153,7 +155,7 @@ def _built_in(name: str) -> Callable[[], list[Conversation]]:
 
 SETS = (
     BehaviourSet("instructions", "generate", 48, instructions),
-    BehaviourSet("questions", "generate", 24, _built_in("questions")),
+    BehaviourSet("questions", "generate", 24, _built_in("questions"), first_tokens=4),
     BehaviourSet("false-claims", "generate", 24, claims),
     BehaviourSet("lies", "generate", 24, _built_in("lies")),
     BehaviourSet("halueval", "given", 0, hallucinations),

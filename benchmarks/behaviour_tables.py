@@ -40,6 +40,9 @@ def page_tables(folder: Path, sets: Sequence[str]) -> str:
         results = {name: model / name / "results" for name in sets if (model / name / "results/study.json").exists()}
         if results:
             parts += [f"## {model.name}", "", *_summary(results), "", *_curves(results), "", *_layers(results), ""]
+            first = {name: path.parent / "first-tokens" for name, path in results.items()}
+            first = {name: path for name, path in first.items() if (path / "study.json").exists()}
+            parts += [*_summary(first), ""] if first else []
             parts += _after_claims(model / "false-claims" / "run")
     return "\n".join(parts).rstrip() + "\n"
 
@@ -84,7 +87,10 @@ def _of_set(name: str, results: Path) -> Iterator[Sequence[str]]:
     last = int(counted["n_generated"].max() or 0)  # type: ignore[arg-type]
     here = counted.filter(pl.col("n_generated") == last)
     n, n_positive = here.select("n", "n_positive").row(0)
-    moment = "whole answers" if last == early["n_generated"].max() else f"after {last} tokens (words tell it later)"
+    if last < early["n_generated"].max():  # type: ignore[operator]
+        moment = f"after {last} tokens (words tell it later)"
+    else:
+        moment = "whole answers" if here["share_written"][0] == 1 else f"its first {last} tokens"
     known = here.filter(pl.col("detector") == "all baselines").to_dicts()
     about = f"**{name}**, {n}, {100 * n_positive / n:.0f} % of label 1, {moment}"
     yield (about, "all baselines", _area(known[0]) if known else "none", "", "", "")

@@ -92,7 +92,11 @@ def _name(folder: Path) -> str:
 def read_and_study(model: LazyModel, one: BehaviourSet, to: Path, options: argparse.Namespace) -> None:
     """Read, label and study one set with one model, unless that is done."""
     folder = to / one.name
-    if (folder / "results" / "study.json").exists():
+    studies: dict[str, dict[str, Any]] = {"results": {}}
+    if one.first_tokens is not None:
+        studies["first-tokens"] = {"first_tokens": one.first_tokens}
+    missing = {name: more for name, more in studies.items() if not (folder / name / "study.json").exists()}
+    if not missing:
         return
     conversations = one.sample(options.samples, seed=options.seed)
     if not conversations:
@@ -114,7 +118,8 @@ def read_and_study(model: LazyModel, one: BehaviourSet, to: Path, options: argpa
         foretell.label(run)
     read_in = time.perf_counter() - start
     n_labelled = run.samples["behavior_label"].count()
-    foretell.study(run, seed=options.seed, **STUDY).write_tables(folder / "results")
+    for name, more in missing.items():
+        foretell.study(run, seed=options.seed, **STUDY, **more).write_tables(folder / name)
     studied_in = time.perf_counter() - start - read_in
     tqdm.write(
         f"{model.name}, {one.name}: {len(conversations)} samples read in {read_in:.0f} s, {n_labelled} of them studied "
