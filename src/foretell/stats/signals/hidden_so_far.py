@@ -46,19 +46,19 @@ class HiddenStates:
     def __init__(self, run: HasHiddenStates, ids: Sequence[str]) -> None:
         self._run = run
         self._ids = tuple(ids)
-        index = run.hidden_states
-        self._stored = index.filter(pl.col("id").is_in(self._ids)).group_by("layer", "pool", "n_generated").len()
+        own = run.hidden_states.filter(pl.col("id").is_in(self._ids))
+        self._stored = set(own.select("layer", "pool", "n_generated").unique().iter_rows())
         self._of_prompt: Float[np.ndarray, "sample sample"] | None = None
 
     @property
     def exist(self) -> bool:
         """Whether any state of these samples is stored."""
-        return bool(self._stored.height)
+        return bool(self._stored)
 
     def places(self, moment: Moment) -> list[tuple[int, str]]:
         """Return layer and pool of what is stored at a moment: before the first token, of the prompt only."""
-        pools = pl.col("pool") == OF_PROMPT if moment.after == 0 else pl.lit(value=True)
-        return list(self._stored.filter(pools).select("layer", "pool").unique().sort("layer", "pool").iter_rows())
+        stored = {(layer, pool) for layer, pool, _ in self._stored}
+        return sorted(one for one in stored if moment.after > 0 or one[1] == OF_PROMPT)
 
     def at(self, moment: Moment, layer: int, pool: str) -> Float[np.ndarray, "sample width"] | None:
         """Return the states of a layer and pool at a moment; None where they were not stored, nan where one lacks them.
@@ -71,7 +71,7 @@ class HiddenStates:
         every = pool == OF_PROMPT
         parts: list[tuple[int | None, Bool[np.ndarray, " sample"]]]
         parts = [(None, np.ones(len(self._ids), dtype=bool) if every else moment.ended)]
-        if not every and self._has(layer, pool, moment.after):
+        if not every and (layer, pool, moment.after) in self._stored:
             parts.append((moment.after, ~moment.ended))
         states: Float[np.ndarray, "sample width"] | None = None
         has = np.zeros(len(self._ids), dtype=bool)
@@ -119,7 +119,3 @@ class HiddenStates:
             states = self.at(moment, layer, pool) if other == pool else None
             if states is not None:
                 yield layer, states
-
-    def _has(self, layer: int, pool: str, after: int) -> bool:
-        same = (pl.col("layer") == layer) & (pl.col("pool") == pool) & (pl.col("n_generated") == after)
-        return bool(self._stored.filter(same).height)
