@@ -97,7 +97,7 @@ def _behind(figure: CurveFigure, panel: CurvePanel) -> list[dict[str, Any]]:
 def _height(figure: CurveFigure) -> int:
     """Return the height without legend; a single ROC panel is wide, so it is also tall."""
     if figure.one_legend:
-        return 204
+        return 204 if len(figure.panels) > 2 else 250
     if not figure.roc:
         return 280
     return 560 if len(figure.panels) == 1 else 400
