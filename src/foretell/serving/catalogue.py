@@ -43,7 +43,9 @@ class Offered(Generic[_Value]):
 
     def __init__(self, name: str, facts: Mapping[str, Any], load: Callable[[], _Value]) -> None:
         self.name = _shown(name)
-        self.facts = {key: _shown(value) if isinstance(value, str) else value for key, value in facts.items()}
+        self.facts: dict[str, Any] = {
+            key: _shown(value) if isinstance(value, str) else value for key, value in facts.items()
+        }
         self._load = load
         self._value: _Value | None = None
         self._lock = threading.Lock()
