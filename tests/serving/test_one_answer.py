@@ -39,7 +39,7 @@ def direction(catalogue: Catalogue) -> Direction:
 
 @pytest.fixture(scope="module")
 def monitor(catalogue: Catalogue) -> Monitor:
-    return next(one for name, one in catalogue.monitors.values() if name == "monitor")
+    return next(one.value() for one in catalogue.monitors.values() if one.name == "monitor")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ ORIGIN = f"http://127.0.0.1:{PORT}"
 
 def named(catalogue: Catalogue, kind: str, name: str) -> str:
     entries: Any = getattr(catalogue, kind)
-    return str(next(key for key, value in entries.items() if name in {value[0]}))
+    return str(next(key for key, value in entries.items() if name == value.name))
 
 
 def test_the_catalogue_lists_what_is_on_disk(client: TestClient) -> None:

@@ -72,6 +72,31 @@ def test_intervals_hold_their_estimates(found: Study) -> None:
         assert (frame[f"{ends}_upper"] >= frame[estimate]).all(), name
 
 
+def test_every_sample_has_the_held_out_score_of_every_detector(found: Study) -> None:
+    scores = found.held_out_scores
+    assert set(scores["dataset"]) == set(found.datasets)
+    for dataset in found.datasets:
+        samples, own = found.samples[dataset], scores.filter(pl.col("dataset") == dataset)
+        for one in found.detectors_of(dataset):
+            rows = own.filter(pl.col("detector") == one.name)
+            if one.name == "majority":
+                assert rows.is_empty()
+                continue
+            assert rows["id"].to_list() == samples.ids.tolist()
+            assert rows["score"].to_numpy() == pytest.approx(one.heldout.score.mean(axis=0), nan_ok=True)
+    best = scores.filter(pl.col("detector") == "all heads").join(found.table.samples, on=["dataset", "id"])
+    by_label = {label: part["rank"].mean() for (label,), part in best.group_by("behavior_label")}
+    assert by_label[1] > 0.7 > 0.3 > by_label[0]
+
+
+def test_samples_that_cannot_be_held_out_say_why() -> None:
+    one_group = head_table(n_samples=6, datasets=("alpaca",)).with_columns(group=pl.lit("one"))
+    one = study(one_group, **QUICK).held_out_scores
+    assert one.height
+    assert one["score"].null_count() == one["rank"].null_count() == one.height
+    assert one["reason"].null_count() == 0
+
+
 def test_undefined_numbers_have_a_reason(found: Study) -> None:
     for name in ("forest", "importances", "thresholds", "transfer"):
         frame = found.tables()[name]
@@ -256,7 +281,7 @@ def test_wrong_settings_are_refused() -> None:
 def test_forests_of_large_tables_see_some_rows_and_the_notes_say_so() -> None:
     table = head_table(n_samples=40, n_layers=4, n_heads=5, datasets=("alpaca",))
     some = study(table, **QUICK, forest_rows=300, compute=False)
-    assert "alpaca: forests use 300 of 800 rows, drawn at random (setting forest_rows)" in some.notes
+    assert any("forests use 300 rows, drawn at random, of 800 (alpaca)" in note for note in some.notes)
     assert some.forests["alpaca"]["grouped"].n_rows == 300
     assert some.forests["alpaca"]["grouped"].n_samples == 40
     every = study(table, **QUICK, forest_rows=None, compute=False)

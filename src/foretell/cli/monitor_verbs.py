@@ -20,6 +20,7 @@ from foretell.cli.options import (
     model_options,
     opened_model,
     overwrite_option,
+    quiet_option,
     seed_option,
     temperature_option,
 )
@@ -84,6 +85,7 @@ def _moments(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--allow-no-threshold", is_flag=True, help="With too few groups, save a monitor that never alarms.")
 @overwrite_option
 @seed_option
+@quiet_option
 def fit(run: Path, to: Path, signals: tuple[str, ...], directions: tuple[Path, ...], **options: Any) -> None:
     """Fit a monitor on the labelled answers of RUN. Needs no model and no torch.
 

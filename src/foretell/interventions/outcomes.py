@@ -28,7 +28,7 @@ from foretell.reading.chat.rendered import Batch, Rendered, pad_batch
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts
-from foretell.reading.runs.answers import Sampling, generation_options
+from foretell.reading.runs.answers import Sampling, generated_after, generation_options
 from foretell.reading.signals.log_probabilities import token_scores
 from foretell.schema.tables import SEGMENTS
 from foretell.stats.folds import derived_seed
@@ -128,11 +128,7 @@ class Measured:
         conversations = [self._conversations[place] for place in places]
         options = generation_options(model, sampling, [one.id for one in conversations])
         with torch.inference_mode(), intervened(model, intervention, self._fed(places, batch), self._references):
-            output = model.model.generate(  # type: ignore[operator]
-                input_ids=batch.token_ids.to(model.device),
-                attention_mask=batch.attention_mask.to(model.device),
-                **options,
-            )
+            output = generated_after(model, batch, **options)
         ends = end_ids(model, options)
         labels = []
         for conversation, ids in zip(conversations, output[:, batch.token_ids.shape[1] :].tolist(), strict=True):

@@ -47,7 +47,7 @@ from foretell.storage.runs import Run
 __all__ = ["fit_monitor"]
 
 
-def fit_monitor(
+def fit_monitor(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
     source: Run | Study | Path | str,
     behaviour: str | None = None,
     *,
@@ -62,6 +62,7 @@ def fit_monitor(
     allow_no_threshold: bool = True,
     level: float = 0.95,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Monitor:
     """Fit a detector that can be saved and run on new answers, with a threshold whose false-alarm rate is bounded.
 
@@ -89,6 +90,7 @@ def fit_monitor(
         allow_no_threshold: Fit a monitor without a threshold where there are too few negative groups; False refuses.
         level: Coverage of the interval of the recall.
         seed: Fixes the split and the folds.
+        progress: Show a bar; None shows it on a terminal and in a notebook.
 
     Raises:
         InputError: No run, not finished, no labels, one label only, a setting out of range, a signal that the run does
@@ -128,7 +130,7 @@ def fit_monitor(
         state_dtype=str((job.get("hidden") or {}).get("dtype", "float32")),
         seed=seed,
     )
-    fitted = fit_score(columns, samples.label, samples.group, ~held, choice)
+    fitted = fit_score(columns, samples.label, samples.group, ~held, choice, progress=progress)
     matrix = fitted.columns.matrix(columns.numbers(fitted.columns))
     score = linear_score(matrix, fitted.centre, fitted.weight, fitted.intercept)
     threshold = _threshold(score, columns, samples, held, (max_false_positive_rate, confidence))

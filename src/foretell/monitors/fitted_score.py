@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import logit
 
 from foretell.errors import InputError
+from foretell.jobs.progress_bar import progress_bar
 from foretell.monitors.monitor_columns import Columns
 from foretell.monitors.run_columns import RunColumns, is_moment
 from foretell.monitors.sparse_choice import chosen_layers_of_states, chosen_places
@@ -73,6 +74,8 @@ def fit_score(
     group: Int[np.ndarray, " sample"],
     training: Bool[np.ndarray, " sample"],
     choice: Choice,
+    *,
+    progress: bool | None = None,
 ) -> FittedScore:
     """Choose columns and fit them on the training samples; whole groups are held out to choose and to calibrate.
 
@@ -85,6 +88,7 @@ def fit_score(
         group: Codes of groups.
         training: Samples that may be looked at; of the others neither labels nor numbers are.
         choice: What the monitor may look at.
+        progress: Show a bar; None shows it on a terminal and in a notebook.
 
     Raises:
         InputError: The labels of the training groups are all alike, or no signal was read.
@@ -100,21 +104,24 @@ def fit_score(
     of_sample = np.full(len(label), -1)
     of_sample[training] = folds.fold
     fold = of_sample[sample]
-    chooser = _Chooser(source, rows, label, group, choice)
     held_out = np.zeros((2, len(STRENGTHS), len(rows)))
-    for held in range(folds.n_folds):
-        train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        for place, columns in enumerate(_with_and_without_length(chooser.columns(train))):
-            matrix = chooser.matrix(columns)
-            model = _learned(matrix[train], known.part(train), columns)
-            held_out[place][:, test] = model(matrix[test])
-    loss = _log_loss(held_out, known.label)
-    # The plainer and the more cautious one of equals.
-    place, strength = (int(index) for index in np.unravel_index(np.argmin(np.round(loss, 9)), loss.shape))
-    scores = held_out[place, strength]
-    every = np.arange(len(rows))
-    columns = list(_with_and_without_length(chooser.columns(every)))[place]
-    model = _learned(chooser.matrix(columns), known, columns, only=strength)
+    with progress_bar(total=folds.n_folds + 2, desc="fitting", unit="step", progress=progress) as bar:
+        chooser = _Chooser(source, rows, label, group, choice)
+        bar.update()
+        for held in range(folds.n_folds):
+            train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+            for place, columns in enumerate(_with_and_without_length(chooser.columns(train))):
+                matrix = chooser.matrix(columns)
+                model = _learned(matrix[train], known.part(train), columns)
+                held_out[place][:, test] = model(matrix[test])
+            bar.update()
+        loss = _log_loss(held_out, known.label)
+        # The plainer and the more cautious one of equals.
+        place, strength = (int(index) for index in np.unravel_index(np.argmin(np.round(loss, 9)), loss.shape))
+        scores = held_out[place, strength]
+        columns = list(_with_and_without_length(chooser.columns(np.arange(len(rows)))))[place]
+        model = _learned(chooser.matrix(columns), known, columns, only=strength)
+        bar.update()
     slope, shift = newton(scores[:, None], known.label, [_PLATT_PENALTY])[0]
     centre = np.where(np.isfinite(model.centre), model.centre, 0.0)
     weight = model.scale * model.slopes[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from foretell.schema.columns import DATASET, HEAD, LAYER, REASON, UNDEFINED, Column, Table, count, fraction, number
+from foretell.schema.columns import DATASET, HEAD, ID, LAYER, REASON, UNDEFINED, Column, Table, count, fraction, number
 
 __all__ = [
     "ASSOCIATION",
@@ -13,6 +13,7 @@ __all__ = [
     "EARLY",
     "FOREST",
     "FOREST_POINTS",
+    "HELD_OUT_SCORES",
     "HIDDEN_LAYERS",
     "IMPORTANCES",
     "RELIABILITY",
@@ -208,6 +209,23 @@ RELIABILITY = Table(
         fraction("observed", "share of samples whose label is 1"),
         fraction("lower", f"lower end {_AT_LEVEL}, of observed"),
         fraction("upper", f"upper end {_AT_LEVEL}, of observed"),
+    ),
+)
+
+HELD_OUT_SCORES = Table(
+    "held_out_scores",
+    ("dataset", "id", "detector"),
+    (
+        DATASET,
+        ID,
+        _DETECTOR,
+        number("score", "log-odds of label 1 by models fitted on other groups, mean over repeats of the folds"),
+        fraction(
+            "rank",
+            "share of the other held-out samples of the same fold that score lower, ties one half, mean over repeats: "
+            "comparable between folds, which scores are not",
+        ),
+        REASON,
     ),
 )
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from foretell.errors import RunError
+from foretell.errors import InputError, RunError
+from foretell.serving.found_files import FoundFile
 from foretell.serving.request_bounds import RefusedError
 from foretell.storage.runs import Run, open_run
 
@@ -23,15 +24,15 @@ _SHORT = 300
 """Characters of a text in a list."""
 
 
-def opened_run(named: Any) -> Run:
+def opened_run(named: FoundFile) -> Run:
     """Return the run of an entry of the catalogue.
 
     Raises:
         RefusedError: It is no longer there, or damaged.
     """
     try:
-        return open_run(named.path)
-    except (RunError, OSError) as error:
+        return open_run(named.checked())
+    except (InputError, RunError, OSError) as error:
         raise RefusedError(404, f"{named.name}: cannot be opened: {error}") from error
 
 

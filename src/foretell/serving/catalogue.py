@@ -1,51 +1,75 @@
 """What the page can choose from: models, directions, monitors, runs and reports, each with an id.
 
 Everything is found once, when serving starts, and only ids of what was found then are accepted later: no request can
-name a path.
+name a path. What is in the folder is loaded when it is first chosen.
 
-    catalogue = Catalogue.found(["smollm2"], folder=Path("demo"))
+    catalogue = Catalogue.found({"smollm2": load}, folder=Path("demo"), load_folder=foretell.load_model)
     catalogue.direction("direction-1")
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from safetensors import SafetensorError, safe_open
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from foretell.directions.direction import Direction
-from foretell.errors import ForetellError, TemplateWarning
+from foretell.errors import TemplateWarning
 from foretell.monitors.monitor import Monitor
-from foretell.serving.request_bounds import RefusedError
-from foretell.storage.targets import MANIFEST
+from foretell.serving.found_files import FoundFile, found_files
+from foretell.serving.request_bounds import MAX_NAME, RefusedError
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
 
-__all__ = ["Catalogue", "Named"]
+__all__ = ["Catalogue", "Offered", "offered_direction"]
 
-_MOST_BYTES = 256 << 20
-"""Of a file in the folder that may be a direction or a monitor; what is larger holds weights or hidden states."""
-_DEPTH = 4
-"""Folders below the given one that are looked into."""
 _MOST_FOUND = 500
 """Entries of one kind."""
-_REPORT = "report.html"
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True)
-class Named:
-    """Something on disk, with the name that the page shows."""
+class Offered(Generic[_Value]):
+    """A direction or a monitor to choose, loaded when it is first chosen.
 
-    name: str
-    path: Path
+    Args:
+        name: As the page shows it.
+        facts: What the page says of it.
+        load: Returns it.
+    """
+
+    def __init__(self, name: str, facts: Mapping[str, Any], load: Callable[[], _Value]) -> None:
+        self.name = _shown(name)
+        self.facts: dict[str, Any] = {
+            key: _shown(value) if isinstance(value, str) else value for key, value in facts.items()
+        }
+        self._load = load
+        self._value: _Value | None = None
+        self._lock = threading.Lock()
+
+    def value(self) -> _Value:
+        """Return it.
+
+        Raises:
+            InputError: It is damaged, or no longer where it was found.
+        """
+        with self._lock:
+            if self._value is None:
+                self._value = self._load()
+            return self._value
+
+
+def offered_direction(name: str, one: Direction) -> Offered[Direction]:
+    """Return a direction that is in memory."""
+    return Offered(name, {"concept": one.concept, "model": one.source.model, "n_layers": one.n_layers}, lambda: one)
+
+
+def _offered_monitor(name: str, one: Monitor) -> Offered[Monitor]:
+    facts = {"model": one.made_from.model, "behaviour": one.made_from.behaviour, "threshold": one.threshold.score}
+    return Offered(name, facts, lambda: one)
 
 
 @dataclass
@@ -53,13 +77,13 @@ class Catalogue:
     """Everything by id. Models are loaded when they are first used, by one thread at a time."""
 
     loaders: Mapping[str, Callable[[], Model]]
-    """By the name that the user gave."""
-    directions: Mapping[str, tuple[str, Direction]] = field(default_factory=dict)
-    monitors: Mapping[str, tuple[str, Monitor]] = field(default_factory=dict)
-    runs: Mapping[str, Named] = field(default_factory=dict)
-    reports: Mapping[str, Named] = field(default_factory=dict)
+    """By the name that the user gave, or that a folder has."""
+    directions: Mapping[str, Offered[Direction]] = field(default_factory=dict)
+    monitors: Mapping[str, Offered[Monitor]] = field(default_factory=dict)
+    runs: Mapping[str, FoundFile] = field(default_factory=dict)
+    reports: Mapping[str, FoundFile] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
-    """What in the folder could not be read, and why."""
+    """What in the folder cannot be used, and why."""
     _models: dict[str, Model] = field(default_factory=dict)
     _notes: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """Of a model and a direction or monitor that fits it."""
@@ -73,6 +97,7 @@ class Catalogue:
         directions: Sequence[Path] = (),
         monitors: Sequence[Path] = (),
         folder: Path | None = None,
+        load_folder: Callable[[Path], Model] | None = None,
     ) -> Catalogue:
         """Return what was named, and what lies in a folder.
 
@@ -80,39 +105,30 @@ class Catalogue:
             loaders: Loads each model, by name.
             directions: Files of directions; each must be one.
             monitors: Files of monitors; each must be one.
-            folder: Also take directions, monitors, runs and reports in it; links out of it are not followed.
+            folder: Also offer directions, monitors, runs, reports and models in it; links out of it are not followed.
+            load_folder: Loads a model that is in the folder; None offers none of them.
 
         Raises:
             InputError: A named file is no direction or no monitor.
         """
-        known_directions = [(path.stem, Direction.load(path)) for path in directions]
-        known_monitors = [(path.stem, Monitor.load(path)) for path in monitors]
-        runs: list[Named] = []
-        reports: list[Named] = []
-        skipped: list[str] = []
+        known_directions = [offered_direction(path.stem, Direction.load(path)) for path in directions]
+        known_monitors = [_offered_monitor(path.stem, Monitor.load(path)) for path in monitors]
         given = {path.resolve() for path in (*directions, *monitors)}
-        for path in () if folder is None else _files(folder):
-            name = path.relative_to(folder).as_posix() if folder is not None else path.name
-            if path.name == MANIFEST:
-                runs.append(Named(_parent(name), path.parent))
-            elif path.name == _REPORT:
-                reports.append(Named(_parent(name), path))
-            elif path.suffix == ".safetensors" and path.resolve() not in given:
-                try:
-                    match _format(path):
-                        case "direction":
-                            known_directions.append((name.removesuffix(path.suffix), Direction.load(path)))
-                        case "monitor":
-                            known_monitors.append((name.removesuffix(path.suffix), Monitor.load(path)))
-                except ForetellError as error:
-                    skipped.append(str(error))
+        in_folder = [] if folder is None else [one for one in found_files(folder) if one.path.resolve() not in given]
+        usable: dict[str, list[FoundFile]] = {}
+        for one in in_folder:
+            if one.problem is None:
+                usable.setdefault(one.kind, []).append(one)
+        known_directions += [_in_folder(one, Direction.load) for one in usable.get("direction", ())]
+        known_monitors += [_in_folder(one, Monitor.load) for one in usable.get("monitor", ())]
+        models = () if load_folder is None else _models_by_name(usable.get("model", ()), loaders)
         return cls(
-            loaders,
+            {**loaders, **{one.name: _folder_loader(one, load_folder) for one in models if load_folder}},
             _by_id("direction", known_directions),
             _by_id("monitor", known_monitors),
-            _by_id("run", runs),
-            _by_id("report", reports),
-            tuple(skipped),
+            _by_id("run", usable.get("run", [])),
+            _by_id("report", usable.get("report", [])),
+            tuple(f"{one.name}: {one.problem}" for one in in_folder if one.problem is not None),
         )
 
     def is_loaded(self, name: str) -> bool:
@@ -137,13 +153,20 @@ class Catalogue:
                 self._models[name] = warmed_up(load())
             return self._models[name]
 
+    def check_ids(self, direction: str | None, monitor: str | None) -> None:
+        """Refuse ids that nothing has, without loading what has them."""
+        if direction is not None:
+            _known(self.directions, direction, "direction")
+        if monitor is not None:
+            _known(self.monitors, monitor, "monitor")
+
     def direction(self, name: str) -> Direction:
         """Return the direction of an id, or refuse it."""
-        return _known(self.directions, name, "direction")[1]
+        return _known(self.directions, name, "direction").value()
 
     def monitor(self, name: str) -> Monitor:
         """Return the monitor of an id, or refuse it."""
-        return _known(self.monitors, name, "monitor")[1]
+        return _known(self.monitors, name, "monitor").value()
 
     def fitting(
         self, model: str, direction: str | None, monitor: str | None
@@ -173,11 +196,11 @@ class Catalogue:
             notes += self._notes[model, str(name)]
         return chosen, watching, tuple(notes)
 
-    def run(self, name: str) -> Named:
+    def run(self, name: str) -> FoundFile:
         """Return the run of an id, or refuse it."""
         return _known(self.runs, name, "run")
 
-    def report(self, name: str) -> Named:
+    def report(self, name: str) -> FoundFile:
         """Return the report of an id, or refuse it."""
         return _known(self.reports, name, "report")
 
@@ -185,19 +208,17 @@ class Catalogue:
         """Return what there is to choose from."""
         return {
             "models": [{"id": name, "is_loaded": self.is_loaded(name)} for name in self.loaders],
-            "directions": [
-                {"id": key, "name": name, "concept": one.concept, "model": one.source.model, "n_layers": one.n_layers}
-                for key, (name, one) in self.directions.items()
-            ],
-            "monitors": [
-                {"id": key, "name": name, "model": one.made_from.model, "behaviour": one.made_from.behaviour}
-                | {"threshold": one.threshold.score}
-                for key, (name, one) in self.monitors.items()
-            ],
+            "directions": [{"id": key, "name": one.name, **one.facts} for key, one in self.directions.items()],
+            "monitors": [{"id": key, "name": one.name, **one.facts} for key, one in self.monitors.items()],
             "runs": [{"id": key, "name": one.name} for key, one in self.runs.items()],
             "reports": [{"id": key, "name": one.name} for key, one in self.reports.items()],
             "skipped": list(self.skipped),
         }
+
+
+def _shown(text: str) -> str:
+    """Return a text as JSON can have it: a file may hold half a character."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _known(entries: Mapping[str, _Value], name: str, what: str) -> _Value:
@@ -210,31 +231,17 @@ def _by_id(kind: str, values: Sequence[_Value]) -> dict[str, _Value]:
     return {f"{kind}-{number}": value for number, value in enumerate(values[:_MOST_FOUND], start=1)}
 
 
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0] or "."
+def _in_folder(one: FoundFile, load: Callable[[Path], _Value]) -> Offered[_Value]:
+    """Return what is in the folder, looked at again when it is loaded."""
+    return Offered(one.name, one.facts, lambda: load(one.checked()))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of those in it, in order, without following links."""
-    for place, folders, names in os.walk(folder, followlinks=False):
-        here = Path(place)
-        is_run = MANIFEST in names
-        depth = len(here.relative_to(folder).parts)
-        # The parts of a run are no entries of their own.
-        folders[:] = [] if is_run or depth >= _DEPTH else sorted(one for one in folders if not one.startswith("."))
-        for name in sorted(names):
-            path = here / name
-            if not path.is_symlink() and path.is_file():
-                yield path
+def _folder_loader(one: FoundFile, load: Callable[[Path], Model]) -> Callable[[], Model]:
+    return lambda: load(one.checked())
 
 
-def _format(path: Path) -> str | None:
-    """Return "direction" or "monitor" where a file says that it is one; nothing else of it is read."""
-    if path.stat().st_size > _MOST_BYTES:
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            stated = str((file.metadata() or {}).get("format", ""))
-    except (SafetensorError, OSError):
-        return None
-    return next((kind for kind in ("direction", "monitor") if stated.startswith(f"foretell {kind}")), None)
+def _models_by_name(found: Sequence[FoundFile], named: Mapping[str, Any]) -> list[FoundFile]:
+    """Return the models of the folder, without those that the user named already."""
+    given = {Path(name).expanduser().resolve() for name in named}
+    fresh = [one for one in found if one.path.resolve() not in given and one.name not in named]
+    return [one for one in fresh if len(one.name) <= MAX_NAME][:_MOST_FOUND]

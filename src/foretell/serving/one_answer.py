@@ -33,7 +33,7 @@ from foretell.reading.chat.rendered import Batch, Rendered, pad_batch
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts
-from foretell.reading.runs.answers import generation_options
+from foretell.reading.runs.answers import generated_after, generation_options
 from foretell.serving.live_rows import LiveRows, LiveToken
 from foretell.serving.question import Steering
 from foretell.serving.request_bounds import MAX_TOKENS
@@ -108,12 +108,7 @@ class Answering:
         ends = end_ids(model, options)
         with self._listened(batch, rendered) as (capture, live):
             step = _Step(live, width, ends, self._is_stopped)
-            output = model.model.generate(  # type: ignore[operator]
-                input_ids=batch.token_ids.to(model.device),
-                attention_mask=batch.attention_mask.to(model.device),
-                stopping_criteria=StoppingCriteriaList([step]),
-                **options,
-            )
+            output = generated_after(model, batch, stopping_criteria=StoppingCriteriaList([step]), **options)
             fresh = output[0, width:].tolist()
             is_end = np.isin(fresh, list(ends))
             count = int(is_end.argmax()) if is_end.any() else len(fresh)

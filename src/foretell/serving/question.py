@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from foretell.conversations.conversation import Conversation, Message, messages_from_entries
 from foretell.errors import ConversationError
 from foretell.jobs.reading_settings import Sampling
-from foretell.serving.request_bounds import MAX_ANSWERS, MAX_DOSE, MAX_NEW_TOKENS, MAX_TITLE, RefusedError
+from foretell.serving.request_bounds import MAX_ANSWERS, MAX_DOSE, MAX_NAME, MAX_NEW_TOKENS, MAX_TITLE, RefusedError
 
 __all__ = ["AskedAnswer", "Question", "Steering", "parse_question"]
 
@@ -80,7 +80,7 @@ def parse_question(body: bytes) -> Question:
     if steering is not None and direction is None:
         _refuse("steering: name the direction that is added")
     return Question(
-        model=fields.text("model", most=200) or _refuse("model: is missing"),
+        model=fields.text("model", most=MAX_NAME) or _refuse("model: is missing"),
         conversation=Conversation(fields.text("id", most=200) or "asked", "live", messages),
         answers=asked,
         direction=direction,

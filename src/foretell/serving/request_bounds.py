@@ -12,6 +12,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "MAX_DOSE",
     "MAX_KEPT_RESULTS",
+    "MAX_NAME",
     "MAX_NEW_TOKENS",
     "MAX_TITLE",
     "MAX_TOKENS",
@@ -27,6 +28,8 @@ MAX_NEW_TOKENS = 1024
 """Of one answer that the model writes."""
 MAX_TOKENS = 8192
 """Of one text that is read, prompt and answer together."""
+MAX_NAME = 200
+"""Characters of the name of a model."""
 MAX_TITLE = 80
 """Characters of an answer's title."""
 MAX_DOSE = 100.0

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from foretell.errors import InputError
 from foretell.reading.chat.spans import render
 from foretell.schema.tables import SEGMENTS
 from foretell.serving.all_answers import Result, answer_question
@@ -173,10 +174,7 @@ class _Asking:
         question = await _question(request)
         serving = self._serving
         queue = _queue(serving, question)
-        if question.direction is not None:
-            serving.catalogue.direction(question.direction)
-        if question.monitor is not None:
-            serving.catalogue.monitor(question.monitor)
+        serving.catalogue.check_ids(question.direction, question.monitor)
         job = queue.add(question)
         serving.running[job.id] = job
 
@@ -258,10 +256,12 @@ class _Looking:
     async def report(self, request: Request) -> Response:
         """Return a report as it is on disk, kept apart from this page."""
         named = self._serving.catalogue.report(request.path_params["report"])
-        if named.path.is_symlink() or not named.path.is_file():
-            raise RefusedError(404, f"{named.name}: the report is no longer there")
+        try:
+            path = named.checked()
+        except InputError as error:
+            raise RefusedError(404, str(error)) from error
         return FileResponse(
-            named.path, media_type="text/html; charset=utf-8", headers={"content-security-policy": _REPORT_POLICY}
+            path, media_type="text/html; charset=utf-8", headers={"content-security-policy": _REPORT_POLICY}
         )
 
     async def export(self, request: Request) -> Response:

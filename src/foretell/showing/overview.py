@@ -16,6 +16,7 @@ from foretell.showing.report_data import ReportData
 __all__ = [
     "ALL_BASELINES",
     "BASELINE",
+    "POOLED",
     "Measured",
     "Overview",
     "OverviewRow",
@@ -23,6 +24,7 @@ __all__ = [
     "families",
     "overview",
     "published_detectors",
+    "shown_signal",
 ]
 
 BASELINE = "baseline"
@@ -34,8 +36,8 @@ ALL_BASELINES = "all baselines"
 _ALL = "all"
 _ATTENTION = "attention"
 _FIRST = (_ATTENTION, "hidden states", "activity", "confidence")
-_SHOWN = {_ALL: "all signals"}
-_POOLED = "all"
+POOLED = "all"
+"""`dataset` of all datasets together."""
 
 Row = dict[str, Any]
 
@@ -125,6 +127,11 @@ def families(data: ReportData) -> tuple[str, ...]:
     return (*_in(_FIRST, found), *(name for name in found if name not in {*_FIRST, _ALL}), *_in((_ALL,), found))
 
 
+def shown_signal(signal: str) -> str:
+    """Return the name of a family's detector, which is what the page calls the family."""
+    return "all signals" if signal == _ALL else signal
+
+
 def published_detectors(data: ReportData) -> tuple[str, ...]:
     """Return the signals that are detectors of the literature, judged at the last number of tokens that counts."""
     detectors = data.table("detectors")
@@ -149,10 +156,10 @@ def overview(data: ReportData) -> Overview:
     signals = of_run or tuple(data.table("verdicts")["signal"].unique(maintain_order=True).to_list())
     rows = [_row(data, dataset, of_run or None) for dataset in data.datasets]
     if of_run or any(row.behaviour for row in rows):
-        rows = [row for row in rows if row.dataset != _POOLED or (row.behaviour and row.cells)]
+        rows = [row for row in rows if row.dataset != POOLED or (row.behaviour and row.cells)]
     order = list(dict.fromkeys(row.behaviour or row.dataset for row in rows))
     rows.sort(key=lambda row: order.index(row.behaviour or row.dataset))
-    shown = tuple(_SHOWN.get(signal, signal) if of_run else signal for signal in signals)
+    shown = tuple(shown_signal(signal) if of_run else signal for signal in signals)
     return Overview(tuple(rows), shown, timed=bool(of_run))
 
 
@@ -213,7 +220,7 @@ def _by_signal(early: pl.DataFrame, n_generated: int) -> dict[str, Row]:
 def _cell(
     dataset: str, signal: str, known: dict[str, Row], at_last: dict[str, Row], first_tokens: dict[str, Row]
 ) -> SignalCell | None:
-    shown = _SHOWN.get(signal, signal) if at_last else signal
+    shown = shown_signal(signal) if at_last else signal
     verdict, early, first = known.get(signal) or known.get(shown), at_last.get(signal), first_tokens.get(signal)
     if verdict is None and early is None:
         return None

@@ -21,7 +21,7 @@ from foretell.jobs.progress_bar import progress_bar
 from foretell.showing.draw_matplotlib import to_matplotlib
 from foretell.showing.figures.cause_figures import cause_figure
 from foretell.showing.figures.course_figures import course_figure, steering_figure
-from foretell.showing.figures.figure import Figure
+from foretell.showing.figures.figure import CurveFigure, Figure, folded
 from foretell.showing.figures.palette import ColourScale
 from foretell.showing.figures.study_figures import study_figures
 from foretell.showing.figures.surfaces.surface_figures import surface_figures
@@ -98,8 +98,9 @@ def write_report(
 ) -> Path:
     """Write a report of `ReportData` in place of an earlier one; see `report`."""
     data = replace(data, facts=_dated(data.facts))
+    surfaces = _surfaces(data.surfaces, z_limit=z_limit, scale=scale)
     figures: list[Figure] = [
-        *_surfaces(data.surfaces, z_limit=z_limit, scale=scale),
+        *(folded(one) if isinstance(one, CurveFigure) else one for one in surfaces),  # the surfaces show it, too
         *study_figures(data),
     ]
     with _whole_folder(to) as draft:

@@ -89,10 +89,10 @@ def show_spans(title: str, spans: Sequence[tuple[str, str]]) -> None:
     """
     console = _console()
     console.print(Text(visible(title), style="bold"))
-    width = max((len(segment) for segment, _ in spans), default=0)
-    for segment, text in spans:
-        style = _COLOURS.get(segment, "")
-        line = Text.assemble((f"{segment:<{width}}  ", "dim"), (visible(text), style))
+    names = [visible(segment) for segment, _ in spans]
+    width = max(map(len, names), default=0)
+    for name, (segment, text) in zip(names, spans, strict=True):
+        line = Text.assemble((f"{name:<{width}}  ", "dim"), (visible(text), _COLOURS.get(segment, "")))
         console.print(line, soft_wrap=True)
 
 

@@ -234,17 +234,18 @@ def study_notes(table: StudyTable, samples: Mapping[str, Samples], settings: Set
         "the p-values of all signals of all datasets are adjusted together (Hommel's procedure, setting error_rate)"
     )
     most = settings.forest_rows
-    notes += [
-        f"{dataset}: forests use {most} of {n_rows} rows, drawn at random (setting forest_rows)"
-        for dataset, n_rows in _rows_by_dataset(table).items()
-        if most is not None and n_rows > most
-    ]
-    notes += [
-        f"{dataset}: detectors are judged in {settings.repeats_of(len(one.label))} repeats of the folds instead of "
-        f"{MOST_REPEATS}, because folds of {len(one.label)} samples hardly differ (setting detector_repeats)"
-        for dataset, one in samples.items()
-        if settings.detector_repeats is None and settings.repeats_of(len(one.label)) < MOST_REPEATS
-    ]
+    larger = {name: n for name, n in _rows_by_dataset(table).items() if most is not None and n > most}
+    if larger:
+        counts = ", ".join(f"{n_rows} ({dataset})" for dataset, n_rows in larger.items())
+        notes.append(f"forests use {most} rows, drawn at random, of {counts} (setting forest_rows)")
+    if settings.detector_repeats is None:
+        repeats = {name: settings.repeats_of(len(one.label)) for name, one in samples.items()}
+        fewer = ", ".join(f"{n} ({dataset})" for dataset, n in repeats.items() if n < MOST_REPEATS)
+        if fewer:
+            notes.append(
+                f"detectors are judged in fewer than {MOST_REPEATS} repeats of the folds, because folds of so many "
+                f"samples hardly differ (setting detector_repeats): {fewer}"
+            )
     if table.compositional:
         notes.append(
             "the metrics are shares that sum to 1: one of them is determined by the others, so their correlations "

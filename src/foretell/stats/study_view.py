@@ -31,6 +31,7 @@ TABLE_NAMES = (
     "importances",
     "detectors",
     "reliability",
+    "held_out_scores",
     "transfer",
     "early",
     "told_by",

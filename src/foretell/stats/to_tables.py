@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from foretell.schema.tables import (
@@ -13,6 +14,7 @@ from foretell.schema.tables import (
     EARLY,
     FOREST,
     FOREST_POINTS,
+    HELD_OUT_SCORES,
     HIDDEN_LAYERS,
     IMPORTANCES,
     RELIABILITY,
@@ -25,7 +27,7 @@ from foretell.schema.tables import (
     empty,
 )
 from foretell.stats.auc.intervals import Estimate
-from foretell.stats.detectors.detector import Detector
+from foretell.stats.detectors.detector import MAJORITY, Detector
 from foretell.stats.detectors.transfer import Transfer
 from foretell.stats.early.curves import Curve
 from foretell.stats.early.probes import LayerProbe
@@ -42,6 +44,7 @@ __all__ = [
     "first_moment_frame",
     "forest_frame",
     "forest_points_frame",
+    "held_out_frame",
     "hidden_layers_frame",
     "importance_frame",
     "reliability_frame",
@@ -199,6 +202,29 @@ def reliability_frame(found: Mapping[str, Sequence[Detector]]) -> pl.DataFrame:
         ],
         RELIABILITY,
     )
+
+
+def held_out_frame(found: Mapping[str, Sequence[Detector]], ids: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """Return the table held_out_scores; what scores all samples alike has none.
+
+    Args:
+        found: Detectors and baselines by dataset.
+        ids: Of the samples that they score, in that order, by dataset.
+    """
+    frames = [
+        pl.DataFrame({"id": ids[dataset]}).with_columns(
+            dataset=pl.lit(dataset),
+            detector=pl.lit(one.name),
+            score=pl.Series(one.heldout.score.mean(axis=0) if one.heldout.n_repeats else np.full(one.n, np.nan)),
+            rank=pl.Series(one.heldout.ranks()),
+            reason=pl.lit(one.heldout.reason, pl.String),
+        )
+        for dataset, several in found.items()
+        for one in several
+        if one.name != MAJORITY
+    ]
+    whole = pl.concat(frames) if frames else empty(HELD_OUT_SCORES)
+    return conform(whole.with_columns(pl.col(pl.Float64).fill_nan(None)), HELD_OUT_SCORES)
 
 
 def transfer_frame(cells: Sequence[Transfer], detector: str) -> pl.DataFrame:

@@ -73,7 +73,7 @@ def test_importances_keep_both_kinds_apart(data: ReportData) -> None:
 
 
 def test_maps_place_every_cell_and_mark_only_significant_ones(data: ReportData) -> None:
-    pearson, spearman, auc = map_figures(data)
+    auc, pearson, spearman = map_figures(data)
     assert (pearson.centre, spearman.centre, auc.centre) == (0.0, 0.0, 0.5)
     association = data.table("association")
     for panel, part in zip(auc.panels, association.partition_by("dataset", "metric", maintain_order=True), strict=True):
@@ -89,7 +89,7 @@ def test_a_map_leaves_missing_cells_open(data: ReportData) -> None:
     association = association.with_columns(
         pearson=pl.when((pl.col("layer") == 5) & (pl.col("head") == 1)).then(None).otherwise(pl.col("pearson"))
     )
-    panel = map_figures(_without(data, association=association))[0].panels[0]
+    panel = map_figures(_without(data, association=association))[1].panels[0]
     assert np.isnan(panel.values[3, 2])
     assert np.isnan(panel.values[5, 1])
     assert np.isnan(panel.values).sum() == 2

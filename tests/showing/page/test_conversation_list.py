@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -12,8 +13,10 @@ import pytest
 
 from foretell.showing.page import conversation_list as listing
 from foretell.showing.page.conversation_list import conversation_list
+from foretell.showing.page.held_out_ranks import scored_conversations
 from foretell.showing.page.packed import packed, plain_columns
-from tests.showing.conftest import make_conversations
+from foretell.showing.report_data import ReportData
+from tests.showing.conftest import make_conversations, make_data, make_signal_data
 from tests.showing.hostile import HOSTILE, hostile_conversations
 
 
@@ -57,6 +60,52 @@ def test_conversations_come_in_chunks_with_rounded_colours() -> None:
     assert names == ["log-probability", "activity “lying”"]
     assert chunk["colours"][1][3] == [round(100 * value) for value in row["token: activity “lying”"]]
     assert found.settings["datasets"] == ("alpaca", "flan", "sharegpt")
+
+
+def ranked(*detectors: str, families: bool) -> tuple[ReportData, pl.DataFrame]:
+    """Return a study of some conversations, and its held-out scores, none of the first conversation."""
+    listed = make_conversations(30)
+    scores = pl.concat(
+        listed.select("dataset", "id").with_columns(
+            detector=pl.lit(name), score=pl.lit(0.0), rank=pl.int_range(pl.len()) / (29 + place)
+        )[1:]
+        for place, name in enumerate(detectors)
+    )
+    data = make_signal_data() if families else make_data()
+    facts = replace(data.facts, conversations=listed)
+    return replace(data, tables={**data.tables, "held_out_scores": scores}, facts=facts), scores
+
+
+@pytest.mark.parametrize(
+    ("families", "shown"),
+    [(True, ["attention", "all signals", "all baselines"]), (False, ["all heads", "all baselines"])],
+)
+def test_conversations_have_the_ranks_of_their_own_table(families: bool, shown: list[str]) -> None:
+    data, scores = ranked("all heads", "attention", "all signals", "all baselines", families=families)
+    found = scored_conversations(data)
+    assert found is not None
+    assert data.facts.conversations is not None
+    assert found["id"].to_list() == data.facts.conversations["id"].to_list()
+    listed = conversation_list(found)
+    assert listed is not None
+    assert listed.has_ranks
+    assert listed.settings["scores"][: len(shown)] == [f"held-out rank, {name}" for name in shown]
+    chunk = unpacked(listed.chunks[0])
+    for place, name in enumerate(shown):
+        own = scores.filter(pl.col("detector") == name)
+        assert dict(zip(chunk["id"][1:], chunk["scores"][place][1:], strict=True)) == dict(
+            zip(own["id"], own["rank"], strict=True)
+        )
+        assert chunk["scores"][place][0] is None
+
+
+def test_conversations_of_a_study_without_scores_are_as_they_were() -> None:
+    data, _ = ranked("all heads", families=False)
+    without = replace(data, tables={name: one for name, one in data.tables.items() if name != "held_out_scores"})
+    assert scored_conversations(without) is data.facts.conversations
+    listed = conversation_list(data.facts.conversations)
+    assert listed is not None
+    assert not listed.has_ranks
 
 
 def test_a_page_lists_no_more_than_it_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,11 +29,20 @@ _TOGETHER = "Math.hypot(one.x - other.x, one.y - other.y, one.z - other.z) < 0.0
 _ACTING = "img:not(.static), iframe, object, embed, form:not(#browse), script:not([type]):not(:last-of-type)"
 
 
+def ranks(listed: pl.DataFrame) -> pl.DataFrame:
+    """Return held-out ranks by one detector of all conversations but the first, in an order of their own."""
+    known = listed.select("dataset", "id").with_row_index()[1:]
+    rank = (pl.col("index") * 37 % 61) / 61
+    return known.select("dataset", "id", detector=pl.lit("all signals"), score=pl.lit(0.5), rank=rank)
+
+
 @pytest.fixture(scope="module")
 def folder(signal_data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    facts = replace(signal_data.facts, conversations=make_conversations(60))
+    listed = make_conversations(60)
+    facts = replace(signal_data.facts, conversations=listed)
     shown = ("roc", "roc_points", "detectors", "verdicts", "early", "told_by", "thresholds")
-    small = replace(signal_data, facts=facts, tables={name: signal_data.table(name) for name in shown})
+    tables = {name: signal_data.table(name) for name in shown} | {"held_out_scores": ranks(listed)}
+    small = replace(signal_data, facts=facts, tables=tables)
     return write_report(small, tmp_path_factory.mktemp("report") / "out", progress=False).parent
 
 
@@ -95,6 +104,7 @@ def test_conversations_are_searched_filtered_sorted_and_coloured(browser: Browse
     page.locator("[name=dataset]").select_option(label="flan")
     chosen = every.filter(behavior_label=1, dataset="flan")
     assert f"of {chosen.height} conversations" in status.inner_text()
+    page.locator("[name=score]").select_option(label="mean log-probability")
     page.locator("[name=order]").select_option("1")
     best = chosen.sort("score: mean log-probability", descending=True)["id"].to_list()
     shown = page.locator(".conversation").evaluate_all("(found) => found.map((one) => one.dataset.id)")
@@ -113,6 +123,25 @@ def test_conversations_are_searched_filtered_sorted_and_coloured(browser: Browse
     assert status.inner_text() == "no conversation like this"
     for name in ("most", "words"):
         page.locator(f"#browse [name={name}]").fill("")
+
+
+def test_conversations_are_sorted_and_filtered_by_their_held_out_ranks(browser: Browser) -> None:
+    page, known = browser.page, ranks(make_conversations(60)).sort("rank", descending=True)
+    page.locator("#conversations").scroll_into_view_if_needed()
+    page.wait_for_selector("#conversation-list[data-filled=yes]")
+    for name in ("label", "dataset"):
+        page.locator(f"[name={name}]").select_option("")
+    page.locator("[name=score]").select_option(label="held-out rank, all signals")
+    page.locator("[name=order]").select_option("1")
+    shown = page.locator(".conversation").evaluate_all("(found) => found.map((one) => one.dataset.id)")
+    assert shown == known["id"].to_list()[: len(shown)]
+    page.locator("#browse [name=least]").fill("0.5")
+    status = page.locator("#conversation-list [role=status]")
+    assert f"of {known.filter(pl.col('rank') >= 0.5).height} conversations" in status.inner_text()
+    first = page.locator(".conversation").first
+    first.locator("summary").click()
+    assert f"held-out rank, all signals\n{known['rank'][0]:.3f}" in first.inner_text()
+    page.locator("#browse [name=least]").fill("")
 
 
 def test_the_wheel_is_the_pages_until_a_surface_is_clicked_and_the_pair_turns_together(
@@ -145,6 +174,10 @@ def test_the_wheel_is_the_pages_until_a_surface_is_clicked_and_the_pair_turns_to
     assert browser.run("scrollY") == top + 200
     page.keyboard.press("Escape")
     assert plot.get_attribute("data-active") is None
+    near = browser.run(eyes)
+    page.mouse.wheel(0, -100)
+    browser.wait_until(f"scrollY === {top + 100}")
+    assert browser.run(eyes) == near
 
 
 def test_a_surface_is_turned_by_keys(browser: Browser, folder: Path) -> None:

@@ -40,6 +40,30 @@ def mean_area(found: HeldOutScores, label: np.ndarray) -> float:
     return float(np.mean(areas))
 
 
+def test_ranks_order_samples_by_the_comparisons_that_the_auc_makes(generator: np.random.Generator) -> None:
+    matrix, label = planted(generator)
+    found = CrossValidation(label, n_folds=4, n_repeats=3, seed=2).scores(features(np.round(matrix)))
+    expected = np.zeros((3, len(label)))
+    for repeat, sample in np.ndindex(expected.shape):
+        score, fold = found.score[repeat], found.fold[repeat]
+        others = (fold == fold[sample]) & (np.arange(len(label)) != sample)
+        expected[repeat, sample] = np.mean((score[others] < score[sample]) + 0.5 * (score[others] == score[sample]))
+    assert found.ranks() == pytest.approx(expected.mean(axis=0), abs=1e-12)
+    # Adding a number to all scores of one fold, as a base rate does, changes no rank.
+    shifted = replace(found, score=found.score + 5.0 * found.fold)
+    assert shifted.ranks() == pytest.approx(found.ranks(), abs=1e-12)
+
+
+def test_a_sample_without_others_in_its_fold_has_no_rank() -> None:
+    fold = np.array([[0, 1, 1], [0, 1, 1]])
+    found = HeldOutScores(np.array([[3.0, 1.0, 2.0]] * 2), fold, None, np.empty((2, 2, 3)))
+    assert found.ranks()[1:].tolist() == [0.0, 1.0]
+    assert np.isnan(found.ranks()[0])
+    nothing = CrossValidation(np.zeros(3, dtype=np.int64)).scores(features(np.ones((3, 1))))
+    assert nothing.reason is not None
+    assert np.isnan(nothing.ranks()).all()
+
+
 def test_every_fold_is_a_stage_on_top_of_the_base_rate(generator: np.random.Generator) -> None:
     matrix, group = generator.normal(size=(60, 4)), np.arange(60) // 2
     label = group % 2

@@ -16,7 +16,7 @@ from foretell.monitors.live.watch import watch
 from foretell.monitors.live.watching import OnScore, Scored
 from foretell.reading.chat.rendered import pad_batch
 from foretell.reading.chat.spans import render
-from foretell.reading.runs.answers import Sampling, generation_options
+from foretell.reading.runs.answers import Sampling, generated_after, generation_options
 
 if TYPE_CHECKING:
     from foretell.monitors.monitor import Monitor
@@ -71,11 +71,8 @@ def watched_answers(
         torch.inference_mode(),
         watch(model, monitor, on_score, stop, segments=batch.segments, every=every) as watching,
     ):
-        output = model.model.generate(  # type: ignore[operator]
-            input_ids=batch.token_ids.to(model.device),
-            attention_mask=batch.attention_mask.to(model.device),
-            **generation_options(model, sampling, [one.id for one in conversations]),
-        )
+        options = generation_options(model, sampling, [one.id for one in conversations])
+        output = generated_after(model, batch, **options)
     found = []
     for sample, one in enumerate(conversations):
         n_generated = int(watching.n_generated[sample])

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
@@ -22,6 +23,7 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopP
 from foretell.jobs.readable_direction import ReadableDirection
 from foretell.jobs.reading_settings import Sampling
 from foretell.reading.capture.listen import Capture, listen
+from foretell.reading.chat.rendered import Batch
 from foretell.reading.chat.spans import Rendered, pad_batch
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import accepts, cache_argument, cache_from
@@ -30,7 +32,7 @@ from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Answered
 from foretell.storage.state_choice import PooledStates, StateChoice, states_by_sample
 
-__all__ = ["Sampling", "force", "generate", "generation_options"]
+__all__ = ["Sampling", "force", "generate", "generated_after", "generation_options"]
 
 _GENERATED = SEGMENTS.index("generated")
 
@@ -125,13 +127,8 @@ def generate(
         cache = prompts_once(model, batch.token_ids, batch.attention_mask)
     listening = listen(model, batch.segments, **_wanted(directions, states, detail=detail, rows=rows))
     with torch.inference_mode(), listening as capture:
-        answer: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
-        output = answer(
-            input_ids=batch.token_ids.to(model.device),
-            attention_mask=batch.attention_mask.to(model.device),
-            **options,
-            **({} if cache is None else {cache_argument(model.model): cache}),
-        )
+        memory = {} if cache is None else {cache_argument(model.model): cache}
+        output = generated_after(model, batch, **options, **memory)
         fresh = output[:, width:].cpu().numpy()
         end_ids = options["generation_config"].eos_token_id
         ends = np.isin(fresh, [] if end_ids is None else end_ids)
@@ -152,6 +149,20 @@ def generate(
         )
         for sample, item in enumerate(rendered)
     ]
+
+
+def generated_after(model: Model, batch: Batch, **options: Any) -> Int[Tensor, "sample token"]:
+    """Let the model go on after some prompts, and return the tokens of prompts and answers.
+
+    Args:
+        model: A loaded model, listened to or not.
+        batch: The prompts, filled up on the left.
+        options: Of `generate`, such as `generation_options` returns.
+    """
+    generate: Callable[..., Tensor] = model.model.generate  # type: ignore[assignment]  # untyped mixin
+    return generate(
+        input_ids=batch.token_ids.to(model.device), attention_mask=batch.attention_mask.to(model.device), **options
+    )
 
 
 def _wanted(

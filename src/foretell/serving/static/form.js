@@ -12,17 +12,29 @@ export class Form {
     this.fields = { system: at("system"), prompt: at("prompt"), query: at("query") };
     this.marks = new Marks(this.fields, at("mark-buttons"), at("marks"), onChange);
     choices(at("model"), catalogue.models, (one) => one.id);
-    choices(at("direction"), catalogue.directions, (one) => (one.name === one.concept ? one.name : `${one.concept} (${one.name})`), "none");
-    choices(at("monitor"), catalogue.monitors, (one) => one.name, "none");
-    at("direction").value = catalogue.directions[0]?.id ?? "";
-    at("monitor").value = catalogue.monitors[0]?.id ?? "";
+    const of = (one) => (catalogue.models.length > 1 ? `, of ${lastPart(one.model)}` : "");
+    const named = (one) => (one.name === one.concept ? one.name : `${one.concept} (${one.name})`);
+    choices(at("direction"), catalogue.directions, (one) => named(one) + of(one), "none");
+    choices(at("monitor"), catalogue.monitors, (one) => one.name + of(one), "none");
+    this.chooseSuited((entries) => entries[0]);
     at("longest").max = catalogue.limits.new_tokens;
     at("add").addEventListener("click", () => this.addAnswer().querySelector("select").focus());
     at("example").addEventListener("click", () => this.loadExample());
     at("dose").addEventListener("input", () => this.showDose());
+    at("model").addEventListener("change", () => this.chooseSuited(() => undefined));
     at("direction").addEventListener("change", () => this.setLayers());
     for (const id of ["model", "direction", "monitor"]) at(id).addEventListener("change", onChange);
     this.addAnswer();
+    this.setLayers();
+  }
+
+  /** Choose the first direction and monitor that were made with the chosen model, by its name; whether they fit is the
+   * server's to say. `other`: what is chosen where none was. */
+  chooseSuited(other) {
+    for (const [id, entries] of [["direction", this.catalogue.directions], ["monitor", this.catalogue.monitors]]) {
+      const suits = (one) => lastPart(one.model) === lastPart(at("model").value);
+      if (!entries.some((one) => one.id === at(id).value && suits(one))) at(id).value = (entries.find(suits) ?? other(entries))?.id ?? "";
+    }
     this.setLayers();
   }
 
@@ -138,6 +150,10 @@ export class Form {
     if (dose && asked.direction) asked.steering = { dose, layers: [whole("steer-first"), whole("steer-last")] };
     return asked;
   }
+}
+
+function lastPart(name) {
+  return name.replace(/\/+$/, "").split("/").at(-1);
 }
 
 function message(role, content, spans) {

@@ -183,7 +183,7 @@ export class Panel {
       return row;
     });
     const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
-    this.numbers.replaceChildren(this.numbers.firstChild, make("div", { class: "scroll" }, table));
+    this.numbers.replaceChildren(this.numbers.firstChild, make("div", { class: "scroll", tabIndex: 0 }, table));
   }
 }
 

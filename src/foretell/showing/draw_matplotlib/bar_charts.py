@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from foretell.showing.draw_matplotlib.canvas import empty_panel, grid, legend, set_labels, write
+from foretell.showing.draw_matplotlib.canvas import drawable, empty_panel, grid, legend, set_labels, write
 from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import BarFigure, BarPanel
 from foretell.showing.figures.palette import tone
@@ -55,7 +55,7 @@ def _panel(axes: Axes, panel: BarPanel) -> None:
     axes.axhline(
         panel.reference, color="#20242b", linestyle="--", linewidth=1.0, label=f"reference: {panel.reference_label}"
     )
-    set_labels(axes, "x", places.tolist(), [shortened(name, 18) for name in panel.categories])
+    set_labels(axes, "x", places.tolist(), [shortened(drawable(name), 18) for name in panel.categories])
     legend(
         axes,
         ncols=2,

@@ -27,6 +27,7 @@ __all__ = [
     "MARKER_SHAPES",
     "colour_map",
     "drawable",
+    "drawn_lines",
     "empty_panel",
     "grid",
     "legend",
@@ -158,6 +159,14 @@ def drawable(text: str, *, in_cells: bool = False) -> str:
     return "".join("".join(run) if kept else f"⟨{' '.join(f'U+{ord(c):04X}' for c in run)}⟩" for kept, run in runs)
 
 
+def drawn_lines(text: str, *, width: int, lines: int) -> str:
+    """Return `text` as at most `lines` lines of at most `width` characters, counted as they are drawn.
+
+    A character that no font has becomes the eight of its code point, so it is replaced before the text is cut.
+    """
+    return "\n".join(wrapped(drawable(text), width=width, lines=lines))
+
+
 @cache
 def _cell_characters() -> frozenset[int]:
     return frozenset(font_manager.get_font(font_manager.findfont(CELL_FONT)).get_charmap())
@@ -168,8 +177,7 @@ def write(axes: Axes, *, title: str = "", x_label: str = "", y_label: str = "", 
     if (whole := paper_width()) is not None:
         width = min(width, int(whole / _columns_of(axes) * 15))
     if title:
-        lines = "\n".join(wrapped(title, width=width, lines=2))
-        axes.set_title(drawable(lines), parse_math=False)
+        axes.set_title(drawn_lines(title, width=width, lines=2), parse_math=False)
     if x_label:
         axes.set_xlabel(drawable(x_label), parse_math=False)
     if y_label:
@@ -190,7 +198,7 @@ def legend(axes: Axes, **options: Any) -> None:
     place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, below), "ncols": 1, "handlelength": 3.2}
     made = axes.legend(
         handles,
-        [drawable("\n".join(wrapped(label, width=60 if paper_width() is None else 44, lines=2))) for label in labels],
+        [drawn_lines(label, width=60 if paper_width() is None else 44, lines=2) for label in labels],
         **(place | options),
     )
     for text in made.get_texts():
@@ -216,14 +224,14 @@ def grid(
         height = max(0.8 if narrow > 1 else 1.5, height * min(1.0, (whole / n_columns) / width))
         width, title = whole / n_columns, ""
     n_rows = math.ceil(n_panels / n_columns)
-    lines = wrapped(title, width=int(9 * width * n_columns), lines=2)
-    head = 0.2 + 0.2 * len(lines) if title else 0.02
+    lines = drawn_lines(title, width=int(9 * width * n_columns), lines=2)
+    head = 0.4 + 0.2 * lines.count("\n") if title else 0.02
     total = height * n_rows + head
     engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05, wspace=0.04, rect=(0, 0, 1, 1 - head / total))
     canvas = Canvas(figsize=(width * n_columns, total), layout=engine)
-    canvas.text(
-        0.01, 1 - 0.1 / total, drawable("\n".join(lines)), fontsize=12, fontweight="bold", va="top", parse_math=False
-    ).set_in_layout(False)
+    canvas.text(0.01, 1 - 0.1 / total, lines, fontsize=12, fontweight="bold", va="top", parse_math=False).set_in_layout(
+        False
+    )
     axes = [canvas.add_subplot(n_rows, n_columns, index + 1) for index in range(n_panels)]
     return canvas, axes
 
@@ -253,11 +261,10 @@ def outer_labels(every: Sequence[Axes], filled: Sequence[bool]) -> None:
 
 def empty_panel(axes: Axes, note: str) -> None:
     """Write the reason why an axes is empty."""
-    lines = "\n".join(wrapped(note, width=34, lines=6))
     axes.text(
         0.5,
         0.5,
-        drawable(f"undefined\n{lines}"),
+        f"undefined\n{drawn_lines(note, width=34, lines=6)}",
         transform=axes.transAxes,
         ha="center",
         va="center",

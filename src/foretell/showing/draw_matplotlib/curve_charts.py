@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from foretell.showing.draw_matplotlib.canvas import (
     LINE_STYLES,
     MARKER_SHAPES,
-    drawable,
+    drawn_lines,
     empty_panel,
     grid,
     legend,
@@ -21,7 +21,6 @@ from foretell.showing.draw_matplotlib.canvas import (
 from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import Curve, CurveFigure, CurvePanel
 from foretell.showing.figures.palette import NEUTRAL, dash, marker, tone
-from foretell.showing.untrusted import wrapped
 
 __all__ = ["draw_curves"]
 
@@ -86,7 +85,7 @@ def _one_legend(canvas: Canvas, every: list[Axes]) -> None:
     """Draw one legend below all panels; a label that several of them have is there once."""
     handles = {label: handle for axes in every for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if handles:
-        labels = [drawable("\n".join(wrapped(label, width=60, lines=2))) for label in handles]
+        labels = [drawn_lines(label, width=60, lines=2) for label in handles]
         made = canvas.legend(
             list(handles.values()), labels, loc="outside lower center", ncols=_legend_columns(), handlelength=3.2
         )

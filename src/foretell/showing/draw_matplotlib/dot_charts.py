@@ -47,7 +47,7 @@ def _panel(axes: Axes, figure: DotFigure, panel: DotPanel) -> None:
     axes.grid(visible=True, axis="x")
     if figure.reference is not None:
         axes.axvline(figure.reference, color="#4b5563", linestyle="--", linewidth=1.0, zorder=1)
-    labels = [shortened(dot.label, 40) for dot in panel.dots]
+    labels = [shortened(drawable(dot.label), 40) for dot in panel.dots]
     for place, dot in enumerate(panel.dots):
         if dot.lower is not None and dot.upper is not None:
             axes.plot([dot.lower, dot.upper], [place, place], color=tone(dot.tone), linewidth=2.0, zorder=2)
@@ -57,11 +57,11 @@ def _panel(axes: Axes, figure: DotFigure, panel: DotPanel) -> None:
             axes.plot([dot.second], [place], "D", color=tone(dot.tone), markerfacecolor="white", markersize=5, zorder=3)
     for label, reason in panel.undefined:
         place = len(labels)
-        labels.append(shortened(label, 40))
+        labels.append(shortened(drawable(label), 40))
         axes.text(
             0.02,
             place,
-            drawable(f"undefined: {shortened(reason, 50)}"),
+            f"undefined: {shortened(drawable(reason), 50)}",
             transform=axes.get_yaxis_transform(),
             color="#6b7280",
             fontsize="small",

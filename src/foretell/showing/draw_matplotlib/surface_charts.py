@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, set_labels, thinned
+from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, drawn_lines, set_labels, thinned
 from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.draw_matplotlib.small_surfaces import draw_small_surface
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel
@@ -93,11 +93,10 @@ def _heading(canvas: Canvas, figure: SurfaceFigure, size: tuple[float, float]) -
         (figure.words.title, 0.42, {"fontsize": 9.5, "color": "#4b5563"}),
     )
     for text, below_top, font in lettering:
-        lines = wrapped(text, width=int(size[0] * 8.5), lines=1)
         canvas.text(
             0.3 / size[0],
             1 - below_top / size[1],
-            drawable("\n".join(lines)),
+            drawn_lines(text, width=int(size[0] * 8.5), lines=1),
             va="top",
             parse_math=False,
             **font,
@@ -121,8 +120,8 @@ def _panel_words(
     lines = _answer_lines(panel, columns)
     top = bottom + height - 0.05 / size[1]
     x = left + 0.3 / size[0]
-    title = wrapped(panel.title, width=int(columns * 0.85), lines=1)
-    canvas.text(x, top, drawable("".join(title)), va="top", fontsize=10.5, fontweight="bold", parse_math=False)
+    title = drawn_lines(panel.title, width=int(columns * 0.85), lines=1)
+    canvas.text(x, top, title, va="top", fontsize=10.5, fontweight="bold", parse_math=False)
     if paper_width() is not None:
         return
     canvas.text(

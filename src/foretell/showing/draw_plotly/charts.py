@@ -46,9 +46,10 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
                 go.Scatter(x=span, y=[level.value] * 2, mode="lines", line=style, name=name, hovertemplate="%{y:.3f}")
             )
         n_entries = 0 if figure.one_legend else len(panel.curves) + len(panel.levels)
-        axis: dict[str, Any] = {"title": {"text": figure.x_label}}
+        axis: dict[str, Any] = {"title": {"text": plotly_text(figure.x_label)}}
         if panel.ticks:
-            axis |= {"tickvals": [place for place, _ in panel.ticks], "ticktext": [text for _, text in panel.ticks]}
+            places, texts = zip(*panel.ticks, strict=True)
+            axis |= {"tickvals": list(places), "ticktext": list(map(plotly_text, texts))}
         made.append(
             picture(
                 traces,
@@ -57,7 +58,7 @@ def curve_pictures(figure: CurveFigure) -> tuple[go.Figure, ...]:
                 xaxis=axis
                 | ({"range": [-0.01, 1.01]} if figure.roc else {"range": panel.x_range and span})
                 | ({"tickvals": [sum(panel.x_range) / 2]} if panel.x_range else {}),
-                yaxis={"title": {"text": figure.y_label}}
+                yaxis={"title": {"text": plotly_text(figure.y_label)}}
                 | ({"range": [-0.01, 1.01]} if figure.roc else {"range": list(figure.y_range or ()) or None}),
                 shapes=_behind(figure, panel),
                 showlegend=not figure.one_legend,
@@ -97,7 +98,7 @@ def _behind(figure: CurveFigure, panel: CurvePanel) -> list[dict[str, Any]]:
 def _height(figure: CurveFigure) -> int:
     """Return the height without legend; a single ROC panel is wide, so it is also tall."""
     if figure.one_legend:
-        return 204
+        return 204 if len(figure.panels) > 2 else 250
     if not figure.roc:
         return 280
     return 560 if len(figure.panels) == 1 else 400
@@ -183,7 +184,7 @@ def dot_pictures(figure: DotFigure) -> tuple[go.Figure, ...]:
             traces,
             title=panel.title,
             height=88 + 20 * max(len(names), 3),
-            xaxis={"title": {"text": figure.x_label}, "range": list(figure.x_range or ()) or None},
+            xaxis={"title": {"text": plotly_text(figure.x_label)}, "range": list(figure.x_range or ()) or None},
             yaxis={"tickvals": list(range(len(names))), "ticktext": labels, "range": [len(names) - 0.5, -0.5]},
             shapes=shapes,
             showlegend=False,  # the page has one for all panels
@@ -285,10 +286,10 @@ def bar_pictures(figure: BarFigure) -> tuple[go.Figure, ...]:
                 hovermode="x",  # a bar near zero cannot be pointed at
                 xaxis={"tickvals": places}
                 | {"ticktext": [plotly_text(shortened(name, 18)) for name in panel.categories]},
-                yaxis={"title": {"text": panel.y_label}, "range": list(figure.y_range(panel.y_label))},
+                yaxis={"title": {"text": plotly_text(panel.y_label)}, "range": list(figure.y_range(panel.y_label))},
                 shapes=[line | {"line": style}],
                 annotations=[
-                    {"text": panel.reference_label, "x": 1, "xref": "paper", "y": panel.reference}
+                    {"text": plotly_text(panel.reference_label), "x": 1, "xref": "paper", "y": panel.reference}
                     | {"showarrow": False, "xanchor": "right", "yanchor": "bottom", "font": {"size": 11}}
                 ],
                 legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},

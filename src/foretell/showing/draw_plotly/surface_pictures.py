@@ -114,11 +114,11 @@ def _surface(figure: SurfaceFigure, panel: SurfacePanel) -> go.Figure:
         "dragmode": "turntable",
     }
     sheets = [sheet for ends in _bands(figure, panel) for sheet in _sheets(figure, panel, *ends)]
-    legend = {
+    legend = {  # in the upper corner, which a turned surface leaves free; the axes' titles are below
         "x": 0.0,
-        "y": 0.0,
+        "y": 1.0,
         "xanchor": "left",
-        "yanchor": "bottom",
+        "yanchor": "top",
         "font": {"size": 11},
         "bgcolor": "rgba(0,0,0,0)",
     }

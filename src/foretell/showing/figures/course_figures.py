@@ -39,8 +39,9 @@ def course_figure(surface: Surface, *, name: str = "course") -> CurveFigure | No
             lower, upper = np.array(course.null_lower[index]), np.array(course.null_upper[index])
             middle = (lower + upper) / 2
             curves.append(Curve("random directions", x, middle, tone=0, dash=1, lower=lower, upper=upper))
-        levels = (Level(f"mean {number_text(float(y.mean()), digits=2)}", float(y.mean()), dash=2),)
-        panels.append(CurvePanel(answer.title, tuple(curves), levels))
+        mean = float(y.mean())
+        title = f"{answer.title}: mean {number_text(mean, digits=2)}"
+        panels.append(CurvePanel(title, tuple(curves), (Level("mean of the answer", mean, dash=2),)))
     values = np.concatenate(
         [np.array(line) for group in (course.mean, course.null_lower, course.null_upper) for line in group]
     )
@@ -63,7 +64,12 @@ def course_figure(surface: Surface, *, name: str = "course") -> CurveFigure | No
     )
     y_range = (float(values.min()) - margin, float(values.max()) + margin)
     return CurveFigure(
-        words, tuple(panels), "Token of the answer", f"Activity ({scale_label(surface)})", y_range=y_range
+        words,
+        tuple(panels),
+        "Token of the answer",
+        f"Activity ({scale_label(surface)})",
+        y_range=y_range,
+        one_legend=True,
     )
 
 

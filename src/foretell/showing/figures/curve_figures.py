@@ -246,7 +246,8 @@ def direction_figure(data: ReportData) -> CurveFigure | None:
         sources={"direction": direction} | ({} if null.is_empty() else {"direction_null": null}),
         section="surfaces",
     )
-    return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=(max(0.0, min(0.4, lowest - 0.05)), 1.02))
+    y_range = (max(0.0, min(0.4, lowest - 0.05)), 1.02)
+    return CurveFigure(words, panels, "Layer", "Held-out AUC", y_range=y_range, one_legend=len(panels) == 1)
 
 
 def _direction_panel(part: pl.DataFrame, null: pl.DataFrame) -> CurvePanel:

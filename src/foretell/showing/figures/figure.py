@@ -10,7 +10,7 @@ nothing is estimated here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
     "TokenFigure",
     "TokenPanel",
     "Words",
+    "folded",
 ]
 
 
@@ -324,3 +325,8 @@ class TokenFigure:
 
 Figure: TypeAlias = CurveFigure | DotFigure | BarFigure | MapFigure | SurfaceFigure | TokenFigure
 """Any figure."""
+
+
+def folded(figure: Figure) -> Figure:
+    """Return a figure that the page shows only when it is asked for."""
+    return replace(figure, words=replace(figure.words, folded=True))

@@ -8,22 +8,22 @@ import numpy as np
 import polars as pl
 
 from foretell.showing.figures.figure import MapFigure, MapPanel, Words
-from foretell.showing.figures.titles import significant_heads
+from foretell.showing.figures.titles import heads_by_correlation, significant_heads
 from foretell.showing.report_data import ReportData
 
 __all__ = ["map_figures"]
 
 _SIGNIFICANT = 0.05
 _STATISTICS = {
+    "auc": ("AUC for the label", 0.5),
     "pearson": ("Pearson correlation with the label", 0.0),
     "spearman": ("Spearman rank correlation with the label", 0.0),
-    "auc": ("AUC for the label", 0.5),
 }
-_SHORT = {"pearson": "Pearson correlation", "spearman": "rank correlation", "auc": "AUC"}
+_SHORT = {"pearson": "Pearson correlation", "spearman": "rank correlation"}
 
 
 def map_figures(data: ReportData) -> tuple[MapFigure, ...]:
-    """Return one map figure per statistic: Pearson, Spearman and AUC, with a panel per dataset and metric.
+    """Return one map figure per statistic: AUC, Pearson and Spearman, with a panel per dataset and metric.
 
     A cell is marked where its max-statistic p-value is below 0.05. The scale is symmetric about the value of no
     association, and its limit is the largest cell, so that no value is clipped.
@@ -47,7 +47,9 @@ def _map_figure(association: pl.DataFrame, statistic: str) -> MapFigure:
     cells = sum(int(np.isfinite(panel.values).sum()) for panel in panels)
     words = Words(
         f"map-{statistic}",
-        f"{significant_heads(marked, cells)} ({_SHORT[statistic]})",
+        significant_heads(marked, cells)
+        if statistic == "auc"
+        else heads_by_correlation(float(max(distances, default=0.0)), _SHORT[statistic]),
         f"{value_label}, per layer and head. White is no association ({centre:g}); red: the metric is higher where the "
         "behaviour happened, blue: lower. "
         f"Rings mark cells whose max-statistic p-value (corrected for all heads and metrics of the dataset) is below "

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from foretell.showing.figures.curve_figures import (
     direction_figure,
     forest_figure,
     reliability_figure,
     roc_figure,
 )
-from foretell.showing.figures.figure import Figure
+from foretell.showing.figures.figure import Figure, folded
 from foretell.showing.figures.interval_figures import (
     detector_figures,
     importance_figure,
@@ -24,7 +22,7 @@ from foretell.showing.report_data import ReportData
 
 __all__ = ["study_figures"]
 
-_BEHIND = ("importances", "detectors", "increments")
+_BEHIND = ("importances", "detectors", "increments", "families-increments")
 """Figures that are folded behind those of all signals."""
 
 
@@ -32,7 +30,7 @@ def study_figures(data: ReportData) -> tuple[Figure, ...]:
     """Return the figures of a study's tables, in reading order.
 
     A figure whose table is empty is omitted; a dataset without values is a panel with the reason. Where signals are
-    compared over tokens, the page folds what says the same of attention alone.
+    compared over tokens, the page folds what says the same of attention alone, and what the first screen says.
     """
     signals = signal_figures(data)
     candidates: list[Figure | None] = [
@@ -49,8 +47,4 @@ def study_figures(data: ReportData) -> tuple[Figure, ...]:
         direction_figure(data),
     ]
     figures = [figure for figure in candidates if figure is not None]
-    return tuple(_folded(figure) if signals and figure.words.name in _BEHIND else figure for figure in figures)
-
-
-def _folded(figure: Figure) -> Figure:
-    return replace(figure, words=replace(figure.words, folded=True))
+    return tuple(folded(figure) if signals and figure.words.name in _BEHIND else figure for figure in figures)

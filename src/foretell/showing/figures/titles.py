@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from foretell.showing.overview import Overview
+from foretell.showing.overview import POOLED, Overview
 from foretell.showing.rounding import estimate_text, number_text
 from foretell.storage.surfaces import Surface
 
@@ -22,6 +22,7 @@ __all__ = [
     "forest_protocols",
     "gains_of_detectors",
     "gains_of_signals",
+    "heads_by_correlation",
     "importance_of_columns",
     "leaks",
     "level_of_answers",
@@ -95,14 +96,16 @@ def leaks(forest: pl.DataFrame) -> str:
     by_dataset: dict[str, dict[str, Row]] = {}
     for row in forest.to_dicts():
         by_dataset.setdefault(row["dataset"], {})[row["protocol"]] = row
-    judged = [
-        one
-        for one in by_dataset.values()
+    judged = {
+        dataset: one
+        for dataset, one in by_dataset.items()
         if all(one.get(name, {}).get("auc") is not None for name in ("rows", "grouped", "placebo"))
-    ]
+    }
+    if len(judged) > 1:
+        judged.pop(POOLED, None)  # the forests of the others together, no dataset of its own
     if not judged:
         return "Leakage between rows of one sample could not be measured"
-    leaking = sum(_is_leak(one["rows"], one["grouped"], one["placebo"]) for one in judged)
+    leaking = sum(_is_leak(one["rows"], one["grouped"], one["placebo"]) for one in judged.values())
     if not leaking:
         which = "the dataset" if len(judged) == 1 else f"any of {len(judged)} datasets"
         return f"Rows split at random show no leak on {which}"
@@ -129,6 +132,11 @@ def importance_of_columns(importances: pl.DataFrame) -> str:
         f"{needed.height} of {known.height} columns matter, most of all {first['metric']} on {first['dataset']}: "
         f"shuffling it costs {number_text(first['importance'], digits=2)} AUC"
     )
+
+
+def heads_by_correlation(largest: float, name: str) -> str:
+    """Say how large a correlation is at most, for a map beside that of the AUC."""
+    return f"The same by {name}, {number_text(largest, digits=2)} at most"
 
 
 def significant_heads(marked: int, cells: int) -> str:

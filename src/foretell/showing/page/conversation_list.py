@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from foretell.showing.figures.palette import COLOUR_SCALES, ink_on, mixed
+from foretell.showing.page.held_out_ranks import RANK
 from foretell.showing.page.packed import packed, plain_columns
 from foretell.showing.run_conversations import COLOURED, SCORE
 
@@ -44,6 +45,8 @@ class ConversationList:
     """Names of scores and colourings, and the colours."""
     datasets: tuple[str, ...]
     behaviours: tuple[str, ...]
+    has_ranks: bool = False
+    """Whether some scores are held-out ranks."""
 
 
 def conversation_list(conversations: pl.DataFrame | None) -> ConversationList | None:
@@ -82,6 +85,7 @@ def conversation_list(conversations: pl.DataFrame | None) -> ConversationList | 
         settings=settings,
         datasets=_named(conversations, "dataset"),
         behaviours=_named(conversations, "behaviour"),
+        has_ranks=any(name.startswith(f"{SCORE}{RANK}") for name in scores),
     )
 
 

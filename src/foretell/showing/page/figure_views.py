@@ -99,7 +99,7 @@ def figure_view(figure: Figure, still: bytes) -> tuple[FigureView, dict[str, Any
     elif isinstance(figure, CurveFigure) and figure.one_legend and len(panels) % 3:
         n_columns = 2 if len(panels) in {2, 4} else 3
     elif not isinstance(figure, CurveFigure) and hasattr(figure, "x_label"):
-        n_columns = min(len(panels), 3 if words.section == "signals" else 2)
+        n_columns = min(len(panels), 3 if words.section in {"signals", "leak"} else 2)
     elif hasattr(figure, "n_columns"):
         n_columns = min(figure.n_columns, 3)
     source = f"data:image/webp;base64,{base64.b64encode(still).decode()}"

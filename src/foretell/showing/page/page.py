@@ -19,10 +19,11 @@ from markupsafe import Markup
 from foretell.schema.tables import SEGMENTS
 from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.figure import Figure
-from foretell.showing.overview import overview
+from foretell.showing.overview import POOLED, overview
 from foretell.showing.page.conversation_list import conversation_list
 from foretell.showing.page.figure_views import FigureView, figure_view
 from foretell.showing.page.first_screen import first_screen, verdict_counts
+from foretell.showing.page.held_out_ranks import scored_conversations
 from foretell.showing.page.limits import limits
 from foretell.showing.page.narrative import VERDICT_WORDS, Chapter, narrate, rules
 from foretell.showing.page.packed import packed, packed_text
@@ -73,7 +74,7 @@ def render_page(data: ReportData, figures: Sequence[Figure], stills: Mapping[str
         pictures.update(drawn)
         views[_SECTION_OF[view.section]].append(view)
     tables = page_tables(data, figures)
-    listed = conversation_list(data.facts.conversations)
+    listed = conversation_list(scored_conversations(data))
     context = _text(data)
     present = {
         "summary": context["screen"] is not None,
@@ -158,7 +159,7 @@ def _text(data: ReportData) -> dict[str, Any]:
     read_facts = [
         ("model", facts.model),
         ("conversations", None if facts.n_conversations is None else count_text(facts.n_conversations)),
-        ("datasets", ", ".join(data.datasets) or None),
+        ("datasets", ", ".join(name for name in data.datasets if name != POOLED or len(data.datasets) == 1) or None),
         ("metrics", ", ".join(data.metrics) or None),
         *(("note", note) for note in facts.notes),
     ]

@@ -33,10 +33,13 @@ _CAPTIONS = {
     "thresholds": "Threshold rules",
     "transfer": "Fitted on one dataset, evaluated on another",
     "reliability": "Predicted probabilities in bins",
+    "held_out_scores": "Held-out scores, sample by sample",
     "direction": "The direction, layer by layer",
     "direction_null": "Random directions, layer by layer",
     "steering": "Steering along the direction, dose by dose",
 }
+_MOST_SCORES = 50_000
+"""Rows of held-out scores on the page; more are in the folder only, and those of families in the conversations."""
 _SCHEMAS = {"direction": "directions"}
 _P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max", "p_adjusted", "p", "directed_p")
 _INDICES = ("layer", "head", "n_generated", "position", "answer_position", "bin")
@@ -65,6 +68,8 @@ def page_tables(data: ReportData, figures: Iterable[Figure]) -> tuple[PageTable,
         for name, frame in figure.words.sources.items():
             frames.setdefault(name, frame)
     ordered = [*(name for name in _CAPTIONS if name in frames), *(name for name in frames if name not in _CAPTIONS)]
+    if data.table("held_out_scores").height > _MOST_SCORES:
+        ordered.remove("held_out_scores")
     return tuple(_page_table(name, frames[name]) for name in ordered if not frames[name].is_empty())
 
 

@@ -11,6 +11,7 @@ from hashlib import sha256
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import expit, logit
+from scipy.stats import rankdata
 from threadpoolctl import ThreadpoolController
 
 from foretell.stats.auc.fold_auc import Splits, nadeau_bengio_factor
@@ -57,6 +58,24 @@ class HeldOutScores:
     def n_folds(self) -> int:
         """Folds per repeat; 1 where there is no score, or nothing to fit."""
         return int(self.fold.max(initial=0)) + 1
+
+    def ranks(self) -> Float[np.ndarray, " sample"]:
+        """Return the share of the other held-out samples of the same fold that score lower, mean over repeats.
+
+        Between 0 and 1, ties one half. It compares scores of one model only, as the AUC does, so samples of different
+        folds can be put in one order by it, which their log-odds cannot.
+
+        Undefined:
+            nan where a sample is alone in all of its folds, or there are no scores.
+        """
+        every = np.full(self.score.shape, np.nan)
+        for score, fold, ranks in zip(self.score, self.fold, every, strict=True):
+            for value in np.unique(fold):
+                here = np.flatnonzero(fold == value)
+                if here.size > 1:
+                    ranks[here] = (rankdata(score[here]) - 1) / (here.size - 1)
+        known = np.isfinite(every).sum(axis=0)
+        return np.where(known > 0, np.nansum(every, axis=0) / np.maximum(known, 1), np.nan)
 
     def splits(self, group: Int[np.ndarray, " sample"], within: Int[np.ndarray, " sample"]) -> Splits:
         """Return repeat, comparable set and group of the scores of all repeats, one repeat after the other.

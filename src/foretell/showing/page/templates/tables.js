@@ -37,7 +37,7 @@ const tableRow = (table, row) => {
       if (place === reasons) return make("td");
       return make("td", { class: "undefined", title: visible(why ?? "not estimated for this row") }, "undefined");
     }
-    if (kind === "text") return make("td", {}, shownText(value, kind));
+    if (kind === "text") return make("td", { class: String(value).length > 40 ? "long" : String(value).length > 14 ? "words" : "" }, shownText(value, kind));
     return make("td", { class: "number" }, make("data", { value: String(value), title: String(value) }, shownText(value, kind)));
   });
   return make("tr", {}, ...cells);
