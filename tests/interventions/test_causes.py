@@ -188,7 +188,9 @@ def test_directions_of_a_monitor_are_removed(made: tuple[Model, Run]) -> None:
         progress=False,
     )
     foretell.label(run)
-    monitor = foretell.fit_monitor(run, signals=["hidden states"], max_false_positive_rate=0.3, confidence=0.8)
+    monitor = foretell.fit_monitor(
+        run, baseline=False, signals=["hidden states"], max_false_positive_rate=0.3, confidence=0.8
+    )
     table = foretell.causes(model, run, monitor, answers=answers_of(N), **QUICK)
     row = table.row(0, named=True)
     assert (row["component"], row["kind"]) == ("the monitor's weights, layer 1 removed", "direction removed")
