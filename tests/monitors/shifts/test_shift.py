@@ -154,6 +154,7 @@ def test_without_a_threshold_there_is_no_rate_to_hold(run: RunOfStates, other: R
     [
         ({"dtype": "bfloat16"}, "precision", "precision bfloat16, not float32"),
         ({"weights": "v2:2", "model": "q"}, "weights", "model q, not m"),
+        ({"weights": "v2:2"}, "weights", "weights v2:2, not v2:1"),
         ({"template": "u"}, "template", "template u, not t"),
     ],
 )
