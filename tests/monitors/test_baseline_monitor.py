@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from foretell.monitors.described import beside_baseline, described
 from foretell.monitors.labelled import Labelled, calibration_samples, group_mixtures, labelled_samples
 from tests.stats.runs import planted_run
 
-RATE = {"max_false_positive_rate": 0.2, "confidence": 0.9}
+RATE: dict[str, Any] = {"max_false_positive_rate": 0.2, "confidence": 0.9}
 
 
 def made_samples(n_groups: int, size: int, generator: np.random.Generator) -> Labelled:

@@ -15,6 +15,7 @@ __all__ = [
     "FOREST_POINTS",
     "HIDDEN_LAYERS",
     "IMPORTANCES",
+    "LEAK",
     "RELIABILITY",
     "ROC",
     "ROC_POINTS",
@@ -308,6 +309,9 @@ TOLD_BY = Table(
         REASON,
     ),
 )
+
+LEAK = 0.05
+"""Smallest AUC, of the placebo above one half and of a random split of rows above held-out groups, called a leak."""
 
 HIDDEN_LAYERS = Table(
     "hidden_layers",

@@ -70,7 +70,7 @@ def causal_verdicts(evidence: Sequence[PartEvidence], *, error_rate: float = 0.0
     together = adjusted(p.ravel()).reshape(p.shape)
     added = adjusted(np.array([one.predictive.p_added for one in evidence], dtype=np.float64))
     return [
-        _verdict(one, *map(_number, row), _number(beside), error_rate=error_rate)
+        _verdict(one, tuple(map(_number, (*row, beside))), error_rate=error_rate)
         for one, row, beside in zip(evidence, together, added, strict=True)
     ]
 
@@ -79,15 +79,9 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _verdict(
-    one: PartEvidence,
-    p_predicts: float | None,
-    p_label: float | None,
-    p_odds: float | None,
-    p_added: float | None,
-    *,
-    error_rate: float,
-) -> CausalVerdict:
+def _verdict(one: PartEvidence, p: tuple[float | None, ...], *, error_rate: float) -> CausalVerdict:
+    p_predicts, p_label, p_odds, p_added = p
+
     def say(verdict: CausalVerdictName, why: str) -> CausalVerdict:
         return CausalVerdict(verdict, why, p_predicts, p_label, p_odds, p_added)
 
