@@ -86,7 +86,8 @@ def rounded(weight: torch.Tensor, bits: int) -> torch.Tensor:
     groups = weight.float().reshape(weight.shape[0], -1, GROUP)
     most = 2 ** (bits - 1) - 1
     scale = groups.abs().amax(dim=2, keepdim=True).clamp_min(1e-12) / most
-    return ((groups / scale).round().clamp(-most, most) * scale).reshape(weight.shape).to(weight.dtype)
+    integers: torch.Tensor = (groups / scale).round().clamp(-most, most)
+    return (integers * scale).reshape(weight.shape).to(weight.dtype)
 
 
 CONDITIONS = {
@@ -208,7 +209,7 @@ def french_questions() -> list[Conversation]:
     answers: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         answers[row["topic"]] += row["answers"].split("|")
-    found = []
+    found: list[Conversation] = []
     for row in rows:
         accepted, text = row["answers"].split("|"), f"{IN_FRENCH} {row['question']}"
         others = [one for one in dict.fromkeys(answers[row["topic"]]) if one not in accepted]
