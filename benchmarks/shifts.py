@@ -86,8 +86,8 @@ def rounded(weight: torch.Tensor, bits: int) -> torch.Tensor:
     groups = weight.float().reshape(weight.shape[0], -1, GROUP)
     most = 2 ** (bits - 1) - 1
     scale = groups.abs().amax(dim=2, keepdim=True).clamp_min(1e-12) / most
-    integers: torch.Tensor = (groups / scale).round().clamp(-most, most)
-    return (integers * scale).reshape(weight.shape).to(weight.dtype)
+    values: torch.Tensor = (groups / scale).round().clamp(-most, most) * scale
+    return values.reshape(weight.shape).to(weight.dtype)
 
 
 CONDITIONS = {
