@@ -7,17 +7,22 @@ r"""Whether monitors keep their promise on real answers: held-out groups, the be
 1. The realised false-positive rate: monitors are fitted on half of the groups. The other half is the population from
    which calibration groups are drawn, again and again, so that the rate of each threshold is known exactly; and it is
    split into calibration and test groups, where the rate of the test groups has the noise of their number.
-2. All signals against baselines, at thresholds from the same calibration groups: recall of the same positive answers.
-3. One monitor on the same questions under shift. Their answers are read first, which resumes where it stopped.
+2. All signals against the best baseline, at thresholds from the same calibration groups: recall of the same positive
+   answers.
+3. One monitor on the same questions under shift: sampled, in other words, in French, in float32, with weights in
+   int8 and int4, with eager attention. Their answers are read first, which resumes where it stopped.
 
-`--write` replaces the tables of docs/concepts/guarantee.md.
+`--write` replaces the tables of docs/concepts/guarantee.md. `--shifts sampled,french` reads only some; `--fits`,
+`--shifted` and `--tokens` make it small enough to try.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,32 +30,77 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_matrix, hstack
+import torch
 from scipy.stats import betabinom
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 import foretell
+from foretell.conversations.conversation import Conversation, Message, Span
 from foretell.monitors.alarm_threshold import alarm_threshold, highest_by_group
+from foretell.monitors.baseline_monitor import baseline_scores
 from foretell.monitors.labelled import Labelled, calibration_samples, labelled_samples
-from foretell.monitors.run_columns import Moments, moments
+from foretell.monitors.run_columns import moments
+from foretell.reading.models.load import Model
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "concepts" / "guarantee.md"
 RATE, CONFIDENCE = 0.1, 0.95
-FITS = 6
 DRAWS = 1000
 BOOTSTRAPS = 2000
-N_SHIFTED = 160
-Dtype = Literal["bfloat16", "float32"]
-CONDITIONS: dict[str, tuple[str, Dtype, float]] = {
-    "sampled": ("usual", "bfloat16", 1.0),
-    "float32": ("usual", "float32", 0.0),
-    "paraphrased": ("paraphrased", "bfloat16", 0.0),
-    "casual": ("casual", "bfloat16", 0.0),
-    "negated": ("negated", "bfloat16", 0.0),
+FRENCH = Path(__file__).parent / "french_questions.csv"
+"""Facts of the built-in questions, asked in French; accepted are the French names and the English ones."""
+IN_FRENCH = "Réponds en une phrase :"
+GROUP = 64
+MONITORS = ("all signals", "log-probability and length")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How questions are asked, and by what they are answered."""
+
+    asked: str = "usual"
+    """A wording of the built-in questions, or "french"."""
+    temperature: float = 0.0
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    bits: int | None = None
+    """Of the integers that the weights of linear layers are rounded to, with a scale for every 64 of a row."""
+
+    def model(self) -> Model:
+        """Return the model."""
+        loaded = foretell.load_model("smollm2", dtype=self.dtype)
+        if self.attention != "sdpa":
+            loaded.model.set_attn_implementation(self.attention)
+        if self.bits is not None:
+            for module in loaded.model.model.modules():
+                if isinstance(module, torch.nn.Linear):
+                    module.weight.data = rounded(module.weight.data, self.bits)
+        return loaded
+
+
+def rounded(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """Return weights as symmetric integers times a scale, which is how weight-only quantisation computes with them.
+
+    Integers for the activations too (torch's dynamic quantisation) are refused by `foretell.read`: their scale is that
+    of a whole batch, so that padding changes what attention is.
+    """
+    groups = weight.float().reshape(weight.shape[0], -1, GROUP)
+    most = 2 ** (bits - 1) - 1
+    scale = groups.abs().amax(dim=2, keepdim=True).clamp_min(1e-12) / most
+    values: torch.Tensor = (groups / scale).round().clamp(-most, most) * scale
+    return values.reshape(weight.shape).to(weight.dtype)
+
+
+CONDITIONS = {
+    "sampled": Condition(temperature=1.0),
+    "float32": Condition(dtype="float32"),
+    "int8 weights": Condition(bits=8),
+    "int4 weights": Condition(bits=4),
+    "eager": Condition(attention="eager"),
+    "paraphrased": Condition("paraphrased"),
+    "casual": Condition("casual"),
+    "negated": Condition("negated"),
+    "french": Condition("french"),
 }
-"""Wording, precision and temperature of each shift."""
 
 
 @dataclass(frozen=True)
@@ -62,55 +112,22 @@ class Held:
     highest: dict[str, np.ndarray]
 
 
-def answers_so_far(run: foretell.Run, samples: Labelled, rows: Moments) -> list[str]:
-    """Return topic, prompt and the answer up to each moment, as one text."""
-    known = {one["id"]: one for one in run.samples.iter_rows(named=True)}
-    tokens = run.tokens.filter(pl.col("answer_position").is_not_null()).sort("id", "answer_position")
-    written = dict(tokens.group_by("id", maintain_order=True).agg("text").iter_rows())
-    texts = []
-    for sample, size in zip(rows.sample, rows.n_generated, strict=True):
-        one = known[samples.ids[sample]]
-        prompt = " ".join(message["content"] for message in json.loads(one["messages"]))
-        topic = re.sub(r"\W", "", f"topic{one['stratum']}")
-        texts.append(f"{topic} {prompt} {''.join(written[samples.ids[sample]][:size])}")
-    return texts
-
-
-def word_scores(run: foretell.Run, samples: Labelled, held: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Return the score of each moment by words of topic, prompt and answer, log-probability and length."""
-    rows = moments(samples.n_generated, "checkpoints")
-    texts = answers_so_far(run, samples, rows)
-    train = np.flatnonzero(~held[rows.sample])
-    words = TfidfVectorizer(sublinear_tf=True, min_df=2).fit([texts[one] for one in train])
-    numbers = np.column_stack([confidence, np.log1p(rows.n_generated)])
-    numbers = (numbers - numbers[train].mean(axis=0)) / numbers[train].std(axis=0)
-    matrix = hstack([words.transform(texts), csr_matrix(numbers)]).tocsr()
-    model = LogisticRegression(C=1.0, max_iter=2000).fit(matrix[train], samples.label[rows.sample[train]])
-    return np.asarray(model.decision_function(matrix))
-
-
-def fitted_halves(run: foretell.Run) -> list[Held]:
+def fitted_halves(run: foretell.Run, n_fits: int) -> list[Held]:
     """Return the highest scores of the held-out half of each fit."""
     samples, found = labelled_samples(run, None), []
     rows = moments(samples.n_generated, "checkpoints")
     frame = run.samples.filter(pl.col("id").is_in(list(samples.ids))).sort("id")
-    for seed in range(FITS):
+    for seed in range(n_fits):
         held = calibration_samples(samples, 0.5, seed=seed)
-        options: dict[str, Any] = {"max_false_positive_rate": RATE, "calibration": 0.5, "seed": seed}
-        scores = {}
-        for name, signals in (("all signals", None), ("log-probability and length", ["confidence"])):
-            monitor = foretell.fit_monitor(run, signals=signals, **options)
-            scored = monitor.scored(run, frame)
-            scores[name] = scored.score
-            if signals is not None:
-                words = word_scores(run, samples, held, scored.score)
-                scores["words, topic, log-probability and length"] = words
+        options: dict[str, Any] = {"max_false_positive_rate": RATE, "calibration": 0.5, "seed": seed, "baseline": False}
         highest = {}
-        for name, score in scores.items():
+        for name, signals in zip(MONITORS, (None, ["confidence"]), strict=True):
+            monitor = foretell.fit_monitor(run, signals=signals, **options)
             highest[name] = np.full(len(samples.ids), -np.inf)
-            np.fmax.at(highest[name], rows.sample, score)
+            np.fmax.at(highest[name], rows.sample, monitor.scored(run, frame).score)
+        highest |= baseline_scores(run, samples, held, "checkpoints", seed=seed)
         found.append(Held(samples, held, highest))
-        print(f"  fit {seed + 1} of {FITS}", flush=True)
+        print(f"  fit {seed + 1} of {n_fits}", flush=True)
     return found
 
 
@@ -157,7 +174,10 @@ def recalls(one: Held, name: str, weight: np.ndarray) -> float:
 
 
 def compared(halves: list[Held]) -> list[dict[str, Any]]:
-    """Return the recall of each kind of monitor, and what all signals have more; intervals by bootstrap of groups."""
+    """Return the recall of the monitors and of the best baseline, and what all signals have more.
+
+    Intervals are by bootstrap of groups. The best baseline is that with the highest recall.
+    """
     generator, names = np.random.default_rng(0), list(halves[0].highest)
     n_groups = len(halves[0].samples.group_names)
     draws = [np.ones(n_groups, dtype=np.int64)]
@@ -166,11 +186,12 @@ def compared(halves: list[Held]) -> list[dict[str, Any]]:
         name: np.array([np.mean([recalls(one, name, draw) for one in halves]) for draw in draws]) for name in names
     }
     rows = []
-    for name in names:
+    best = max((name for name in names if name not in MONITORS), key=lambda name: float(every[name][0]))
+    for name in (*MONITORS, best):
         more = every["all signals"] - every[name]
         rows.append(
             {
-                "monitor": name,
+                "monitor": f"best baseline: {name}" if name == best else name,
                 "recall": every[name][0],
                 "interval": np.quantile(every[name][1:], [0.025, 0.975]).tolist(),
                 "more": more[0],
@@ -182,22 +203,54 @@ def compared(halves: list[Held]) -> list[dict[str, Any]]:
     return rows
 
 
-def shifted_runs(questions: foretell.Run, to: Path) -> dict[str, foretell.Run]:
+def french_questions() -> list[Conversation]:
+    """Return questions in French; the group is that of the fact in English."""
+    rows = list(csv.DictReader(FRENCH.open(encoding="utf-8")))
+    answers: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        answers[row["topic"]] += row["answers"].split("|")
+    found: list[Conversation] = []
+    for row in rows:
+        accepted, text = row["answers"].split("|"), f"{IN_FRENCH} {row['question']}"
+        others = [one for one in dict.fromkeys(answers[row["topic"]]) if one not in accepted]
+        check = {"name": "answers_correctly", "accepted": accepted, "asked": row["question"]}
+        spans = (Span(0, len(IN_FRENCH), "prompt"), Span(len(IN_FRENCH) + 1, len(text), "query"))
+        found.append(
+            Conversation(
+                id=f"french-{len(found):02d}",
+                dataset="questions",
+                messages=(Message("user", text, spans),),
+                group=f"{row['topic']}: {row['subject']}",
+                stratum=row["topic"],
+                verifier=check if accepted[0].isdigit() else {**check, "others": others},
+                behaviour="answered correctly",
+            )
+        )
+    return found
+
+
+def shifted_runs(
+    questions: foretell.Run, to: Path, names: list[str], *, n: int, n_tokens: int
+) -> dict[str, foretell.Run]:
     """Read the answers to some of the questions under every shift, and label them."""
     labelled = questions.samples.filter(pl.col("behavior_label").is_not_null())["id"].to_list()
-    ids = sorted(labelled, key=lambda one: sha256(one.encode()).digest())[:N_SHIFTED]
+    ids = sorted(labelled, key=lambda one: sha256(one.encode()).digest())[:n]
     runs = {}
-    for name, (wording, dtype, temperature) in CONDITIONS.items():
-        asked = foretell.builtin_conversations("questions", wording=wording)
-        by_id = {one.id.removesuffix(f"-{wording}"): one for one in asked}
-        model = foretell.load_model("smollm2", dtype=dtype)
+    for name in names:
+        condition = CONDITIONS[name]
+        if condition.asked == "french":
+            asked = french_questions()[:n]
+        else:
+            builtin = foretell.builtin_conversations("questions", wording=condition.asked)
+            by_id = {one.id.removesuffix(f"-{condition.asked}"): one for one in builtin}
+            asked = [by_id[one] for one in ids]
         runs[name] = foretell.read(
-            model,
-            [by_id[one] for one in ids],
+            condition.model(),
+            asked,
             answers="generate",
             to=to / name,
-            max_new_tokens=24,
-            temperature=temperature,
+            max_new_tokens=n_tokens,
+            temperature=condition.temperature,
             hidden={"layers": questions.manifest["job"]["hidden"]["layers"]},
             detail=True,
             batch_tokens=4096,
@@ -212,15 +265,14 @@ def fitted_without(run: foretell.Run, left_out: pl.Expr) -> foretell.Monitor:
     """Return a monitor of a run's answers but for some."""
     samples = run.samples.filter(pl.col("behavior_label").is_not_null() & ~left_out)
     study = foretell.study(run, labels=samples.select("id", "behavior_label"), compute=False)
-    return foretell.fit_monitor(study, max_false_positive_rate=RATE, confidence=CONFIDENCE)
+    return foretell.fit_monitor(study, max_false_positive_rate=RATE, confidence=CONFIDENCE, baseline=False)
 
 
-def shift_tables(questions: foretell.Run, to: Path) -> dict[str, list[dict[str, Any]]]:
+def shift_tables(questions: foretell.Run, runs: dict[str, foretell.Run]) -> dict[str, list[dict[str, Any]]]:
     """Return the shifts of one monitor, and of one that was fitted on half of the topics."""
-    runs = shifted_runs(questions, to)
-    groups = runs["sampled"].samples["group"].to_list()
+    groups = {group for run in runs.values() for group in run.samples["group"]}
     monitor = fitted_without(questions, pl.col("group").is_in(groups))
-    conditions = foretell.shift(monitor, {"the same way": questions, **runs}, allow=["precision"])
+    conditions = foretell.shift(monitor, {"the same way": questions, **runs}, allow=["precision", "weights"])
     lengths = foretell.shift(monitor, {"the same way": questions}, by="length")
     topics = questions.samples["stratum"].unique().sort().to_list()
     others = foretell.shift(fitted_without(questions, pl.col("stratum").is_in(topics[::2])), questions, by="stratum")
@@ -279,16 +331,22 @@ def main() -> None:
     parser.add_argument("--instructions", type=Path, required=True, help="labelled run of instructions")
     parser.add_argument("--to", type=Path, required=True, help="folder of the runs under shift")
     parser.add_argument("--write", action="store_true", help="replace the tables of the page")
+    parser.add_argument("--shifts", default=",".join(CONDITIONS), help="which, with commas")
+    parser.add_argument("--shifted", type=int, default=160, help="questions under each shift")
+    parser.add_argument("--tokens", type=int, default=24, help="longest answer")
+    parser.add_argument("--fits", type=int, default=6)
     options = parser.parse_args()
+    names = options.shifts.split(",")
     runs = {name: foretell.open_run(getattr(options, name)) for name in ("questions", "instructions")}
     found: dict[str, Any] = {"realised": {}, "compared": {}}
     for name, run in runs.items():
-        halves = fitted_halves(run)
+        halves = fitted_halves(run, options.fits)
         found["realised"][name] = realised(halves)
         print(name, found["realised"][name], flush=True)
         found["compared"][name] = compared(halves)
         print(name, found["compared"][name], flush=True)
-    found["shifts"] = shift_tables(runs["questions"], options.to)
+    shifted = shifted_runs(runs["questions"], options.to, names, n=options.shifted, n_tokens=options.tokens)
+    found["shifts"] = shift_tables(runs["questions"], shifted)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "shifts.json").write_text(json.dumps(found, indent=2) + "\n")
     tables = page_tables(found)

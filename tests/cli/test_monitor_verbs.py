@@ -32,6 +32,7 @@ def test_a_monitor_is_fitted_shown_and_applied(folder: Path, capsys: pytest.Capt
     text = capsys.readouterr().out
     assert "With confidence 0.8, at most 30.00% of new groups with label 0 have a false alarm" in text
     assert "Recall at that threshold" in text
+    assert "Best baseline at the same false-positive rate" in text
     scores = folder / "scores.csv"
     assert main(["monitor", "apply", str(folder / "m.safetensors"), str(folder / "run"), "--to", str(scores)]) == 0
     text = capsys.readouterr().out

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 import foretell
 from foretell.directions.direction import Direction
-from foretell.errors import InputError
+from foretell.errors import InputError, NotReadableError
 from foretell.interventions.changing.intervention import Ablation
+from foretell.interventions.outcomes import Measured
 from foretell.reading.models.load import Model
 from foretell.schema.tables import CAUSES
 from foretell.storage.runs import Run
 from tests.directions.test_direction import direction_for
+from tests.interventions.changing.test_head_outputs import made as made_network
 from tests.interventions.toy import ANSWER as ANSWER_AXIS
 from tests.interventions.toy import ANSWERS, BYSTANDER, CAUSE, PUSHER, WIDTH, answered, asked, toy_model
 
@@ -188,7 +193,9 @@ def test_directions_of_a_monitor_are_removed(made: tuple[Model, Run]) -> None:
         progress=False,
     )
     foretell.label(run)
-    monitor = foretell.fit_monitor(run, signals=["hidden states"], max_false_positive_rate=0.3, confidence=0.8)
+    monitor = foretell.fit_monitor(
+        run, baseline=False, signals=["hidden states"], max_false_positive_rate=0.3, confidence=0.8
+    )
     table = foretell.causes(model, run, monitor, answers=answers_of(N), **QUICK)
     row = table.row(0, named=True)
     assert (row["component"], row["kind"]) == ("the monitor's weights, layer 1 removed", "direction removed")
@@ -253,6 +260,45 @@ def test_what_is_no_labelled_run_of_this_model_is_refused(made: tuple[Model, Run
     unlabelled.write_labels(unlabelled.samples.select("id", "behavior_label", "label_source", "label_reason"))
     with pytest.raises(InputError, match="none of its 4 answers has a label; call `foretell label` first"):
         foretell.causes(model, unlabelled)
+
+
+class Gate(nn.Module):
+    """An output projection of what a gate leaves of the heads."""
+
+    def __init__(self, own: nn.Module) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, heads: Tensor) -> Tensor:
+        return self.own(torch.sigmoid(heads) * heads)  # type: ignore[no-any-return]
+
+
+def gated() -> PreTrainedModel:
+    network = toy_model().model
+    attention = network.get_submodule("model.layers.1.self_attn")
+    attention.o_proj = Gate(attention.get_submodule("o_proj"))
+    return network
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (gated, "LlamaForCausalLM: the heads of layer 1 cannot be isolated: what they write is not given to one"),
+        (lambda: made_network("gptj"), "GPTJForCausalLM: its heads cannot be isolated, because its attention is"),
+    ],
+    ids=["gated", "inline"],
+)
+def test_heads_that_cannot_be_isolated_are_refused_before_any_answer(
+    network: Callable[[], PreTrainedModel], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(model=network(), tokenizer=toy_model().tokenizer, name="made")
+    run = foretell.read(model, asked(8), answers="generate", max_new_tokens=1, progress=False)
+    labels = pl.Series([index % 2 for index in range(8)], dtype=pl.Int8)
+    run.write_labels(run.samples.select("id", "label_source", "label_reason", behavior_label=labels))
+    monkeypatch.setattr(Measured, "outcomes", None)
+    with pytest.raises(NotReadableError, match=message):
+        foretell.causes(model, run, heads=[(1, 0)], **QUICK)
 
 
 def test_without_verifiers_and_second_answers_nothing_can_be_measured(made: tuple[Model, Run]) -> None:

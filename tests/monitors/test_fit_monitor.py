@@ -18,7 +18,7 @@ from foretell.monitors.labelled import calibration_samples, labelled_samples
 from foretell.storage.runs import Run
 from tests.stats.runs import RunOfStates, give_job, planted_run
 
-EASY: dict[str, Any] = {"max_false_positive_rate": 0.2, "confidence": 0.8}
+EASY: dict[str, Any] = {"max_false_positive_rate": 0.2, "confidence": 0.8, "baseline": False}
 
 
 @pytest.fixture(scope="module")

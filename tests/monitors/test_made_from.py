@@ -23,7 +23,7 @@ def with_job(path: Path, **job: object) -> foretell.Run:
 @pytest.fixture(scope="module")
 def monitor(tmp_path_factory: pytest.TempPathFactory) -> foretell.Monitor:
     run = with_job(tmp_path_factory.mktemp("made") / "run")
-    return foretell.fit_monitor(run, max_false_positive_rate=0.3, confidence=0.8)
+    return foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.3, confidence=0.8)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def saved(monitor: Monitor, tmp_path: Path) -> Path:
 
 def test_what_is_saved_is_loaded_bit_for_bit(monitor: Monitor, saved: Path, run: RunOfStates, tmp_path: Path) -> None:
     loaded = Monitor.load(saved)
-    for name in ("columns", "threshold", "recall", "made_from", "scored_at", "intercept", "slope", "shift"):
+    assert monitor.baseline is not None
+    for name in ("columns", "threshold", "recall", "baseline", "made_from", "scored_at", "intercept", "slope", "shift"):
         assert getattr(loaded, name) == getattr(monitor, name)
     for name, values in asdict(monitor.directions).items():
         np.testing.assert_array_equal(getattr(loaded.directions, name), values)

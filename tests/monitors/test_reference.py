@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunOfStates:
 
 @pytest.mark.parametrize("scored_at", ["checkpoints", 8])
 def test_one_answer_of_each_calibration_group_is_kept_and_of_no_other(run: RunOfStates, scored_at: ScoredAt) -> None:
-    monitor = foretell.fit_monitor(run, scored_at=scored_at, **EASY)  # type: ignore[arg-type]
+    monitor = foretell.fit_monitor(run, baseline=False, scored_at=scored_at, **EASY)  # type: ignore[arg-type]
     samples = labelled_samples(run, None)
     held = calibration_samples(samples, 0.4, seed=0)
     reference = monitor.reference
@@ -48,7 +48,7 @@ def test_one_answer_of_each_calibration_group_is_kept_and_of_no_other(run: RunOf
 def test_a_file_of_before_has_no_reference_and_is_read(run: RunOfStates, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    monitor = foretell.fit_monitor(run, **EASY)  # type: ignore[arg-type]
+    monitor = foretell.fit_monitor(run, baseline=False, **EASY)  # type: ignore[arg-type]
     replace(monitor, reference=None).save(tmp_path / "old")
     old = Monitor.load(tmp_path / "old")
     assert old.reference is None

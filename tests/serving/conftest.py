@@ -59,7 +59,7 @@ def folder(tiny: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     direction = foretell.fit_direction(tiny, foretell.fact_pairs(per_topic=1)[:4], progress=False)
     direction.save(place / "lying.safetensors")
     run = answered_run(tiny, ASKED, directions=[direction], to=place / "run")
-    monitor = foretell.fit_monitor(run, max_false_positive_rate=0.45, confidence=0.6, max_heads=3)
+    monitor = foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.45, confidence=0.6, max_heads=3)
     alarming = replace(monitor, threshold=replace(monitor.threshold, score=-1e9, reason=None))
     monitor.save(place / "monitor.safetensors")
     alarming.save(place / "alarming.safetensors")

@@ -82,6 +82,9 @@ def _moments(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--calibration", type=_SHARE, default=0.4, show_default=True, help="Share of the groups for the threshold."
 )
+@click.option(
+    "--baseline/--no-baseline", default=True, show_default=True, help="Compare with the best baseline at the same rate."
+)
 @click.option("--allow-no-threshold", is_flag=True, help="With too few groups, save a monitor that never alarms.")
 @overwrite_option
 @seed_option
@@ -126,7 +129,7 @@ def apply(file: Path, run: Path, to: Path | None, overwrite: bool) -> None:
     if to is not None:
         check_file(to, overwrite=overwrite)
     import foretell
-    from foretell.monitors.applied import by_answer, found_rates
+    from foretell.monitors.recall import by_answer, found_rates
     from foretell.monitors.shifts.drift import drift_sentence
     from foretell.showing.terminal import say, show_table
     from foretell.storage.export import check_kind, write_frame
@@ -152,7 +155,7 @@ def apply(file: Path, run: Path, to: Path | None, overwrite: bool) -> None:
 @monitor.command()
 @click.argument("file", type=FILE)
 def show(file: Path) -> None:
-    """Show what the monitor in FILE looks at, what it was made from, and what its threshold guarantees.
+    """Show what the monitor in FILE looks at, what it was made from, what its threshold guarantees and what it adds.
 
     \b
     Example:

@@ -103,7 +103,7 @@ def _row(
         "auc_upper": predictive.auc.upper,
         "auc_within": predictive.within,
         "p_predicts": verdict.p_predicts,
-        "p_added": predictive.p_added,
+        "p_added": verdict.p_added,
         "label_rate": label.before,
         "label_rate_after": label.after,
         **_effect("label_shift", label.shift),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["ReadableDirection"]
+__all__ = ["FittedDirection", "ReadableDirection"]
 
 
 @runtime_checkable
@@ -29,3 +29,11 @@ class ReadableDirection(Protocol):
     @property
     def standard_deviation(self) -> Float[np.ndarray, " layer"]:
         """Standard deviation of the projection on the calibration set."""
+
+
+@runtime_checkable
+class FittedDirection(ReadableDirection, Protocol):
+    """A direction that knows which model it was fitted on."""
+
+    def check_fits(self, model: Any) -> None:
+        """Refuse another model, or warn of another chat template."""

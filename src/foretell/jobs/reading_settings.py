@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from foretell.errors import InputError, UnfinishedError
+from foretell.jobs.readable_direction import FittedDirection
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.location.disk_space import run_bytes
 from foretell.storage.state_choice import StateChoice
@@ -47,7 +48,7 @@ class Settings:
     """What is read of every conversation of a run."""
 
     answers: Answers
-    directions: tuple[Any, ...]
+    directions: tuple[FittedDirection, ...]
     sampling: Sampling
     batch_tokens: int
     detail: bool

@@ -22,7 +22,15 @@ from scipy.special import betaincinv
 
 from foretell.errors import InputError
 
-__all__ = ["Threshold", "alarm_threshold", "check_rate", "highest_by_group", "negatives_needed", "upper_bound"]
+__all__ = [
+    "Threshold",
+    "alarm_threshold",
+    "allowed_alarms",
+    "check_rate",
+    "highest_by_group",
+    "negatives_needed",
+    "upper_bound",
+]
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,19 @@ def negatives_needed(max_false_positive_rate: float, confidence: float = 0.95) -
     return n
 
 
+def allowed_alarms(n: int, *, max_false_positive_rate: float, confidence: float) -> int:
+    """Return how many of n groups may alarm, at least `negatives_needed` of which there must be.
+
+    Example:
+        >>> [allowed_alarms(n, max_false_positive_rate=0.1, confidence=0.95) for n in (29, 46, 180)]
+        [0, 1, 11]
+    """
+    allowed = 0
+    while upper_bound(allowed + 1, n, confidence) <= max_false_positive_rate:
+        allowed += 1
+    return allowed
+
+
 def highest_by_group(
     score: Float[np.ndarray, " sample"], group: Int[np.ndarray, " sample"]
 ) -> Float[np.ndarray, " group"]:
@@ -137,9 +158,7 @@ def alarm_threshold(
             f"rate of {max_false_positive_rate:g} at a confidence of {confidence:g} needs {needed}"
         )
         return Threshold(None, reason, max_false_positive_rate, confidence, n, needed, None, None)
-    allowed = 0
-    while upper_bound(allowed + 1, n, confidence) <= max_false_positive_rate:
-        allowed += 1
+    allowed = allowed_alarms(n, max_false_positive_rate=max_false_positive_rate, confidence=confidence)
     score = float(np.sort(highest)[n - 1 - allowed])
     alarms = int((highest > score).sum())
     upper = upper_bound(alarms, n, confidence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from foretell.errors import InputError
+from foretell.monitors.baseline_monitor import BestBaseline
 from foretell.monitors.monitor import Monitor
 from foretell.monitors.run_columns import EVERY
 from foretell.showing.figures.figure import Figure
@@ -51,7 +52,24 @@ def described(monitor: Monitor) -> list[str]:
             f"First alarm: after {monitor.recall.median_first_alarm:g} tokens (median of those caught), at "
             f"{monitor.recall.median_share_of_answer:.0%} of the answer."
         )
+    if monitor.baseline is not None:
+        lines.append(beside_baseline(monitor.baseline))
     return [*lines, *made.notes]
+
+
+def beside_baseline(found: BestBaseline) -> str:
+    """Return what a monitor catches beside the best baseline, and whether it is more."""
+    known = (
+        f"Best baseline at the same false-positive rate ({found.name}): recall {found.recall.estimate:.2f}; the "
+        f"monitor catches {found.more:+.2f}"
+    )
+    if found.more_lower is None or found.more_upper is None or found.detectable is None:
+        return f"{known}; too few calibration groups of label 0 for an interval (none of them may have a false alarm)."
+    verdict = "more than the baseline" if found.more_lower > 0 else "not shown to be more than the baseline"
+    return (
+        f"{known} ({found.recall.level:.0%} interval {found.more_lower:+.2f} to {found.more_upper:+.2f}): {verdict}; "
+        f"a difference of {found.detectable:.2f} would be seen with 80 % power."
+    )
 
 
 def _looks_at(monitor: Monitor) -> list[str]:
@@ -78,6 +96,10 @@ def described_facts(monitor: Monitor) -> list[tuple[str, str]]:
         known.append(("false alarms", f"at most {rate}"))
     if share.estimate is not None:
         known.append(("recall", f"{share.estimate:.2f} [{share.lower:.2f}, {share.upper:.2f}]"))
+    if monitor.baseline is not None:
+        one = monitor.baseline
+        interval = "" if one.more_lower is None else f" [{one.more_lower:+.2f}, {one.more_upper:+.2f}]"
+        known.append(("beside the best baseline", f"{one.more:+.2f}{interval} ({one.name})"))
     return known
 
 

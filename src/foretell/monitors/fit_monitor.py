@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from foretell.errors import InputError
 from foretell.jobs.readable_direction import ReadableDirection
 from foretell.monitors.alarm_threshold import Threshold, alarm_threshold, check_rate, highest_by_group, negatives_needed
+from foretell.monitors.baseline_monitor import baseline_scores, best_baseline
 from foretell.monitors.fitted_score import Choice, FittedScore, fit_score
 from foretell.monitors.labelled import Labelled, calibration_samples, labelled_samples, names_hash
 from foretell.monitors.made_from import MadeFrom
@@ -47,7 +48,7 @@ from foretell.storage.runs import Run
 __all__ = ["fit_monitor"]
 
 
-def fit_monitor(  # noqa: PLR0913 - one keyword more than elsewhere, each a choice of its own
+def fit_monitor(  # noqa: PLR0913 - what it looks at, what it promises, and how that is found out
     source: Run | Study | Path | str,
     behaviour: str | None = None,
     *,
@@ -59,6 +60,7 @@ def fit_monitor(  # noqa: PLR0913 - one keyword more than elsewhere, each a choi
     max_heads: int = 16,
     max_layers: int = 2,
     calibration: float = 0.4,
+    baseline: bool = True,
     allow_no_threshold: bool = True,
     level: float = 0.95,
     seed: int = 0,
@@ -87,6 +89,7 @@ def fit_monitor(  # noqa: PLR0913 - one keyword more than elsewhere, each a choi
         max_heads: Most heads whose attention is read.
         max_layers: Most layers whose hidden states are read, and most activities.
         calibration: Share of the groups that the threshold is found on.
+        baseline: Also find what the best baseline catches at the same false-positive rate (`monitor.baseline`).
         allow_no_threshold: Fit a monitor without a threshold where there are too few negative groups; False refuses.
         level: Coverage of the interval of the recall.
         seed: Fixes the split and the folds.
@@ -134,6 +137,12 @@ def fit_monitor(  # noqa: PLR0913 - one keyword more than elsewhere, each a choi
     matrix = fitted.columns.matrix(columns.numbers(fitted.columns))
     score = linear_score(matrix, fitted.centre, fitted.weight, fitted.intercept)
     threshold = _threshold(score, columns, samples, held, (max_false_positive_rate, confidence))
+    beside = None
+    if baseline and threshold.score is not None:
+        highest = np.full(len(samples.ids), -np.inf)
+        np.fmax.at(highest, rows.sample, score)
+        known_by = baseline_scores(run, samples, held, scored_at, seed=seed)
+        beside = best_baseline(known_by, highest, samples, held, threshold, level=level, seed=seed)
     return Monitor(
         columns=fitted.columns,
         centre=fitted.centre,
@@ -147,6 +156,7 @@ def fit_monitor(  # noqa: PLR0913 - one keyword more than elsewhere, each a choi
         made_from=_made_from(columns, samples, held, fitted, known, seed=seed),
         directions=_stored(fitted, directions),
         reference=_reference(fitted.columns, rows, samples, held, (matrix, score)),
+        baseline=beside,
     )
 
 

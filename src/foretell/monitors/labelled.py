@@ -14,7 +14,14 @@ from foretell.errors import InputError
 from foretell.stats.folds import derived_seed, group_codes
 from foretell.storage.runs import Run
 
-__all__ = ["Labelled", "calibration_samples", "labelled_samples", "names_hash", "read_answers"]
+__all__ = [
+    "Labelled",
+    "calibration_samples",
+    "group_mixtures",
+    "labelled_samples",
+    "names_hash",
+    "read_answers",
+]
 
 
 @dataclass(frozen=True)
@@ -89,15 +96,20 @@ def calibration_samples(samples: Labelled, share: float, *, seed: int) -> Bool[n
         share: Of the groups.
         seed: Random seed; the split does not depend on the order of the samples.
     """
-    n_groups = len(samples.group_names)
-    has = [np.bincount(samples.group[samples.label == value], minlength=n_groups) > 0 for value in (0, 1)]
-    mixture = has[0] + 2 * has[1]
+    mixture = group_mixtures(samples)
     generator = np.random.default_rng(derived_seed(seed, "calibration"))
-    held = np.zeros(n_groups, dtype=bool)
+    held = np.zeros(len(mixture), dtype=bool)
     for value in np.unique(mixture):
         members = generator.permutation(np.flatnonzero(mixture == value))
         held[members[: round(share * len(members))]] = True
     return np.asarray(held[samples.group])
+
+
+def group_mixtures(samples: Labelled) -> Int[np.ndarray, " group"]:
+    """Return which labels each group has: 1 only label 0, 2 only label 1, 3 both."""
+    n_groups = len(samples.group_names)
+    has = [np.bincount(samples.group[samples.label == value], minlength=n_groups) > 0 for value in (0, 1)]
+    return np.asarray(has[0] + 2 * has[1])
 
 
 def names_hash(names: Sequence[str]) -> str:

@@ -97,8 +97,11 @@ def differences(made: MadeFrom, run: Run) -> list[str]:
     """Return in words how a run was made otherwise than what the monitor was made from, as far as both say it."""
     job: dict[str, Any] = run.manifest["job"]
     known = json.loads(made.sampling)
+    weights = job.get("weights") or ""
+    # A quantised model is called by the same name.
+    name = ("weights", made.weights, weights) if made.model == job.get("model") else ("model", made.model, job["model"])
     pairs = [
-        ("model", made.model, job.get("model")) if made.weights != (job.get("weights") or "") else None,
+        name if made.weights != weights else None,
         ("template", made.template, job.get("template") or ""),
         ("precision", made.dtypes[0], str(job.get("dtype", ""))),
         ("answers", known.get("answers"), job.get("answers")),

@@ -21,6 +21,7 @@ from scipy.special import expit
 from foretell.display import Displayed, Facts
 from foretell.errors import InputError
 from foretell.monitors.alarm_threshold import Threshold
+from foretell.monitors.baseline_monitor import BestBaseline
 from foretell.monitors.labelled import read_answers
 from foretell.monitors.made_from import MadeFrom, check_run
 from foretell.monitors.monitor_columns import Columns, Numbers, linear_score
@@ -77,6 +78,9 @@ class Monitor(Displayed):
     directions: StoredDirections
     reference: Reference | None = None
     """What is kept of the answers it was made from; None in files of before there was such a thing."""
+    baseline: BestBaseline | None = None
+    """What the best baseline catches at the same false-positive rate; None without a threshold, where it was not asked
+    for, or in such files."""
 
     def scores(self, numbers: Numbers) -> Float[np.ndarray, " row"]:
         """Return the score of answers so far; nan where a number is missing."""

@@ -4,7 +4,8 @@ The checksum is that of the whole file with zeros in place of the checksum itsel
 header, can change unseen.
 
 The number of the format changes where an older reader would take a file for something that it is not; such files are
-refused. What is only added (the reference) may be missing: such a file is read, and says what it cannot be used for.
+refused. What is only added (the reference, the best baseline) may be missing: such a file is read, and says what it
+cannot be used for.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from safetensors import numpy as tensors
 
 from foretell.errors import InputError, located
 from foretell.monitors.alarm_threshold import Threshold
+from foretell.monitors.baseline_monitor import BestBaseline
 from foretell.monitors.made_from import MadeFrom
 from foretell.monitors.monitor import Monitor, StoredDirections
 from foretell.monitors.monitor_columns import Columns
@@ -42,7 +44,7 @@ _REFERENCE = ("values", "components", "training_groups", "calibration_groups")
 _LENGTH_BYTES = 8
 """Bytes before the header of a safetensors file, which say how long it is."""
 
-Described = TypeVar("Described", Columns, MadeFrom, Threshold, Share, Recall)
+Described = TypeVar("Described", Columns, MadeFrom, Threshold, Share, Recall, BestBaseline)
 
 
 def save(monitor: Monitor, path: Path | str, *, overwrite: bool) -> None:
@@ -57,6 +59,8 @@ def save(monitor: Monitor, path: Path | str, *, overwrite: bool) -> None:
     if monitor.reference is not None:
         described["reference"] = list(monitor.reference.names)
         arrays |= {f"reference.{name}": getattr(monitor.reference, name) for name in _REFERENCE}
+    if monitor.baseline is not None:
+        described["baseline"] = asdict(monitor.baseline)
     text = json.dumps(described, ensure_ascii=False, allow_nan=False)
     metadata = {"format": _FORMAT, "foretell": text, "sha256": _NO_CHECKSUM}
     empty = tensors.save(arrays, metadata=metadata)
@@ -111,6 +115,7 @@ def _built(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         centre=arrays["centre"],
         weight=arrays["weight"],
         reference=_reference(described.get("reference"), arrays),
+        baseline=_baseline(described.get("baseline")),
         **{name: described[name] for name in _NUMBERS},
     )
     n_columns = sum(columns.sizes.values())
@@ -123,6 +128,10 @@ def _reference(names: Sequence[str] | None, arrays: Mapping[str, np.ndarray]) ->
     if names is None:
         return None
     return Reference(tuple(names), **{name: arrays[f"reference.{name}"] for name in _REFERENCE})
+
+
+def _baseline(values: Mapping[str, Any] | None) -> BestBaseline | None:
+    return None if values is None else _of(BestBaseline, {**values, "recall": _of(Share, values["recall"])})
 
 
 def _of(kind: type[Described], values: Mapping[str, Any]) -> Described:

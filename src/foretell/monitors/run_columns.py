@@ -128,10 +128,9 @@ class RunColumns:
         chosen = ("id", "layer", "head", "n_generated", *MASSES)
         key = ["id", "n_generated"]
         if self.by_token:
-            so_far = [pl.col(mass).cast(pl.Float64).fill_null(np.nan).cum_sum() for mass in MASSES]
-            each = self.run.rows.lazy().sort("id", "layer", "head", "answer_position")
-            each = each.with_columns(n_generated=(pl.col("answer_position") + 1).cast(pl.Int64))
-            each = each.with_columns(one.over("id", "layer", "head") / pl.col("n_generated") for one in so_far)
+            of_head = ("id", "layer", "head")
+            each = _by_token(self.run.rows, of_head, MASSES)
+            each = each.with_columns(_mean_so_far(mass, of_head) for mass in MASSES)
             return self._frame.join(each.select(chosen), on=key).collect()
         first = self.run.checkpoints.lazy().select(pl.col(chosen).exclude("n_generated"), pl.col("n_generated"))
         first = first.with_columns(pl.col("n_generated").cast(pl.Int64))
@@ -214,11 +213,9 @@ class RunColumns:
     @cached_property
     def _activity(self) -> pl.DataFrame:
         """Columns row, concept, layer, mean, last."""
-        value = pl.col("activity").fill_null(np.nan)
-        each = self.run.activity.lazy().sort("id", "concept", "layer", "answer_position")
-        each = each.with_columns(n_generated=(pl.col("answer_position") + 1).cast(pl.Int64))
-        mean = value.cum_sum().over("id", "concept", "layer") / pl.col("n_generated")
-        each = each.select("id", "concept", "layer", "n_generated", mean=mean, last=value)
+        key = ("id", "concept", "layer")
+        each = _by_token(self.run.activity, key, ("activity",))
+        each = each.select(*key, "n_generated", mean=_mean_so_far("activity", key), last="activity")
         return self._frame.join(each, on=["id", "n_generated"]).collect()
 
     def activity_places(self, concepts: Collection[str]) -> tuple[tuple[str, int], ...]:
@@ -238,12 +235,22 @@ class RunColumns:
     @cached_property
     def logprob(self) -> Float[np.ndarray, "row number"]:
         """Mean and least log-probability so far; nan where a token has none."""
-        value = pl.col("logprob").fill_null(np.nan)
-        each = self.run.tokens.lazy().filter(pl.col("answer_position").is_not_null()).sort("id", "answer_position")
-        each = each.with_columns(n_generated=(pl.col("answer_position") + 1).cast(pl.Int64))
-        mean, least = value.cum_sum().over("id") / pl.col("n_generated"), value.cum_min().over("id")
+        each = _by_token(self.run.tokens, ("id",), ("logprob",))
+        mean, least = _mean_so_far("logprob", ("id",)), pl.col("logprob").cum_min().over("id")
         each = each.select("id", "n_generated", mean=mean, least=least)
         joined = self._frame.join(each, on=["id", "n_generated"]).collect()
         found = np.full((len(self.rows.sample), 2), np.nan)
         found[joined.get_column("row").to_numpy()] = joined.select("mean", "least").to_numpy()
         return found
+
+
+def _by_token(table: pl.DataFrame, key: Sequence[str], values: Sequence[str]) -> pl.LazyFrame:
+    """Return the rows of a table that are tokens of answers, in order, with n_generated; a missing value is nan."""
+    tokens = table.lazy().filter(pl.col("answer_position").is_not_null()).sort(*key, "answer_position")
+    known = pl.col(values).cast(pl.Float64).fill_null(np.nan)
+    return tokens.with_columns(known, n_generated=(pl.col("answer_position") + 1).cast(pl.Int64))
+
+
+def _mean_so_far(value: str, key: Sequence[str]) -> pl.Expr:
+    """Return the mean of the tokens so far; nan from the first missing one on, as live sums are."""
+    return pl.col(value).cum_sum().over(key) / pl.col("n_generated")

@@ -30,7 +30,11 @@ CAUSES = Table(
         fraction("auc_upper", "upper end of its interval"),
         Column("auc_within", pl.Float64(), "the AUC over pairs of one stratum", 0, 1, null="no strata"),
         fraction("p_predicts", f"one-sided p-value of predicting the label, within strata, {_ADJUSTED}"),
-        fraction("p_added", "one-sided p-value of adding to the baselines (lengths, log-probability), not adjusted"),
+        fraction(
+            "p_added",
+            "one-sided p-value of adding to the baselines (lengths, log-probability), adjusted for this test of all "
+            "parts; it decides no verdict",
+        ),
         fraction("label_rate", "share of label 1 among answers that are generated without any intervention"),
         fraction("label_rate_after", "the same under the intervention, of the same conversations"),
         number("label_shift", "label_rate_after minus label_rate", -1, 1),

@@ -16,6 +16,7 @@ __all__ = [
     "HELD_OUT_SCORES",
     "HIDDEN_LAYERS",
     "IMPORTANCES",
+    "LEAK",
     "RELIABILITY",
     "ROC",
     "ROC_POINTS",
@@ -326,6 +327,9 @@ TOLD_BY = Table(
         REASON,
     ),
 )
+
+LEAK = 0.05
+"""Smallest AUC, of the placebo above one half and of a random split of rows above held-out groups, called a leak."""
 
 HIDDEN_LAYERS = Table(
     "hidden_layers",

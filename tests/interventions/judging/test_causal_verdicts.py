@@ -23,9 +23,9 @@ def outcome(p: float | None) -> OutcomeEffect:
     return OutcomeEffect(EFFECT, EFFECT, p, 0.5, 0.1, 30, None if p is not None else "3 more needed")
 
 
-def part(predicts: float | None, label: float | None, odds: float | None) -> PartEvidence:
+def part(predicts: float | None, label: float | None, odds: float | None, added: float | None = 0.2) -> PartEvidence:
     reason = None if predicts is not None else "2 more groups needed"
-    return PartEvidence(Predictive(ESTIMATE, None, predicts, 0.2, reason), outcome(label), outcome(odds))
+    return PartEvidence(Predictive(ESTIMATE, None, predicts, added, reason), outcome(label), outcome(odds))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,15 @@ def test_all_tests_of_all_parts_are_adjusted_together() -> None:
     assert causal_verdicts([]) == []
 
 
+def test_what_parts_add_has_an_error_rate_of_its_own() -> None:
+    p = [0.01, None, 0.03, 0.2]
+    found = causal_verdicts([part(0.01, 0.02, None, added) for added in p])
+    assert [one.p_added for one in found] == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.2)]
+    assert [one.p_predicts for one in found] == [
+        one.p_predicts for one in causal_verdicts([part(0.01, 0.02, None, None)] * len(p))
+    ]
+
+
 def test_a_reason_says_what_is_missing_and_a_verdict_has_its_numbers() -> None:
     missing = causal_verdicts([part(None, 0.5, 0.5), part(0.5, None, None)])
     assert missing[0].why == "whether it predicts: 2 more groups needed"
@@ -69,7 +78,7 @@ def test_a_reason_says_what_is_missing_and_a_verdict_has_its_numbers() -> None:
     (found,) = causal_verdicts([part(0.5, 0.001, None)])
     for words in (
         "held-out AUC 0.40 (0.30 to 0.50)",
-        "beside the baselines p 0.2",
+        "beside the baselines 0.2",
         "controls 0.10",
         "log-odds: 3 more",
     ):

@@ -46,12 +46,12 @@ def run(model: Model) -> Run:
 @pytest.fixture(scope="module", params=["checkpoints", 4, "every token"])
 def monitor(run: Run, request: pytest.FixtureRequest) -> Monitor:
     options = {"scored_at": request.param, "max_heads": 3}
-    return foretell.fit_monitor(run, max_false_positive_rate=0.4, confidence=0.8, **options)
+    return foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.4, confidence=0.8, **options)
 
 
 @pytest.fixture(scope="module")
 def checkpoints(run: Run) -> Monitor:
-    return foretell.fit_monitor(run, max_false_positive_rate=0.4, confidence=0.8, max_heads=3)
+    return foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.4, confidence=0.8, max_heads=3)
 
 
 def prompts(model: Model, n: int = 6) -> Batch:
@@ -125,7 +125,7 @@ def test_every_token_is_scored_and_nothing_else(model: Model, checkpoints: Monit
 def test_other_models_are_watched_with_the_same_numbers(kind: str) -> None:
     model = tiny_model(kind)
     run = answered_run(model, ASKED[:24])
-    monitor = foretell.fit_monitor(run, max_false_positive_rate=0.5, confidence=0.6, max_heads=3)
+    monitor = foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.5, confidence=0.6, max_heads=3)
     with torch.inference_mode(), foretell.watch(model, monitor, conversations=ASKED[:6]) as watching:
         generate(model)
     check_equal(watching, monitor.apply(run))
@@ -165,7 +165,7 @@ def test_weights_are_compared_again_where_they_were_changed(checkpoints: Monitor
 
 @pytest.mark.parametrize("after", [1, 4])
 def test_stopping_saves_the_tokens_after_the_alarm(model: Model, run: Run, after: int) -> None:
-    monitor = foretell.fit_monitor(run, scored_at=after, max_false_positive_rate=0.4, confidence=0.8)
+    monitor = foretell.fit_monitor(run, baseline=False, scored_at=after, max_false_positive_rate=0.4, confidence=0.8)
     with foretell.watch(model, alarming(monitor), stop=True, conversations=ASKED[:6]) as watching:
         output = generate(model)
     assert watching.alarms == dict.fromkeys(range(6), after)
@@ -338,7 +338,7 @@ def test_a_callback_that_waits_for_the_loop_that_leaves_does_not_block_it_for_ev
 
 @pytest.mark.parametrize(("above", "is_alarm"), [(0.0, False), (5e-6, False), (1e-3, True)])
 def test_rounding_makes_no_alarm_of_a_tie(model: Model, run: Run, above: float, is_alarm: bool) -> None:
-    monitor = foretell.fit_monitor(run, scored_at=4, max_false_positive_rate=0.4, confidence=0.8)
+    monitor = foretell.fit_monitor(run, baseline=False, scored_at=4, max_false_positive_rate=0.4, confidence=0.8)
     with foretell.watch(model, monitor, conversations=ASKED[:6]) as watching:
         generate(model)
     first = watching.scored[0]
@@ -426,7 +426,7 @@ def test_a_capture_that_lacks_something_is_refused(
 
 def test_a_monitor_without_attention_needs_no_segments(model: Model, run: Run) -> None:
     signals = ("hidden states", "confidence")
-    monitor = foretell.fit_monitor(run, signals=signals, max_false_positive_rate=0.4, confidence=0.8)
+    monitor = foretell.fit_monitor(run, baseline=False, signals=signals, max_false_positive_rate=0.4, confidence=0.8)
     assert monitor.listen_options["layers"] == ()
     with torch.inference_mode(), foretell.watch(model, monitor) as watching:
         generate(model)
@@ -480,7 +480,7 @@ def test_smollm2_is_watched_with_the_numbers_of_its_run(smollm2: Model) -> None:
         label_reason=pl.lit(None, dtype=pl.String),
     )
     run.write_labels(label)
-    monitor = foretell.fit_monitor(run, max_false_positive_rate=0.5, confidence=0.6)
+    monitor = foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.5, confidence=0.6)
     table = monitor.apply(run)
     with torch.inference_mode(), foretell.watch(smollm2, monitor, conversations=asked[:6]) as watching:
         batch = pad_batch([render(smollm2, one, answer=None) for one in asked[:6]], pad_id=smollm2.pad_id)

@@ -22,7 +22,7 @@ PLANTED: dict[str, Any] = {"planted": ("hidden states",), "since": 1, "effect": 
 @pytest.fixture(scope="module")
 def monitor(tmp_path_factory: pytest.TempPathFactory) -> Monitor:
     run = planted_run(tmp_path_factory.mktemp("made") / "run", seed=2, **PLANTED)
-    return foretell.fit_monitor(run, max_false_positive_rate=0.2, confidence=0.8)
+    return foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.2, confidence=0.8)
 
 
 def without_labels(run: Run) -> None:

@@ -48,7 +48,7 @@ def other(folder: Path) -> RunOfStates:
 
 @pytest.fixture(scope="module")
 def monitor(run: RunOfStates) -> Monitor:
-    return foretell.fit_monitor(run, max_false_positive_rate=0.2, confidence=0.8)
+    return foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.2, confidence=0.8)
 
 
 def shares(monitor: Monitor, run: RunOfStates, ids: list[str]) -> tuple[float, float]:
@@ -154,6 +154,7 @@ def test_without_a_threshold_there_is_no_rate_to_hold(run: RunOfStates, other: R
     [
         ({"dtype": "bfloat16"}, "precision", "precision bfloat16, not float32"),
         ({"weights": "v2:2", "model": "q"}, "weights", "model q, not m"),
+        ({"weights": "v2:2"}, "weights", "weights v2:2, not v2:1"),
         ({"template": "u"}, "template", "template u, not t"),
     ],
 )
@@ -173,7 +174,7 @@ def test_another_model_is_tried_only_where_that_is_asked_for(
 def test_sampled_answers_and_longer_ones_are_named(folder: Path, tmp_path: Path) -> None:
     greedy = {"max_new_tokens": 24, "temperature": 0.0, "seed": 0}
     run = made(tmp_path / "made", job={"sampling": greedy})
-    monitor = foretell.fit_monitor(run, max_false_positive_rate=0.3, confidence=0.8)
+    monitor = foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.3, confidence=0.8)
     sampled = {"max_new_tokens": 48, "temperature": 1.0, "seed": 7}
     other = made(tmp_path / "other", prefix="o", n_samples=40, job={"sampling": sampled})
     given = made(tmp_path / "given", prefix="g", n_samples=40, job={"answers": "given"})

@@ -44,7 +44,7 @@ def test_a_run_of_another_behaviour_is_refused(run: RunOfStates) -> None:
 
 
 def test_alarms_are_those_of_apply(run: RunOfStates, tmp_path: Path) -> None:
-    monitor = foretell.fit_monitor(run, max_false_positive_rate=0.3, confidence=0.8)
+    monitor = foretell.fit_monitor(run, baseline=False, max_false_positive_rate=0.3, confidence=0.8)
     other = planted_run(tmp_path / "o", planted=("attention",), prefix="o", effect=2.0, hidden=False, seed=1)
     tried = tried_run(monitor, other)
     expected = monitor.apply(other).group_by("id").agg(pl.col("alarm").any()).sort("id")
@@ -61,7 +61,9 @@ def test_a_run_that_lacks_what_is_looked_at_is_refused(run: RunOfStates, tmp_pat
 
     from foretell.monitors.monitor_columns import Columns
 
-    monitor = foretell.fit_monitor(run, signals=["attention"], max_false_positive_rate=0.3, confidence=0.8)
+    monitor = foretell.fit_monitor(
+        run, baseline=False, signals=["attention"], max_false_positive_rate=0.3, confidence=0.8
+    )
     columns = Columns(heads=tuple((layer + 9, head) for layer, head in monitor.columns.heads))
     n = sum(columns.sizes.values())
     other = replace(monitor, columns=columns, centre=monitor.centre[:n], weight=monitor.weight[:n], reference=None)

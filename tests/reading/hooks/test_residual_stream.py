@@ -134,9 +134,10 @@ class Steering:
             ]
 
 
+@pytest.mark.parametrize("layers", [None, (0,), (1,), (0, 2)])
 @pytest.mark.parametrize("moment", ["before", "within", "during a pass", "before the first trial of all"])
 def test_hooks_of_others_count_whenever_they_are_registered(
-    moment: str, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    moment: str, layers: tuple[int, ...] | None, generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = by_hand.text(generator, ((9, 4), (5, 3)))
     network = tiny_model().model
@@ -147,7 +148,11 @@ def test_hooks_of_others_count_whenever_they_are_registered(
         network(**given.inputs, output_hidden_states=True)
     if moment.startswith("before"):
         steering.add(first=moment == "before")
-    with torch.no_grad(), residual_hooks(network, lambda layer, hidden: captured.update({layer: hidden.clone()})):
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        captured[layer] = hidden.clone()
+
+    with torch.no_grad(), residual_hooks(network, keep, layers=layers):
         if moment == "within":
             steering.add()
         if moment == "during a pass":
@@ -159,9 +164,9 @@ def test_hooks_of_others_count_whenever_they_are_registered(
         else:
             network(**given.inputs)
     expected = what_is_given(network, given)
-    assert list(captured) == [0, 1, 2]
-    for layer in range(3):
-        assert torch.equal(captured[layer], expected[layer]), layer
+    assert list(captured) == list(range(3) if layers is None else layers)
+    for layer, hidden in captured.items():
+        assert torch.equal(hidden, expected[layer]), layer
 
 
 def test_hooks_that_hide_what_the_library_records_are_reported(

@@ -366,3 +366,17 @@ def test_a_baseline_is_fitted_once_and_other_blocks_are_another(generator: np.ra
     assert folds.scores(together) is folds.scores(replace(together, name="y"))
     assert not np.array_equal(folds.scores(together).score, folds.scores(apart).score)
     assert folds.scores(replace(together, role="detector")).score.tolist() == folds.scores(together).score.tolist()
+
+
+def test_one_given_split_is_fitted_on_what_it_does_not_hold_out(generator: np.random.Generator) -> None:
+    matrix, label = planted(generator)
+    held = np.arange(60) % 3 == 0
+    found = CrossValidation(label, held=held, seed=5).scores(features(matrix))
+    base = float(logit((label[~held].sum() + 0.5) / (40 + 1.0)))
+    training = Training(label[~held], np.flatnonzero(~held), np.full(40, base))
+    stage = fit_stage(Linear(np.zeros(4, dtype=np.int64)), matrix[~held], training, seed=derived_seed(5, "fit", 0, 0))
+    assert found.score[:, held] == pytest.approx((base + stage.slope * stage.change(matrix[held]))[None], abs=1e-12)
+    assert found.inner[0, 0, ~held] == pytest.approx(base + stage.inner, abs=1e-12)
+    flipped = np.where(held, 1 - label, label)
+    again = CrossValidation(flipped, held=held, seed=5).scores(features(matrix))
+    np.testing.assert_array_equal(again.score[:, held], found.score[:, held])

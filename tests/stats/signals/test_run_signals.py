@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 
 from foretell.schema.tables import MASSES, SHARES
 from foretell.stats.detectors.log_ratios import centred_log_ratio
+from foretell.stats.signals import run_signals
 from foretell.stats.signals.attention_so_far import attention_family, lookback_family
 from foretell.stats.signals.family import Family, standardised
 from foretell.stats.signals.moment import Moment, checkpoints
+from foretell.stats.signals.recurrent_confidence import PREVIOUS, RAUQ, rauq_family
 from foretell.stats.signals.run_signals import RunSignals
 from tests.stats.runs import N_HEADS, N_LAYERS, POOLS, RunOfStates, planted_run
 
@@ -139,3 +143,27 @@ def test_single_rows_give_rauq_and_a_column_of_confidence(run: RunOfStates, gene
     assert without is not None
     np.testing.assert_array_equal(confidence, np.column_stack([without, rauq]))
     assert np.isfinite(rauq).all()
+
+
+def test_rauq_is_computed_once_for_the_confidence_and_by_itself(
+    run: RunOfStates, monkeypatch: pytest.MonkeyPatch, generator: np.random.Generator
+) -> None:
+    ids = sorted(run.lengths)
+    places = [{"id": one, "answer_position": at} for one in ids for at in range(run.lengths[one])]
+    rows = pl.DataFrame(places).with_columns(layer=0, head=0)
+    signals, moments = RunSignals(run), []
+    vars(signals)["rows"] = rows.with_columns(pl.Series(PREVIOUS, generator.uniform(size=rows.height)))
+
+    def counted(moment: Moment, *arguments: Any) -> Family:
+        moments.append(moment.after)
+        return rauq_family(moment, *arguments)
+
+    monkeypatch.setattr(run_signals, "rauq_family", counted)
+    own = signals.of(ids)
+    for after in (4, 8):
+        confidence = {one.name: one.columns for one in own.families(after)}["confidence"]
+        alone = {one.name: one.columns for one in own.published(after)}[RAUQ]
+        assert confidence is not None
+        assert alone is not None
+        np.testing.assert_array_equal(confidence[:, -1:], alone)
+    assert moments == [4, 8]

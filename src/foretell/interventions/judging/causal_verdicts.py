@@ -1,6 +1,7 @@
 """Verdicts on parts of a model: predicts and causes, predicts only, causes only, neither, or cannot say.
 
-All p-values of all parts share one error rate.
+All p-values of all parts share one error rate. What parts add to the baselines decides no verdict; it has an error rate
+of its own over all parts, so that asking it too takes no power from what does.
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ class CausalVerdict:
     why: str
     """The numbers of the rule that applied."""
     p_predicts: float | None
-    """Adjusted for all tests of all parts, as the other two."""
+    """Adjusted for all tests of all parts, as the next two."""
     p_label: float | None
     p_odds: float | None
+    p_added: float | None
+    """Adjusted for the same test of all parts."""
 
 
 def causal_verdicts(evidence: Sequence[PartEvidence], *, error_rate: float = 0.05) -> list[CausalVerdict]:
@@ -65,8 +68,10 @@ def causal_verdicts(evidence: Sequence[PartEvidence], *, error_rate: float = 0.0
     """
     p = np.array([[one.predictive.p, one.label.p, one.odds.p] for one in evidence], dtype=np.float64).reshape(-1, 3)
     together = adjusted(p.ravel()).reshape(p.shape)
+    added = adjusted(np.array([one.predictive.p_added for one in evidence], dtype=np.float64))
     return [
-        _verdict(one, *map(_number, row), error_rate=error_rate) for one, row in zip(evidence, together, strict=True)
+        _verdict(one, tuple(map(_number, (*row, beside))), error_rate=error_rate)
+        for one, row, beside in zip(evidence, together, added, strict=True)
     ]
 
 
@@ -74,32 +79,28 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _verdict(
-    one: PartEvidence,
-    p_predicts: float | None,
-    p_label: float | None,
-    p_odds: float | None,
-    *,
-    error_rate: float,
-) -> CausalVerdict:
+def _verdict(one: PartEvidence, p: tuple[float | None, ...], *, error_rate: float) -> CausalVerdict:
+    p_predicts, p_label, p_odds, p_added = p
+
     def say(verdict: CausalVerdictName, why: str) -> CausalVerdict:
-        return CausalVerdict(verdict, why, p_predicts, p_label, p_odds)
+        return CausalVerdict(verdict, why, p_predicts, p_label, p_odds, p_added)
 
     effects = [p for p in (p_label, p_odds) if p is not None]
     if p_predicts is None:
         return say("cannot say", f"whether it predicts: {one.predictive.reason}")
     if not effects:
         return say("cannot say", f"whether it causes: label: {one.label.reason}; log-odds: {one.odds.reason}")
-    why = "; ".join([_predicts(one.predictive, p_predicts), _label(one.label, p_label), _odds(one.odds, p_odds)])
+    predicted = _predicts(one.predictive, p_predicts, p_added)
+    why = "; ".join([predicted, _label(one.label, p_label), _odds(one.odds, p_odds)])
     predicts, causes = p_predicts <= error_rate, min(effects) <= error_rate
     if predicts:
         return say("predicts and causes" if causes else "predicts only", why)
     return say("causes only" if causes else "neither", why)
 
 
-def _predicts(found: Predictive, p: float) -> str:
+def _predicts(found: Predictive, p: float, p_added: float | None) -> str:
     within = "" if found.within is None else f", within task types {found.within:.2f}"
-    added = "" if found.p_added is None else f", beside the baselines p {found.p_added:.2g} by itself"
+    added = "" if p_added is None else f", beside the baselines {p_added:.2g}"
     return f"{span(found.auc, 'held-out AUC')}{within} (adjusted p {p:.2g}{added})"
 
 

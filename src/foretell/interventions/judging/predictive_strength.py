@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy import stats
 
+from foretell.stats.auc.clustered import group_contributions, group_sums
 from foretell.stats.auc.intervals import Estimate, auc_interval
 from foretell.stats.auc.within_strata import auc_within_strata
 from foretell.stats.detectors.logistic import newton
@@ -151,11 +152,11 @@ def _score_test(
             left[here] = left[here] - left[here].mean() if mixed else 0.0
             residual[here] -= residual[here].mean()
         n_nuisance -= 1
-    codes, each = np.unique(group, return_inverse=True)[1], left * residual
-    contributions, size = (np.bincount(codes, weights=weights) for weights in (each, np.abs(each)))
-    n_groups = int(np.count_nonzero(size))
+    each = (left * residual)[None]
+    contributions = group_contributions(each, group)[0]
+    n_groups = int(np.count_nonzero(group_sums(np.abs(each), group)))
     degrees = n_groups - n_nuisance
-    if n_groups == 0 or float(np.abs(contributions).max()) <= 1e-12 * max(float(np.abs(score).max()), 1.0):
+    if float(np.abs(contributions).max(initial=0.0)) <= 1e-12 * max(float(np.abs(score).max()), 1.0):
         return 1.0
     if degrees < _FEWEST_DEGREES:
         return None

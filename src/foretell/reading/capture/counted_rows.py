@@ -74,7 +74,7 @@ class CountedRows:
             )
         return counted
 
-    @property
+    @cached_property
     def n_generated(self) -> Int[np.ndarray, " sample"]:
         """Number of generated tokens that count, per sample."""
         return np.asarray(self.generated.sum(1), dtype=np.int64)

@@ -197,7 +197,13 @@ def _captured(
             stack.enter_context(_observed(model, session, path))
             if is_read:
                 stack.enter_context(
-                    residual_hooks(model, session.on_residual, blocks=writers, active=lambda: session.scope.is_active)
+                    residual_hooks(
+                        model,
+                        session.on_residual,
+                        blocks=writers,
+                        active=lambda: session.scope.is_active,
+                        layers=None if settings.directions else recording.hidden_layers,
+                    )
                 )
         stack.enter_context(followed_generation(session, recording))
         try:

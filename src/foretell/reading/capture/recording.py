@@ -86,9 +86,11 @@ class Recording:
     padding: dict[torch.device, Tensor] = field(default_factory=dict)
     """The largest mass that a row has on padding, by device."""
     _ids: Tensor | None = None
+    _codes: Int[np.ndarray, "sample column"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.sums = RunningSums(self.n_layers)
+        self._codes = self.segments
 
     @property
     def n_samples(self) -> int:
@@ -119,9 +121,16 @@ class Recording:
         return self.rows if self.keeps_rows else self.sums
 
     def codes(self, n_columns: int) -> Int[np.ndarray, "sample column"]:
-        """Return the segment code of the first `n_columns` columns; those beyond the given segments are generated."""
-        missing = max(n_columns - self.segments.shape[1], 0)
-        return np.pad(self.segments, ((0, 0), (0, missing)), constant_values=GENERATED)[:, :n_columns]
+        """Return the segment code of the first `n_columns` columns; those beyond the given segments are generated.
+
+        It is a view that must not be changed.
+        """
+        if n_columns > self._codes.shape[1]:
+            # Every step of an answer asks for one more.
+            wider = np.full((self.n_samples, 2 * n_columns), GENERATED, dtype=self.segments.dtype)
+            wider[:, : self.segments.shape[1]] = self.segments
+            self._codes = wider
+        return self._codes[:, :n_columns]
 
     def token_ids(self, n_columns: int) -> Int[Tensor, "sample column"] | None:
         """Return the token ids that were fed, -1 where embeddings were; None before the first pass."""

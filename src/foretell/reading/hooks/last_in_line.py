@@ -10,7 +10,7 @@ It knows nothing of where a model's residual stream is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
@@ -30,7 +30,12 @@ OnReturned: TypeAlias = Callable[[int, Any], None]
 
 @contextmanager
 def last_in_line(
-    blocks: Sequence[nn.Module], given: OnGiven, returned: OnReturned, active: Callable[[], bool]
+    blocks: Sequence[nn.Module],
+    given: OnGiven,
+    returned: OnReturned,
+    active: Callable[[], bool],
+    *,
+    layers: Collection[int] | None = None,
 ) -> Iterator[None]:
     """Call `given` right before each block computes, and `returned` after it, behind all hooks of others on it.
 
@@ -42,9 +47,11 @@ def last_in_line(
         given: called in every pass.
         returned: called in every pass.
         active: asked in each hook whether the pass that runs there is to be seen.
+        layers: those of the blocks that are seen; None: all. Entering the first of several in a row, `given` may not
+            come last.
     """
-    entering: list[RemovableHandle] = []
-    leaving: list[RemovableHandle] = []
+    entering: dict[int, RemovableHandle] = {}
+    leaving: dict[int, RemovableHandle] = {}
 
     def enter(layer: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         if active():
@@ -53,18 +60,19 @@ def last_in_line(
 
     def leave(layer: int, output: Any) -> None:
         if active():
-            if layer + 1 < len(blocks):
+            if layer + 1 in entering:
                 _move_to_end(blocks[layer + 1]._forward_pre_hooks, entering[layer + 1])
             returned(layer, output)
 
     with ExitStack() as stack:
-        for layer, block in enumerate(blocks):
-            entering.append(
-                block.register_forward_pre_hook(lambda _, *called, layer=layer: enter(layer, *called), with_kwargs=True)
+        for layer in range(len(blocks)) if layers is None else sorted(layers):
+            block = blocks[layer]
+            entering[layer] = block.register_forward_pre_hook(
+                lambda _, *called, layer=layer: enter(layer, *called), with_kwargs=True
             )
-            leaving.append(block.register_forward_hook(lambda *called, layer=layer: leave(layer, called[-1])))
-            stack.callback(entering[-1].remove)
-            stack.callback(leaving[-1].remove)
+            leaving[layer] = block.register_forward_hook(lambda *called, layer=layer: leave(layer, called[-1]))
+            stack.callback(entering[layer].remove)
+            stack.callback(leaving[layer].remove)
         yield
 
 

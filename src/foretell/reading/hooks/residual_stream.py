@@ -10,7 +10,7 @@ themselves, with everything that hooks of others add.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,7 @@ def residual_hooks(
     *,
     blocks: Sequence[nn.Module] | None = None,
     active: Callable[[], bool] | None = None,
+    layers: Collection[int] | None = None,
 ) -> Iterator[None]:
     """Call `callback(layer, hidden)` for every block of every forward pass inside the block.
 
@@ -55,6 +56,7 @@ def residual_hooks(
             the model holds it: do not change it in place, and copy what must outlive the pass.
         blocks: the model's `residual_blocks`, where they are known.
         active: asked in each hook whether the pass that runs there is to be seen; None sees every pass.
+        layers: only these; None: all.
 
     Raises:
         NotReadableError: The model's blocks cannot be found, or hand on no hidden state.
@@ -62,8 +64,12 @@ def residual_hooks(
     place = residual_place(model)
     blocks = layer_lists(model)[place.index] if blocks is None else blocks
     name = type(model).__name__
+    # What leaves a block is what the next one is given, which therefore has hooks too.
+    hooked = None if layers is None else {at for layer in layers for at in (layer, layer + 1) if at < len(blocks)}
 
     def found(layer: int, hidden: Tensor | None) -> None:
+        if layers is not None and layer not in layers:
+            return
         if hidden is None:
             raise NotReadableError(f"{name}: block {layer} hands on no hidden state of (sample, token, width)")
         callback(layer, hidden)
@@ -76,5 +82,5 @@ def residual_hooks(
         if not place.is_given or layer == len(blocks) - 1:
             found(layer, hidden_or_none(returned_part(output)))
 
-    with last_in_line(blocks, given, returned, active or (lambda: True)):
+    with last_in_line(blocks, given, returned, active or (lambda: True), layers=hooked):
         yield

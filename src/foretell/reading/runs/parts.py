@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
@@ -20,7 +20,6 @@ from foretell.conversations.conversation import Conversation
 from foretell.errors import InputError
 from foretell.jobs.attempts import Failure, attempt
 from foretell.jobs.batches import Part
-from foretell.jobs.readable_direction import ReadableDirection
 from foretell.jobs.reading_settings import Settings, stop_at_first
 from foretell.reading.chat.spans import Rendered
 from foretell.reading.chat.tokens import token_texts
@@ -33,18 +32,10 @@ from foretell.storage.runs import Run
 from foretell.storage.sample_rows import tables
 from foretell.storage.state_shards import write_states
 
-__all__ = ["NO_TOKENS", "FittedDirection", "part_reader", "read_part"]
+__all__ = ["NO_TOKENS", "part_reader", "read_part"]
 
 NO_TOKENS = "the answer has no tokens"
 _Sample = tuple[Conversation, Rendered]
-
-
-@runtime_checkable
-class FittedDirection(ReadableDirection, Protocol):
-    """A direction that knows which model it was fitted on."""
-
-    def check_fits(self, model: Model) -> None:
-        """Refuse another model, or warn of another chat template."""
 
 
 def part_reader(

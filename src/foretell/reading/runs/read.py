@@ -19,6 +19,7 @@ from foretell.jobs.batches import planned_parts
 from foretell.jobs.planned_run import Plan, commonest, forget_failed, read_missing
 from foretell.jobs.positions import n_positions, too_long
 from foretell.jobs.ray_pool import Workers, connected, on_workers
+from foretell.jobs.readable_direction import FittedDirection
 from foretell.jobs.reading_settings import Answers, Sampling, Settings, stop_at_first
 from foretell.jobs.request import asked, check_before_loading
 from foretell.reading.chat.chat_template import template_fingerprint, tokenizer_fingerprint
@@ -27,7 +28,7 @@ from foretell.reading.models.blocks import decoder_blocks
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model, load_model
 from foretell.reading.models.trial import FAILURES
-from foretell.reading.runs.parts import NO_TOKENS, FittedDirection, part_reader, read_part
+from foretell.reading.runs.parts import NO_TOKENS, part_reader, read_part
 from foretell.schema.tables import SEGMENTS
 from foretell.storage.answered import Unread
 from foretell.storage.runs import Run

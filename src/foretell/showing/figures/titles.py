@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from foretell.schema.study_tables import LEAK
 from foretell.showing.overview import POOLED, Overview
 from foretell.showing.rounding import estimate_text, number_text
 from foretell.storage.surfaces import Surface
@@ -85,10 +86,6 @@ def forest_protocols(forest: pl.DataFrame) -> str:
         return "The forest's AUC with whole samples held out is undefined"
     text = f"With whole samples held out the forest has AUC {spans['grouped']}"
     return f"{text}; with rows split at random {spans['rows']}" if spans["rows"] else text
-
-
-LEAK = 0.05
-"""Smallest AUC, of the placebo above one half and of the row split above the grouped one, that is called leakage."""
 
 
 def leaks(forest: pl.DataFrame) -> str:

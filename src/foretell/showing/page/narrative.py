@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from foretell.schema.study_tables import LEAK
 from foretell.showing.figures.table_cells import of_attention, strongest_first
-from foretell.showing.figures.titles import LEAK
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import (
     count_text,

@@ -17,6 +17,9 @@ __all__ = [
     "clustered_auc_variance",
     "clustered_pearson_pvalue",
     "clustered_rank_pvalue",
+    "group_contributions",
+    "group_sums",
+    "placement_counts",
 ]
 
 _TOLERANCE = 1e-12
@@ -72,11 +75,10 @@ def clustered_pearson_pvalue(
         x = np.where(present, values - (np.where(present, values, 0.0).sum(axis=1, dtype=np.float64) / n)[:, None], 0.0)
         x /= np.abs(x).max(axis=1, initial=0.0)[:, None]
         products = x * y
-        scores = _group_sums(products, codes)
-        scores[np.abs(scores) <= _TOLERANCE * _group_sums(np.abs(products), codes)] = 0.0
+        scores = group_contributions(products, codes)
         statistic = np.abs(scores.sum(axis=1)) / np.sqrt(np.einsum("cg,cg->c", scores, scores))
         pvalue = 2 * special.ndtr(-statistic)
-    n_groups = np.count_nonzero(_group_sums(present, codes), axis=1)
+    n_groups = np.count_nonzero(group_sums(present, codes), axis=1)
     defined = (n_groups >= 3) & np.any(y != 0, axis=1)
     return np.where(defined, pvalue, np.nan)
 
@@ -95,12 +97,24 @@ def clustered_rank_pvalue(
     return clustered_pearson_pvalue(midranks(values, engine=engine), label, codes)
 
 
-def _group_sums(
+def group_sums(
     values: Shaped[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"]
 ) -> Float[np.ndarray, "column group"]:
+    """Return the sums of values by group, in the order of the codes that occur; of no samples none."""
+    if not len(codes):
+        return np.zeros((len(values), 0))
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
     return np.add.reduceat(values[:, order].astype(np.float64), starts, axis=1)
+
+
+def group_contributions(
+    values: Float[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "column group"]:
+    """Return `group_sums`, in which what is only the rounding of its summands is zero."""
+    sums = group_sums(values, codes)
+    sums[np.abs(sums) <= _TOLERANCE * group_sums(np.abs(values), codes)] = 0.0
+    return sums
 
 
 def _block_variance(
@@ -113,13 +127,13 @@ def _block_variance(
     present = ~np.isnan(values)
     high, low = present & (positive == 1), present & (positive == 0)
     m, q = (np.count_nonzero(chosen, axis=1).astype(np.float64)[:, None] for chosen in (high, low))
-    counts = _placement_counts(values, present, positive, engine)
-    sizes = [_group_sums(chosen, codes) for chosen in (high, low, present)]
+    counts = placement_counts(values, present, positive, engine)
+    sizes = [group_sums(chosen, codes) for chosen in (high, low, present)]
     groups_high, groups_low, groups = (effective_groups(size) for size in sizes)
     with np.errstate(divide="ignore", invalid="ignore"):
         area = counts.sum(axis=1, where=high)[:, None] / (2 * m * q)
-        sum_high = _group_sums(np.where(high, counts / (2 * q) - area, 0.0), codes)
-        sum_low = _group_sums(np.where(low, counts / (2 * m) - area, 0.0), codes)
+        sum_high = group_sums(np.where(high, counts / (2 * q) - area, 0.0), codes)
+        sum_low = group_sums(np.where(low, counts / (2 * m) - area, 0.0), codes)
         of_high = groups_high / (groups_high - 1) * np.einsum("cg,cg->c", sum_high, sum_high) / m[:, 0] ** 2
         of_low = groups_low / (groups_low - 1) * np.einsum("cg,cg->c", sum_low, sum_low) / q[:, 0] ** 2
         shared = np.einsum("cg,cg->c", sum_high, sum_low) / (m[:, 0] * q[:, 0])
@@ -129,13 +143,20 @@ def _block_variance(
     return np.where(undefined, np.nan, variance), np.where(undefined, np.nan, degrees), groups_high, groups_low
 
 
-def _placement_counts(
+def placement_counts(
     values: Float[np.ndarray, "column sample"],
     present: Shaped[np.ndarray, "column sample"],
     positive: Shaped[np.ndarray, " sample"],
     engine: Engine,
 ) -> Float[np.ndarray, "column sample"]:
-    """Return twice the number of negatives below each positive and of positives above each negative, ties one half."""
+    """Return twice the number of negatives below each positive and of positives above each negative, ties one half.
+
+    Args:
+        values: One column per row; nan where missing.
+        present: Where they are not missing.
+        positive: 1 positive, 0 negative.
+        engine: Compiled loops or numpy.
+    """
     loops = compiled_loops(engine)
     if loops is not None:
         out = np.zeros(values.shape)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import sparse
 from scipy.special import ndtri, stdtr, stdtrit
 
+from foretell.stats.auc.clustered import group_sums, placement_counts
 from foretell.stats.auc.intervals import effective_groups
-from foretell.stats.auc.rank_sums import midranks
 from foretell.stats.folds import derived_seed
 
 __all__ = ["Contrast", "Part", "auc_part", "contrast", "mean_part", "paired_means", "rate_contrast", "summed"]
@@ -108,10 +107,10 @@ class Contrast:
 def summed(
     values: Float[np.ndarray, "column sample"], codes: Int[np.ndarray, " sample"], n_groups: int
 ) -> Float[np.ndarray, "column group"]:
-    """Return the sums of values by group, in the order of the codes."""
-    n = len(codes)
-    member = sparse.csr_array((np.ones(n), (np.arange(n), codes)), shape=(n, n_groups))
-    return np.asarray((member.T @ values.T).T)
+    """Return the sums of values by group, of all groups of both sides in the order of their codes."""
+    sums = np.zeros((len(values), n_groups))
+    sums[:, np.unique(codes)] = group_sums(values, codes)
+    return sums
 
 
 def _norm(values: Float[np.ndarray, "column group"]) -> Float[np.ndarray, " column"]:
@@ -164,15 +163,13 @@ def auc_part(
         DeLong, DeLong and Clarke-Pearson (1988), placement values; Obuchowski (1997), sums over groups.
     """
     values = np.ascontiguousarray(values, dtype=np.float64)
-    ranks = midranks(values)
+    present = ~np.isnan(values)
+    counts = placement_counts(values, present, positive.astype(np.uint32), "auto")
     errors, sizes, area = [], [], np.full(len(values), np.nan)
-    counts = [np.count_nonzero(~np.isnan(values[:, one]), axis=1).astype(np.float64) for one in (positive, ~positive)]
-    for index, here in enumerate((positive, ~positive)):
-        own, other = counts[index][:, None], counts[1 - index][:, None]
-        placed = ranks[:, here] - midranks(np.ascontiguousarray(values[:, here])) if here.any() else ranks[:, here]
+    for here in (positive, ~positive):
+        own, other = (np.count_nonzero(present[:, one], axis=1).astype(np.float64)[:, None] for one in (here, ~here))
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = placed / other if index == 0 else 1 - placed / other
-            share[:, :] = np.where(other > 0, share, np.nan)
+            share = np.where(present[:, here] & (other > 0), counts[:, here] / (2 * other), np.nan)
             mean = np.nansum(share, axis=1) / own[:, 0]
             deviation = np.where(np.isnan(share), 0.0, share - mean[:, None]) / own
         area = np.where((own[:, 0] > 0) & (other[:, 0] > 0), mean, np.nan)

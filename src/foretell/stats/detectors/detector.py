@@ -22,7 +22,7 @@ from foretell.stats.detectors.held_out_scores import CrossValidation, HeldOutSco
 from foretell.stats.detectors.learners import Estimator
 from foretell.stats.folds import group_codes
 
-__all__ = ["MAJORITY", "Detector", "Known", "judge_detectors"]
+__all__ = ["MAJORITY", "Detector", "Known", "judge_detectors", "scores_of_all"]
 
 _RELIABILITY_BINS = 5
 """Few enough for each to hold samples of both labels."""
@@ -131,7 +131,7 @@ def judge_detectors(
     for one in own:
         baselines.append((one, folds.scores(one)))
         report(one.name)
-    known = Known(_together(folds, own), judge.best(baselines))
+    known = Known(scores_of_all(folds, own), judge.best(baselines))
     found: list[Detector] = []
     for one in features:
         if one.role == "detector":
@@ -151,8 +151,16 @@ def judge_detectors(
     return [*found, judge.majority()], known
 
 
-def _together(folds: CrossValidation, baselines: Sequence[Features]) -> HeldOutScores | None:
-    """Return the scores of all baselines: of everything but words, and of the words beside that."""
+def scores_of_all(folds: CrossValidation, baselines: Sequence[Features]) -> HeldOutScores | None:
+    """Return the scores of all baselines together: of everything but words, and of the words beside that.
+
+    Args:
+        folds: The splits.
+        baselines: Feature sets of single baselines.
+
+    Undefined:
+        None where there is no baseline.
+    """
     if not baselines:
         return None
     scores = folds.nothing()

@@ -9,7 +9,7 @@ from functools import cache
 from hashlib import sha256
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit, logit
 from scipy.stats import rankdata
 from threadpoolctl import ThreadpoolController
@@ -112,6 +112,8 @@ class CrossValidation:
         n_folds: Folds per repeat.
         n_repeats: Number of repeats.
         seed: Random seed.
+        held: `(sample,)` one split in place of folds: these are held out, in whole groups, and nothing is fitted on
+            them.
 
     Example:
         >>> column = np.arange(20.0)[:, None]
@@ -131,6 +133,7 @@ class CrossValidation:
         n_folds: int = 5,
         n_repeats: int = 5,
         seed: int = 0,
+        held: Bool[np.ndarray, " sample"] | None = None,
     ) -> None:
         n = len(label)
         self._order = np.arange(n) if ids is None else np.argsort(np.asarray(ids), kind="stable")
@@ -143,8 +146,12 @@ class CrossValidation:
         self._inner: dict[tuple[int, int], tuple[int, Folds]] = {}
         self._baselines: dict[bytes, HeldOutScores] = {}
         self.reason: str | None = None
-        for repeat in range(n_repeats):
-            folds = _folds(self._label, self._dataset, self._group, n_folds, derived_seed(seed, "repeat", repeat))
+        for repeat in range(n_repeats if held is None else 1):
+            of_repeat = derived_seed(seed, "repeat", repeat)
+            if held is None:
+                folds = _folds(self._label, self._dataset, self._group, n_folds, of_repeat)
+            else:
+                folds = Folds(np.where(held[self._order], 0, 1), 1, of_repeat, None)
             self.reason = self.reason or folds.reason
             self._folds.append(folds)
 

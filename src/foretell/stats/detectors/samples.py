@@ -36,6 +36,8 @@ class Samples:
     dataset: Shaped[np.ndarray, " sample"] | None
     """Dataset of each sample where several are pooled."""
     notes: tuple[str, ...]
+    known: Float[np.ndarray, "sample column"] | None
+    """What the baselines explain of all of them, from `known_columns`."""
 
     @property
     def comparable(self) -> Shaped[np.ndarray, " sample"]:
@@ -83,17 +85,22 @@ def fold_order(samples: Samples, seed: int) -> FoldOrder:
 def _features(
     values: Float[np.ndarray, "sample layer head metric"],
     known: list[Features],
+    explained: Float[np.ndarray, "sample column"] | None,
     log_ratios: LogRatios,
     dataset: Shaped[np.ndarray, " sample"] | None = None,
 ) -> tuple[Features, ...]:
-    """Return the feature sets of heads and baselines; beside baselines, what these explain is taken out of heads."""
+    """Return the feature sets of heads and baselines; beside baselines, what these explain is taken out of heads.
+
+    Of several datasets it is taken out of each by itself.
+    """
     if not known:
         return (*head_features(values, log_ratios=log_ratios), *known)
-    parts = [np.arange(len(values))] if dataset is None else [np.flatnonzero(dataset == one) for one in set(dataset)]
 
     def taken_out(flat: Float[np.ndarray, "sample feature"]) -> Float[np.ndarray, "sample feature"]:
+        if dataset is None:
+            return without(flat, explained)
         left = np.empty_like(flat)
-        for here in parts:
+        for here in (np.flatnonzero(dataset == one) for one in set(dataset)):
             left[here] = without(flat[here], known_columns([_part(one, here) for one in known], len(here)))
         return left
 
@@ -119,14 +126,16 @@ def dataset_samples(data: DenseDataset, *, log_ratios: LogRatios) -> Samples:
         log_ratios: How shares are transformed.
     """
     known, notes = baselines(data.stratum, data.baselines, data.answer, data.prompt)
+    explained = known_columns(known, len(data.ids))
     return Samples(
-        features=_features(data.values, known, log_ratios),
+        features=_features(data.values, known, explained, log_ratios),
         label=data.label.astype(np.int64),
         group=data.group,
         ids=np.asarray(data.ids),
         stratum=data.stratum,
         dataset=None,
         notes=tuple(notes),
+        known=explained,
     )
 
 
@@ -173,13 +182,14 @@ def pooled_samples(datasets: Sequence[DenseDataset], *, log_ratios: LogRatios) -
     answers = _together([data.answer for data in datasets], sizes)
     prompts = _together([data.prompt for data in datasets], sizes)
     known, notes = baselines(shown, columns, answers, prompts)
-    values = np.concatenate(common_heads(datasets))
+    values, explained = np.concatenate(common_heads(datasets)), known_columns(known, len(ids))
     return Samples(
-        features=_features(values, known, log_ratios, dataset),
+        features=_features(values, known, explained, log_ratios, dataset),
         label=np.concatenate([data.label for data in datasets]).astype(np.int64),
         group=np.where(alone, ids, named),
         ids=ids,
         stratum=shown,
         dataset=dataset,
         notes=tuple(notes),
+        known=explained,
     )

@@ -95,6 +95,7 @@ class SampleSignals:
     def __init__(self, signals: RunSignals, ids: Sequence[str]) -> None:
         self._signals = signals
         self.ids = tuple(ids)
+        self._rauq_after: dict[int, Family] = {}
         self.n_generated: Int[np.ndarray, " sample"] = np.array([signals.lengths[one] for one in ids], dtype=np.int64)
 
     @property
@@ -130,19 +131,26 @@ class SampleSignals:
 
     def _confidence(self, moment: Moment) -> Family:
         """Return what the answer's tokens say, and what attention passes on of it where single rows were stored."""
-        family = self.tokens.confidence(moment)
-        rauq = rauq_family(moment, self._signals.rows, self.tokens) if self._signals.rows.height else None
+        family, rauq = self.tokens.confidence(moment), self._rauq(moment)
         if family.columns is None or rauq is None or rauq.columns is None:
             return family
         return replace(family, columns=np.column_stack([family.columns, rauq.columns]))
+
+    def _rauq(self, moment: Moment) -> Family | None:
+        """Return RAUQ, alone and as part of the confidence; None where single rows were not stored."""
+        if not self._signals.rows.height:
+            return None
+        if moment.after not in self._rauq_after:
+            self._rauq_after[moment.after] = rauq_family(moment, self._signals.rows, self.tokens)
+        return self._rauq_after[moment.after]
 
     def published(self, after: int) -> list[Family]:
         """Return the families of detectors that others have published and that are columns of their own."""
         moment = self.moment(after)
         attention = self._signals.attention
         found = [self.tokens.perplexity(moment)]
-        if self._signals.rows.height:
-            found.append(rauq_family(moment, self._signals.rows, self.tokens))
+        if (rauq := self._rauq(moment)) is not None:
+            found.append(rauq)
         if LOOKBACK in attention.columns and attention.get_column(LOOKBACK).is_not_null().any():
             found.insert(0, lookback_family(moment, attention, self._signals.checkpoints))
         return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell.schema.study_tables import LEAK
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.auc.within_strata import NO_STRATUM, NO_STRATUM_WITH_BOTH
 from foretell.stats.detectors.detector import Detector
@@ -22,8 +23,6 @@ FAMILY = "any single head"
 _NO_INCREMENT = Estimate(
     None, None, None, 0.95, 0, 0, "none", reason="of single heads there is a permutation p-value instead"
 )
-_LEAK = 0.05
-"""Smallest difference of the row split and of the placebo from what they should be that is called a leak."""
 _KINDS = {
     "all heads": "a linear detector on all heads",
     "best single head": "the head that is best on training groups",
@@ -69,8 +68,8 @@ def forest_evidence(
 ) -> Evidence:
     """Return what the forest on rows shows.
 
-    It leaks where the AUC of the row split is above that of whole held-out groups by 0.05 or more, while the placebo,
-    whose labels were dealt anew, has an AUC of 0.55 or more with an interval above one half.
+    It leaks where the AUC of the row split is above that of whole held-out groups by `LEAK` or more, while the placebo,
+    whose labels were dealt anew, has an AUC of 0.5 + `LEAK` or more with an interval above one half.
 
     Args:
         results: Results by protocol; `grouped` must be present.
@@ -85,8 +84,8 @@ def forest_evidence(
     if rows is not None and placebo is not None and rows.auc.estimate is not None and grouped.auc.estimate is not None:
         gap = rows.auc.estimate - grouped.auc.estimate
         numbers = f"{span(rows.auc, 'AUC with a random split of rows')}, {span(placebo.auc, 'with placebo labels')}"
-        recognises = placebo.auc.estimate is not None and placebo.auc.estimate >= 0.5 + _LEAK
-        if recognises and placebo.auc.lower is not None and placebo.auc.lower > 0.5 and gap >= _LEAK:
+        recognises = placebo.auc.estimate is not None and placebo.auc.estimate >= 0.5 + LEAK
+        if recognises and placebo.auc.lower is not None and placebo.auc.lower > 0.5 and gap >= LEAK:
             leak = f"a random split of rows gains {gap:.2f} of AUC by recognising samples, not the behaviour"
     repeats = max(len(np.unique(grouped.repeat)), 1)
     # All rows that one forest scored are of one stratum where there is only one.

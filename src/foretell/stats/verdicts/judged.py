@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from foretell.stats.auc.intervals import Estimate
-from foretell.stats.detectors.adjustment import Explained, known_columns
+from foretell.stats.detectors.adjustment import Explained
 from foretell.stats.detectors.detector import Detector, Known
 from foretell.stats.detectors.samples import Samples
 from foretell.stats.early.curves import Curve, Point
@@ -53,8 +53,7 @@ def explained_by_dataset(samples: Mapping[str, Samples], judged: Mapping[str, Ju
         lines = np.column_stack([np.ones(len(one.label)), *columns])
         residual = one.label - known.scores.probability
         residual -= lines @ np.linalg.lstsq(lines, residual, rcond=1e-9)[0]
-        features = [each for each in one.features if each.role == "baseline"]
-        found[dataset] = Explained(residual, known_columns(features, len(one.label)))
+        found[dataset] = Explained(residual, one.known)
     return found
 
 
