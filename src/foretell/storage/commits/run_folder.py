@@ -183,11 +183,7 @@ class RunFolder(RunFiles):
     def write_rows(self, table: RunTable, name: str, frame: pl.DataFrame) -> PartFile:
         """Write one file of a table, which no part has yet."""
         target = self.contained(f"{table}/{name}")
-        with (
-            saving(f"{self.location}/{table}/{name}"),
-            written_whole(target, durable=True) as draft,
-            draft.open("wb") as stream,
-        ):
+        with written_whole(target, durable=True) as draft, draft.open("wb") as stream:
             frame.write_parquet(stream)
         return self.committed(table, name, frame.height)
 
