@@ -102,7 +102,7 @@ class RunFolder(RunFiles):
 
     def finish(self) -> None:
         """Mark the run as complete."""
-        self.write_manifest(Manifest(self.job, finished=True, parts=tuple(sorted(self.part_names))))
+        self.write_manifest(Manifest(self.job, finished=True, parts=tuple(part.name for part in self.parts)))
 
     @property
     def finished(self) -> bool:
