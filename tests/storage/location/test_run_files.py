@@ -27,7 +27,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFIN
 try: append_part(run, 2)
 except RunError as error: print(error); sys.exit(error.exit_code)
 """
-ROOM = """
+DISK = """
 import json, subprocess, sys
 from pathlib import Path
 import numpy as np, polars as pl
@@ -114,7 +114,7 @@ def test_a_quota_ends_the_call_with_the_file_and_the_run_goes_on_later(tmp_path:
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts are made otherwise there")
 def test_a_disk_that_is_full_or_becomes_read_only_ends_each_call_and_the_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
-    script = [sys.executable, "-c", ROOM, str(tmp_path / "small"), str(tmp_path / "whole")]
+    script = [sys.executable, "-c", DISK, str(tmp_path / "small"), str(tmp_path / "whole")]
     command = ["unshare", "--mount", "--map-root-user", *script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 77 or "unshare" in done.stderr:
