@@ -25,6 +25,7 @@ WITHOUT_SOURCE_FOLDER = {"benchmarks", "contract", "e2e"}
 
 WITHOUT_SOURCE_MODULE = {
     "cli/test_environment.py": "the command line in environments that lack something",
+    "cli/test_held_folders.py": "every verb that writes where somebody else does",
     "directions/test_planted.py": "the whole way from hidden states with a planted direction to its evidence",
     "labels/test_verifiers_real.py": "all verifiers on one data set of real answers",
     "reading/capture/test_answer_ends.py": "captures of generations, by how the answer ends",
@@ -40,6 +41,7 @@ WITHOUT_SOURCE_MODULE = {
     "reading/signals/test_previous_token.py": "weights on the token before, in captures",
     "reading/runs/test_answer_tokens.py": "runs that are read again from their own answers",
     "reading/runs/test_hidden_states.py": "hidden states of runs, from reading to resuming",
+    "reading/runs/test_kills.py": "reading that is killed at random moments",
     "reading/runs/test_workers.py": "runs that several processes read",
     "serving/test_live_page.py": "the live page in a browser",
     "showing/page/test_accessible.py": "the page, checked for screen readers",
@@ -47,6 +49,7 @@ WITHOUT_SOURCE_MODULE = {
     "showing/page/test_using.py": "tables, lists, wheel, keys and print of the page in a browser",
     "showing/test_big_report.py": "size and time of a report of many samples and heads",
     "showing/test_drawing.py": "both drawing libraries draw every figure",
+    "storage/location/test_object_store.py": "runs in an object store",
     "storage/test_kills.py": "runs that are killed at random moments",
     "storage/test_two_writers.py": "two writers on one run, again and again",
     "stats/table/test_hostile_tables.py": "whole studies of broken tables",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from foretell.errors import InputError
-from foretell.storage.targets import MANIFEST, check_file, check_folder, next_free
+from foretell.errors import FolderTakenError, InputError
+from foretell.storage.targets import MANIFEST, check_file, check_folder, held_folder, next_free
 
 
 def test_what_is_new_or_empty_is_accepted_and_left_as_it_was(tmp_path: Path) -> None:
@@ -99,3 +100,49 @@ def test_what_a_stopped_call_left_before_it_began_is_nothing(tmp_path: Path) -> 
     (tmp_path / "parts").mkdir()
     with pytest.raises(InputError, match=r"without its manifest \(`foretell check --repair` makes"):
         check_folder(tmp_path)
+
+
+def test_calls_within_one_another_hold_a_folder_once_and_leave_none_that_is_empty(tmp_path: Path) -> None:
+    with held_folder(tmp_path / "a" / "out"):
+        with held_folder(tmp_path / "a" / ".." / "a" / "out"):
+            pass
+        assert (tmp_path / "a" / "out" / ".writer.json").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_another_call_wrote_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find nothing at first; the other one is done when this one's turn comes."""
+    checks: list[Path] = []
+
+    def check(folder: Path, *, overwrite: bool) -> None:
+        check_folder(folder, overwrite=overwrite)
+        checks.append(folder)
+        if len(checks) == 1:
+            (folder / "study.json").write_text("{}")
+
+    monkeypatch.setattr("foretell.storage.targets.check_folder", check)
+    with pytest.raises(InputError, match="holds a study already"), held_folder(tmp_path):
+        pytest.fail("held")
+
+
+def test_files_of_calls_at_the_same_time_are_not_mixed(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def write(number: int) -> None:
+        try:
+            with held_folder(tmp_path, overwrite=True):
+                for name in "abcd":
+                    (tmp_path / name).write_text(str(number))
+                    threading.Event().wait(0.001)
+        except FolderTakenError as error:
+            refused.append(str(error))
+
+    for first in range(0, 40, 4):
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(first, first + 4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({(tmp_path / name).read_text() for name in "abcd"}) == 1
+    assert refused
+    assert all(f"process {os.getpid()} on" in said for said in refused)

@@ -14,11 +14,13 @@ import pytest
 
 from foretell.cli.main import main
 from foretell.errors import FolderTakenError
+from foretell.storage import writer_lock
 from foretell.storage.runs import Run
 from foretell.storage.writer_lock import writing_alone
-from tests.storage.synthetic import contents, made
+from tests.storage.synthetic import contents, copied, made
 
-ROUNDS = int(os.environ.get("FORETELL_TEST_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("FORETELL_TEST_ROUNDS", "1"))
+N_THREADS = 5
 WRITE = """
 import errno, socket, sys
 from foretell.storage import writer_lock
@@ -51,7 +53,7 @@ def test_the_second_of_two_processes_is_refused(
 ) -> None:
     """Of another host, and where the file system has no locks, as well."""
     expected = contents(made(tmp_path / "alone", 3))
-    for number in range(max(1, ROUNDS // 4)):
+    for number in range(ROUNDS):
         folder = tmp_path / f"run-{number}"
         first = writer(folder, host, has_locks)
         try:
@@ -74,23 +76,30 @@ def test_the_second_of_two_processes_is_refused(
         assert not (folder / ".writer.json").exists()
 
 
-def test_of_many_threads_one_writes_at_a_time(tmp_path: Path) -> None:
-    refused: list[str] = []
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_of_many_threads_one_writes_at_a_time(tmp_path: Path, has_locks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_locks:
+        monkeypatch.setattr(writer_lock, "_has_locks", lambda _: False)
+    expected = contents(copied(tmp_path / "alone", 2))
+    for number in range(ROUNDS):
+        folder = tmp_path / f"run-{number}"
+        refused: list[str] = []
 
-    def write() -> None:
-        try:
-            with writing_alone(tmp_path / "run"):
-                made(tmp_path / "run", 2)
-        except FolderTakenError as error:
-            refused.append(str(error))
+        def write(folder: Path = folder, refused: list[str] = refused) -> None:
+            try:
+                with writing_alone(folder):
+                    made(folder, 2)
+            except FolderTakenError as error:
+                refused.append(str(error))
 
-    threads = [threading.Thread(target=write) for _ in range(ROUNDS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(refused) < ROUNDS
-    assert all("is writing into it" in message for message in refused)
-    run = Run(tmp_path / "run")
-    assert run.check() == []
-    assert run.finished
+        threads = [threading.Thread(target=write) for _ in range(N_THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) < N_THREADS
+        assert all("is writing into it" in message for message in refused)
+        run = Run(folder)
+        assert run.check() == []
+        assert run.finished
+        assert all(frame.equals(expected[name]) for name, frame in contents(run).items())

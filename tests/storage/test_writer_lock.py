@@ -154,7 +154,8 @@ def test_a_writer_of_another_host_is_believed_until_somebody_says_that_it_is_gon
     for _ in range(2):
         with (
             pytest.raises(
-                FolderTakenError, match=r"process 7 on node-3 \(since 2026-.*--break-lock, or delete .*writer"
+                FolderTakenError,
+                match=r"process 7 on node-3 \(since 2026-.*gone, delete .*writer.json .*--break-lock",
             ),
             writing_alone(tmp_path),
         ):

@@ -15,12 +15,12 @@ from foretell.cli.options import (
     GIVEN_FOLDER,
     given_layers,
     given_numbers,
+    hold_results,
     model_argument,
     model_options,
     opened_model,
     overwrite_option,
 )
-from foretell.storage.targets import check_folder
 
 __all__ = ["causes"]
 
@@ -105,7 +105,7 @@ def causes(model: str, run: Path, saved: Path | None, to: Path, overwrite: bool,
     """
     layers, doses = given_layers(options.pop("layers")), options.pop("doses")
     doses = () if doses is None else given_numbers(doses, "doses")
-    check_folder(to, overwrite=overwrite)
+    hold_results(to, overwrite=overwrite)
     import foretell
 
     monitor = None if saved is None else foretell.Monitor.load(saved)

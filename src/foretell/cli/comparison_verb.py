@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from foretell.cli.options import FOLDER, GIVEN_PLACE, overwrite_option, seed_option
+from foretell.cli.options import FOLDER, GIVEN_PLACE, hold_results, overwrite_option, seed_option
 from foretell.errors import InputError
-from foretell.storage.targets import check_folder
 
 __all__ = ["compare"]
 
@@ -33,7 +32,7 @@ def compare(first: Path | str, second: Path | str, to: Path, *, overwrite: bool,
       foretell compare run-before run-after --to comparison
       foretell compare smollm2.csv qwen.csv --to comparison
     """
-    check_folder(to, overwrite=overwrite)
+    hold_results(to, overwrite=overwrite)
     import foretell
     from foretell.showing.draw_matplotlib import to_matplotlib
     from foretell.showing.terminal import say, show_table

@@ -14,13 +14,15 @@ from foretell.cli.options import (
     errors_option,
     given_layers,
     given_numbers,
+    hold_results,
     model_argument,
     model_options,
     opened_model,
     overwrite_option,
 )
 from foretell.errors import InputError
-from foretell.storage.targets import check_file, check_folder
+from foretell.storage.atomic import written_whole
+from foretell.storage.targets import check_file
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
@@ -61,7 +63,7 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, ove
         raise click.UsageError("'--positive-system' and '--negative-system' need '--instructed'.")
     check_file(to, overwrite=overwrite)
     if tables is not None:
-        check_folder(tables, overwrite=overwrite)
+        hold_results(tables, overwrite=overwrite)
     from foretell.stats.directions.estimators import method_named
 
     method_named(options["method"])
@@ -92,9 +94,9 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, ove
         evidence = judge_directions(loaded, contrasts, methods=(method,), controls=controls, **options)
         fitted, found = evidence.directions[method], evidence.tables
         judged = found["directions"]
-        tables.mkdir(parents=True, exist_ok=True)
         for name, table in (found | ({} if moved is None else {"stated_and_instructed": moved})).items():
-            table.write_parquet(tables / f"{name}.parquet")
+            with written_whole(tables / f"{name}.parquet") as draft:
+                table.write_parquet(draft)
     fitted.save(to, overwrite=overwrite)
     columns = ["measure", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
     show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())
@@ -146,7 +148,7 @@ def surface(
         raise click.BadParameter("an answer has no words", param_hint="--answer")
     saved, scale, safe, band = (options.pop(name) for name in ("saved", "scale", "colour_blind", "band"))
     chosen = given_layers(options.pop("layers"))
-    check_folder(to, overwrite=overwrite)
+    hold_results(to, overwrite=overwrite)
     import foretell
 
     known = None if saved is None else foretell.Direction.load(saved)
@@ -234,7 +236,7 @@ def steer(model: str, pairs: Path | None, saved: Path | None, to: Path, overwrit
     layers, doses = given_layers(options.pop("layers")), given_numbers(options.pop("doses"), "doses")
     if saved is not None and layers is None:
         raise click.UsageError("A saved direction needs '--layers'.")
-    check_folder(to, overwrite=overwrite)
+    hold_results(to, overwrite=overwrite)
     import foretell
 
     known = None if saved is None else foretell.Direction.load(saved)

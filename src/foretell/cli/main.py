@@ -32,6 +32,7 @@ from foretell.cli.options import (
     first_tokens_option,
     format_option,
     hidden_option,
+    hold_results,
     ignore_option,
     model_argument,
     model_loader,
@@ -267,7 +268,7 @@ def study(
       foretell study run --to results
       foretell study run --signals "my probe=probe.csv" --to results
     """
-    check_folder(to, overwrite=overwrite)
+    hold_results(to, overwrite=overwrite)
     import foretell
     from foretell.cli.study_summary import print_study
     from foretell.showing.run_facts import run_facts
@@ -301,7 +302,7 @@ def report(folder: Path, surfaces: tuple[Path, ...], to: Path | None, overwrite:
       foretell report results --surface surface
     """
     to = to or folder
-    check_folder(to, overwrite=overwrite or to.resolve() == folder.resolve())
+    hold_results(to, overwrite=overwrite or to.resolve() == folder.resolve())
     from foretell.showing.report import rerender
     from foretell.showing.terminal import say
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretell.errors import MissingExtraError
+from foretell.storage.targets import held_folder
 
 if TYPE_CHECKING:
     from foretell.conversations.conversation import Conversation
@@ -38,6 +39,7 @@ __all__ = [
     "given_layers",
     "given_numbers",
     "hidden_option",
+    "hold_results",
     "ignore_option",
     "model_argument",
     "model_loader",
@@ -253,6 +255,15 @@ def workers_options(verb: Callable[..., None]) -> Callable[..., None]:
     for option in (_address_option, _gpus_option, _workers_option):
         with_workers = option(with_workers)
     return with_workers
+
+
+def hold_results(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder for results that holds something or that somebody writes into, and hold it until the verb ends.
+
+    Raises:
+        InputError: See `foretell.storage.targets.held_folder`.
+    """
+    click.get_current_context().with_resource(held_folder(folder, overwrite=overwrite))
 
 
 def say_doing(what: str, options: dict[str, Any]) -> None:

@@ -29,8 +29,9 @@ from foretell.showing.figures.token_figures import token_figure
 from foretell.showing.page.page import render_page
 from foretell.showing.report_data import ReportData, RunFacts, StudyLike
 from foretell.showing.report_folder import files_of_report, read_report_data, write_facts
+from foretell.storage.atomic import saving
 from foretell.storage.surfaces import Surface
-from foretell.storage.targets import check_folder
+from foretell.storage.targets import check_folder, held_folder
 
 __all__ = ["report", "rerender", "save_surface", "save_table", "write_report"]
 
@@ -80,11 +81,11 @@ def report(
         InputError: `to` holds something already and `overwrite` is not set, `to` is a file or cannot be written, or a
             surface has no answer or no token.
     """
-    check_folder(to, overwrite=overwrite)
-    data = ReportData.from_study(study, surfaces=surfaces, direction=direction, run_facts=run_facts)
-    if direction_null is not None:
-        data = replace(data, tables={**data.tables, "direction_null": direction_null})
-    return write_report(data, to, title=title, z_limit=z_limit, scale=scale, progress=progress)
+    with held_folder(to, overwrite=overwrite):
+        data = ReportData.from_study(study, surfaces=surfaces, direction=direction, run_facts=run_facts)
+        if direction_null is not None:
+            data = replace(data, tables={**data.tables, "direction_null": direction_null})
+        return write_report(data, to, title=title, z_limit=z_limit, scale=scale, progress=progress)
 
 
 def write_report(
@@ -134,9 +135,9 @@ def rerender(
         InputError: `to` is another folder and holds something already, the folder has no study, or a surface's folder
             has no surface.
     """
-    check_folder(to, overwrite=overwrite or Path(to).resolve() == Path(folder).resolve())
-    data, title = read_report_data(folder, surfaces=surfaces)
-    return write_report(data, to, title=title or _TITLE, progress=progress)
+    with held_folder(to, overwrite=overwrite or Path(to).resolve() == Path(folder).resolve()):
+        data, title = read_report_data(folder, surfaces=surfaces)
+        return write_report(data, to, title=title or _TITLE, progress=progress)
 
 
 def save_surface(
@@ -175,7 +176,7 @@ def save_surface(
     figures: list[Figure] = _surfaces((surface,), scale=scale, null_band=null_band)
     for name, other in more.items():
         figures += surface_figures(other, scale=scale, name=name)
-    with _whole_folder(to) as draft:
+    with _whole_folder(to, overwrite=overwrite) as draft:
         _write_figures_and_page(draft, data, figures, title=surface.question, progress=progress)
         surface.write(draft)
         for name, other in more.items():
@@ -209,7 +210,7 @@ def save_table(
     check_folder(to, overwrite=overwrite)
     title, figure = _ONE_FIGURE[kind]
     data = ReportData(tables={}, facts=RunFacts(model=model, question=title))
-    with _whole_folder(to) as draft:
+    with _whole_folder(to, overwrite=overwrite) as draft:
         _write_figures_and_page(draft, data, [figure(table)], title=title, progress=progress)
         table.write_parquet(draft / f"{kind}.parquet")
         write_facts(data, draft, title=title)
@@ -239,20 +240,15 @@ def _surfaces(
 
 
 @contextmanager
-def _whole_folder(to: Path | str) -> Iterator[Path]:
+def _whole_folder(to: Path | str, *, overwrite: bool = True) -> Iterator[Path]:
     """Yield an empty folder whose files are moved to `to` if the block succeeds; otherwise `to` is unchanged."""
-    folder = Path(to)
-    check_folder(folder, overwrite=True)
-    new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
-            yield Path(name)
-            _move(Path(name), folder)
-    except BaseException:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
+    with (
+        held_folder(to, overwrite=overwrite),
+        saving(to),
+        tempfile.TemporaryDirectory(dir=to, prefix=".report-") as name,
+    ):
+        yield Path(name)
+        _move(Path(name), Path(to))
 
 
 def _write_figures_and_page(

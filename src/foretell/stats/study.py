@@ -51,6 +51,7 @@ from foretell.stats.table.joined import StudyTable, read_table
 from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset
 from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
 from foretell.storage.atomic import written_whole
+from foretell.storage.targets import held_folder
 
 __all__ = ["POOLED", "TABLE_NAMES", "Settings", "Study", "study"]
 
@@ -257,11 +258,12 @@ class Study(StudyView, EarlyTables):
         """
         target = Path(folder)
         tables, text = self.tables(), self.to_json()
-        for name, frame in tables.items():
-            with written_whole(target / f"{name}.parquet") as draft:
-                frame.write_parquet(draft)
-        with written_whole(target / "study.json") as draft:
-            draft.write_text(text, encoding="utf-8")
+        with held_folder(target, overwrite=True):
+            for name, frame in tables.items():
+                with written_whole(target / f"{name}.parquet") as draft:
+                    frame.write_parquet(draft)
+            with written_whole(target / "study.json") as draft:
+                draft.write_text(text, encoding="utf-8")
         return [*(target / f"{name}.parquet" for name in tables), target / "study.json"]
 
 

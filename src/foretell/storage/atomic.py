@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from foretell.errors import RunError
@@ -25,6 +25,9 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
         path: The file.
         durable: Also wait until the disk has it, so that it is there after a loss of power.
 
+    Raises:
+        RunError: The system refuses to write; see `saving`.
+
     Example:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "note.txt"
@@ -33,21 +36,23 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Named by chance as well: another thread, or a process with this number on another machine, may write the same.
     draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        draft.touch()
-        mode = draft.stat().st_mode
-        yield draft
-        draft.chmod(mode)
-        if durable:
-            _sync(draft)
-        draft.replace(path)
-        if durable and sys.platform != "win32":  # there a folder cannot be opened
-            _sync(path.parent)
-    finally:
-        draft.unlink(missing_ok=True)
+    with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.touch()
+            mode = draft.stat().st_mode
+            yield draft
+            draft.chmod(mode)
+            if durable:
+                _sync(draft)
+            draft.replace(path)
+            if durable and sys.platform != "win32":  # there a folder cannot be opened
+                _sync(path.parent)
+        finally:
+            with suppress(OSError):
+                draft.unlink()
 
 
 def is_draft(name: str) -> bool:

@@ -193,6 +193,7 @@ class Run(RunView):
         Raises:
             TableError: The frame is not a label table, or names a sample twice.
             InputError: It names a sample this run does not have.
+            FolderTakenError: Somebody is writing into the run.
         """
         conformed = schema.conform(labels, schema.LABELS)
         repeated = conformed.filter(pl.col("id").is_duplicated())
@@ -205,13 +206,14 @@ class Run(RunView):
             raise InputError(f"labels: {len(unknown)} ids are not in the run {self.location}, such as {unknown[0]!r}")
         buffer = io.BytesIO()
         conformed.write_parquet(buffer)
-        self.fetch([LABELS_FILE], anew=True)
-        before = self.contained(LABELS_FILE)
-        known = [sha256(buffer.getbuffer()).hexdigest(), *([checksum(before)] if before.exists() else [])]
-        if len(known) == 2 and known[0] == known[1] and self.exists(LABELS_COMMIT):
-            return
-        self.write(LABELS_COMMIT, sealed({"labels": known}).encode())
-        self.write(LABELS_FILE, buffer.getvalue())
+        with writing_alone(self.location):
+            self.fetch([LABELS_FILE], anew=True)
+            before = self.contained(LABELS_FILE)
+            known = [sha256(buffer.getbuffer()).hexdigest(), *([checksum(before)] if before.exists() else [])]
+            if len(known) == 2 and known[0] == known[1] and self.exists(LABELS_COMMIT):
+                return
+            self.write(LABELS_COMMIT, sealed({"labels": known}).encode())
+            self.write(LABELS_FILE, buffer.getvalue())
 
     def check(self) -> list[Damage]:
         """Look at every file of the run and say what is wrong with it.

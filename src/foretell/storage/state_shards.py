@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from foretell.errors import InputError, RunError
 from foretell.schema.tables import HIDDEN, POOLS, SAMPLES, conform, empty
-from foretell.storage.atomic import saving, written_whole
+from foretell.storage.atomic import written_whole
 from foretell.storage.commits.part_commit import Part, is_safe_name
 from foretell.storage.shard_file import read_tensor_rows
 from foretell.storage.state_choice import PooledStates
@@ -72,7 +72,7 @@ def write_states(
             )
     if not tensors:
         return empty(HIDDEN)
-    with saving(folder / shard), written_whole(folder / shard, durable=True) as draft:
+    with written_whole(folder / shard, durable=True) as draft:
         save_file(tensors, draft)
     return conform(pl.concat(rows).with_columns(shard=pl.lit(shard)), HIDDEN)
 

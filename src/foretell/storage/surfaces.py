@@ -22,7 +22,7 @@ from jaxtyping import Float
 from foretell.errors import InputError, located
 from foretell.schema.tables import SURFACE, conform
 from foretell.storage.atomic import written_whole
-from foretell.storage.targets import check_file
+from foretell.storage.targets import check_file, held_folder
 from foretell.storage.views.surface_view import SurfaceView
 
 __all__ = [
@@ -185,11 +185,12 @@ class Surface(SurfaceView):
             "held_out": None if self.held_out is None else asdict(self.held_out),
             "table_sha256": sha256(buffer.getvalue()).hexdigest(),
         }
-        with written_whole(folder / _TABLE) as draft:
-            draft.write_bytes(buffer.getvalue())
-        with written_whole(folder / _DESCRIPTION) as draft:
-            plain = json.dumps(_plain(described), ensure_ascii=False, indent=1, allow_nan=False)
-            draft.write_text(plain, encoding="utf-8")
+        plain = json.dumps(_plain(described), ensure_ascii=False, indent=1, allow_nan=False)
+        with held_folder(folder, overwrite=True):
+            with written_whole(folder / _TABLE) as draft:
+                draft.write_bytes(buffer.getvalue())
+            with written_whole(folder / _DESCRIPTION) as draft:
+                draft.write_text(plain, encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path | str) -> Surface:

@@ -1,6 +1,8 @@
 """Where results are written: looked at before any work, so that nothing is overwritten by surprise or lost at the end.
 
 check_folder("results")   # refuses a folder that holds something, or that cannot be written
+with held_folder("results"):   # and nobody else writes into it meanwhile
+    ...
 """
 
 from __future__ import annotations
@@ -8,13 +10,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 
 from foretell.errors import InputError
 from foretell.storage.location.remote import is_url, remote_of
+from foretell.storage.writer_lock import writing_alone
 
-__all__ = ["COPY", "DEMO", "MANIFEST", "check_file", "check_folder", "content", "next_free"]
+__all__ = ["COPY", "DEMO", "MANIFEST", "check_file", "check_folder", "content", "held_folder", "next_free"]
 
 MANIFEST = "manifest.json"
 """The file that makes a folder a run."""
@@ -32,6 +36,8 @@ _KINDS = {
     "report.html": "a report",
 }
 """What a folder holds, by a file in it."""
+_held: ContextVar[frozenset[Path]] = ContextVar("_held", default=frozenset())
+"""Folders that the calls around this one hold."""
 _TODO = "choose another name, or replace it with --overwrite (in Python: overwrite=True)"
 
 
@@ -59,6 +65,34 @@ def check_folder(folder: Path | str, *, overwrite: bool = False, resumes: str | 
         _check_writable(folder)
         if not overwrite and not (resumes and (folder / resumes).is_file()) and (held := content(folder)):
             raise InputError(f"{folder}: holds {held} already; {_TODO}")
+
+
+@contextmanager
+def held_folder(folder: Path | str, *, overwrite: bool = False) -> Iterator[None]:
+    """Hold a folder for results until the block ends, so that two calls at the same time do not mix their files.
+
+    A call within the block, such as a report within the study that it is of, may hold the same folder.
+
+    Args:
+        folder: Where results will be written.
+        overwrite: As in `check_folder`.
+
+    Raises:
+        InputError: As in `check_folder`.
+        FolderTakenError: Somebody else is writing into it; the message says who.
+    """
+    check_folder(folder, overwrite=overwrite)
+    place = Path(folder).resolve()
+    if place in _held.get():
+        yield
+        return
+    with writing_alone(folder):
+        check_folder(folder, overwrite=overwrite)  # of whoever held it until now
+        token = _held.set(_held.get() | {place})
+        try:
+            yield
+        finally:
+            _held.reset(token)
 
 
 def check_file(path: Path | str, *, overwrite: bool = False) -> None:

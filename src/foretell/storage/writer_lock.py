@@ -18,6 +18,7 @@ import secrets
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -25,11 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from foretell.errors import FolderTakenError
+from foretell.storage.atomic import saving
 from foretell.storage.location.remote import Remote, is_url, remote_of
 
 __all__ = ["break_lock", "refuse_second_writer", "writing_alone"]
 
 _FILE = ".writer.json"
+_PATIENCE = 0.5
+"""Seconds in which a holder says who it is."""
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 """What a system says of a lock that another has."""
 _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -58,6 +62,7 @@ def writing_alone(place: Path | str | None) -> Iterator[None]:
     Raises:
         FolderTakenError: Another process or thread is writing into it, or one of another host did not say that it
             ended; the message names process, host and since when.
+        RunError: The folder cannot be written.
     """
     if place is None:
         yield
@@ -72,9 +77,11 @@ def writing_alone(place: Path | str | None) -> Iterator[None]:
         return
     folder = Path(place)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(folder) if _has_locks(folder) else _created(folder):
+        with saving(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            has_locks = _has_locks(folder)
+        with _locked(folder) if has_locks else _created(folder):
             yield
     finally:
         with suppress(OSError):
@@ -129,10 +136,11 @@ def _locked(folder: Path) -> Iterator[None]:
         # A file that took the place of a lock says more than the lock that was free.
         if held and (not _is_here(held) or (held.get("by") == "file" and not _is_gone(held))):
             raise _taken(folder, held)
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, _own_text("lock"))
         try:
+            with saving(path):
+                os.ftruncate(descriptor, 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, _own_text("lock"))
             yield
         finally:
             with suppress(OSError):
@@ -144,15 +152,20 @@ def _locked(folder: Path) -> Iterator[None]:
 def _descriptor(folder: Path) -> int:
     """Return a descriptor of the lock's file with the lock on it."""
     path = folder / _FILE
+    until = time.monotonic() + _PATIENCE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(descriptor)
         except OSError as error:
             os.close(descriptor)
-            if error.errno in _HELD:
-                raise _taken(folder, _text(path)) from None
-            raise
+            if error.errno not in _HELD:
+                raise
+            held = _text(path)
+            if (held is None or _is_gone(held)) and time.monotonic() < until:
+                time.sleep(0.02)  # its holder has just begun and not yet said who it is, or has just ended
+                continue
+            raise _taken(folder, held) from None
         with suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
@@ -182,8 +195,9 @@ def _created(folder: Path) -> Iterator[None]:
 def _linked(path: Path, text: bytes) -> bool:
     """Make a file with its whole text; return whether there was none."""
     draft = path.with_name(f".{secrets.token_hex(8)}.part")
-    draft.write_bytes(text)
     try:
+        with saving(path):
+            draft.write_bytes(text)
         os.link(draft, path)
     except FileExistsError:
         return False
@@ -195,7 +209,7 @@ def _linked(path: Path, text: bytes) -> bool:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(text)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     return True
 
 
@@ -297,7 +311,7 @@ def _taken(place: Path | str, held: Mapping[str, Any] | None) -> FolderTakenErro
         who = f"process {held['pid']} on {held['host']} (since {held['since']})"
     todo = "wait until that ends, or choose another folder"
     if held is None or held["host"] != socket.gethostname():
-        todo += f"; if it is gone, call again with --break-lock, or delete {place}/{_FILE}"
+        todo += f"; if it is gone, delete {place}/{_FILE} (for a run: call again with --break-lock)"
     return FolderTakenError(f"{place}: {who} is writing into it; {todo}")
 
 

@@ -158,6 +158,20 @@ def test_what_the_other_side_raises_names_the_file(url: str, monkeypatch: pytest
         append_part(run, 0)
 
 
+@pytest.mark.parametrize("call", ["info", "ls", "cat_file", "get_file"])
+def test_a_store_that_cannot_be_reached_is_not_taken_for_one_without_the_run(
+    url: str, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    made(url, 1)
+
+    def failing(*_: object, **__: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), call, failing)
+    with pytest.raises(RunError, match=r"nobody answers \(ConnectionError\)"), writing_alone(url):
+        made(url, 1)
+
+
 def test_without_fsspec_the_message_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['fsspec'] = None; sys.modules['fsspec.core'] = None\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,22 +18,70 @@ from tests.storage.synthetic import contents, job, made
 LIMITED = """
 import resource, signal, sys
 from foretell.errors import RunError
-from tests.storage.synthetic import append_part, made
+from foretell.storage.runs import Run
+from tests.storage.synthetic import append_part, job
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-run = made(sys.argv[1], 2)
+run = Run.create(sys.argv[1], job(3))
+for number in range(2): append_part(run, number)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try: append_part(run, 2)
 except RunError as error: print(error); sys.exit(error.exit_code)
 """
-FULL = """
-import sys
+DISK = """
+import json, subprocess, sys
+from pathlib import Path
+import numpy as np, polars as pl
+from foretell.cli.main import main
 from foretell.errors import RunError
-from foretell.storage.runs import Run
-from tests.storage.synthetic import append_part, job
-run = Run.create(sys.argv[1], job(400))
-try:
-    for number in range(400): append_part(run, number)
-except RunError as error: print(error); sys.exit(error.exit_code)
+from foretell.storage.runs import open_run
+from foretell.storage.atomic import written_whole
+from tests.storage.synthetic import append_part, contents, made
+small, elsewhere = map(Path, sys.argv[1:])
+
+def mounted(*options):
+    if subprocess.run(["mount", *options, small]).returncode: sys.exit(77)
+
+def said(call):
+    try:
+        call()
+    except RunError as error:
+        return error.exit_code, str(error).replace(str(small), "")
+    return 0, ""
+
+def written():
+    with written_whole(small / "results" / "table") as draft: draft.write_bytes(b"x" * 9000)
+
+def tried():
+    run = open_run(small / "run")
+    ids = run.samples["id"]
+    labels = pl.DataFrame({"id": ids, "behavior_label": 1, "label_source": "file"})
+    calls = {
+        "go on": lambda: made(run.path, 40),
+        "label": lambda: run.write_labels(labels),
+        "compact": run.compact,
+        "add": lambda: run.add_hidden(9, "mean over answer", ids, np.ones((len(ids), 4))),
+        "repair": run.repair,
+        "results": written,
+    }
+    return {name: said(call) for name, call in calls.items()} | {"check": main(["check", str(run.path)])}
+
+mounted("-t", "tmpfs", "-o", "size=1m", "none")
+found = {"written": said(lambda: made(small / "run", 40)), "parts": len(open_run(small / "run").parts)}
+with (small / "filler").open("wb", buffering=0) as filler:
+    try:
+        while filler.write(bytes(4096)): pass
+    except OSError: pass
+found["full"] = tried()
+mounted("-o", "remount,ro")
+found["read-only"] = tried()
+found["before"] = main(["study", str(small / "run"), "--to", str(small / "out")])
+mounted("-o", "remount,rw,size=64m")
+run, expected = made(small / "run", 40), contents(made(elsewhere, 40))
+found["equal"] = all(frame.equals(expected[name]) for name, frame in contents(run).items())
+found["checked"] = [str(damage) for damage in run.check()]
+run.compact()
+found["left"] = sorted(path.name for path in small.rglob("*") if path.name.startswith("."))
+print("FOUND" + json.dumps(found))
 """
 
 
@@ -57,34 +106,30 @@ def test_a_quota_ends_the_call_with_the_file_and_the_run_goes_on_later(tmp_path:
     assert run.check() == []
     assert [part.name for part in run.parts] == ["part-00000", "part-00001"]
     assert not [path for path in run.path.rglob("*") if path.name.endswith(".part")]
+    expected = contents(made(tmp_path / "whole", 3))
+    assert all(frame.equals(expected[name]) for name, frame in contents(made(run.path, 3)).items())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts are made otherwise there")
-def test_a_full_disk_ends_the_call_and_the_run_goes_on_elsewhere(tmp_path: Path) -> None:
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    script = (
-        f"mount -t tmpfs -o size=1m none {mounted} || exit 77; "
-        f"'{sys.executable}' -c '{FULL}' {mounted}/run; code=$?; cp -r {mounted}/run {tmp_path}/run; exit $code"
-    )
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", script]
+def test_a_disk_that_is_full_or_becomes_read_only_ends_each_call_and_the_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    script = [sys.executable, "-c", DISK, str(tmp_path / "small"), str(tmp_path / "whole")]
+    command = ["unshare", "--mount", "--map-root-user", *script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 77 or "unshare" in done.stderr:
         missing("the right to mount a file system")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "cannot be written (No space left on device)" in done.stdout
-    run = Run(tmp_path / "run")
-    assert run.check() == []
-    n_parts = len(run.parts)
-    assert 2 < n_parts < 400
-    expected = contents(made(tmp_path / "whole", 4))
-    assert all(
-        frame.filter(frame["id"].is_in(expected["samples"]["id"].to_list())).equals(expected[name])
-        for name, frame in contents(run).items()
-        if name == "attention"
-    )
-    assert not run.finished
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.partition("FOUND")[2])
+    assert found["written"][0] == 1
+    assert "cannot be written (No space left on device); what was complete before is kept" in found["written"][1]
+    assert 2 < found["parts"] < 40
+    for state, reason in (("full", "No space left on device"), ("read-only", "Read-only file system")):
+        assert found[state].pop("check") == 0
+        for call, (code, message) in found[state].items():
+            assert (code, f"cannot be written ({reason})" in message) == (1, True), (state, call, message)
+    assert found["before"] == 2
+    assert (found["equal"], found["checked"], found["left"]) == (True, [], [])
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder that nobody can write")

@@ -39,6 +39,19 @@ def test_tables_stay_the_same_in_fewer_files(tmp_path: Path) -> None:
     assert (found.damages, found.leftovers, found.n_samples) == ((), (), 18)
 
 
+def test_a_compacted_part_that_is_gone_is_named_and_read_again(tmp_path: Path) -> None:
+    run = copied(tmp_path / "run", 3)
+    expected = contents(run)
+    run.compact()
+    (run.path / "parts" / "compact-00000.json").unlink()
+    assert not run.finished
+    assert [damage.file for damage in run.check()] == ["parts/compact-00000.json"]
+    run.repair()
+    assert check_run(run).leftovers == ()
+    assert same(made(run.path, 3), expected)
+    assert run.finished
+
+
 def test_each_file_has_one_dataset_and_layer_in_order(tmp_path: Path) -> None:
     run = copied(tmp_path / "run", 6)
     run.compact()

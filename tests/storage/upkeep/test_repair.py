@@ -13,7 +13,7 @@ from foretell.storage.runs import Run
 from foretell.storage.writer_lock import writing_alone
 from tests.storage.synthetic import contents, copied, made
 
-ROUNDS = int(os.environ.get("FORETELL_TEST_ROUNDS", "12"))
+ROUNDS = os.environ.get("FORETELL_TEST_ROUNDS")
 
 
 def files(run: Run) -> dict[str, bytes]:
@@ -101,7 +101,7 @@ def test_a_byte_or_a_cut_anywhere_is_found_and_mended(
     run = copied(tmp_path / "run", 4)
     run.write_labels(run.samples.select("id", "behavior_label", "label_source"))
     expected = contents(run)
-    for number in range(ROUNDS if not compacted else max(2, ROUNDS // 4)):
+    for number in range(int(ROUNDS or (3 if compacted else 12))):
         if compacted:
             run.compact()
         known = sorted(path for path in run.path.rglob("*") if path.is_file())

@@ -13,6 +13,7 @@ from foretell.display import Displayed, Facts, from_showing
 from foretell.errors import InputError
 from foretell.schema.columns import as_pandas
 from foretell.storage.atomic import written_whole
+from foretell.storage.targets import held_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,9 +100,10 @@ class Comparison(Displayed):
         """
         target = Path(folder)
         frames = {"comparison.parquet": self.table, "comparison_heads.parquet": self.heads}
-        for name, frame in frames.items():
-            with written_whole(target / name) as draft:
-                frame.write_parquet(draft)
-        with written_whole(target / "comparison.json") as draft:
-            draft.write_text(self.to_json(), encoding="utf-8")
+        with held_folder(target, overwrite=True):
+            for name, frame in frames.items():
+                with written_whole(target / name) as draft:
+                    frame.write_parquet(draft)
+            with written_whole(target / "comparison.json") as draft:
+                draft.write_text(self.to_json(), encoding="utf-8")
         return [target / name for name in (*frames, "comparison.json")]

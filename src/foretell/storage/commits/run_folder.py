@@ -102,7 +102,7 @@ class RunFolder(RunFiles):
 
     def finish(self) -> None:
         """Mark the run as complete."""
-        self.write_manifest(Manifest(self.job, finished=True, parts=tuple(sorted(self.part_names))))
+        self.write_manifest(Manifest(self.job, finished=True, parts=tuple(part.name for part in self.parts)))
 
     @property
     def finished(self) -> bool:
@@ -183,11 +183,7 @@ class RunFolder(RunFiles):
     def write_rows(self, table: RunTable, name: str, frame: pl.DataFrame) -> PartFile:
         """Write one file of a table, which no part has yet."""
         target = self.contained(f"{table}/{name}")
-        with (
-            saving(f"{self.location}/{table}/{name}"),
-            written_whole(target, durable=True) as draft,
-            draft.open("wb") as stream,
-        ):
+        with written_whole(target, durable=True) as draft, draft.open("wb") as stream:
             frame.write_parquet(stream)
         return self.committed(table, name, frame.height)
 

@@ -36,7 +36,11 @@ class Remote:
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
         with self._asking(name):
-            return bool(self._filesystem.isfile(self._path(name)))
+            self._filesystem.invalidate_cache()  # others write as well
+            try:  # fsspec's own `isfile` takes a store that cannot be reached for one without the file
+                return bool(self._filesystem.info(self._path(name))["type"] == "file")
+            except FileNotFoundError:
+                return False
 
     def names(self, folder: str = "") -> list[str]:
         """Return the names of the files in a folder; none where it does not exist."""

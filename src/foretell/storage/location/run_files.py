@@ -41,7 +41,7 @@ class RunFiles:
         Raises:
             RunError: It cannot be written.
         """
-        with saving(f"{self.location}/{name}"), written_whole(self.contained(name), durable=True) as draft:
+        with written_whole(self.contained(name), durable=True) as draft:
             draft.write_bytes(content)
         self.send(name, keep=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from foretell.schema.tables import HIDDEN, POOLS, conform
-from foretell.storage.atomic import saving, written_whole
+from foretell.storage.atomic import written_whole
 from foretell.storage.commits.part_commit import Part, PartFile
 from foretell.storage.commits.run_folder import RunFolder
 from foretell.storage.shard_file import read_tensor_rows, tensors_of
@@ -78,7 +78,7 @@ def _write_shard(run: RunFolder, rows: pl.DataFrame, shard: str) -> pl.DataFrame
         numbers = pl.int_range(chosen.height, dtype=pl.Int32)
         index.append(chosen.with_columns(shard=pl.lit(shard), row=numbers))
     path = run.path / "hidden" / shard
-    with saving(path), written_whole(path, durable=True) as draft:
+    with written_whole(path, durable=True) as draft:
         save_file(tensors, draft)
     return pl.concat(index)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -129,9 +130,13 @@ def _by_number(key: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
 
 
 def _remove_replaced(run: RunFolder, active: Sequence[Part]) -> None:
-    """Delete the parts that were compacted into others."""
-    replaced = {name for part in active for name in part.replaces} - {part.name for part in active}
+    """Delete the parts that were compacted into others; a finished run then names those that it has."""
+    names = tuple(part.name for part in active)
+    replaced = {name for part in active for name in part.replaces} - set(names)
     if replaced:
+        manifest = run.read_manifest()
+        if run.finished and manifest.parts != names:
+            run.write_manifest(replace(manifest, parts=names))
         remove_parts(run, sorted(replaced))
 
 
