@@ -71,7 +71,7 @@ class Reading:
     token_texts: tuple[str, ...]
     signals: Answered
     reason: str | None = None
-    """Why its numbers are undefined, see `foretell.reading.runs.finite`; then it has tokens and no more."""
+    """Why its numbers are undefined, see `foretell.jobs.finite`; then it has tokens and no more."""
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from foretell.directions.activations.answer_batches import AnswerBatch
+from foretell.jobs.finite import in_precision
 from foretell.reading.hooks.residual_stream import residual_hooks
 from foretell.reading.models.load import Model
 from foretell.reading.models.signatures import cache_argument
-from foretell.reading.runs.finite import in_precision
 from foretell.reading.signals.log_probabilities import token_scores
 
 __all__ = ["answer_logprob", "not_finite_answers", "read_batch"]

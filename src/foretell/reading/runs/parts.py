@@ -20,13 +20,13 @@ from foretell.conversations.conversation import Conversation
 from foretell.errors import InputError
 from foretell.jobs.attempts import Failure, attempt
 from foretell.jobs.batches import Part
+from foretell.jobs.finite import not_finite
 from foretell.jobs.reading_settings import Settings, stop_at_first
 from foretell.reading.chat.spans import Rendered
 from foretell.reading.chat.tokens import token_texts
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import force, generate
-from foretell.reading.runs.finite import not_finite
 from foretell.storage.answered import Answered, Reading, Unread
 from foretell.storage.runs import Run
 from foretell.storage.sample_rows import tables

@@ -14,10 +14,10 @@ from polars.testing import assert_frame_equal
 
 from foretell.conversations.conversation import Conversation, Message
 from foretell.errors import UnfinishedError
+from foretell.jobs.finite import not_finite
 from foretell.reading.chat.spans import render
 from foretell.reading.models.load import Model
 from foretell.reading.runs.answers import force
-from foretell.reading.runs.finite import not_finite
 from foretell.reading.runs.read import read
 from foretell.storage.runs import Run, open_run
 from tests.directions.overflow import overflowing_model

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 
 from foretell.jobs.readable_direction import ReadableDirection
@@ -17,13 +16,13 @@ from foretell.storage.answered import Answered
 __all__ = ["in_precision", "not_finite"]
 
 _REMEDY = {
-    torch.float16: "in float16; load the model in bfloat16 or float32",
-    torch.bfloat16: "in bfloat16; load the model in float32",
+    "float16": "in float16; load the model in bfloat16 or float32",
+    "bfloat16": "in bfloat16; load the model in float32",
 }
 
 
-def not_finite(answered: Answered, directions: Sequence[ReadableDirection], dtype: torch.dtype) -> str | None:
-    """Return which signals of an answer are not finite, and what to do; None if all are.
+def not_finite(answered: Answered, directions: Sequence[ReadableDirection], dtype: object) -> str | None:
+    """Return which signals of an answer are not finite, and what to do for a torch dtype; None if all are.
 
     What is undefined by itself does not count: lift on a segment without tokens, activity in a layer without a
     direction, what was not asked for.
@@ -52,9 +51,10 @@ def not_finite(answered: Answered, directions: Sequence[ReadableDirection], dtyp
     return f"{' and '.join(found)} are not finite {in_precision(dtype)}"
 
 
-def in_precision(dtype: torch.dtype) -> str:
+def in_precision(dtype: object) -> str:
     """Return in which precision something is not finite, and what to do."""
-    return _REMEDY.get(dtype, f"in {str(dtype).removeprefix('torch.')}; the model itself computes what is no number")
+    name = str(dtype).removeprefix("torch.")
+    return _REMEDY.get(name, f"in {name}; the model itself computes what is no number")
 
 
 def _layers(chosen: Bool[np.ndarray, " layer"], layers: Sequence[int]) -> str:
