@@ -27,6 +27,7 @@ WITHOUT_SOURCE_MODULE = {
     "cli/test_environment.py": "the command line in environments that lack something",
     "cli/test_held_folders.py": "every verb that writes where somebody else does",
     "directions/test_planted.py": "the whole way from hidden states with a planted direction to its evidence",
+    "showing/test_hostile_texts.py": "texts that a model or a file controls, wherever they are shown",
     "labels/test_verifiers_real.py": "all verifiers on one data set of real answers",
     "reading/capture/test_answer_ends.py": "captures of generations, by how the answer ends",
     "reading/capture/test_columns.py": "captures, by what the forward pass is given",

@@ -256,15 +256,17 @@ class Study(StudyView, EarlyTables):
         Returns:
             The files, tables first; each is written atomically.
         """
-        target = Path(folder)
-        tables, text = self.tables(), self.to_json()
-        with held_folder(target, overwrite=True):
-            for name, frame in tables.items():
-                with written_whole(target / f"{name}.parquet") as draft:
-                    frame.write_parquet(draft)
-            with written_whole(target / "study.json") as draft:
-                draft.write_text(text, encoding="utf-8")
-        return [*(target / f"{name}.parquet" for name in tables), target / "study.json"]
+        return _written(Path(folder), self.tables(), self.to_json())
+
+
+def _written(folder: Path, tables: Mapping[str, pl.DataFrame], summary: str) -> list[Path]:
+    with held_folder(folder, overwrite=True):
+        for name, frame in tables.items():
+            with written_whole(folder / f"{name}.parquet") as draft:
+                frame.write_parquet(draft)
+        with written_whole(folder / "study.json") as draft:
+            draft.write_text(summary, encoding="utf-8")
+    return [*(folder / f"{name}.parquet" for name in tables), folder / "study.json"]
 
 
 def study(
