@@ -9,7 +9,7 @@ ForetellError
 │   ├── ModelError        a name or folder does not lead to a loadable model
 │   └── MissingExtraError an optional part of foretell is not installed
 ├── NotReadableError      this model cannot be read exactly                (exit code 1)
-├── RunError              a run folder is damaged                          (exit code 1)
+├── RunError              a run is damaged, or results cannot be written   (exit code 1)
 │   └── FolderTakenError  it holds another job, or somebody is writing into it; an InputError as well (exit code 2)
 └── UnfinishedError       work ended before all of it was done             (exit code 1)
 SharedTextWarning         pairs of two topics have a text in common, so the topics are held out together (a warning)
@@ -99,7 +99,7 @@ class NotReadableError(ForetellError):
 
 
 class RunError(ForetellError):
-    """A run folder is damaged, incomplete, or was made by another job."""
+    """A run folder is damaged, incomplete, or was made by another job, or the system refuses to write a file."""
 
 
 class FolderTakenError(RunError, InputError):
