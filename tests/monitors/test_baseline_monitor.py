@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 import foretell
 from foretell.monitors.alarm_threshold import Threshold, alarm_threshold, highest_by_group
@@ -141,3 +142,21 @@ def test_where_nothing_can_be_compared_it_says_so(generator: np.random.Generator
     assert found is not None
     assert (found.more_lower, found.more_upper, found.detectable) == (None, None, None)
     assert "too few calibration groups of label 0 for an interval" in beside_baseline(found)
+
+
+@pytest.mark.calibration
+@pytest.mark.parametrize("shared", [0.0, 0.8])
+def test_the_interval_excludes_no_difference_as_seldom_as_it_says(shared: float) -> None:
+    """Two scores are equally good; they may have some of their noise in common."""
+    generator = np.random.default_rng(int(10 * shared))
+    excluded = 0
+    for _ in range(100):
+        samples = made_samples(90, 2, generator)
+        held, n = np.ones(180, dtype=bool), (2, 180)
+        noise = np.sqrt(shared) * generator.normal(size=180) + np.sqrt(1 - shared) * generator.normal(size=n)
+        first, second = 1.5 * samples.label + noise
+        found = best_baseline({"other": second}, first, samples, held, threshold_of(samples, held, first))
+        assert found is not None
+        assert found.more_lower is not None
+        excluded += found.more_lower > 0 or (found.more_upper or 0) < 0
+    assert excluded <= binom.ppf(0.999, 100, 0.05)
