@@ -42,6 +42,7 @@ WITHOUT_SOURCE_MODULE = {
     "reading/runs/test_hidden_states.py": "hidden states of runs, from reading to resuming",
     "reading/runs/test_workers.py": "runs that several processes read",
     "serving/test_live_page.py": "the live page in a browser",
+    "showing/test_hostile_texts.py": "300 texts that try to act, in every kind of figure and on a terminal",
     "showing/page/test_accessible.py": "the page, checked for screen readers",
     "showing/page/test_hover.py": "every kind of figure, pointed at in a browser",
     "showing/page/test_using.py": "tables, lists, wheel, keys and print of the page in a browser",
