@@ -85,7 +85,7 @@ def test_every_sample_has_the_held_out_score_of_every_detector(found: Study) -> 
             assert rows["id"].to_list() == samples.ids.tolist()
             assert rows["score"].to_numpy() == pytest.approx(one.heldout.score.mean(axis=0), nan_ok=True)
     best = scores.filter(pl.col("detector") == "all heads").join(found.table.samples, on=["dataset", "id"])
-    by_label = {label: part["rank"].mean() for (label,), part in best.group_by("behavior_label")}
+    by_label = {label: part["rank"].to_numpy().mean() for (label,), part in best.group_by("behavior_label")}
     assert by_label[1] > 0.7 > 0.3 > by_label[0]
 
 
