@@ -43,6 +43,16 @@ class EarlyTables:
         """Return detectors and baselines of a dataset with their held-out scores, those of single moments last."""
         return [*self.judged[dataset][0], *self._early.detectors(dataset)]
 
+    @cached_property
+    def held_out_scores(self) -> pl.DataFrame:
+        """Score and rank of every sample by every detector and baseline, fitted on other groups.
+
+        The rows of datasets that are pooled are those of the single datasets. Families of signals score at the last
+        moment that counts.
+        """
+        ids = {dataset: self.samples[dataset].ids.tolist() for dataset in self.table.datasets}
+        return frames.held_out_frame({dataset: self.detectors_of(dataset) for dataset in ids}, ids)
+
     @property
     def found(self) -> Mapping[str, Sequence[Verdict]]:
         """Verdicts by dataset."""

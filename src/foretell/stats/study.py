@@ -172,16 +172,6 @@ class Study(StudyView, EarlyTables):
         return frames.reliability_frame({dataset: found for dataset, (found, _) in self.judged.items()})
 
     @cached_property
-    def held_out_scores(self) -> pl.DataFrame:
-        """Score and rank of every sample by every detector and baseline, fitted on other groups.
-
-        The rows of datasets that are pooled are those of the single datasets. Families of signals score at the last
-        moment that counts.
-        """
-        ids = {dataset: self.samples[dataset].ids.tolist() for dataset in self.datasets}
-        return frames.held_out_frame({dataset: self.detectors_of(dataset) for dataset in ids}, ids)
-
-    @cached_property
     def transfer(self) -> pl.DataFrame:
         """Performance of the detector on all heads on other datasets."""
         cells = dataset_transfers(self.samples, self.settings)

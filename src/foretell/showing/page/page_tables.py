@@ -38,7 +38,7 @@ _CAPTIONS = {
     "direction_null": "Random directions, layer by layer",
     "steering": "Steering along the direction, dose by dose",
 }
-_MOST_SCORES = 50_000
+_MOST_SCORES = 5_000
 """Rows of held-out scores on the page; more are in the folder only, and those of families in the conversations."""
 _SCHEMAS = {"direction": "directions"}
 _P_VALUES = ("pearson_p", "spearman_p", "auc_p", "q_value", "p_max", "p_adjusted", "p", "directed_p")
