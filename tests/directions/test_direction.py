@@ -22,7 +22,7 @@ from foretell.directions.fit import fit_direction
 from foretell.directions.fit_and_judge import steer
 from foretell.directions.random_directions import RandomScale
 from foretell.directions.surface import surface
-from foretell.errors import InputError, TemplateWarning
+from foretell.errors import InputError, RunError, TemplateWarning
 from foretell.reading.chat.chat_template import template_fingerprint
 from foretell.reading.models.fingerprints import weights_fingerprint
 from foretell.reading.models.load import Model
@@ -133,7 +133,7 @@ def test_a_failing_save_leaves_the_old_file(
     monkeypatch.setattr("foretell.directions.direction.save_file", broken)
     with pytest.raises(InputError, match=r"lying\.safetensors: exists already; .*--overwrite"):
         direction.save(path)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RunError, match=r"lying\.safetensors: cannot be written \(disk full\)"):
         direction.save(path, overwrite=True)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["lying.safetensors"]
