@@ -18,9 +18,10 @@ QUICK := not slow and not model and not page and not calibration
 
 # What other versions of other packages are likeliest to break, in about a minute. Before transformers 5.23 the fused
 # attention of Gemma 2 ignores its soft cap, which is refused.
-CORE := tests/contract/test_light.py tests/storage/test_*.py tests/storage/commits tests/conversations/test_formats.py tests/cli/test_main.py \
-	tests/stats/heads/test_association.py tests/reading/runs tests/reading/models/test_load.py \
-	tests/reading/capture/test_generating.py
+CORE := tests/contract/test_light.py tests/storage/test_runs.py tests/storage/test_state_shards.py \
+	tests/storage/test_surfaces.py tests/storage/commits tests/conversations/test_formats.py tests/cli/test_main.py \
+	tests/stats/heads/test_association.py tests/reading/runs/test_read.py tests/reading/runs/test_hidden_states.py \
+	tests/reading/models/test_load.py tests/reading/capture/test_generating.py
 OTHERS := not gemma2
 
 .PHONY: help setup demo test quick slow lint types layers docs check lowest newest clean
