@@ -66,7 +66,7 @@ _STUDY: dict[str, Any] = {
     "early_repeats": 5,
 }
 """Settings of the demo's study: fewer trees and rows take a third of the time and cost little certainty. AUCs within
-kinds of tasks compare samples of one fold: with five folds of 60 samples these were ten to fifteen pairs, in one repeat."""
+kinds of tasks compare samples of one fold: with five folds of 60 samples, one repeat had ten to fifteen pairs."""
 _QUICK_STUDY: dict[str, Any] = {
     **_STUDY,
     "n_trees": 10,
