@@ -17,6 +17,7 @@ __all__ = [
     "HIDDEN_LAYERS",
     "IMPORTANCES",
     "LEAK",
+    "POOLED",
     "RELIABILITY",
     "ROC",
     "ROC_POINTS",
@@ -25,6 +26,11 @@ __all__ = [
     "TRANSFER",
     "VERDICTS",
 ]
+
+POOLED = "all"
+"""`dataset` of all datasets together."""
+LEAK = 0.05
+"""Smallest AUC, of the placebo above one half and of a random split of rows above held-out groups, called a leak."""
 
 _METRIC = Column("metric", pl.String(), "column of the attention table")
 _AT_LEVEL = "of the interval at the study's level (95 % by default)"
@@ -327,9 +333,6 @@ TOLD_BY = Table(
         REASON,
     ),
 )
-
-LEAK = 0.05
-"""Smallest AUC, of the placebo above one half and of a random split of rows above held-out groups, called a leak."""
 
 HIDDEN_LAYERS = Table(
     "hidden_layers",

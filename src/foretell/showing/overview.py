@@ -11,12 +11,12 @@ from typing import Any
 
 import polars as pl
 
+from foretell.schema.study_tables import POOLED
 from foretell.showing.report_data import ReportData
 
 __all__ = [
     "ALL_BASELINES",
     "BASELINE",
-    "POOLED",
     "Measured",
     "Overview",
     "OverviewRow",
@@ -36,8 +36,6 @@ ALL_BASELINES = "all baselines"
 _ALL = "all"
 _ATTENTION = "attention"
 _FIRST = (_ATTENTION, "hidden states", "activity", "confidence")
-POOLED = "all"
-"""`dataset` of all datasets together."""
 
 Row = dict[str, Any]
 

@@ -207,7 +207,6 @@ def save_table(
     Raises:
         InputError: `to` holds something already, is a file, or cannot be written.
     """
-    check_folder(to, overwrite=overwrite)
     title, figure = _ONE_FIGURE[kind]
     data = ReportData(tables={}, facts=RunFacts(model=model, question=title))
     with _whole_folder(to, overwrite=overwrite) as draft:

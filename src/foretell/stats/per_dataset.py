@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 from jaxtyping import UInt
 
+from foretell.schema.study_tables import POOLED
 from foretell.stats.detectors.detector import Detector, Known, judge_detectors
 from foretell.stats.detectors.learners import Estimator
-from foretell.stats.detectors.samples import POOLED, Samples, dataset_samples, fold_order, pooled_samples
+from foretell.stats.detectors.samples import Samples, dataset_samples, fold_order, pooled_samples
 from foretell.stats.detectors.transfer import Transfer, TransferSet, transfer
 from foretell.stats.folds import Folds, group_numbers, grouped_folds
 from foretell.stats.forest.random_forest import (

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from foretell.errors import InputError
+from foretell.schema.study_tables import POOLED
 from foretell.stats.detectors.detector import Detector
 from foretell.stats.detectors.held_out_scores import CrossValidation
-from foretell.stats.detectors.samples import POOLED, Samples, fold_order
+from foretell.stats.detectors.samples import Samples, fold_order
 from foretell.stats.early.curves import Curve, CurveSamples, Point, early_curve
 from foretell.stats.early.probes import LayerProbe, layer_probes, published_probes
 from foretell.stats.progress import Steps

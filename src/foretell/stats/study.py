@@ -22,12 +22,13 @@ import polars as pl
 
 from foretell.errors import InputError
 from foretell.records.skipped import Errors
+from foretell.schema.study_tables import POOLED
 from foretell.schema.tables import SHARES
 from foretell.stats import to_tables as frames
 from foretell.stats.auc.roc import RocCurves, roc_curves
 from foretell.stats.detectors.detector import Detector, Known
 from foretell.stats.detectors.learners import Estimator
-from foretell.stats.detectors.samples import POOLED, Samples
+from foretell.stats.detectors.samples import Samples
 from foretell.stats.early_tables import EarlyTables
 from foretell.stats.forest.importances import importances
 from foretell.stats.forest.random_forest import ForestResult, Protocol

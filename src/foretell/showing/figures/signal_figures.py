@@ -25,7 +25,7 @@ from foretell.showing.figures.figure import (
 )
 from foretell.showing.figures.table_cells import column, listed, reasons
 from foretell.showing.figures.titles import early_signals, gains_of_signals, separating_layer
-from foretell.showing.overview import ALL_BASELINES, BASELINE, Overview, OverviewRow, families, overview
+from foretell.showing.overview import ALL_BASELINES, BASELINE, Overview, OverviewRow, families, overview, shown_signal
 from foretell.showing.report_data import ReportData
 from foretell.showing.rounding import estimate_text
 
@@ -82,7 +82,7 @@ def _early(data: ReportData, shown: Overview) -> CurveFigure:
         _early_panel(early.filter(pl.col("dataset") == row.dataset), row, _title(row, shown), chosen)
         for row in shown.rows
     ]
-    drawn = {"all signals" if signal == "all" else signal for signal in chosen}
+    drawn = {shown_signal(signal) for signal in chosen}
     left = [name for name in shown.signals if name not in drawn]
     omitted = f" Not drawn, to stay readable: {', '.join(left)} (see tables/early.parquet)." if left else ""
     words = Words(
@@ -118,7 +118,7 @@ def _early_panel(early: pl.DataFrame, row: OverviewRow, title: str, chosen: Sequ
         part = early.filter((pl.col("signal") == signal) & pl.col("auc").is_not_null())
         part = part.unique("n_generated", keep="first", maintain_order=True).sort("n_generated")
         if not part.is_empty():
-            curves.append(_curve(part, "all signals" if signal == "all" else signal, tone=index, marker=index))
+            curves.append(_curve(part, shown_signal(signal), tone=index, marker=index))
     known = early.filter((pl.col("signal") == BASELINE) & pl.col("auc").is_not_null())
     if not known.is_empty():
         best = known.sort("auc", descending=True, maintain_order=True).unique("n_generated", keep="first").sort(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from foretell.schema.study_tables import LEAK
-from foretell.showing.overview import POOLED, Overview
+from foretell.schema.study_tables import LEAK, POOLED
+from foretell.showing.overview import Overview
 from foretell.showing.rounding import estimate_text, number_text
 from foretell.storage.surfaces import Surface
 

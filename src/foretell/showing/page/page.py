@@ -16,10 +16,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from foretell.schema.study_tables import POOLED
 from foretell.schema.tables import SEGMENTS
 from foretell.showing.draw_plotly import to_plotly
 from foretell.showing.figures.figure import Figure
-from foretell.showing.overview import POOLED, overview
+from foretell.showing.overview import overview
 from foretell.showing.page.conversation_list import conversation_list
 from foretell.showing.page.figure_views import FigureView, figure_view
 from foretell.showing.page.first_screen import first_screen, verdict_counts

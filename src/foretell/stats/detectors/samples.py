@@ -16,10 +16,7 @@ from foretell.stats.folds import group_numbers
 from foretell.stats.table.contents import content_order, content_seed, row_keys
 from foretell.stats.table.dense import DenseDataset
 
-__all__ = ["POOLED", "FoldOrder", "Samples", "common_heads", "dataset_samples", "fold_order", "pooled_samples"]
-
-POOLED = "all"
-"""Name of the pool of several datasets."""
+__all__ = ["FoldOrder", "Samples", "common_heads", "dataset_samples", "fold_order", "pooled_samples"]
 
 
 @dataclass(frozen=True)

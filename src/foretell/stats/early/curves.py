@@ -104,7 +104,7 @@ def early_curve(
     samples: CurveSamples,
     signals: SampleSignals,
     *,
-    moments: Sequence[int] | None = None,
+    moments: Sequence[int],
     words_auc: float = 0.9,
     advance: Callable[[int], None] | None = None,
 ) -> Curve:
@@ -116,13 +116,13 @@ def early_curve(
     Args:
         samples: Labels, groups, and what is known before the answer.
         signals: Of the same samples.
-        moments: Numbers of generated tokens; None: up to whole answers.
+        moments: Numbers of generated tokens, from `signals.checkpoints`.
         words_auc: Held-out AUC at which the words of the answer so far tell the label by themselves.
         advance: Called with the number of tokens after every moment.
     """
     names: tuple[str, ...] = ()
     points, notes = [], dict[str, None]()
-    for after in signals.checkpoints if moments is None else moments:
+    for after in moments:
         families = signals.families(after)
         names = tuple(one.name for one in families)
         notes |= dict.fromkeys(note for one in families for note in one.notes)
