@@ -110,7 +110,7 @@ def hallucinations() -> list[Conversation]:
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
         Conversation(
-            f"halueval-{one['ID']}",
+            f"halueval-{line:04d}",
             "halueval",
             (Message("user", one["user_query"]),),
             answer=one["chatgpt_response"],
@@ -119,7 +119,8 @@ def hallucinations() -> list[Conversation]:
             label_source="HaluEval",
             behaviour="hallucinated, as people judged",
         )
-        for one in records
+        # Several records have the same ID.
+        for line, one in enumerate(records, start=1)
         if one["user_query"].strip() and one["chatgpt_response"].strip()
     ]
 

@@ -229,11 +229,18 @@ def two_columns(linear: nn.Linear) -> None:
     linear.weight.data[:, [1, 9]] = linear.weight.data[:, [9, 1]]
 
 
+def two_columns_of_a_head(linear: nn.Linear) -> None:
+    linear.weight.data[:, [0, 4]] = linear.weight.data[:, [4, 0]]
+
+
 def another_parameter(linear: nn.Linear) -> None:
     linear.weight = nn.Parameter(torch.randn_like(linear.weight))
 
 
-@pytest.mark.parametrize("edit", [added, replaced, copied, one_number, two_columns, another_parameter])
+EDITS = (added, replaced, copied, one_number, two_columns, two_columns_of_a_head, another_parameter)
+
+
+@pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_edited_weight_is_the_new_one(edit: Callable[[nn.Linear], None], wrapped: bool, dtype: torch.dtype) -> None:
@@ -266,6 +273,26 @@ def test_adapters_count_while_they_are_on_and_when_they_are_merged() -> None:
     module.is_on = True
     assert_norms(module, merged + module.change())
     assert module.dropout.training
+
+
+@pytest.mark.parametrize("kind", ["plain", "bfloat16", "double", "convolution"])
+def test_the_least_change_of_the_least_number_counts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = made(MAKERS[kind])[0]
+    numbers = next(module.parameters()).data.view(-1)
+    numbers[0] = 1e-30
+    head_factors(module, N_HEADS)
+    own, calls = linear_maps._factors, []
+
+    def counted(matrix: Tensor, n_heads: int) -> Tensor:
+        calls.append(n_heads)
+        return own(matrix, n_heads)
+
+    monkeypatch.setattr(linear_maps, "_factors", counted)
+    head_factors(module, N_HEADS)
+    assert not calls
+    numbers[0] = torch.nextafter(numbers[0], numbers.new_tensor(1.0))
+    head_factors(module, N_HEADS)
+    assert len(calls) == 1
 
 
 def test_what_has_not_changed_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:

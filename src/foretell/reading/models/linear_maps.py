@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import torch
 from accelerate.utils import align_module_device  # type: ignore[import-untyped]
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -29,12 +29,13 @@ _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4}
 """Of the largest output of a map that is taken for a linear one; half precision rounds more coarsely."""
 _COARSE = 2e-2
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
 _SCALES = (0.01, 1.0, 100.0)
 """Of the random vectors that a map is tried on."""
 
 
 _FACTORS: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor], Tensor | None]] = weakref.WeakKeyDictionary()
-"""Of each module the number of heads, how it responded when its factors were computed, and these."""
+"""Of each module the number of heads, what showed its state when its factors were computed, and these."""
 
 
 def head_factors(
@@ -44,7 +45,7 @@ def head_factors(
 
     W is the map that `projection` computes now, without its bias and without hooks on it: of a plain linear layer the
     weight, otherwise what comes out for unit vectors. Factors are computed once, and again when the map has changed,
-    which its response to a fixed pseudo-random vector shows.
+    which sums of its parameters' bits show, and the response of what is no plain layer to a fixed pseudo-random vector.
 
     Args:
         projection: the module that takes the outputs of all heads, one after the other.
@@ -70,16 +71,18 @@ def head_factors(
     if n_inputs is None or n_heads < 1 or n_inputs % n_heads:
         return None
     try:
-        response = _response(projection, n_inputs)
+        state = _state(projection, n_inputs)
     except FAILURES:
         return None
     known = _FACTORS.get(projection)
-    if known is None or known[0] != n_heads or not _is_same(known[1], response):
+    if known is None or known[0] != n_heads or not _is_same(known[1], state):
         with _undisturbed(projection):
-            matrix = matrix_of(projection, n_inputs)
-            kind = torch.promote_types(response[0].dtype, torch.float32)
-            factors = None if matrix is None else _factors(matrix, n_heads).to(kind)
-            known = _FACTORS[projection] = (n_heads, response, factors)
+            matrix, factors = matrix_of(projection, n_inputs), None
+            if matrix is not None:
+                # What a module puts out has its precision; a matrix that was found by trial may have a higher one.
+                computed = state[0] if state[0].is_floating_point() else matrix
+                factors = _factors(matrix, n_heads).to(torch.promote_types(computed.dtype, torch.float32))
+            known = _FACTORS[projection] = (n_heads, state, factors)
     return known[2]
 
 
@@ -109,34 +112,37 @@ def _is_same(first: list[Tensor], second: list[Tensor]) -> bool:
     )
 
 
-def _response(module: nn.Module, n_inputs: int) -> list[Tensor]:
-    """Return what the map makes of a fixed pseudo-random vector; of a map of several parts also what each part does."""
+def _state(module: nn.Module, n_inputs: int) -> list[Tensor]:
+    """Return what differs when the map has changed.
+
+    It is sums of the bits of a plain weight; of anything else what it makes of a fixed pseudo-random vector, and sums
+    of the bits of its parts.
+    """
     # This is asked in every layer of every pass, so nothing is prepared that a plain weight at hand does not need.
     if (weight := _plain_weight(module)) is not None:
-        return [_mixed(weight)]
+        return [_bit_sums(weight)]
     with _undisturbed(module), align_module_device(module):
         if (weight := _plain_weight(module)) is not None:
-            return [_mixed(weight)]
+            return [_bit_sums(weight)]
         output = _applied(module, _random_vectors(n_inputs, 1))
         # What comes out in half precision is too coarse to show a small change of a weight.
         parts = [one for one in (*module.parameters(), *module.buffers()) if type(one.data) is Tensor and one.numel()]
-        return [
-            output,
-            *(_mixed(one.reshape(-1, one.shape[-1] if one.ndim else 1)) for one in parts if not one.is_meta),
-        ]
+        return [output, *(_bit_sums(one) for one in parts if not one.is_meta)]
 
 
-def _mixed(matrix: Tensor) -> Tensor:
-    """Return the product of a matrix and a fixed pseudo-random vector, at least in single precision."""
-    wide = matrix.detach().to(torch.promote_types(matrix.dtype, torch.float32))
-    # `vecdot` takes half as long as `torch.mv` where the matrix is not in the cache.
-    vectors = _random_vectors(matrix.shape[1], 1).to(wide)
-    with torch.autocast(wide.device.type, enabled=False) if _is_mixed(wide) else contextlib.nullcontext():
-        return torch.as_tensor(torch.linalg.vecdot(wide, vectors))
+def _bit_sums(values: Tensor) -> Tensor:
+    """Return sums of the bits of each row, read as integers and mixed by place. Every single change and any swap shows.
 
-
-def _is_mixed(tensor: Tensor) -> bool:
-    return bool(torch.is_autocast_enabled(tensor.device.type))
+    A product with a fixed vector needs copies in single precision, which took two to twenty times as long in bfloat16.
+    """
+    rows = values.detach() if values.ndim else values.detach()[None]
+    if rows.ndim == 2 and not rows.is_contiguous():
+        rows = rows.T  # as it lies in memory
+    rows = rows.contiguous()
+    size, offset = (n * rows.element_size() for n in (rows.shape[-1], rows.storage_offset()))
+    kind = next(one for one in _INTEGERS if size % one.itemsize == offset % one.itemsize == 0)
+    bits = rows.view(kind)
+    return torch.as_tensor((bits ^ _random_bits(bits.shape[-1], kind).to(bits.device)).sum(-1))
 
 
 def _plain_weight(module: nn.Module) -> Tensor | None:
@@ -219,6 +225,14 @@ def _root(squared: Float[Tensor, "head width width"]) -> Float[Tensor, "head wid
 def _random_vectors(n_inputs: int, n_rows: int) -> Float[Tensor, "row input"]:
     generator = torch.Generator("cpu").manual_seed(n_inputs)
     return torch.randn(n_rows, n_inputs, generator=generator, device="cpu", dtype=torch.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _random_bits(n: int, kind: torch.dtype) -> Int[Tensor, " n"]:
+    generator = torch.Generator("cpu").manual_seed(n)
+    return torch.randint(
+        torch.iinfo(kind).min, torch.iinfo(kind).max, (n,), generator=generator, dtype=kind, device="cpu"
+    )
 
 
 @contextlib.contextmanager

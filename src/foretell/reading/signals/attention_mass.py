@@ -173,7 +173,7 @@ class RowReader:
             return weights, None
         # The logarithm of a weight is its score less the largest one, plus the logarithm of the largest weight.
         scores.sub_(scores.amax(-1, keepdim=True)).clamp_min_(torch.finfo(scores.dtype).min)
-        return weights, -torch.linalg.vecdot(weights, scores) - weights.amax(-1).log()
+        return weights, -scores.mul_(weights).sum(-1) - weights.amax(-1).log()
 
     def _of_chunk(
         self,
