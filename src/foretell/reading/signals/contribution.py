@@ -76,9 +76,9 @@ def written_norms(
         parts = segment_outputs(weights.reshape(n_samples, n_heads, n_rows, n_keys), own, segments)
         return torch.as_tensor(torch.linalg.vector_norm(parts, dim=-1))
     parts = segment_outputs(weights, values, segments).reshape(N_SEGMENTS, n_samples, n_heads, n_rows, -1)
-    # One product for all segments would copy the factors for each of them.
-    written = parts if factors is None else (part @ factors.to(part).transpose(1, 2) for part in parts)
-    return torch.stack([torch.linalg.vector_norm(part, dim=-1) for part in written])
+    # One product per head: a batched one would copy the factors for every sample and segment, a tenth of a generation.
+    written = parts if factors is None else torch.einsum("...hrw,hvw->...hrv", parts, factors.to(parts))
+    return torch.as_tensor(torch.linalg.vector_norm(written, dim=-1))
 
 
 def shares_of(norms: Float[Tensor, "segment ..."]) -> Float[Tensor, "segment ..."]:
