@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -134,6 +135,27 @@ def test_a_still_has_half_the_pixels_each_way_and_the_same_colours(signal_data: 
         ]
     assert np.abs(pixels[0] - pixels[1]).mean() < 4
     assert len(still) < len(png)
+
+
+@pytest.mark.parametrize("name", ["early", "activity"])
+def test_a_still_below_the_heading_lacks_the_heading_and_nothing_else(signal_data: ReportData, name: str) -> None:
+    canvas = to_matplotlib.draw(_figures(signal_data)[name])
+    share, n_pixels = to_matplotlib.heading_share(canvas), round(canvas.get_figheight() * 60)
+    png = to_matplotlib.render(canvas, "png", dots_per_inch=60)
+    for text in canvas.texts:
+        text.set_visible(text.get_gid() != "heading")
+    without = to_matplotlib.render(canvas, "png", dots_per_inch=60)
+    assert png != without
+    cut = math.ceil(share * n_pixels)
+    with Image.open(io.BytesIO(png)) as whole, Image.open(io.BytesIO(without)) as bare:
+        pixels, rest = np.asarray(whole), np.asarray(bare)
+    assert np.array_equal(pixels[cut:], rest[cut:])
+    assert (rest[:cut] == 255).all()
+    with Image.open(io.BytesIO(to_matplotlib.still(png, scale=1.0, below=share))) as still:
+        assert still.size == (pixels.shape[1], n_pixels - cut)
+    for text in canvas.texts:
+        text.set_text("" if text.get_gid() == "heading" else text.get_text())
+    assert to_matplotlib.heading_share(canvas) == 0.0
 
 
 def test_many_tokens_and_answers_stay_drawable() -> None:

@@ -262,7 +262,9 @@ def _write_figures_and_page(
         png = to_matplotlib.render(canvas, "png")
         (draft / "figures" / f"{name}.png").write_bytes(png)
         (draft / "figures" / f"{name}.svg").write_bytes(to_matplotlib.render(canvas, "svg"))
-        stills[name] = to_matplotlib.still(png, scale=1 / 3 if figure.words.folded else 0.5)
+        # The page has the heading in letters of its own.
+        scale, below = 1 / 3 if figure.words.folded else 0.5, to_matplotlib.heading_share(canvas)
+        stills[name] = to_matplotlib.still(png, scale=scale, below=below)
     page = render_page(data, figures, stills, title=title)
     (draft / "report.html").write_text(page, encoding="utf-8", newline="\n")
 

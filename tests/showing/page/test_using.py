@@ -198,7 +198,7 @@ def test_a_surface_is_turned_by_keys(browser: Browser, folder: Path) -> None:
 
 def test_paper_holds_every_column_and_every_figure(browser: Browser, folder: Path) -> None:
     browser.show(folder / "report.html")
-    browser.page.wait_for_timeout(500)  # until the tables are unpacked
+    browser.wait_until("document.querySelector('#tables[data-unpacked]') !== null")
     assert len(browser.page.pdf(prefer_css_page_size=True)) > 50_000
     browser.page.emulate_media(media="print")
     browser.run("window.dispatchEvent(new Event('beforeprint'))")
@@ -219,6 +219,19 @@ def test_paper_holds_every_column_and_every_figure(browser: Browser, folder: Pat
     assert browser.run("document.querySelector('#tables').scrollWidth") <= 1047
     browser.run("window.dispatchEvent(new Event('afterprint'))")
     assert browser.run("document.querySelectorAll('#tables details[open]').length") == 0
+
+
+def test_paper_says_that_rows_are_missing_where_it_comes_too_early(browser: Browser, folder: Path) -> None:
+    said = "getComputedStyle(document.querySelector('#tables'), '::after').content"
+    browser.page.add_init_script("window.requestIdleCallback = () => {}")
+    browser.show(folder / "report.html")
+    browser.page.emulate_media(media="print")
+    assert "Print again" in browser.run(said)
+    browser.page.add_init_script("delete window.requestIdleCallback")
+    browser.show(folder / "report.html")
+    browser.wait_until("document.querySelector('#tables[data-unpacked]') !== null")
+    browser.page.emulate_media(media="print")
+    assert browser.run(said) == "none"
 
 
 def test_nothing_leaves_the_machine_and_nothing_is_said(browser: Browser) -> None:

@@ -23,6 +23,7 @@ from foretell.showing.untrusted import visible, wrapped
 
 __all__ = [
     "CELL_FONT",
+    "HEADING",
     "LINE_STYLES",
     "MARKER_SHAPES",
     "colour_map",
@@ -49,6 +50,9 @@ LINE_STYLES: dict[str, Any] = {
 
 MARKER_SHAPES = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "x": "X", "star": "*"}
 """Matplotlib's markers by plotly's names."""
+
+HEADING = "heading"
+"""Name of what is written above all panels, which a page has in letters of its own."""
 
 CELL_FONT = "DejaVu Sans Mono"
 """The monospaced font; it is part of matplotlib."""
@@ -229,9 +233,8 @@ def grid(
     total = height * n_rows + head
     engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05, wspace=0.04, rect=(0, 0, 1, 1 - head / total))
     canvas = Canvas(figsize=(width * n_columns, total), layout=engine)
-    canvas.text(0.01, 1 - 0.1 / total, lines, fontsize=12, fontweight="bold", va="top", parse_math=False).set_in_layout(
-        False
-    )
+    font: dict[str, Any] = {"fontsize": 12, "fontweight": "bold", "va": "top", "parse_math": False, "gid": HEADING}
+    canvas.text(0.01, 1 - 0.1 / total, lines, **font).set_in_layout(False)
     axes = [canvas.add_subplot(n_rows, n_columns, index + 1) for index in range(n_panels)]
     return canvas, axes
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from foretell.showing.draw_matplotlib.canvas import colour_map, drawable, drawn_lines, set_labels, thinned
+from foretell.showing.draw_matplotlib.canvas import HEADING, colour_map, drawable, drawn_lines, set_labels, thinned
 from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.draw_matplotlib.small_surfaces import draw_small_surface
 from foretell.showing.figures.figure import SurfaceFigure, SurfacePanel
@@ -99,6 +99,7 @@ def _heading(canvas: Canvas, figure: SurfaceFigure, size: tuple[float, float]) -
             drawn_lines(text, width=int(size[0] * 8.5), lines=1),
             va="top",
             parse_math=False,
+            gid=HEADING,
             **font,
         )
 

@@ -9,6 +9,7 @@ Only matplotlib's object interface is used, so that the caller's pyplot state is
 from __future__ import annotations
 
 import io
+import math
 from typing import Literal
 
 import foretell.showing.draw_matplotlib.any_backend  # noqa: F401 - before matplotlib itself
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
 from foretell.showing.draw_matplotlib.bar_charts import draw_bars
-from foretell.showing.draw_matplotlib.canvas import paper_style
+from foretell.showing.draw_matplotlib.canvas import HEADING, paper_style
 from foretell.showing.draw_matplotlib.curve_charts import draw_curves
 from foretell.showing.draw_matplotlib.dot_charts import draw_dots
 from foretell.showing.draw_matplotlib.map_charts import draw_maps
@@ -28,7 +29,7 @@ from foretell.showing.draw_matplotlib.surface_charts import draw_surfaces
 from foretell.showing.draw_matplotlib.token_charts import draw_tokens
 from foretell.showing.figures.figure import BarFigure, CurveFigure, DotFigure, Figure, MapFigure, SurfaceFigure
 
-__all__ = ["DOTS_PER_INCH", "draw", "render", "still"]
+__all__ = ["DOTS_PER_INCH", "draw", "heading_share", "render", "still"]
 
 DOTS_PER_INCH = 200
 """Resolution of png files."""
@@ -87,7 +88,14 @@ def render(canvas: Canvas, kind: Format, *, dots_per_inch: int = DOTS_PER_INCH) 
     return buffer.getvalue()
 
 
-def still(png: bytes, *, scale: float = 0.5) -> bytes:
+def heading_share(canvas: Canvas) -> float:
+    """Return which share of the height of a drawn canvas its heading takes; 0 if it has none."""
+    headings = [text for text in canvas.texts if text.get_gid() == HEADING and text.get_text()]
+    ends = [text.get_window_extent().y0 - 1 for text in headings]  # hinting moves letters by less than a pixel
+    return 1.0 - min(ends, default=canvas.bbox.height) / canvas.bbox.height
+
+
+def still(png: bytes, *, scale: float = 0.5, below: float = 0.0) -> bytes:
     """Return a smaller picture as WebP, for the page.
 
     Lines and text are kept sharp in as few colours as they need; a surface takes less room with all of its colours.
@@ -95,9 +103,11 @@ def still(png: bytes, *, scale: float = 0.5) -> bytes:
     Args:
         png: The picture.
         scale: Pixels in each direction, as a share of those of the picture.
+        below: Share of the height that is left out at the top.
     """
     with Image.open(io.BytesIO(png)) as image:
-        small = image.convert("RGB").resize([round(size * scale) for size in image.size], Image.Resampling.BOX)
+        part = image.convert("RGB").crop((0, math.ceil(below * image.height), *image.size))
+        small = part.resize([round(size * scale) for size in part.size], Image.Resampling.BOX)
     buffer, n_colours = io.BytesIO(), _fewest_colours(small)
     if n_colours is None:
         small.save(buffer, "webp", quality=55, method=3)

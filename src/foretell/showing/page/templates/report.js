@@ -27,7 +27,14 @@ window.addEventListener("afterprint", () => {
 });
 // Printing does not wait, so that tables are unpacked as soon as nothing else is to do.
 const whenIdle = window.requestIdleCallback ?? ((task) => setTimeout(task, 2000));
-whenIdle(() => unpackTables().then((tables) => kept.set("tables-now", tables)));
+whenIdle(
+  () =>
+    unpackTables().then((tables) => {
+      kept.set("tables-now", tables);
+      document.getElementById("tables")?.setAttribute("data-unpacked", "");
+    }),
+  { timeout: 1000 },
+);
 
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const reading = new IntersectionObserver(
