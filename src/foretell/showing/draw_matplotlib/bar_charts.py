@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from foretell.showing.draw_matplotlib.canvas import drawable, empty_panel, grid, legend, set_labels, write
-from foretell.showing.draw_matplotlib.paper_width import paper_width
 from foretell.showing.figures.figure import BarFigure, BarPanel
 from foretell.showing.figures.palette import tone
 from foretell.showing.untrusted import shortened
@@ -59,7 +58,7 @@ def _panel(axes: Axes, panel: BarPanel) -> None:
     legend(
         axes,
         ncols=2,
-        bbox_to_anchor=(0.5, -0.1 if paper_width() is None else -0.16),
+        borderaxespad=2.2,
         handlelength=1.6,
         columnspacing=1.2,
     )

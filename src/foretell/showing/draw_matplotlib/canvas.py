@@ -198,8 +198,8 @@ def legend(axes: Axes, **options: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
-    below = -0.16 if paper_width() is None else (-0.26 if _columns_of(axes) < 3 else -0.42)
-    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, below), "ncols": 1, "handlelength": 3.2}
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 1, "handlelength": 3.2}
+    place |= {"borderaxespad": 3.7}  # room for tick labels and the name of the axis, in sizes of the font
     made = axes.legend(
         handles,
         [drawn_lines(label, width=60 if paper_width() is None else 44, lines=2) for label in labels],
