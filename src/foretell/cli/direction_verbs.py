@@ -21,8 +21,7 @@ from foretell.cli.options import (
     overwrite_option,
 )
 from foretell.errors import InputError
-from foretell.storage.atomic import written_whole
-from foretell.storage.targets import check_file
+from foretell.storage.targets import check_file, write_results
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
@@ -94,9 +93,7 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, ove
         evidence = judge_directions(loaded, contrasts, methods=(method,), controls=controls, **options)
         fitted, found = evidence.directions[method], evidence.tables
         judged = found["directions"]
-        for name, table in (found | ({} if moved is None else {"stated_and_instructed": moved})).items():
-            with written_whole(tables / f"{name}.parquet") as draft:
-                table.write_parquet(draft)
+        write_results(tables, found | ({} if moved is None else {"stated_and_instructed": moved}), {})
     fitted.save(to, overwrite=overwrite)
     columns = ["measure", "layer", "auc", "auc_lower", "auc_upper", "pair_accuracy"]
     show_table(f"{fitted.concept}: held-out topics", columns, judged.select(columns).rows())

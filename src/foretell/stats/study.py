@@ -51,8 +51,7 @@ from foretell.stats.table.cleaning import Ledger, Validity
 from foretell.stats.table.joined import StudyTable, read_table
 from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset
 from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
-from foretell.storage.atomic import written_whole
-from foretell.storage.targets import held_folder
+from foretell.storage.targets import write_results
 
 __all__ = ["POOLED", "TABLE_NAMES", "Settings", "Study", "study"]
 
@@ -247,17 +246,7 @@ class Study(StudyView, EarlyTables):
         Returns:
             The files, tables first; each is written atomically.
         """
-        return _written(Path(folder), self.tables(), self.to_json())
-
-
-def _written(folder: Path, tables: Mapping[str, pl.DataFrame], summary: str) -> list[Path]:
-    with held_folder(folder, overwrite=True):
-        for name, frame in tables.items():
-            with written_whole(folder / f"{name}.parquet") as draft:
-                frame.write_parquet(draft)
-        with written_whole(folder / "study.json") as draft:
-            draft.write_text(summary, encoding="utf-8")
-    return [*(folder / f"{name}.parquet" for name in tables), folder / "study.json"]
+        return write_results(folder, self.tables(), {"study.json": self.to_json()})
 
 
 def study(

@@ -12,8 +12,7 @@ import polars as pl
 from foretell.display import Displayed, Facts, from_showing
 from foretell.errors import InputError
 from foretell.schema.columns import as_pandas
-from foretell.storage.atomic import written_whole
-from foretell.storage.targets import held_folder
+from foretell.storage.targets import write_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,12 +97,5 @@ class Comparison(Displayed):
         Returns:
             The files.
         """
-        target = Path(folder)
-        frames = {"comparison.parquet": self.table, "comparison_heads.parquet": self.heads}
-        with held_folder(target, overwrite=True):
-            for name, frame in frames.items():
-                with written_whole(target / name) as draft:
-                    frame.write_parquet(draft)
-            with written_whole(target / "comparison.json") as draft:
-                draft.write_text(self.to_json(), encoding="utf-8")
-        return [target / name for name in (*frames, "comparison.json")]
+        tables = {"comparison": self.table, "comparison_heads": self.heads}
+        return write_results(folder, tables, {"comparison.json": self.to_json()})
