@@ -14,6 +14,7 @@ from foretell.errors import NotReadableError
 from foretell.reading.hooks.attention_interface import AttentionCall, eager_attention, observed_attention
 from foretell.reading.hooks.scope import Scope
 from tests.reading import by_hand
+from tests.reading.every_architecture import build
 from tests.reading.tiny import tiny_model
 
 LENGTHS = ((9, 4), (6, 3))
@@ -62,6 +63,27 @@ def test_eager_attention_is_that_of_the_library(generator: np.random.Generator) 
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
     assert model.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.filterwarnings("ignore")  # what architectures warn of while they are built is theirs
+@pytest.mark.parametrize("kind", ["gemma3", "gemma4"])
+def test_eager_attention_of_a_model_for_texts_and_pictures_has_a_mask(
+    kind: str, generator: np.random.Generator
+) -> None:
+    given = by_hand.text(generator, ((9, 4),))
+    inputs = {**given.inputs, "use_cache": False}
+    model, reason = build(kind, runs=lambda made: made(**inputs))
+    assert model is not None, reason
+    with torch.no_grad(), eager_attention(model):
+        found = model(**inputs, output_attentions=True)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = model(**inputs, output_attentions=True)
+    assert torch.equal(found.logits, expected.logits)
+    assert len(found.attentions) == len(expected.attentions) > 0
+    for one, other in zip(found.attentions, expected.attentions, strict=True):
+        assert torch.equal(one, other)
+        assert not one.triu(1).any()
 
 
 def test_an_implementation_that_cannot_be_followed_is_refused() -> None:

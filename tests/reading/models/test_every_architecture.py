@@ -29,12 +29,13 @@ pytestmark = [
 ]
 
 KINDS = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-MOST_REFUSED = 5
-FEWEST_READ = 120
+REFUSED = frozenset({"cpmant", "deepseek_v4", "hrm_text", "longcat_flash"})
+"""Masses of these are refused, for reasons that the error names; of at most five they may be."""
+FEWEST_READ = 160
 LENGTHS = ((13, 7), (8, 4))
 
-MOST_RESIDUALS_REFUSED = 8
-FEWEST_RESIDUALS_READ = 150
+RESIDUALS_REFUSED = frozenset({"cpmant", "deepseek_v4", "gemma3n_text", "hrm_text", "hy_v4", "xlnet"})
+FEWEST_RESIDUALS_READ = 160
 
 outcomes: dict[str, str] = {}
 """Model type to "read", "refused: ..." or "not compared: ..."."""
@@ -77,10 +78,10 @@ def test_masses_are_exact_or_refused(kind: str) -> None:
             deviation = largest_deviation(model.to(torch.float64))  # type: ignore[arg-type]
     except NotReadableError as error:
         outcomes[kind] = f"refused: {error}"
-        named = type(model).__name__ in str(error)
-        if not named:
+        if kind not in REFUSED or type(model).__name__ not in str(error):
             raise
         return
+    assert kind not in REFUSED
     assert deviation < 1e-5
     outcomes[kind] = "read"
 
@@ -153,10 +154,10 @@ def test_blocks_hand_on_the_hidden_states_or_are_refused(kind: str) -> None:
         captured = capture_residual(model, **inputs)
     except NotReadableError as error:
         residuals[kind] = f"refused: {error}"
-        named = type(model).__name__ in str(error)
-        if not named:
+        if kind not in RESIDUALS_REFUSED or type(model).__name__ not in str(error):
             raise
         return
+    assert kind not in RESIDUALS_REFUSED
     n_tokens = segments.shape[1]
     real = torch.from_numpy(segments >= 0)
     assert len(states) == len(captured) + 1
@@ -171,17 +172,14 @@ def test_blocks_hand_on_the_hidden_states_or_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "most_refused", "fewest_read"),
+    ("found", "fewest_read"),
     [
-        pytest.param(outcomes, MOST_REFUSED, FEWEST_READ, id="masses"),
-        pytest.param(residuals, MOST_RESIDUALS_REFUSED, FEWEST_RESIDUALS_READ, id="hidden states"),
+        pytest.param(outcomes, FEWEST_READ, id="masses"),
+        pytest.param(residuals, FEWEST_RESIDUALS_READ, id="hidden states"),
     ],
 )
-def test_nearly_all_are_read(found: dict[str, str], most_refused: int, fewest_read: int) -> None:
+def test_nearly_all_are_read(found: dict[str, str], fewest_read: int) -> None:
     missing = [kind for kind in KINDS if kind not in found]
     if missing:
         pytest.skip(f"{len(missing)} architectures did not run in this process")
-    refused = {kind: outcome for kind, outcome in found.items() if outcome.startswith("refused")}
-    n_read = sum(outcome == "read" for outcome in found.values())
-    assert len(refused) <= most_refused, refused
-    assert n_read >= fewest_read, found
+    assert sum(outcome == "read" for outcome in found.values()) >= fewest_read, found

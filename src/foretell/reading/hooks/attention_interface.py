@@ -149,25 +149,32 @@ def _renamed(
     copies: dict[int, PreTrainedConfig] = {}
     names: dict[str, _Name] = {}
     with contextlib.ExitStack() as stack:
-        for _, configuration in configured:
-            original = configuration._attn_implementation
-            if id(configuration) in copies or original is None:
-                continue
-            original = str(original)
-            if observer is not None and original not in READABLE:
-                raise NotReadableError(
-                    f'{type(model).__name__}: attention "{original}" cannot be observed; '
-                    'load the model with attn_implementation="sdpa" or "eager"'
-                )
-            if original not in names:
-                names[original] = _Name(original, scope, inside or original)
-                stack.enter_context(names[original].registered(observer))
-            copies[id(configuration)] = copied = copy.copy(configuration)
-            copied._attn_implementation_internal = names[original]
-        for module, configuration in configured:
+
+        def renamed(configuration: PreTrainedConfig) -> PreTrainedConfig:
             if id(configuration) in copies:
-                stack.callback(vars(module).__setitem__, "config", configuration)
-                vars(module)["config"] = copies[id(configuration)]
+                return copies[id(configuration)]
+            copies[id(configuration)] = copied = copy.copy(configuration)
+            if configuration._attn_implementation is not None:
+                original = str(configuration._attn_implementation)
+                if observer is not None and original not in READABLE:
+                    raise NotReadableError(
+                        f'{type(model).__name__}: attention "{original}" cannot be observed; '
+                        'load the model with attn_implementation="sdpa" or "eager"'
+                    )
+                if original not in names:
+                    names[original] = _Name(original, scope, inside or original)
+                    stack.enter_context(names[original].registered(observer))
+                copied._attn_implementation_internal = names[original]
+            # A model of texts and pictures makes its masks for the implementation that the part about texts names.
+            for name, part in vars(configuration).items() if inside else ():
+                if isinstance(part, PreTrainedConfig):
+                    vars(copied)[name] = renamed(part)
+            return copied
+
+        for module, configuration in configured:
+            copied = renamed(configuration)
+            stack.callback(vars(module).__setitem__, "config", configuration)
+            vars(module)["config"] = copied
         yield
 
 
