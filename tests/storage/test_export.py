@@ -10,7 +10,7 @@ import pytest
 
 from foretell.errors import InputError
 from foretell.schema.tables import MASSES, SAMPLES, SCORES, SHARES, conform
-from foretell.storage.export import export
+from foretell.storage.export import export, write_results
 from foretell.storage.runs import Run
 
 IDS = {"a": "a", "a-epoch-2": "a", "b-epoch-2": "b-epoch-2", "c": "several"}
@@ -86,3 +86,15 @@ def test_datasets_load_it_as_it_is(run: Run, tmp_path: Path) -> None:
     loaded = datasets.Dataset.from_parquet(str(tmp_path / "scores.parquet"), cache_dir=str(tmp_path / "cache"))
     assert loaded.column_names == list(SCORES.dtypes)
     assert loaded["behavior_label"][:] == [1, 1, 1, 1]
+
+
+def test_results_are_tables_and_texts_that_replace_those_of_before(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "results"
+    for content in ("é\ud7ff", "second"):
+        frame = pl.DataFrame({"value": [content, None]})
+        files = write_results(folder, {"values": frame, "none": frame.clear()}, {"study.json": content})
+        assert files == [folder / name for name in ("values.parquet", "none.parquet", "study.json")]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in files)
+        assert pl.read_parquet(files[0]).equals(frame)
+        assert pl.read_parquet(files[1]).schema == frame.schema
+        assert files[2].read_text(encoding="utf-8") == content

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from foretell.errors import FolderTakenError, InputError
-from foretell.storage.targets import MANIFEST, check_file, check_folder, held_folder, next_free, write_results
+from foretell.storage.targets import MANIFEST, check_file, check_folder, held_folder, next_free
 
 
 def test_what_is_new_or_empty_is_accepted_and_left_as_it_was(tmp_path: Path) -> None:
@@ -147,15 +146,3 @@ def test_files_of_calls_at_the_same_time_are_not_mixed(tmp_path: Path) -> None:
         assert len({(tmp_path / name).read_text() for name in "abcd"}) == 1
     assert refused
     assert all(f"process {os.getpid()} on" in said for said in refused)
-
-
-def test_results_are_tables_and_texts_that_replace_those_of_before(tmp_path: Path) -> None:
-    folder = tmp_path / "a" / "results"
-    for content in ("é\ud7ff", "second"):
-        frame = pl.DataFrame({"value": [content, None]})
-        files = write_results(folder, {"values": frame, "none": frame.clear()}, {"study.json": content})
-        assert files == [folder / name for name in ("values.parquet", "none.parquet", "study.json")]
-        assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in files)
-        assert pl.read_parquet(files[0]).equals(frame)
-        assert pl.read_parquet(files[1]).schema == frame.schema
-        assert files[2].read_text(encoding="utf-8") == content

@@ -21,7 +21,7 @@ from foretell.cli.options import (
     overwrite_option,
 )
 from foretell.errors import InputError
-from foretell.storage.targets import check_file, write_results
+from foretell.storage.targets import check_file
 
 if TYPE_CHECKING:
     from foretell.reading.models.load import Model
@@ -75,6 +75,7 @@ def direction(model: str, pairs: Path | None, to: Path, tables: Path | None, ove
         transfer_between,
     )
     from foretell.showing.terminal import say, say_skipped, show_table
+    from foretell.storage.export import write_results
 
     errors = options.pop("errors")
     read = None if pairs is None else read_pairs(pairs, errors=errors)

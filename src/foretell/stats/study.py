@@ -51,7 +51,7 @@ from foretell.stats.table.cleaning import Ledger, Validity
 from foretell.stats.table.joined import StudyTable, read_table
 from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset
 from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
-from foretell.storage.targets import write_results
+from foretell.storage.export import write_results
 
 __all__ = ["POOLED", "TABLE_NAMES", "Settings", "Study", "study"]
 

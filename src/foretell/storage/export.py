@@ -1,10 +1,11 @@
-"""Labels and scores of a run, one row per sample, for dataframes and evaluation tools that know nothing of runs.
+"""Tables for dataframes and evaluation tools that know nothing of runs: labels and scores of samples, and results.
 
 foretell.export("run", "scores.parquet")
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -13,8 +14,9 @@ from foretell.errors import InputError
 from foretell.schema.tables import MASSES, SCORES, SHARES, conform
 from foretell.storage.atomic import written_whole
 from foretell.storage.runs import Run, open_run
+from foretell.storage.targets import held_folder
 
-__all__ = ["check_kind", "export", "scores_of", "write_frame"]
+__all__ = ["check_kind", "export", "scores_of", "write_frame", "write_results"]
 
 _KINDS = (".parquet", ".jsonl", ".csv")
 
@@ -81,3 +83,28 @@ def scores_of(run: Run) -> pl.DataFrame:
         epoch=pl.when(is_later).then(later).otherwise(1),
     )
     return conform(named, SCORES).sort("sample")
+
+
+def write_results(folder: Path | str, tables: Mapping[str, pl.DataFrame], texts: Mapping[str, str]) -> list[Path]:
+    """Write tables and texts into a folder, each atomically, while nobody else writes there.
+
+    Args:
+        folder: Created if it does not exist; files of the same names are replaced.
+        tables: One Parquet file each, by name without the ending.
+        texts: By the name of the file.
+
+    Returns:
+        The files, tables first.
+
+    Raises:
+        FolderTakenError: Somebody else is writing into the folder.
+    """
+    folder = Path(folder)
+    with held_folder(folder, overwrite=True):
+        for name, frame in tables.items():
+            with written_whole(folder / f"{name}.parquet") as draft:
+                frame.write_parquet(draft)
+        for name, text in texts.items():
+            with written_whole(folder / name) as draft:
+                draft.write_text(text, encoding="utf-8")
+    return [folder / name for name in (*(f"{name}.parquet" for name in tables), *texts)]

@@ -8,30 +8,17 @@ with held_folder("results"):   # and nobody else writes into it meanwhile
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 
-import polars as pl
-
 from foretell.errors import InputError
-from foretell.storage.atomic import written_whole
 from foretell.storage.location.remote import is_url, remote_of
 from foretell.storage.writer_lock import writing_alone
 
-__all__ = [
-    "COPY",
-    "DEMO",
-    "MANIFEST",
-    "check_file",
-    "check_folder",
-    "content",
-    "held_folder",
-    "next_free",
-    "write_results",
-]
+__all__ = ["COPY", "DEMO", "MANIFEST", "check_file", "check_folder", "content", "held_folder", "next_free"]
 
 MANIFEST = "manifest.json"
 """The file that makes a folder a run."""
@@ -106,31 +93,6 @@ def held_folder(folder: Path | str, *, overwrite: bool = False) -> Iterator[None
             yield
         finally:
             _held.reset(token)
-
-
-def write_results(folder: Path | str, tables: Mapping[str, pl.DataFrame], texts: Mapping[str, str]) -> list[Path]:
-    """Write tables and texts into a folder, each atomically, while nobody else writes there.
-
-    Args:
-        folder: Created if it does not exist; files of the same names are replaced.
-        tables: One Parquet file each, by name without the ending.
-        texts: By the name of the file.
-
-    Returns:
-        The files, tables first.
-
-    Raises:
-        FolderTakenError: Somebody else is writing into the folder.
-    """
-    folder = Path(folder)
-    with held_folder(folder, overwrite=True):
-        for name, frame in tables.items():
-            with written_whole(folder / f"{name}.parquet") as draft:
-                frame.write_parquet(draft)
-        for name, text in texts.items():
-            with written_whole(folder / name) as draft:
-                draft.write_text(text, encoding="utf-8")
-    return [folder / name for name in (*(f"{name}.parquet" for name in tables), *texts)]
 
 
 def check_file(path: Path | str, *, overwrite: bool = False) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 from foretell.display import Displayed, Facts, from_showing
 from foretell.errors import InputError
 from foretell.schema.columns import as_pandas
-from foretell.storage.targets import write_results
+from foretell.storage.export import write_results
 
 if TYPE_CHECKING:
     import pandas as pd
