@@ -23,6 +23,7 @@ from foretell.showing.figures.figure import (
     Level,
     Words,
 )
+from foretell.showing.figures.interval_figures import covered
 from foretell.showing.figures.table_cells import column, listed, reasons
 from foretell.showing.figures.titles import early_signals, gains_of_signals, separating_layer
 from foretell.showing.overview import ALL_BASELINES, BASELINE, Overview, OverviewRow, families, overview, shown_signal
@@ -250,7 +251,7 @@ def _increments(data: ReportData, shown: Overview) -> DotFigure | None:
         "AUC of all baselines and the signal together minus that of all baselines, within task types "
         f"where there are any, with {data.interval}, at the last number of tokens that counts. Blue: the verdict is "
         "signal or weak signal, after adjustment for all signals of the study. Below the families: detectors of the "
-        "literature on the same signals.",
+        f"literature on the same signals.{covered('increments', data.interval)}",
         "Increment in AUC over all baselines, per behaviour and signal.",
         how="A dot to the right of the dashed line, with its whole interval, knows more than all baselines do.",
         sources={name: data.table(name) for name in ("verdicts", "early") if not data.table(name).is_empty()},
