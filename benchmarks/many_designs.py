@@ -59,10 +59,11 @@ methods and more designs are in [intervals](intervals.md) and [held-out interval
 Increments have two repeats here, the fewest of a study; with five they cover more often, see
 [held-out intervals](held-out-intervals.md). Where there is no effect they cover in 99 %: what repeats differ by widens
 them, and where nothing at all is added the interval is that of independent scores. Where there is an effect they cover
-in 91 to 97 %. The p-value decides, not the interval. The captions of the figures of forests, importances, increments
-and threshold rules give these figures. Intervals of importances and of threshold rules are longer than they need to be
-here. With 1.25 instead of 2.25 as the factor on their variance, that of Youden's index would cover in 92 to 98 %. The
-larger factor is kept, because without any the interval covers in as few as 83 % where a label has few samples.
+in 91 to 97 %. The p-value decides, not the interval. The captions of the figures of detectors, forests, importances,
+increments and threshold rules give these figures. Intervals of importances and of threshold rules are longer than they
+need to be here. With 1.25 instead of 2.25 as the factor on their variance, that of Youden's index would cover in 92 to
+98 %. The larger factor is kept, because without any the interval covers in as few as 83 % where a label has few
+samples.
 
 Made by `python benchmarks/many_designs.py --studies 1000 --write docs/concepts/coverage.md` ({machine}).
 """

@@ -198,8 +198,13 @@ def legend(axes: Axes, **options: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
-    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 1, "handlelength": 3.2}
-    place |= {"borderaxespad": 3.7}  # room for tick labels and the name of the axis, in sizes of the font
+    place: dict[str, Any] = {
+        "loc": "upper center",
+        "bbox_to_anchor": (0.5, 0.0),
+        "borderaxespad": 3.7,  # room for tick labels and the name of the axis, in sizes of the font
+        "ncols": 1,
+        "handlelength": 3.2,
+    }
     made = axes.legend(
         handles,
         [drawn_lines(label, width=60 if paper_width() is None else 44, lines=2) for label in labels],

@@ -32,6 +32,7 @@ from foretell.showing.rounding import estimate_text
 __all__ = ["covered", "detector_figures", "importance_figure", "leak_figure", "threshold_figure", "transfer_figure"]
 
 _COVERED = {
+    "detectors": "94 to 99 %",
     "forests": "92 to 99 %",
     "importances": "98 to 100 %",
     "increments": "91 to 100 %",
@@ -152,7 +153,8 @@ def detector_figures(data: ReportData) -> tuple[DotFigure, ...]:
             areas_of_detectors(detectors),
             f"AUC on held-out samples, with {data.interval}. Detectors (blue) use the model's internals; baselines "
             "(orange) use only what is known without them, such as lengths or log-probability. Open diamonds: AUC "
-            "within strata, which removes the effect of the task type. The dashed line is chance.",
+            "within strata, which removes the effect of the task type. The dashed line is chance."
+            f"{covered('detectors', data.interval)}",
             "Held-out AUC of detectors and baselines per dataset. "
             + listed(
                 f"{row['dataset']} {row['detector']} {estimate_text(row['auc'], row['auc_lower'], row['auc_upper'])}"
