@@ -26,7 +26,7 @@ import polars as pl
 import foretell
 from foretell.schema.tables import MASSES, SHARES
 from foretell.stats.signals.hidden_so_far import HiddenStates
-from foretell.stats.signals.moment import Moment
+from foretell.stats.signals.moment import after_tokens
 from foretell.storage.runs import Run
 
 RESULTS = Path(__file__).parent / "results"
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run = noisy_run(Path(folder) / "run", chosen.samples, chosen.width, states_only=chosen.states_only)
         before, start, processor = _peak(), time.perf_counter(), time.process_time()
         if chosen.states_only:
-            moment = Moment(tuple(run.ids), np.full(chosen.samples, N_TOKENS), N_TOKENS)
+            moment = after_tokens(tuple(run.ids), np.full(chosen.samples, N_TOKENS), N_TOKENS)
             family = HiddenStates(run, run.ids).family(moment)
             assert family.columns is not None  # noqa: S101
             what = f"one Gram matrix of {run.n_layers} layers x {len(POOLS)} pools and its factor"

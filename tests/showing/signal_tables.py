@@ -94,6 +94,17 @@ def _early(rng: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
+def _by_share(early: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return checkpoints of the curve by tokens as positions in the answer."""
+    positions = {0: 0.0, 4: 0.25, 8: 0.5, 16: 0.75, CHECKPOINTS[-1]: 1.0}
+    found = []
+    for row in early:
+        if row["n_generated"] in positions:
+            rest = {name: value for name, value in row.items() if name != "n_generated"}
+            found.append({**rest, "position": positions[row["n_generated"]]})
+    return found
+
+
 def _first_tokens() -> list[dict[str, Any]]:
     first = {
         ("questions", "hidden states"): 8,
@@ -147,11 +158,12 @@ def _verdicts(early: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def signal_tables() -> dict[str, pl.DataFrame]:
-    """Return `early`, `told_by`, `hidden_layers` and the verdicts on families."""
+    """Return `early`, `early_relative`, `told_by`, `hidden_layers` and the verdicts on families."""
     rng = np.random.default_rng(11)
     early = _early(rng)
     tables = {
         "early": early,
+        "early_relative": _by_share(early),
         "told_by": _first_tokens(),
         "hidden_layers": _hidden_layers(rng),
         "verdicts": _verdicts(early),

@@ -53,7 +53,7 @@ def planted_run(
     path: Path,
     *,
     planted: Collection[str] = (),
-    since: int = 8,
+    since: float = 8,
     effect: float = 1.5,
     n_samples: int = 120,
     words_since: int | None = None,
@@ -66,6 +66,7 @@ def planted_run(
 ) -> RunOfStates:
     """Return a run in which the planted families carry the label from token `since` on, and nothing else does.
 
+    Below 1 `since` is a share of each answer.
     Answers have 12 to 40 tokens, or as many as `tokens` says. With `words_since`, that token of each answer says the
     label.
     Ids are in the opposite order if they are `turned`, and begin with `prefix`.
@@ -125,10 +126,11 @@ class _Made:
     ids: np.ndarray
     label: np.ndarray
     lengths: np.ndarray
-    since: int
+    since: float
 
     def _effect(self, size: float, sample: np.ndarray, after: np.ndarray) -> np.ndarray:
-        return np.asarray(size * self.label[sample] * (after >= self.since))
+        first = self.since if self.since >= 1 else self.since * self.lengths[sample]
+        return np.asarray(size * self.label[sample] * (after >= first))
 
     def heads(self, here: np.ndarray, after: np.ndarray, effect: float) -> pl.DataFrame:
         """Return attention of some samples after so many tokens; every moment has noise of its own."""

@@ -49,7 +49,7 @@ def test_every_table_has_its_columns_and_keys(found: Study) -> None:
     assert tuple(tables) == TABLE_NAMES
     for name, frame in tables.items():
         assert frame.equals(conform(frame, TABLES[name]))
-        of_a_run = name in {"early", "told_by", "hidden_layers"}
+        of_a_run = name in {"early", "early_relative", "told_by", "hidden_layers"}
         assert (frame.height == 0) == of_a_run, name
         if not name.endswith("_points"):
             assert frame.select(TABLES[name].key).is_duplicated().sum() == 0, name

@@ -81,7 +81,7 @@ def baseline_scores(
     base = split.nothing().score[0]
     found: dict[str, Float[np.ndarray, " row"]] = {}
     for after in np.unique(at).tolist():
-        columns, text = signals.so_far(after)
+        columns, text = signals.so_far(signals.moment(after))
         known, _ = baselines(stratum, {**before, **columns}, text, prompt, so_far=True)
         scores = {one.name: split.scores(one) for one in known}
         together = scores_of_all(split, known)

@@ -11,6 +11,7 @@ __all__ = [
     "DETECTORS",
     "DIRECTIONS",
     "EARLY",
+    "EARLY_RELATIVE",
     "FOREST",
     "FOREST_POINTS",
     "HELD_OUT_SCORES",
@@ -292,26 +293,36 @@ VERDICTS = Table(
 _AFTER = Column("n_generated", pl.Int32(), "tokens of the answer that are written by then (shorter answers: all)", 0)
 _WITHIN = fraction("auc_within", "AUC over pairs of samples of the same stratum")
 
+_AT_A_MOMENT = (
+    fraction("share_written", "mean share of each answer's tokens that are written by then"),
+    *_AUCS,
+    _WITHIN,
+    number("increment", "AUC of the moment's baselines and the signal minus that of the baselines", -1, 1),
+    number("increment_lower", f"lower end {_INTERVAL}", -1, 1),
+    number("increment_upper", f"upper end {_INTERVAL}", -1, 1),
+    fraction("p", "one-sided p-value of the increment (without baselines: of the AUC)"),
+    Column("counts", pl.Boolean(), "the words of the answer so far do not tell the label by themselves"),
+    count("n", "samples"),
+    count("n_positive", "samples whose label is 1"),
+    REASON,
+)
+
 EARLY = Table(
     "early",
     ("dataset", "detector", "n_generated"),
+    (DATASET, _BEHAVIOUR, _DETECTOR, _SIGNAL, _AFTER, *_AT_A_MOMENT),
+)
+
+EARLY_RELATIVE = Table(
+    "early_relative",
+    ("dataset", "detector", "position"),
     (
         DATASET,
         _BEHAVIOUR,
         _DETECTOR,
         _SIGNAL,
-        _AFTER,
-        fraction("share_written", "mean share of each answer's tokens that are written by then"),
-        *_AUCS,
-        _WITHIN,
-        number("increment", "AUC of the moment's baselines and the signal minus that of the baselines", -1, 1),
-        number("increment_lower", f"lower end {_INTERVAL}", -1, 1),
-        number("increment_upper", f"upper end {_INTERVAL}", -1, 1),
-        fraction("p", "one-sided p-value of the increment (without baselines: of the AUC)"),
-        Column("counts", pl.Boolean(), "the words of the answer so far do not tell the label by themselves"),
-        count("n", "samples"),
-        count("n_positive", "samples whose label is 1"),
-        REASON,
+        fraction("position", "at most this share of each answer is written: 0 before the answer, 1 the whole answer"),
+        *_AT_A_MOMENT,
     ),
 )
 

@@ -73,6 +73,11 @@ class EarlyTables:
         return frames.early_frame(self._early.curves, self.behaviours)
 
     @cached_property
+    def early_relative(self) -> pl.DataFrame:
+        """Performance of the same when a share of each answer is written; empty with `first_tokens`."""
+        return frames.relative_frame(self._early.relative, self._early.curves, self.behaviours)
+
+    @cached_property
     def told_by(self) -> pl.DataFrame:
         """After how many tokens each family of signals tells the label."""
         found = {(dataset, one.signal): one.verdict for dataset, several in self.found.items() for one in several}

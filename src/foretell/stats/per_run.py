@@ -16,6 +16,7 @@ from foretell.stats.detectors.held_out_scores import CrossValidation
 from foretell.stats.detectors.samples import Samples, fold_order
 from foretell.stats.early.curves import Curve, CurveSamples, Point, early_curve
 from foretell.stats.early.probes import LayerProbe, layer_probes, published_probes
+from foretell.stats.early.relative import INNER_POSITIONS, RelativePoint, relative_curve
 from foretell.stats.progress import Steps
 from foretell.stats.settings import Settings
 from foretell.stats.signals.given import given_families
@@ -80,6 +81,7 @@ class EarlyResults:
         steps: Steps,
     ) -> None:
         self.curves: dict[str, Curve] = {}
+        self.relative: dict[str, tuple[RelativePoint, ...]] = {}
         self.published: dict[str, Point] = {}
         self.layers: dict[str, list[LayerProbe]] = {}
         if signals is None or not settings.early:
@@ -108,6 +110,14 @@ class EarlyResults:
         )
         last = curve.last.after
         self.curves[dataset] = curve
+        if settings.first_tokens is None:
+            self.relative[dataset] = relative_curve(
+                samples,
+                signals,
+                curve,
+                words_auc=settings.words_auc,
+                advance=lambda position: steps.advance("share of the answer", f"{position:.2f}", dataset),
+            )
         self.published[dataset] = published_probes(samples, signals, after=last, saplma=settings.saplma)
         steps.advance("published detectors", dataset)
         self.layers[dataset] = layer_probes(samples, signals, after=last)
@@ -165,7 +175,8 @@ def early_steps(table: StudyTable, signals: RunSignals | None, settings: Setting
     if signals is None or not settings.early:
         return 0
     ids = table.samples.group_by("dataset").agg("id").get_column("id").to_list()
-    return sum(len(_moments(signals.of(one), settings)) + 2 for one in ids)
+    more = 2 + (len(INNER_POSITIONS) if settings.first_tokens is None else 0)
+    return sum(len(_moments(signals.of(one), settings)) + more for one in ids)
 
 
 def _moments(signals: SampleSignals, settings: Settings) -> list[int]:

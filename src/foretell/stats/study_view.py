@@ -34,6 +34,7 @@ TABLE_NAMES = (
     "held_out_scores",
     "transfer",
     "early",
+    "early_relative",
     "told_by",
     "hidden_layers",
     "verdicts",

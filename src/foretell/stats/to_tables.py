@@ -12,6 +12,7 @@ import polars as pl
 from foretell.schema.tables import (
     DETECTORS,
     EARLY,
+    EARLY_RELATIVE,
     FOREST,
     FOREST_POINTS,
     HELD_OUT_SCORES,
@@ -29,8 +30,9 @@ from foretell.schema.tables import (
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.detector import MAJORITY, Detector
 from foretell.stats.detectors.transfer import Transfer
-from foretell.stats.early.curves import Curve
+from foretell.stats.early.curves import Curve, Point
 from foretell.stats.early.probes import LayerProbe
+from foretell.stats.early.relative import RelativePoint
 from foretell.stats.early.told_by import FirstMoment
 from foretell.stats.forest.importances import Importance
 from foretell.stats.forest.random_forest import ForestResult, Protocol
@@ -47,6 +49,7 @@ __all__ = [
     "held_out_frame",
     "hidden_layers_frame",
     "importance_frame",
+    "relative_frame",
     "reliability_frame",
     "threshold_frame",
     "transfer_frame",
@@ -287,21 +290,40 @@ def early_frame(curves: Mapping[str, Curve], behaviours: Behaviours) -> pl.DataF
     rows = []
     for dataset, curve in curves.items():
         for point in curve.points:
-            about = {
-                "dataset": dataset,
-                "behaviour": behaviours.get(dataset),
-                "n_generated": point.after,
-                "share_written": point.share_written,
-                "counts": point in curve.counting,
-                "n": curve.n,
-                "n_positive": curve.n_positive,
-            }
-            rows += [{**about, **_moment(one)} for one in point.detectors]
-            rows += [
-                {**about, "detector": ALL_SIGNALS if name == ALL else name, "signal": name, "reason": reason}
-                for name, reason in point.undefined.items()
-            ]
+            about = {"n_generated": point.after, "counts": point in curve.counting}
+            rows += _point_rows(point, {**_about(dataset, curve, behaviours), **about})
     return _frame(rows, EARLY)
+
+
+def relative_frame(
+    relative: Mapping[str, Sequence[RelativePoint]], curves: Mapping[str, Curve], behaviours: Behaviours
+) -> pl.DataFrame:
+    """Return the table early_relative from results by dataset."""
+    rows = []
+    for dataset, several in relative.items():
+        for one in several:
+            about = {"position": one.position, "counts": one.counts}
+            rows += _point_rows(one.point, {**_about(dataset, curves[dataset], behaviours), **about})
+    return _frame(rows, EARLY_RELATIVE)
+
+
+def _about(dataset: str, curve: Curve, behaviours: Behaviours) -> Row:
+    return {
+        "dataset": dataset,
+        "behaviour": behaviours.get(dataset),
+        "n": curve.n,
+        "n_positive": curve.n_positive,
+    }
+
+
+def _point_rows(point: Point, about: Row) -> list[Row]:
+    """Return a row for every detector and baseline of a moment, and for every family that is undefined there."""
+    about = {**about, "share_written": point.share_written}
+    undefined = [
+        {**about, "detector": ALL_SIGNALS if name == ALL else name, "signal": name, "reason": reason}
+        for name, reason in point.undefined.items()
+    ]
+    return [*({**about, **_moment(one)} for one in point.detectors), *undefined]
 
 
 def _moment(one: Detector) -> Row:

@@ -10,12 +10,14 @@ import pytest
 
 from foretell.showing.figures.figure import CurveFigure, DotFigure
 from foretell.showing.figures.signal_figures import signal_figures
+from foretell.showing.figures.titles import signals_halfway
 from foretell.showing.report_data import ReportData
 from tests.showing.signal_tables import CHECKPOINTS
 
 
 def _made(data: ReportData) -> tuple[CurveFigure, CurveFigure, DotFigure]:
-    early, layers, gains = signal_figures(data)
+    early, relative, layers, gains = signal_figures(data)
+    assert relative.words.folded
     assert isinstance(early, CurveFigure)
     assert isinstance(layers, CurveFigure)
     assert isinstance(gains, DotFigure)
@@ -96,11 +98,39 @@ def test_increments_have_the_colour_of_their_verdict(signal_data: ReportData) ->
         assert (dot.tone == 0) == (verdict in {"signal", "weak signal"})
 
 
-@pytest.mark.parametrize("absent", ["hidden_layers", "told_by", "verdicts"])
+def test_curves_by_share_hold_the_table_from_the_prompt_to_whole_answers(signal_data: ReportData) -> None:
+    relative = signal_figures(signal_data)[1]
+    assert isinstance(relative, CurveFigure)
+    table = signal_data.table("early_relative").filter(dataset="questions", signal="hidden states").sort("position")
+    curve = next(curve for curve in relative.panels[3].curves if curve.label == "hidden states")
+    np.testing.assert_array_equal(curve.y, table["auc"].to_numpy())
+    assert curve.names == (
+        "before the first token",
+        "25% of the answer",
+        "50% of the answer",
+        "75% of the answer",
+        "whole answers",
+    )
+    assert [text for _, text in relative.panels[3].ticks] == ["0%", "25%", "50%", "75%", "100%"]
+    ((start, end),) = relative.panels[4].greyed
+    assert start < curve.x[1] < curve.x[-1] < end
+
+
+def test_the_title_by_share_names_the_largest_area_in_the_middle_that_counts(signal_data: ReportData) -> None:
+    half = signal_data.table("early_relative").filter(pl.col("position") == 0.5, pl.col("counts"))
+    best = half.filter(pl.col("signal") != "baseline", pl.col("auc").is_not_null()).sort("auc").row(-1, named=True)
+    known: float = half.filter(dataset=best["dataset"], signal="baseline")["auc"].max()  # type: ignore[assignment]
+    title = signal_figures(signal_data)[1].words.title
+    assert title.startswith(f"By the middle of the answers the largest AUC is {best['auc']:.2f} (")
+    assert title.endswith(f"“{best['behaviour']}”); the best baseline has {known:.2f} there")
+    assert signals_halfway(half.clear()) == "No signal has a defined AUC by the middle of the answers"
+
+
+@pytest.mark.parametrize("absent", ["hidden_layers", "told_by", "verdicts", "early_relative"])
 def test_a_missing_table_costs_no_other_figure(signal_data: ReportData, absent: str) -> None:
     tables = {name: frame for name, frame in signal_data.tables.items() if name != absent}
     names = [figure.words.name for figure in signal_figures(replace(signal_data, tables=tables))]
-    every = ["early", "hidden-layers", "families-increments"]
+    every = ["early", "early-relative", "hidden-layers", "families-increments"]
     assert names == [name for name in every if name.replace("-", "_") != absent]
 
 

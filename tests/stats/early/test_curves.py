@@ -70,7 +70,7 @@ def test_the_first_moment_is_within_one_checkpoint(family: str, tmp_path: Path) 
 
 
 def test_tables_have_their_columns_and_every_null_a_reason(hidden: Study) -> None:
-    for name in ("early", "told_by", "hidden_layers"):
+    for name in ("early", "early_relative", "told_by", "hidden_layers"):
         frame = hidden.tables()[name]
         assert frame.equals(conform(frame, TABLES[name]))
         assert frame.select(TABLES[name].key).is_duplicated().sum() == 0, name

@@ -12,7 +12,7 @@ import pytest
 
 from foretell.errors import InputError
 from foretell.stats.signals.given import GivenFamily, given_families
-from foretell.stats.signals.moment import Moment
+from foretell.stats.signals.moment import Moment, after_tokens
 
 IDS = ("a", "b", "c")
 NUMBERS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -94,17 +94,23 @@ def test_each_sample_has_its_latest_number_at_a_moment() -> None:
     frame = pl.DataFrame({"id": ["a", "a", "b"], "n_generated": [0, 4, 2], "x": [1.0, 2.0, 3.0]})
     found = only(frame)
     lengths = np.array([9, 9, 9])
-    at = [np.asarray(found.at(Moment(IDS, lengths, after)).columns) for after in (0, 2, 4)]
+    at = [np.asarray(found.at(after_tokens(IDS, lengths, after)).columns) for after in (0, 2, 4)]
     assert [np.nan_to_num(one, nan=-1.0)[:, 0].tolist() for one in at] == [
         [1.0, -1.0, -1.0],
         [1.0, 3.0, -1.0],
         [2.0, 3.0, -1.0],
     ]
-    assert found.at(Moment(IDS, lengths, 4)).notes == ("mine: 1 samples have no row, such as 'c'",)
+    assert found.at(after_tokens(IDS, lengths, 4)).notes == ("mine: 1 samples have no row, such as 'c'",)
+
+
+def test_a_number_of_a_later_token_counts_once_the_answer_has_ended_or_come_to_it() -> None:
+    frame = pl.DataFrame({"id": ["a", "b", "c"], "n_generated": [4, 4, 4], "x": [1.0, 2.0, 3.0]})
+    moment = Moment(IDS, np.array([9, 3, 9]), np.array([2, 3, 4]))
+    assert np.nan_to_num(np.asarray(only(frame).at(moment).columns), nan=-1.0)[:, 0].tolist() == [-1.0, 2.0, 3.0]
 
 
 def test_numbers_without_a_moment_are_of_whole_answers() -> None:
     found = only({"a": 1.0, "b": 2.0, "c": 3.0})
     lengths = np.array([2, 3, 4])
-    assert "given for whole answers only" in str(found.at(Moment(IDS, lengths, 3)).reason)
-    assert found.at(Moment(IDS, lengths, 4)).columns is not None
+    assert "given for whole answers only" in str(found.at(after_tokens(IDS, lengths, 3)).reason)
+    assert found.at(after_tokens(IDS, lengths, 4)).columns is not None

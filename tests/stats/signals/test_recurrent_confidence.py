@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from foretell.stats.signals.answer_tokens_so_far import AnswerTokens
-from foretell.stats.signals.moment import Moment
+from foretell.stats.signals.moment import after_tokens
 from foretell.stats.signals.recurrent_confidence import layer_uncertainty, rauq_family
 
 LENGTHS = (7, 1, 4, 5)
@@ -75,7 +75,7 @@ def test_the_family_is_the_largest_of_the_middle_layers_so_far(
         ]
     )
     tokens = AnswerTokens((), {"logprob": np.log(probability)})
-    moment = Moment(tuple(f"s{sample}" for sample in range(len(LENGTHS))), np.array(LENGTHS), after)
+    moment = after_tokens(tuple(f"s{sample}" for sample in range(len(LENGTHS))), np.array(LENGTHS), after)
     family = rauq_family(moment, rows.sample(fraction=1, shuffle=True, seed=3), tokens)
     assert family.columns is not None
     middle = range(2, 5)  # one third to two thirds of six layers, both included
@@ -88,8 +88,8 @@ def test_the_family_is_the_largest_of_the_middle_layers_so_far(
 def test_it_is_undefined_before_the_answer_and_without_weights() -> None:
     tokens = AnswerTokens((), {"logprob": np.zeros((1, 2))})
     rows = pl.DataFrame({"id": ["s"], "layer": [0], "head": [0], "answer_position": [0], "PAM": [0.5]})
-    before = rauq_family(Moment(("s",), np.array([2]), 0), rows, tokens)
-    without = rauq_family(Moment(("s",), np.array([2]), 1), rows, tokens)
+    before = rauq_family(after_tokens(("s",), np.array([2]), 0), rows, tokens)
+    without = rauq_family(after_tokens(("s",), np.array([2]), 1), rows, tokens)
     assert (before.columns, before.reason) == (None, "no token of the answer is written yet")
     assert (without.columns, without.reason) == (
         None,

@@ -13,7 +13,7 @@ from foretell.stats.detectors.log_ratios import centred_log_ratio
 from foretell.stats.signals import run_signals
 from foretell.stats.signals.attention_so_far import attention_family, lookback_family
 from foretell.stats.signals.family import Family, standardised
-from foretell.stats.signals.moment import Moment, checkpoints
+from foretell.stats.signals.moment import Moment, after_tokens, at_share, checkpoints
 from foretell.stats.signals.recurrent_confidence import PREVIOUS, RAUQ, rauq_family
 from foretell.stats.signals.run_signals import RunSignals
 from tests.stats.runs import N_HEADS, N_LAYERS, POOLS, RunOfStates, planted_run
@@ -35,7 +35,7 @@ def test_an_answer_that_has_ended_counts_with_all_of_it(run: RunOfStates) -> Non
     signals = RunSignals(run)
     ids = sorted(run.lengths)
     own = signals.of(ids)
-    family = own.families(16)[0]
+    family = own.families(own.moment(16))[0]
     assert family.columns is not None
     assert family.columns.shape == (20, N_LAYERS * N_HEADS * 8)
     for index, id_ in enumerate(ids):
@@ -50,7 +50,7 @@ def test_an_answer_that_has_ended_counts_with_all_of_it(run: RunOfStates) -> Non
 def test_activity_and_confidence_are_of_the_first_tokens(run: RunOfStates, after: int) -> None:
     ids = sorted(run.lengths)
     own = RunSignals(run).of(ids)
-    families = {one.name: one.columns for one in own.families(after)}
+    families = {one.name: one.columns for one in own.families(own.moment(after))}
     confidence, activity = families["confidence"], families["activity"]
     assert confidence is not None
     assert activity is not None
@@ -67,7 +67,7 @@ def test_activity_and_confidence_are_of_the_first_tokens(run: RunOfStates, after
 def test_before_the_first_token_there_is_its_distribution_and_the_prompt_only(run: RunOfStates) -> None:
     ids = sorted(run.lengths)
     own = RunSignals(run).of(ids)
-    families = {one.name: one for one in own.families(0)}
+    families = {one.name: one for one in own.families(own.moment(0))}
     first = run.tokens.filter(pl.col("answer_position") == 0).sort("id")["entropy"].to_numpy()
     assert families["confidence"].columns == pytest.approx(first[:, None])
     assert families["attention"].columns is None
@@ -95,6 +95,41 @@ def test_hidden_states_of_a_moment_are_those_of_as_many_tokens(run: RunOfStates)
     assert own.hidden.at(own.moment(7), 1, POOLS[2]) is None
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_the_moment_of_a_share_is_the_last_checkpoint_by_then(share: float) -> None:
+    lengths = np.arange(1, 300)
+    found = at_share([str(one) for one in lengths], lengths, share)
+    stored = [[0, *(one for one in (1, 2, 4, 8, 16, 32, 64, 128, 256) if one < length), length] for length in lengths]
+    assert found.so_far.tolist() == [
+        max(one for one in several if one <= share * length) for several, length in zip(stored, lengths, strict=True)
+    ]
+    assert found.share_written <= share
+    assert found.is_end == (share == 1)
+
+
+def test_signals_of_a_share_are_those_of_each_answers_own_checkpoint(run: RunOfStates) -> None:
+    ids = sorted(run.lengths)
+    own = RunSignals(run).of(ids)
+    moment = own.at_share(0.5)
+    assert len(set(moment.so_far.tolist())) > 1
+    families = {one.name: one.columns for one in own.families(moment)}
+    assert own.hidden is not None
+    states = own.hidden.at(moment, 1, POOLS[2])
+    assert states is not None
+    for after in np.unique(moment.so_far).tolist():
+        here = np.flatnonzero(moment.so_far == after)
+        alone = own.moment(after)
+        same = own.hidden.at(alone, 1, POOLS[2])
+        assert same is not None
+        np.testing.assert_array_equal(states[here], same[here])
+        expected = {one.name: one.columns for one in own.families(alone)}
+        for name in ("attention", "activity", "confidence"):
+            found, known = families[name], expected[name]
+            assert found is not None
+            assert known is not None
+            np.testing.assert_array_equal(found[here], known[here], name)
+
+
 def heads(**more: list[float] | None) -> pl.DataFrame:
     about = {"id": ["a", "b"], "layer": 0, "head": 0, "n_generated": 2}
     masses = {key: [0.2, 0.3] for key in (*MASSES, *SHARES)}
@@ -102,7 +137,7 @@ def heads(**more: list[float] | None) -> pl.DataFrame:
 
 
 def test_the_lookback_ratio_is_read_where_the_run_has_it() -> None:
-    moment = Moment(("a", "b"), np.array([2, 2]), 2)
+    moment = after_tokens(("a", "b"), np.array([2, 2]), 2)
     whole = heads(lookback=[0.4, 0.9])
     assert lookback_family(moment, whole, whole.clear()).columns == pytest.approx(np.array([[0.4], [0.9]]))
     with_it, without = (attention_family(moment, one, whole.clear()).columns for one in (whole, heads()))
@@ -113,7 +148,7 @@ def test_the_lookback_ratio_is_read_where_the_run_has_it() -> None:
 
 
 def test_masses_that_were_not_read_after_so_many_tokens_leave_attention_undefined() -> None:
-    moment = Moment(("a", "b"), np.array([2, 9]), 4)
+    moment = after_tokens(("a", "b"), np.array([2, 9]), 4)
     found = attention_family(moment, heads(), heads().clear())
     assert found.columns is None
     assert "masses after 4 tokens were not read" in str(found.reason)
@@ -134,10 +169,10 @@ def test_single_rows_give_rauq_and_a_column_of_confidence(run: RunOfStates, gene
     rows = tokens.join(heads, how="cross")
     signals.__dict__["rows"] = rows.with_columns(previous_token=pl.lit(generator.uniform(size=rows.height)))
     own = signals.of(ids)
-    assert "RAUQ" not in [one.name for one in plain.published(8)]
-    rauq = next(one for one in own.published(8) if one.name == "RAUQ").columns
-    confidence = next(one for one in own.families(8) if one.name == "confidence").columns
-    without = next(one for one in plain.families(8) if one.name == "confidence").columns
+    assert "RAUQ" not in [one.name for one in plain.published(plain.moment(8))]
+    rauq = next(one for one in own.published(own.moment(8)) if one.name == "RAUQ").columns
+    confidence = next(one for one in own.families(own.moment(8)) if one.name == "confidence").columns
+    without = next(one for one in plain.families(plain.moment(8)) if one.name == "confidence").columns
     assert rauq is not None
     assert confidence is not None
     assert without is not None
@@ -161,8 +196,8 @@ def test_rauq_is_computed_once_for_the_confidence_and_by_itself(
     monkeypatch.setattr(run_signals, "rauq_family", counted)
     own = signals.of(ids)
     for after in (4, 8):
-        confidence = {one.name: one.columns for one in own.families(after)}["confidence"]
-        alone = {one.name: one.columns for one in own.published(after)}[RAUQ]
+        confidence = {one.name: one.columns for one in own.families(own.moment(after))}["confidence"]
+        alone = {one.name: one.columns for one in own.published(own.moment(after))}[RAUQ]
         assert confidence is not None
         assert alone is not None
         np.testing.assert_array_equal(confidence[:, -1:], alone)

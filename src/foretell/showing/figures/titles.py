@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from foretell.schema.study_tables import LEAK, POOLED
-from foretell.showing.overview import Overview
+from foretell.showing.overview import BASELINE, Overview, shown_signal
 from foretell.showing.rounding import estimate_text, number_text
 from foretell.storage.surfaces import Surface
 
@@ -29,6 +29,7 @@ __all__ = [
     "level_of_answers",
     "probabilities",
     "separating_layer",
+    "signals_halfway",
     "significant_heads",
     "single_metrics",
     "steered",
@@ -48,6 +49,18 @@ def early_signals(shown: Overview) -> str:
         which = "the behaviour" if len(every) == 1 else f"any of {len(every)} behaviours"
         return f"No signal tells {which} better than the baselines"
     return f"Signals inside the model tell {len(telling)} of {len(every)} {behaviours} better than the baselines"
+
+
+def signals_halfway(relative: pl.DataFrame) -> str:
+    """Say which signal has the largest AUC by the middle of the answers, and what the best baseline has there."""
+    half = relative.filter((pl.col("position") == 0.5) & pl.col("counts"))
+    best = _highest(half.filter(pl.col("signal") != BASELINE), "auc")
+    if best is None:
+        return "No signal has a defined AUC by the middle of the answers"
+    known = _highest(half.filter((pl.col("dataset") == best["dataset"]) & (pl.col("signal") == BASELINE)), "auc")
+    beside = "" if known is None else f"; the best baseline has {number_text(known['auc'], digits=2)} there"
+    about = f"{shown_signal(best['signal'])}, “{best.get('behaviour') or best['dataset']}”"
+    return f"By the middle of the answers the largest AUC is {number_text(best['auc'], digits=2)} ({about}){beside}"
 
 
 def gains_of_signals(shown: Overview) -> str:

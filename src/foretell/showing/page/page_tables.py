@@ -22,6 +22,7 @@ _CAPTIONS = {
     "verdicts": "Verdicts, with the rule that applied",
     "told_by": "Told by which number of generated tokens",
     "early": "Signals and baselines by generated tokens",
+    "early_relative": "Signals and baselines by share of the answer",
     "hidden_layers": "Hidden states, layer by layer",
     "association": "Layers and heads, the strongest first",
     "detectors": "Detectors and baselines",

@@ -19,6 +19,7 @@ from foretell.stats.detectors.detector import MAJORITY, Detector, judge_detector
 from foretell.stats.detectors.features import Features
 from foretell.stats.detectors.held_out_scores import CrossValidation
 from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family, family_features
+from foretell.stats.signals.moment import Moment
 from foretell.stats.signals.run_signals import SampleSignals
 
 Explained: TypeAlias = Float[np.ndarray, "sample column"] | None
@@ -123,10 +124,11 @@ def early_curve(
     names: tuple[str, ...] = ()
     points, notes = [], dict[str, None]()
     for after in moments:
-        families = signals.families(after)
+        moment = signals.moment(after)
+        families = signals.families(moment)
         names = tuple(one.name for one in families)
         notes |= dict.fromkeys(note for one in families for note in one.notes)
-        points.append(judged_at(samples, signals, families, after=after))
+        points.append(judged_at(samples, signals, families, moment))
         if advance is not None:
             advance(after)
     worded = [one.after for one in points if one.words is not None and one.words[1] >= words_auc]
@@ -138,10 +140,11 @@ def judged_at(
     samples: CurveSamples,
     signals: SampleSignals,
     families: Sequence[Family],
+    moment: Moment,
     *,
-    after: int,
     join: bool = True,
     more: Callable[[Explained], Sequence[Features]] = lambda _: (),
+    also_known: Sequence[Features] = (),
 ) -> Point:
     """Judge families beside the baselines of the same moment.
 
@@ -149,12 +152,14 @@ def judged_at(
         samples: Labels, groups, and what is known before the answer.
         signals: Of the same samples.
         families: At this moment.
-        after: Number of generated tokens.
+        moment: Of these samples.
         join: Whether all families together are judged as well.
         more: Gets what baselines explain, and returns further detectors.
+        also_known: Further baselines.
     """
-    columns, text = signals.so_far(after)
+    columns, text = signals.so_far(moment)
     known, _ = baselines(samples.stratum, {**samples.columns, **columns}, text, samples.prompt, so_far=True)
+    known = [*known, *also_known]
     explained = known_columns(known, len(samples.label))
     own = [one for one in (family_features(family, explained) for family in families) if one is not None]
     features = [*own, *(_together(own) if join else []), *more(explained)]
@@ -170,11 +175,11 @@ def judged_at(
     words = [(one.name, _area(one, samples)) for one in found if one.name in {WORDS_SO_FAR, REPEATS}]
     defined = [(name, area) for name, area in words if area is not None]
     return Point(
-        after,
+        moment.after,
         tuple(one for one in found if one.name != MAJORITY),
         {one.name: one.reason or "it has no number" for one in families if one.name not in shown},
         max(defined, key=lambda one: one[1]) if defined else None,
-        signals.moment(after).share_written,
+        moment.share_written,
     )
 
 

@@ -43,7 +43,8 @@ def published_probes(samples: CurveSamples, signals: SampleSignals, *, after: in
         after: Number of generated tokens.
         saplma: Whether SAPLMA is trained, which takes longer than all the rest.
     """
-    moment, families, hidden = signals.moment(after), signals.published(after), signals.hidden
+    moment, hidden = signals.moment(after), signals.hidden
+    families = signals.published(moment)
     probes = [] if hidden is None else _of_states(hidden, moment, saplma=saplma)
     if hidden is not None and not probes:
         families.append(undefined(MASS_MEAN, "no states of a last token were stored at this moment"))
@@ -51,7 +52,7 @@ def published_probes(samples: CurveSamples, signals: SampleSignals, *, after: in
     def beside(explained: Explained) -> list[Features]:
         return [replace(one, beside=tuple(without(block, explained) for block in one.blocks)) for one in probes]
 
-    return judged_at(samples, signals, families, after=after, join=False, more=beside)
+    return judged_at(samples, signals, families, moment, join=False, more=beside)
 
 
 def _of_states(hidden: HiddenStates, moment: Moment, *, saplma: bool) -> list[Features]:

@@ -71,8 +71,8 @@ def _rows(moment: Moment, whole: pl.DataFrame, first: pl.DataFrame) -> pl.DataFr
     if moment.is_end:
         found = ended.collect()
     else:
-        going_on = first.lazy().filter(pl.col("n_generated") == moment.after)
-        going_on = going_on.join(samples.filter(~pl.col("ended")), on="id", how="inner")
+        so_far = samples.filter(~pl.col("ended")).with_columns(pl.col("so_far").cast(first.schema["n_generated"]))
+        going_on = first.lazy().join(so_far, left_on=["id", "n_generated"], right_on=["id", "so_far"], how="inner")
         found = pl.concat([ended.collect(), going_on.collect()], how="diagonal")
     has = np.zeros(len(moment.ids), dtype=bool)
     has[found.get_column("sample").to_numpy()] = True

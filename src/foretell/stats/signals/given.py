@@ -40,9 +40,11 @@ class GivenFamily:
         columns = np.full((len(moment.ids), self.numbers.shape[1]), np.nan)
         place = moment.present(self.ids)
         latest = np.full(len(moment.ids), -1)
+        # An answer that has ended stays as it is, so a number of a later moment holds for it as well.
+        by_now = np.where(moment.ended, moment.after, moment.so_far)
         for row, sample in enumerate(place.tolist()):
             when = 0 if self.after is None else self.after[row]
-            if sample >= 0 and latest[sample] < when <= moment.after:
+            if sample >= 0 and latest[sample] < when <= by_now[sample]:
                 columns[sample], latest[sample] = self.numbers[row], when
         has = latest >= 0
         if not has.any():

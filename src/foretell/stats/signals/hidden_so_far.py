@@ -71,8 +71,12 @@ class HiddenStates:
         every = pool == OF_PROMPT
         parts: list[tuple[int | None, Bool[np.ndarray, " sample"]]]
         parts = [(None, np.ones(len(self._ids), dtype=bool) if every else moment.ended)]
-        if not every and (layer, pool, moment.after) in self._stored:
-            parts.append((moment.after, ~moment.ended))
+        going_on = np.unique(moment.so_far[~moment.ended]).tolist() if not every else []
+        parts += [
+            (after, ~moment.ended & (moment.so_far == after))
+            for after in going_on
+            if (layer, pool, after) in self._stored
+        ]
         states: Float[np.ndarray, "sample width"] | None = None
         has = np.zeros(len(self._ids), dtype=bool)
         for after, wanted in parts:

@@ -1,4 +1,4 @@
-"""A moment of every answer: after its first k tokens, or after all of them where it is shorter."""
+"""A moment of every answer: after its first k tokens, or after a share of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int
 
-__all__ = ["Moment", "checkpoints"]
+__all__ = ["Moment", "after_tokens", "at_share", "checkpoints"]
 
 
 def checkpoints(n_generated: Int[np.ndarray, " sample"]) -> tuple[int, ...]:
@@ -32,23 +32,23 @@ def checkpoints(n_generated: Int[np.ndarray, " sample"]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Moment:
-    """All samples of a dataset when each has min(k, its length) tokens of its answer."""
+    """All samples of a dataset when a part of each answer is written, or all of it."""
 
     ids: tuple[str, ...]
     n_generated: Int[np.ndarray, " sample"]
     """Tokens of each whole answer."""
-    after: int
-    """k."""
+    so_far: Int[np.ndarray, " sample"]
+    """Tokens of each answer that are written by now."""
 
     @property
-    def so_far(self) -> Int[np.ndarray, " sample"]:
-        """Tokens of each answer that are written by now."""
-        return np.asarray(np.minimum(self.n_generated, self.after))
+    def after(self) -> int:
+        """Most tokens that any answer has by now."""
+        return int(self.so_far.max(initial=0))
 
     @property
     def ended(self) -> Bool[np.ndarray, " sample"]:
         """Whether each answer is whole by now."""
-        return np.asarray(self.n_generated <= self.after)
+        return np.asarray(self.so_far >= self.n_generated)
 
     @property
     def share_written(self) -> float:
@@ -81,3 +81,27 @@ class Moment:
         """Whether a signal was not read at this moment: no sample has it whose answer goes on, or none at all."""
         going_on = ~self.ended
         return not (has[going_on].any() if going_on.any() else has.any())
+
+
+def after_tokens(ids: Sequence[str], n_generated: Int[np.ndarray, " sample"], after: int) -> Moment:
+    """Return the moment at which each answer has its first tokens, or all of them where it is shorter.
+
+    Example:
+        >>> after_tokens(["a", "b"], np.array([3, 9]), 4).so_far
+        array([3, 4])
+    """
+    return Moment(tuple(ids), n_generated, np.minimum(n_generated, after))
+
+
+def at_share(ids: Sequence[str], n_generated: Int[np.ndarray, " sample"], share: float) -> Moment:
+    """Return the last checkpoint of each answer by which at most a share of its tokens is written.
+
+    Checkpoints double, so on average less than the share is written: see `Moment.share_written`.
+
+    Example:
+        >>> at_share(["a", "b", "c"], np.array([1, 24, 64]), 0.75).so_far
+        array([ 0, 16, 32])
+    """
+    target = np.floor(share * n_generated).astype(np.int64)
+    doubled = np.where(target > 0, 1 << np.maximum(np.frexp(target)[1] - 1, 0), 0)
+    return Moment(tuple(ids), n_generated, np.where(target == n_generated, n_generated, doubled).astype(np.int64))

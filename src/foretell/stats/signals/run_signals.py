@@ -22,7 +22,7 @@ from foretell.stats.signals.attention_so_far import (
 from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
 from foretell.stats.signals.given import GivenFamily
 from foretell.stats.signals.hidden_so_far import HIDDEN_STATES, HasHiddenStates, HiddenStates
-from foretell.stats.signals.moment import Moment, checkpoints
+from foretell.stats.signals.moment import Moment, after_tokens, at_share, checkpoints
 from foretell.stats.signals.recurrent_confidence import PREVIOUS, RAUQ, rauq_family
 from foretell.storage.runs import Run
 
@@ -95,7 +95,7 @@ class SampleSignals:
     def __init__(self, signals: RunSignals, ids: Sequence[str]) -> None:
         self._signals = signals
         self.ids = tuple(ids)
-        self._rauq_after: dict[int, Family] = {}
+        self._rauq_at: dict[bytes, Family] = {}
         self.n_generated: Int[np.ndarray, " sample"] = np.array([signals.lengths[one] for one in ids], dtype=np.int64)
 
     @property
@@ -105,7 +105,11 @@ class SampleSignals:
 
     def moment(self, after: int) -> Moment:
         """Return the samples after so many tokens."""
-        return Moment(self.ids, self.n_generated, after)
+        return after_tokens(self.ids, self.n_generated, after)
+
+    def at_share(self, share: float) -> Moment:
+        """Return the samples when at most a share of each answer is written."""
+        return at_share(self.ids, self.n_generated, share)
 
     @cached_property
     def tokens(self) -> AnswerTokens:
@@ -119,9 +123,8 @@ class SampleSignals:
         found = HiddenStates(run, self.ids) if isinstance(run, HasHiddenStates) else None
         return found if found is not None and found.exist else None
 
-    def families(self, after: int) -> list[Family]:
+    def families(self, moment: Moment) -> list[Family]:
         """Return every family that the run has, at one moment; some may be undefined there."""
-        moment = self.moment(after)
         found = [attention_family(moment, self._signals.attention, self._signals.checkpoints)]
         if self.hidden is not None:
             found.append(self.hidden.family(moment))
@@ -140,13 +143,13 @@ class SampleSignals:
         """Return RAUQ, alone and as part of the confidence; None where single rows were not stored."""
         if not self._signals.rows.height:
             return None
-        if moment.after not in self._rauq_after:
-            self._rauq_after[moment.after] = rauq_family(moment, self._signals.rows, self.tokens)
-        return self._rauq_after[moment.after]
+        so_far = moment.so_far.tobytes()
+        if so_far not in self._rauq_at:
+            self._rauq_at[so_far] = rauq_family(moment, self._signals.rows, self.tokens)
+        return self._rauq_at[so_far]
 
-    def published(self, after: int) -> list[Family]:
+    def published(self, moment: Moment) -> list[Family]:
         """Return the families of detectors that others have published and that are columns of their own."""
-        moment = self.moment(after)
         attention = self._signals.attention
         found = [self.tokens.perplexity(moment)]
         if (rauq := self._rauq(moment)) is not None:
@@ -155,9 +158,8 @@ class SampleSignals:
             found.insert(0, lookback_family(moment, attention, self._signals.checkpoints))
         return found
 
-    def so_far(self, after: int) -> tuple[dict[str, Float[np.ndarray, " sample"]], tuple[str, ...]]:
+    def so_far(self, moment: Moment) -> tuple[dict[str, Float[np.ndarray, " sample"]], tuple[str, ...]]:
         """Return length and log-probability so far, whether an answer has ended, and its text so far."""
-        moment = self.moment(after)
         columns = {
             "n_tokens_generated": moment.so_far.astype(np.float64),
             "has_ended": moment.ended.astype(np.float64),
