@@ -57,6 +57,7 @@ def planted_run(
     effect: float = 1.5,
     n_samples: int = 120,
     words_since: int | None = None,
+    commas_since: int | None = None,
     strata: bool = False,
     hidden: bool = True,
     turned: bool = False,
@@ -68,7 +69,7 @@ def planted_run(
 
     Below 1 `since` is a share of each answer.
     Answers have 12 to 40 tokens, or as many as `tokens` says. With `words_since`, that token of each answer says the
-    label.
+    label; with `commas_since` that token has a comma where the label is 0, and the samples' check is to have none.
     Ids are in the opposite order if they are `turned`, and begin with `prefix`.
     """
     generator = np.random.default_rng(seed)
@@ -81,6 +82,9 @@ def planted_run(
     words = np.array(_SOME_WORDS)[generator.integers(0, len(_SOME_WORDS), (n_samples, 40))]
     if words_since is not None:
         words[:, words_since - 1] = np.where(label == 1, "yes", "no")
+    if commas_since is not None:
+        words = words.astype("U8")
+        words[:, commas_since - 1] = np.char.add(words[:, commas_since - 1], np.where(label == 1, "", ","))
     samples = pl.DataFrame(
         {
             "id": ids,
@@ -90,12 +94,13 @@ def planted_run(
             "messages": [json.dumps([{"role": "user", "content": " ".join(row[:6])}]) for row in words[::-1]],
             "answer": [" ".join(row[:size]) for row, size in zip(words, lengths, strict=True)],
             "behavior_label": label,
+            "verifier": None if commas_since is None else json.dumps({"name": "no_commas"}),
             "n_tokens_prompt": generator.integers(5, 60, n_samples),
             "n_tokens_query": generator.integers(5, 60, n_samples),
             "n_tokens_generated": lengths,
             "model": "none",
         },
-        schema_overrides={"stratum": pl.String},
+        schema_overrides={"stratum": pl.String, "verifier": pl.String},
     )
     tables: dict[RunTable, pl.DataFrame] = {
         "samples": samples,

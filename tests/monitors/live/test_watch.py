@@ -20,7 +20,7 @@ import foretell
 from foretell.errors import InputError
 from foretell.jobs.reading_settings import Sampling
 from foretell.monitors.live.watched_answers import watched_answers
-from foretell.monitors.live.watching import Scored, Watching
+from foretell.monitors.live.watching import ROUNDING, Scored, Watching
 from foretell.monitors.monitor import Monitor
 from foretell.monitors.monitor_columns import Columns
 from foretell.reading.chat.rendered import Batch, pad_batch
@@ -86,7 +86,7 @@ def check_equal(watching: Watching, table: pl.DataFrame) -> None:
             one = known.pop((sample, row["n_generated"]))
             assert one.score == pytest.approx(row["score"], abs=1e-5)
             assert one.probability == pytest.approx(row["probability"], abs=1e-5)
-            assert one.alarm == row["alarm"] or abs(row["score"] - watching.monitor.threshold.score) < 1e-5
+            assert one.alarm == row["alarm"] or abs(row["score"] - watching.monitor.threshold.score) < ROUNDING
     assert not any(one.alarm for one in known.values()), "alarms come only at the moments of the calibration"
 
 
@@ -490,4 +490,4 @@ def test_smollm2_is_watched_with_the_numbers_of_its_run(smollm2: Model) -> None:
     rows = table.filter(pl.col("id").is_in([one.id for one in asked[:6]])).iter_rows(named=True)
     expected = {(row["id"], row["n_generated"]): row["score"] for row in rows}
     assert known.keys() == expected.keys()
-    assert max(abs(known[key] - expected[key]) for key in known) < 1e-5
+    assert max(abs(known[key] - expected[key]) for key in known) < ROUNDING / 2

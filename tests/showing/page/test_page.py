@@ -29,7 +29,7 @@ def test_the_report_opens_without_errors_and_every_figure_is_drawn(signal_data: 
     assert console == []
     assert len(re.findall(r'class="main-svg"', document)) >= 50
     figures = re.findall(r'<figure [^>]*class="([^"]*)"', document)
-    assert len(figures) == 19
+    assert len(figures) == 20
     assert all("live" in classes for classes in figures)
 
 

@@ -132,6 +132,18 @@ def test_words_that_predict_the_label_end_what_counts(tmp_path: Path) -> None:
     assert set(found.hidden_layers["n_generated"]) == {4}
 
 
+def test_a_check_of_the_text_ends_what_counts_where_words_are_blind_to_it(tmp_path: Path) -> None:
+    found = study(planted_run(tmp_path / "run", commas_since=5, hidden=False), **QUICK)
+    counts = dict(found.early.select("n_generated", "counts").unique().iter_rows())
+    assert counts == {after: after < 8 for after in CHECKPOINTS}
+    of_text = found.early.filter(n_generated=8, signal="baseline").select("detector", "auc")
+    area = dict(of_text.iter_rows())
+    assert area["checks of the answer so far"] == area["all baselines"] == 1
+    assert area["words of the answer so far"] < 0.7
+    note = "from token 8 on the checks of the answer alone tell the label (AUC 1.00), so only what comes before counts"
+    assert any(note in one for one in found.notes)
+
+
 def test_a_users_family_has_a_curve_of_its_own(tmp_path: Path) -> None:
     run = planted_run(tmp_path / "run", hidden=False)
     label = dict(run.samples.select("id", "behavior_label").iter_rows())

@@ -36,6 +36,9 @@ _CHECKED: dict[tuple[object, ...], AttentionPath] = {}
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest difference of a mass. Exact readings of float32 models differ by some 1e-6; in half precision the model's own
 two attention functions differ by as much as is allowed here, and readings of something else by a tenth and more."""
+_DEPTH = 16
+"""So many blocks add as much rounding again: fused and eager attention feed each block slightly different states. The
+deepest of 35 random blocks was off by 1.2e-4 on one processor, and by less than 1e-4 on another."""
 
 
 def checked_path(model: PreTrainedModel, quantities: Quantities, *, read: ReadText) -> AttentionPath:
@@ -127,7 +130,7 @@ def _compare(
         # In float64 the library's own eager attention has no numbers for a padded text; the other text remains.
         known = [sample for sample, own in enumerate(expected) if sample == 0 or np.isfinite(own).all()]
         deviation = float(np.abs(expected - mass[:, place, : expected.shape[1]])[known].max())
-        if not deviation <= tolerance:
+        if not deviation <= tolerance * (1 + capture.layers[place] / _DEPTH):
             raise NotReadableError(
                 f"{name}: masses of block {capture.layers[place]} are off by {deviation:.2g} from its eager attention"
             )

@@ -18,6 +18,7 @@ from foretell.stats.detectors.baselines import REPEATS, WORDS_SO_FAR, baselines
 from foretell.stats.detectors.detector import MAJORITY, Detector, judge_detectors
 from foretell.stats.detectors.features import Features
 from foretell.stats.detectors.held_out_scores import CrossValidation
+from foretell.stats.signals.checks_so_far import CHECKS
 from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family, family_features
 from foretell.stats.signals.moment import Moment
 from foretell.stats.signals.run_signals import SampleSignals
@@ -57,7 +58,7 @@ class Point:
     undefined: Mapping[str, str]
     """Why each other family is undefined here, by name."""
     words: tuple[str, float] | None
-    """The better one of the baselines of the answer's words, and its AUC; None where there is none."""
+    """The best of the baselines of the answer's words and its check, and its AUC; None where there is none."""
     share_written: float = 1.0
     """Mean share of each answer's tokens that are written by now."""
 
@@ -159,7 +160,7 @@ def judged_at(
     """
     columns, text = signals.so_far(moment)
     known, _ = baselines(samples.stratum, {**samples.columns, **columns}, text, samples.prompt, so_far=True)
-    known = [*known, *also_known]
+    known = [*known, *signals.checks(moment), *also_known]
     explained = known_columns(known, len(samples.label))
     own = [one for one in (family_features(family, explained) for family in families) if one is not None]
     features = [*own, *(_together(own) if join else []), *more(explained)]
@@ -172,7 +173,7 @@ def judged_at(
         folds=samples.folds,
     )
     shown = {one.name for one in own}
-    words = [(one.name, _area(one, samples)) for one in found if one.name in {WORDS_SO_FAR, REPEATS}]
+    words = [(one.name, _area(one, samples)) for one in found if one.name in {WORDS_SO_FAR, REPEATS, CHECKS}]
     defined = [(name, area) for name, area in words if area is not None]
     return Point(
         moment.after,

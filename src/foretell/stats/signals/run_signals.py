@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from foretell.stats.detectors.features import Features
 from foretell.stats.signals.activity_so_far import ACTIVITY, activity_family
 from foretell.stats.signals.answer_tokens_so_far import CONFIDENCE, PERPLEXITY, AnswerTokens, answer_tokens
 from foretell.stats.signals.attention_so_far import (
@@ -19,6 +21,7 @@ from foretell.stats.signals.attention_so_far import (
     attention_family,
     lookback_family,
 )
+from foretell.stats.signals.checks_so_far import checks_so_far, readable_check
 from foretell.stats.signals.family import ALL, ALL_SIGNALS, Family
 from foretell.stats.signals.given import GivenFamily
 from foretell.stats.signals.hidden_so_far import HIDDEN_STATES, HasHiddenStates, HiddenStates
@@ -78,6 +81,14 @@ class RunSignals:
         """Tokens of each answer by id."""
         samples = self.run.samples.select("id", pl.col("n_tokens_generated").fill_null(0))
         return dict(samples.iter_rows())
+
+    @cached_property
+    def checks(self) -> dict[str, Mapping[str, Any] | None]:
+        """The check that each sample names, by id; None where whoever reads the conversation cannot make it."""
+        samples = self.run.samples
+        if "verifier" not in samples.columns:
+            return dict.fromkeys(samples["id"].to_list())
+        return {id_: readable_check(text) for id_, text in samples.select("id", "verifier").iter_rows()}
 
     def of(self, ids: Sequence[str]) -> SampleSignals:
         """Return the signals of some of the samples."""
@@ -166,3 +177,8 @@ class SampleSignals:
             "mean_logprob": self.tokens.mean_logprob(moment),
         }
         return columns, self.tokens.text_so_far(moment)
+
+    def checks(self, moment: Moment) -> list[Features]:
+        """Return what the samples' checks say of the answers so far, as a baseline; none where they say nothing."""
+        found = checks_so_far([self._signals.checks[one] for one in self.ids], self.tokens.text_so_far(moment))
+        return [] if found is None else [found]
