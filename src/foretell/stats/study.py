@@ -49,7 +49,7 @@ from foretell.stats.signals.run_signals import RunSignals
 from foretell.stats.study_view import TABLE_NAMES, StudyView
 from foretell.stats.table.cleaning import Ledger, Validity
 from foretell.stats.table.joined import StudyTable, read_table
-from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset
+from foretell.stats.verdicts.judged import curve_evidence, evidence_by_dataset, explained_by_dataset, of_whole_answers
 from foretell.stats.verdicts.rules import Evidence, Verdict, verdicts
 from foretell.storage.export import write_results
 
@@ -183,6 +183,7 @@ class Study(StudyView, EarlyTables):
         """What each signal shows, by dataset."""
         level = self.settings.level
         found = evidence_by_dataset(self.samples, self.judged, self.forests, self.association, level=level)
+        found = of_whole_answers(found, self._early.curves)
         for dataset, curve in self._early.curves.items():
             found[dataset] += curve_evidence(self.samples[dataset], curve, self._early.published[dataset])
         return found

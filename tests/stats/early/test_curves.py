@@ -144,6 +144,18 @@ def test_a_check_of_the_text_ends_what_counts_where_words_are_blind_to_it(tmp_pa
     assert any(note in one for one in found.notes)
 
 
+def test_heads_of_whole_answers_are_no_signal_where_words_predict_the_label_by_then(tmp_path: Path) -> None:
+    run = planted_run(tmp_path / "run", planted=["attention"], since=2, effect=3.0, commas_since=20, tokens=(24, 40))
+    found = study(run, **QUICK)
+    heads = found.verdicts.row(by_predicate=pl.col("signal") == "all heads", named=True)
+    assert heads["verdict"] == "no signal found"
+    assert heads["p_adjusted"] < 0.05
+    assert "of whole answers: from token 32 on the checks of the answer alone tell the label" in heads["why"]
+    family = found.verdicts.row(by_predicate=pl.col("signal") == "attention", named=True)
+    assert family["verdict"] == "signal"
+    assert "after 16 tokens" in family["why"]
+
+
 def test_a_users_family_has_a_curve_of_its_own(tmp_path: Path) -> None:
     run = planted_run(tmp_path / "run", hidden=False)
     label = dict(run.samples.select("id", "behavior_label").iter_rows())

@@ -9,10 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from foretell.stats.auc.intervals import Estimate
+from foretell.stats.early.curves import Curve, Point
 from foretell.stats.heads.association import association
 from foretell.stats.study import Study, study
 from foretell.stats.verdicts.findings import FAMILY, FOREST
-from foretell.stats.verdicts.judged import evidence_by_dataset, explained_by_dataset
+from foretell.stats.verdicts.judged import evidence_by_dataset, explained_by_dataset, of_whole_answers
+from foretell.stats.verdicts.rules import Evidence, Sizes
 from tests.stats.tables import METRICS, head_table
 
 QUICK: dict[str, Any] = {
@@ -50,6 +53,17 @@ def by_length(n_samples: int = 80, *, datasets: tuple[str, ...] = ("a",)) -> pl.
 @pytest.fixture(scope="module")
 def lengths() -> Study:
     return study(by_length(), **QUICK)
+
+
+def test_words_of_one_dataset_count_for_the_pooled_ones() -> None:
+    nothing = Estimate(None, None, None, 0.95, 4, 4, "made")
+    one = Evidence("all heads", Sizes(20, 20), nothing, None, nothing, None)
+    point = Point(4, (), {}, ("checks of the answer so far", 0.97))
+    shown, hidden = Curve((), (point,), 4, 40, 20, ()), Curve((), (point,), None, 40, 20, ())
+    found = of_whole_answers({"a": [one], "b": [one], "all": [one]}, {"a": shown, "b": hidden})
+    why = "from token 4 on the checks of the answer alone tell the label (AUC 0.97), so only what comes before counts"
+    assert [found[dataset][0].in_words for dataset in ("a", "b", "all")] == [why, None, f"a: {why}"]
+    assert of_whole_answers({"all": [one]}, {"b": hidden})["all"][0].in_words is None
 
 
 def test_a_head_that_only_follows_the_length_is_no_signal(lengths: Study) -> None:

@@ -40,6 +40,8 @@ def judged(one: Evidence, **options: Any) -> Verdict:
 NOTHING = estimate(None, reason="the table has no baseline")
 LEAK = "a random split of rows gains 0.20 of AUC by recognising samples, not the behaviour"
 
+IN_WORDS = "from token 8 on the checks of the answer alone tell the label (AUC 1.00), so only what comes before counts"
+
 RULES: dict[str, tuple[Evidence, str, list[str]]] = {
     "no result": (
         evidence(reason="all 5 samples have one label"),
@@ -75,6 +77,17 @@ RULES: dict[str, tuple[Evidence, str, list[str]]] = {
     ),
     "signal without baselines": (evidence(increment=NOTHING), "signal", ["held-out AUC 0.70", "adjusted p 0.001"]),
     "signal in spite of a leak": (evidence(leak=LEAK), "signal", ["adjusted p 0.001"]),
+    "a signal that words tell as well": (
+        evidence(in_words=IN_WORDS),
+        "no signal found",
+        ["held-out AUC 0.70", "adjusted p 0.001, of whole answers: from token 8 on the checks of the answer alone"],
+    ),
+    "a leak where words tell the label": (evidence(p=0.9, leak=LEAK, in_words=IN_WORDS), "leak", [LEAK]),
+    "too few where words tell the label": (
+        evidence(sizes=Sizes(9, 9), in_words=IN_WORDS),
+        "not enough data",
+        ["needs 10"],
+    ),
     "weak by its AUC": (evidence(0.59), "weak signal", ["held-out AUC 0.59", "significant, but its AUC is below 0.6"]),
     "weak within strata": (
         evidence(0.7, within=estimate(0.58)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from foretell.schema.study_tables import POOLED
 from foretell.stats.auc.intervals import Estimate
 from foretell.stats.detectors.adjustment import Explained
 from foretell.stats.detectors.detector import Detector, Known
@@ -21,7 +22,7 @@ from foretell.stats.heads.association import strongest_head
 from foretell.stats.verdicts.findings import detector_evidence, family_evidence, forest_evidence, undefined_evidence
 from foretell.stats.verdicts.rules import Evidence
 
-__all__ = ["curve_evidence", "evidence_by_dataset", "explained_by_dataset"]
+__all__ = ["curve_evidence", "evidence_by_dataset", "explained_by_dataset", "of_whole_answers"]
 
 Judged = tuple[list[Detector], Known]
 
@@ -90,6 +91,24 @@ def evidence_by_dataset(
                 family_evidence(best, n_tests=family.height, **facts, has_baselines=has_baselines, level=level)
             )
     return evidence
+
+
+def of_whole_answers(
+    evidence: Mapping[str, Sequence[Evidence]], curves: Mapping[str, Curve]
+) -> dict[str, list[Evidence]]:
+    """Return what was read from whole answers, with the reason why it is none where words tell the label by then.
+
+    Args:
+        evidence: By dataset.
+        curves: By dataset; where datasets are pooled, words that tell the label of one of them tell it of all.
+    """
+    in_words = {dataset: curve.words for dataset, curve in curves.items() if curve.words is not None}
+    if in_words:
+        in_words[POOLED] = "; ".join(f"{dataset}: {words}" for dataset, words in sorted(in_words.items()))
+    return {
+        dataset: [replace(one, in_words=in_words.get(dataset)) for one in several]
+        for dataset, several in evidence.items()
+    }
 
 
 def curve_evidence(samples: Samples, curve: Curve, published: Point) -> list[Evidence]:

@@ -101,6 +101,8 @@ class Evidence:
     """Further numbers for the sentence."""
     leak: str | None = None
     """Why the signal recognises samples instead of behaviour; None where it does not."""
+    in_words: str | None = None
+    """Why the words of the answers it was read from tell the label by themselves; None where they do not."""
     reason: str | None = None
     """Why there is no result."""
     alternative: str = "other features or a non-linear estimator could still find one"
@@ -124,8 +126,9 @@ def verdicts(evidence: Mapping[str, Sequence[Evidence]], *, error_rate: float = 
 
     1. *not enough data*: it has no result, or a label has fewer than 10 groups that can be compared, within strata
        where there are strata;
-    2. *signal*: the adjusted p-value of its increment is at most `error_rate`, and its AUC, also within strata, is at
-       least 0.6; *weak signal*: the AUC is lower;
+    2. *signal*: the adjusted p-value of its increment is at most `error_rate`, its AUC, also within strata, is at least
+       0.6, and the words of the answers that it was read from do not tell the label by themselves; *weak signal*: the
+       AUC is lower;
     3. *leak*: a random split of rows has a higher AUC than whole held-out groups, by 0.05 or more, and so has the
        placebo (forest on rows only);
     4. *no signal found*.
@@ -176,12 +179,14 @@ def _verdict(one: Evidence, p: float | None, error_rate: float, n_signals: int) 
         return Verdict(one.signal, "not enough data", str(reason), None, one.increment, None, smallest)
     numbers = _numbers(one)
     chance = f"adjusted p {p:.2g}"
-    if p <= error_rate:
+    if p <= error_rate and one.in_words is None:
         if _reach(one) < WEAK_BELOW:
             return say("weak signal", f"{numbers}, {chance}: significant, but its AUC is below {WEAK_BELOW}")
         return say("signal", f"{numbers}, {chance}")
     if one.leak is not None:
         return say("leak", f"{one.leak}; {numbers}, {chance}")
+    if one.in_words is not None:
+        return say("no signal found", f"{numbers}, {chance}, of whole answers: {one.in_words}")
     return say("no signal found", f"{numbers}, {chance}{_meaning(one)}; {_detectable(smallest)} of {one.kind}")
 
 
