@@ -155,7 +155,7 @@ def _built_in(name: str) -> Callable[[], list[Conversation]]:
 
 
 SETS = (
-    BehaviourSet("instructions", "generate", 48, instructions),
+    BehaviourSet("instructions", "generate", 48, instructions, first_tokens=0),
     BehaviourSet("questions", "generate", 24, _built_in("questions"), first_tokens=4),
     BehaviourSet("false-claims", "generate", 24, claims),
     BehaviourSet("lies", "generate", 24, _built_in("lies")),

@@ -90,7 +90,8 @@ def _of_set(name: str, results: Path) -> Iterator[Sequence[str]]:
     if last < early["n_generated"].max():  # type: ignore[operator]
         moment = f"after {last} tokens (words tell it later)"
     else:
-        moment = "whole answers" if here["share_written"][0] == 1 else f"its first {last} tokens"
+        part = f"its first {last} tokens" if last else "before its first token"
+        moment = "whole answers" if here["share_written"][0] == 1 else part
     known = here.filter(pl.col("detector") == "all baselines").to_dicts()
     about = f"**{name}**, {n}, {100 * n_positive / n:.0f} % of label 1, {moment}"
     yield (about, "all baselines", _area(known[0]) if known else "none", "", "", "")

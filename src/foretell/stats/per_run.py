@@ -14,7 +14,7 @@ from foretell.schema.study_tables import POOLED
 from foretell.stats.detectors.detector import Detector
 from foretell.stats.detectors.held_out_scores import CrossValidation
 from foretell.stats.detectors.samples import Samples, fold_order
-from foretell.stats.early.curves import Curve, CurveSamples, Point, early_curve
+from foretell.stats.early.curves import Curve, CurveSamples, Point, early_curve, telling_words
 from foretell.stats.early.probes import LayerProbe, layer_probes, published_probes
 from foretell.stats.early.relative import INNER_POSITIONS, RelativePoint, relative_curve
 from foretell.stats.progress import Steps
@@ -82,6 +82,8 @@ class EarlyResults:
     ) -> None:
         self.curves: dict[str, Curve] = {}
         self.relative: dict[str, tuple[RelativePoint, ...]] = {}
+        self.words: dict[str, str | None] = {}
+        """What of the words of whole answers tells the label by itself."""
         self.published: dict[str, Point] = {}
         self.layers: dict[str, list[LayerProbe]] = {}
         if signals is None or not settings.early:
@@ -110,7 +112,10 @@ class EarlyResults:
         )
         last = curve.last.after
         self.curves[dataset] = curve
-        if settings.first_tokens is None:
+        if settings.first_tokens is not None:
+            self.words[dataset] = telling_words(samples, signals, words_auc=settings.words_auc)
+        else:
+            self.words[dataset] = curve.words
             self.relative[dataset] = relative_curve(
                 samples,
                 signals,

@@ -183,7 +183,7 @@ class Study(StudyView, EarlyTables):
         """What each signal shows, by dataset."""
         level = self.settings.level
         found = evidence_by_dataset(self.samples, self.judged, self.forests, self.association, level=level)
-        found = of_whole_answers(found, self._early.curves)
+        found = of_whole_answers(found, self._early.words)
         for dataset, curve in self._early.curves.items():
             found[dataset] += curve_evidence(self.samples[dataset], curve, self._early.published[dataset])
         return found

@@ -154,6 +154,9 @@ def test_heads_of_whole_answers_are_no_signal_where_words_predict_the_label_by_t
     family = found.verdicts.row(by_predicate=pl.col("signal") == "attention", named=True)
     assert family["verdict"] == "signal"
     assert "after 16 tokens" in family["why"]
+    first = study(run, first_tokens=4, **QUICK).verdicts.row(by_predicate=pl.col("signal") == "all heads", named=True)
+    assert first["verdict"] == "no signal found"
+    assert "of whole answers: the checks of the answer alone tell the label (AUC 1.00)" in first["why"]
 
 
 def test_a_users_family_has_a_curve_of_its_own(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from foretell.stats.signals.run_signals import SampleSignals
 
 Explained: TypeAlias = Float[np.ndarray, "sample column"] | None
 
-__all__ = ["Curve", "CurveSamples", "Point", "early_curve", "judged_at"]
+__all__ = ["Curve", "CurveSamples", "Point", "early_curve", "judged_at", "telling_words"]
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,7 @@ class Curve:
         point = next((one for one in self.points if one.after == self.words_from), None)
         if point is None or point.words is None:
             return None
-        name, area = point.words
-        what = f"the {name.removesuffix(' so far')} alone tell the label (AUC {area:.2f})"
-        return f"from token {point.after} on {what}, so only what comes before counts"
+        return f"from token {point.after} on {_telling(*point.words)}, so only what comes before counts"
 
 
 def early_curve(
@@ -135,6 +133,22 @@ def early_curve(
     worded = [one.after for one in points if one.words is not None and one.words[1] >= words_auc]
     n, n_positive = len(samples.label), int(samples.label.sum())
     return Curve((*names, ALL), tuple(points), worded[0] if worded else None, n, n_positive, tuple(notes))
+
+
+def telling_words(samples: CurveSamples, signals: SampleSignals, *, words_auc: float = 0.9) -> str | None:
+    """Say which words of whole answers tell the label by themselves; None where none do.
+
+    Args:
+        samples: Labels, groups, and what is known before the answer.
+        signals: Of the same samples.
+        words_auc: Held-out AUC at which they do.
+    """
+    words = judged_at(samples, signals, (), signals.moment(signals.checkpoints[-1])).words
+    return None if words is None or words[1] < words_auc else _telling(*words)
+
+
+def _telling(name: str, area: float) -> str:
+    return f"the {name.removesuffix(' so far')} alone tell the label (AUC {area:.2f})"
 
 
 def judged_at(

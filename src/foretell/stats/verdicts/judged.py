@@ -94,19 +94,20 @@ def evidence_by_dataset(
 
 
 def of_whole_answers(
-    evidence: Mapping[str, Sequence[Evidence]], curves: Mapping[str, Curve]
+    evidence: Mapping[str, Sequence[Evidence]], words: Mapping[str, str | None]
 ) -> dict[str, list[Evidence]]:
     """Return what was read from whole answers, with the reason why it is none where words tell the label by then.
 
     Args:
         evidence: By dataset.
-        curves: By dataset; where datasets are pooled, words that tell the label of one of them tell it of all.
+        words: Which words tell the label by dataset; None where none do. Where datasets are pooled, words that tell the
+            label of one of them tell it of all.
     """
-    in_words = {dataset: curve.words for dataset, curve in curves.items() if curve.words is not None}
-    if in_words:
-        in_words[POOLED] = "; ".join(f"{dataset}: {words}" for dataset, words in sorted(in_words.items()))
+    telling = {dataset: text for dataset, text in words.items() if text is not None}
+    if telling:
+        telling[POOLED] = "; ".join(f"{dataset}: {text}" for dataset, text in sorted(telling.items()))
     return {
-        dataset: [replace(one, in_words=in_words.get(dataset)) for one in several]
+        dataset: [replace(one, in_words=telling.get(dataset)) for one in several]
         for dataset, several in evidence.items()
     }
 
