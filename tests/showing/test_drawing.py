@@ -26,6 +26,7 @@ NAMES = (
     "activity",
     "activity-flat",
     "early",
+    "early-relative",
     "hidden-layers",
     "families-increments",
     "roc-single-metrics",
