@@ -45,7 +45,7 @@ class BehaviourSet:
     """Longest generated answer."""
     load: Callable[[], list[Conversation]]
     first_tokens: int | None = None
-    """Moment of a second study, which an earlier model's curve suggested; None: there is none."""
+    """Moment of a second study, which a curve suggested; None: there is none."""
 
     def sample(self, n_samples: int, *, seed: int) -> list[Conversation]:
         """Return whole groups, drawn at random, of about `n_samples` conversations that can have a label.
