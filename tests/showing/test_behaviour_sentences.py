@@ -80,6 +80,17 @@ def test_words_that_predict_by_themselves_are_named(
     assert said is None or text.endswith(said)
 
 
+def test_words_that_predict_several_datasets_from_different_tokens_on_are_named_with_each() -> None:
+    tokens = {"alpaca": 16, "flan": 32, "sharegpt": 16, "other": None}
+    rows = [row(cell("attention", "no signal found"), dataset=name, words=words) for name, words in tokens.items()]
+    said = (
+        " The words of the answer alone tell it from token 16 (alpaca, sharegpt) and token 32 (flan) on, so only what "
+        "is known before counts."
+    )
+    assert say(*rows).text.endswith(said)
+    assert "words" not in say(rows[-1], replace(rows[-1], dataset="more", n_whole=None, n_counted=4)).text
+
+
 @pytest.mark.parametrize(
     ("counted", "said"),
     [

@@ -55,7 +55,7 @@ def _finding(title: str, rows: Sequence[OverviewRow]) -> Finding:
     if quiet:
         row = max(quiet, key=lambda one: _size(_strongest(one.cells)))
         named.append(_strongest(row.cells))
-        of_all = _words(row) if not telling and len({_words(one) for one in quiet}) == 1 else ""
+        of_all = "" if telling else _words_of(quiet)
         parts.append(_place(quiet, rows) + _silent(quiet, row, named[-1]) + of_all)
     if untested:
         cells = [cell for row in untested for cell in row.cells]
@@ -145,6 +145,21 @@ def _words(row: OverviewRow) -> str:
     if row.words_alone_from == 0 or row.n_counted is None:
         return " The words of the prompt alone tell it, so no number here is about foretelling."
     tokens = f"token {row.words_alone_from}"
+    return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
+
+
+def _words_of(rows: Sequence[OverviewRow]) -> str:
+    """Say the same of several datasets; where words tell the behaviour at different tokens, from which in which."""
+    every = {_words(row) for row in rows}
+    if len(every) == 1:
+        return every.pop()
+    places: dict[int, list[str]] = {}
+    for row in sorted(rows, key=lambda one: one.words_alone_from or 0):
+        if row.words_alone_from and row.n_counted is not None:
+            places.setdefault(row.words_alone_from, []).append(row.dataset)
+    if not places:
+        return ""
+    tokens = _listed([f"token {token} ({', '.join(datasets)})" for token, datasets in places.items()])
     return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
 
 

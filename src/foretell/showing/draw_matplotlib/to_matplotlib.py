@@ -112,7 +112,7 @@ def still(png: bytes, *, scale: float = 0.5, below: float = 0.0) -> bytes:
     if n_colours is None:
         small.save(buffer, "webp", quality=55, method=3)
     else:
-        _in_colours(small, n_colours).save(buffer, "webp", lossless=True, quality=60, method=3)
+        _in_colours(small, n_colours).save(buffer, "webp", lossless=True, quality=100, method=4)
     return buffer.getvalue()
 
 
