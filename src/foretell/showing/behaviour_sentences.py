@@ -144,8 +144,7 @@ def _words(row: OverviewRow) -> str:
         return "" if row.n_counted is None or row.n_whole is not None else f" {_judged_text(row.n_counted)}"
     if row.words_alone_from == 0 or row.n_counted is None:
         return " The words of the prompt alone tell it, so no number here is about foretelling."
-    tokens = f"token {row.words_alone_from}"
-    return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
+    return _words_from(f"token {row.words_alone_from}")
 
 
 def _words_of(rows: Sequence[OverviewRow]) -> str:
@@ -159,7 +158,10 @@ def _words_of(rows: Sequence[OverviewRow]) -> str:
             places.setdefault(row.words_alone_from, []).append(row.dataset)
     if not places:
         return ""
-    tokens = _listed([f"token {token} ({', '.join(datasets)})" for token, datasets in places.items()])
+    return _words_from(_listed([f"token {token} ({', '.join(datasets)})" for token, datasets in places.items()]))
+
+
+def _words_from(tokens: str) -> str:
     return f" The words of the answer alone tell it from {tokens} on, so only what is known before counts."
 
 

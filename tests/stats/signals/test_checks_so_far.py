@@ -33,6 +33,7 @@ def test_a_check_of_the_text_is_readable(check: dict[str, Any]) -> None:
         None,
         "",
         "no JSON",
+        "[" * 100_000,
         "[]",
         "3",
         "{}",

@@ -16,7 +16,7 @@ from sklearn.preprocessing import SplineTransformer
 from foretell.stats.detectors.features import Features
 from foretell.stats.detectors.words import hashed_words, prompt_text, repeated_shares
 
-__all__ = ["ALL_BASELINES", "OF_WORDS", "REPEATS", "WORDS", "WORDS_SO_FAR", "baselines", "one_hot", "smooth"]
+__all__ = ["ALL_BASELINES", "OF_WORDS", "REPEATS", "WORDS", "WORDS_SO_FAR", "baselines", "one_hot", "smooth", "varies"]
 
 ALL_BASELINES = "all baselines"
 WORDS = "words of the answer"
@@ -114,8 +114,8 @@ def baselines(
         (REPEATS, ("messages",), [] if repeated is None else list(repeated.T)),
     )
     for name, wanted, known in kinds:
-        usable = [smooth(column) for column in known if _varies(column)]
-        if name == _LENGTH[True] and _ENDED in columns and _varies(columns[_ENDED]):
+        usable = [smooth(column) for column in known if varies(column)]
+        if name == _LENGTH[True] and _ENDED in columns and varies(columns[_ENDED]):
             usable.append(columns[_ENDED][:, None])
         if usable:
             found.append(Features(name, "baseline", (np.column_stack(usable),)))
@@ -142,6 +142,7 @@ def _uniform_shares(columns: Mapping[str, Float[np.ndarray, " sample"]]) -> list
     return [np.divide(length, total, out=np.full(len(total), np.nan), where=total > 0) for length in lengths]
 
 
-def _varies(column: Float[np.ndarray, " sample"]) -> bool:
+def varies(column: Float[np.ndarray, " sample"]) -> bool:
+    """Tell whether a column has two or more values, missing ones aside."""
     present = column[np.isfinite(column)]
     return len(present) > 1 and bool(present.min() < present.max())

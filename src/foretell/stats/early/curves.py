@@ -62,6 +62,10 @@ class Point:
     share_written: float = 1.0
     """Mean share of each answer's tokens that are written by now."""
 
+    def shows_in_words(self, words_auc: float) -> bool:
+        """Whether the words of the answer, or its check, tell the label by themselves."""
+        return self.words is not None and self.words[1] >= words_auc
+
     def detector(self, signal: str) -> Detector | None:
         """Return the detector on a family; None where it is undefined."""
         return next((one for one in self.detectors if one.signal == signal and one.role == "detector"), None)
@@ -130,7 +134,7 @@ def early_curve(
         points.append(judged_at(samples, signals, families, moment))
         if advance is not None:
             advance(after)
-    worded = [one.after for one in points if one.words is not None and one.words[1] >= words_auc]
+    worded = [one.after for one in points if one.shows_in_words(words_auc)]
     n, n_positive = len(samples.label), int(samples.label.sum())
     return Curve((*names, ALL), tuple(points), worded[0] if worded else None, n, n_positive, tuple(notes))
 
@@ -143,8 +147,8 @@ def telling_words(samples: CurveSamples, signals: SampleSignals, *, words_auc: f
         signals: Of the same samples.
         words_auc: Held-out AUC at which they do.
     """
-    words = judged_at(samples, signals, (), signals.moment(signals.checkpoints[-1])).words
-    return None if words is None or words[1] < words_auc else _telling(*words)
+    point = judged_at(samples, signals, (), signals.moment(signals.checkpoints[-1]))
+    return _telling(*point.words) if point.words is not None and point.shows_in_words(words_auc) else None
 
 
 def _telling(name: str, area: float) -> str:
@@ -174,7 +178,7 @@ def judged_at(
     """
     columns, text = signals.so_far(moment)
     known, _ = baselines(samples.stratum, {**samples.columns, **columns}, text, samples.prompt, so_far=True)
-    known = [*known, *signals.checks(moment), *also_known]
+    known = [*known, *signals.checks(text), *also_known]
     explained = known_columns(known, len(samples.label))
     own = [one for one in (family_features(family, explained) for family in families) if one is not None]
     features = [*own, *(_together(own) if join else []), *more(explained)]

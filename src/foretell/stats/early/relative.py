@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foretell.stats.detectors.baselines import smooth
+from foretell.stats.detectors.baselines import smooth, varies
 from foretell.stats.detectors.features import Features
 from foretell.stats.early.curves import Curve, CurveSamples, Point, judged_at
 from foretell.stats.signals.run_signals import SampleSignals
@@ -52,21 +52,19 @@ def relative_curve(
         words_auc: Held-out AUC at which the words of the answer so far tell the label by themselves.
         advance: Called with every position in between.
     """
-    points = {0.0: curve.points[0]}
+    points, length = {0.0: curve.points[0]}, _length(signals)
     for position in INNER_POSITIONS:
         moment = signals.at_share(position)
-        points[position] = judged_at(samples, signals, signals.families(moment), moment, also_known=_length(signals))
+        points[position] = judged_at(samples, signals, signals.families(moment), moment, also_known=length)
         if advance is not None:
             advance(position)
     points[1.0] = curve.points[-1]
-    worded = [position for position, one in points.items() if one.words is not None and one.words[1] >= words_auc]
+    worded = [position for position, one in points.items() if one.shows_in_words(words_auc)]
     first = min(worded, default=np.inf)
     return tuple(RelativePoint(position, one, position < first) for position, one in points.items())
 
 
 def _length(signals: SampleSignals) -> list[Features]:
     """Return the length of the whole answer as a baseline; none where all are equally long."""
-    length = signals.n_generated
-    if length.min() == length.max():
-        return []
-    return [Features(_LENGTH, "baseline", (smooth(np.log1p(length.astype(np.float64))),))]
+    length = np.log1p(signals.n_generated.astype(np.float64))
+    return [Features(_LENGTH, "baseline", (smooth(length),))] if varies(length) else []

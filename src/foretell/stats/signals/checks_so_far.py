@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from foretell.errors import InputError
 from foretell.labels.verifiers import check_specification, verify
+from foretell.stats.detectors.baselines import varies
 from foretell.stats.detectors.features import Features
 
 __all__ = ["CHECKS", "checks_so_far", "readable_check"]
@@ -43,7 +44,7 @@ def readable_check(text: str | None) -> Mapping[str, Any] | None:
         if not isinstance(found, dict) or _knows_answer(found):
             return None
         check_specification(found)
-    except (ValueError, InputError):
+    except (ValueError, RecursionError, InputError):
         return None
     return found
 
@@ -70,7 +71,4 @@ def checks_so_far(checks: Sequence[Mapping[str, Any] | None], texts: Sequence[st
     """
     said = [None if one is None else verify(text, one).followed for one, text in zip(checks, texts, strict=True)]
     column: Float[np.ndarray, " sample"] = np.array([np.nan if one is None else float(one) for one in said])
-    known = column[np.isfinite(column)]
-    if len(known) == 0 or known.min() == known.max():
-        return None
-    return Features(CHECKS, "baseline", (column[:, None],))
+    return Features(CHECKS, "baseline", (column[:, None],)) if varies(column) else None

@@ -178,7 +178,7 @@ class SampleSignals:
         }
         return columns, self.tokens.text_so_far(moment)
 
-    def checks(self, moment: Moment) -> list[Features]:
-        """Return what the samples' checks say of the answers so far, as a baseline; none where they say nothing."""
-        found = checks_so_far([self._signals.checks[one] for one in self.ids], self.tokens.text_so_far(moment))
+    def checks(self, texts: Sequence[str]) -> list[Features]:
+        """Return what the samples' checks say of their texts so far, as a baseline; none where they say nothing."""
+        found = checks_so_far([self._signals.checks[one] for one in self.ids], texts)
         return [] if found is None else [found]
